@@ -1,0 +1,57 @@
+"""The full-rank Gaussian; its forward-KL fit matches the mean and the covariance of the draws exactly."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Self
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from pymc_kl._typing import Array
+from pymc_kl.approximations.base import Approximation
+from pymc_kl.approximations.moments import weighted_moments
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FullRank(Approximation):
+    """Gaussian with any covariance.
+
+    Parameters
+    ----------
+    loc : array (d,)
+        Mean, unconstrained space.
+    scale_tril : array (d, d)
+        Lower Cholesky factor of the covariance.
+    """
+
+    family: ClassVar[str] = "fullrank"
+
+    loc: Array
+    scale_tril: Array
+
+    @classmethod
+    def fit_forward(
+        cls, x: Array, weights: Array | None = None, *, rng: np.random.Generator | None = None
+    ) -> Self:
+        """Minimise KL(p‖q) over full-rank Gaussians, given draws of p (n, d): match mean and covariance."""
+        mean, covariance = weighted_moments(x, weights)
+        return cls(loc=mean, scale_tril=np.linalg.cholesky(covariance))
+
+    @property
+    def d(self) -> int:
+        return self.loc.size
+
+    @cached_property
+    def covariance(self) -> Array:
+        """Covariance (d, d), unconstrained space."""
+        return self.scale_tril @ self.scale_tril.T
+
+    def _sample(self, n: int, rng: np.random.Generator) -> Array:
+        return self.loc + rng.standard_normal((n, self.d)) @ self.scale_tril.T
+
+    def _log_prob(self, x: Array) -> Array:
+        z = solve_triangular(self.scale_tril, (x - self.loc).T, lower=True, check_finite=False)
+        log_det = np.log(np.diag(self.scale_tril)).sum()
+        return -0.5 * (z**2).sum(axis=0) - log_det - 0.5 * self.d * LOG_2PI

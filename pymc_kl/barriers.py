@@ -1,0 +1,122 @@
+"""How far log p̃ must fall between two peaks, on the best path found: an upper bound on the barrier.
+
+First the straight line; then, for neighbours that it leaves apart, a string of points that is relaxed uphill
+across its own direction and spread out evenly again (E, Ren and Vanden-Eijnden 2007,
+doi:10.1063/1.2720838), all strings at once.
+"""
+
+import numpy as np
+
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.climb import ValueAndGrad
+
+LINE_POINTS = 21  # inner points of a straight line
+STRING_POINTS = 16
+STRING_STEPS = 40
+NEIGHBOURS = 4  # nearest peaks whose paths are worth relaxing
+MAX_LINES = 20_000  # straight lines evaluated at the most
+HOPELESS = 60.0  # nats; a straight-line barrier that no relaxed path is likely to bring below one nat
+
+
+def neighbour_barriers(
+    value_and_grad: ValueAndGrad, x: Array, log_density: Array, scale: Array, min_barrier: float
+) -> Array:
+    """Bound the barrier between every two of P peaks.
+
+    Parameters
+    ----------
+    value_and_grad : callable
+        (n, d) -> (n,), (n, d).
+    x : array (P, d)
+        Peaks, unconstrained space.
+    log_density : array (P,)
+        Nats.
+    scale : array (d, d)
+        Lower Cholesky factor of the local covariance.
+    min_barrier : float
+        Paths are relaxed only where the straight line falls further than this.
+
+    Returns
+    -------
+    array (P, P)
+        Nats from the lower peak; 0 on the diagonal, inf where no path was tried.
+    """
+    p = len(x)
+    barriers = np.full((p, p), np.inf)
+    np.fill_diagonal(barriers, 0.0)
+    if p == 1:
+        return barriers
+    y = np.linalg.solve(scale, x.T).T
+    pairs = _near_pairs(y, p - 1 if p * (p - 1) / 2 <= MAX_LINES else 2 * NEIGHBOURS)
+    lowest = _lowest_on_lines(value_and_grad, x, pairs)
+    _lower(barriers, pairs, log_density, lowest)
+    near = _near_pairs(y, min(NEIGHBOURS, p - 1))
+    falls = barriers[near[:, 0], near[:, 1]]
+    near = near[(falls >= min_barrier) & (falls < HOPELESS)]
+    if len(near):
+        _lower(barriers, near, log_density, _lowest_on_strings(value_and_grad, y, near, scale))
+    return barriers
+
+
+def _near_pairs(y: Array, n_neighbours: int) -> IntArray:
+    distance = np.linalg.norm(y[:, None] - y[None], axis=2)
+    nearest = np.argsort(distance, axis=1, kind="stable")[:, 1 : n_neighbours + 1]
+    pairs = np.column_stack([np.repeat(np.arange(len(y)), nearest.shape[1]), nearest.ravel()])
+    return np.unique(np.sort(pairs, axis=1), axis=0)
+
+
+def _lower(barriers: Array, pairs: IntArray, log_density: Array, lowest: Array) -> None:
+    a, b = pairs.T
+    fall = np.maximum(np.minimum(log_density[a], log_density[b]) - lowest, 0.0)
+    barriers[a, b] = barriers[b, a] = np.minimum(barriers[a, b], fall)
+
+
+def _lowest_on_lines(value_and_grad: ValueAndGrad, x: Array, pairs: IntArray) -> Array:
+    t = np.linspace(0, 1, LINE_POINTS + 2)[1:-1, None]
+    lowest = np.empty(len(pairs))
+    for i in range(0, len(pairs), 512):
+        a, b = x[pairs[i : i + 512, 0]], x[pairs[i : i + 512, 1]]
+        points = a[:, None] * (1 - t) + b[:, None] * t
+        values = value_and_grad(points.reshape(-1, x.shape[1]))[0].reshape(len(a), -1)
+        lowest[i : i + 512] = np.nan_to_num(values, nan=-np.inf).min(axis=1)
+    return lowest
+
+
+def _lowest_on_strings(value_and_grad: ValueAndGrad, y: Array, pairs: IntArray, scale: Array) -> Array:
+    """Relax a string of points between each pair of peaks; return the lowest log p̃ on it, ends left out."""
+    t = np.linspace(0, 1, STRING_POINTS + 2)[:, None]
+    strings = y[pairs[:, 0]][:, None] * (1 - t) + y[pairs[:, 1]][:, None] * t
+    best = np.full(len(pairs), -np.inf)
+    for _ in range(STRING_STEPS):
+        inner = strings[:, 1:-1]
+        value, grad = value_and_grad((inner @ scale.T).reshape(-1, y.shape[1]))
+        value = np.nan_to_num(value, nan=-np.inf).reshape(inner.shape[:2])
+        best = np.maximum(best, value.min(axis=1))
+        grad = np.nan_to_num((grad @ scale).reshape(inner.shape), nan=0.0, posinf=0.0, neginf=0.0)
+        strings[:, 1:-1] = inner + _across(strings, grad)
+        strings = _spread(strings)
+    return best
+
+
+def _across(strings: Array, grad: Array) -> Array:
+    """Steps uphill (P, S, d), with the part along the string taken out, at most half the points' spacing."""
+    along = strings[:, 2:] - strings[:, :-2]
+    spacing = np.linalg.norm(along, axis=2, keepdims=True) / 2
+    along /= np.maximum(2 * spacing, 1e-300)
+    across = 0.3 * (grad - (grad * along).sum(axis=2, keepdims=True) * along)
+    length = np.linalg.norm(across, axis=2, keepdims=True)
+    return np.asarray(across * np.minimum(1.0, 0.5 * spacing / np.maximum(length, 1e-300)))
+
+
+def _spread(strings: Array) -> Array:
+    """Place the points of each string (P, S, d) at equal distances along it again."""
+    pieces = np.linalg.norm(np.diff(strings, axis=1), axis=2)
+    reached = np.concatenate([np.zeros((len(strings), 1)), np.cumsum(pieces, axis=1)], axis=1)
+    wanted = np.linspace(0, 1, strings.shape[1]) * reached[:, -1:]
+    spread = np.empty_like(strings)
+    for s, (have, want) in enumerate(zip(reached, wanted, strict=True)):
+        right = np.clip(np.searchsorted(have, want), 1, len(have) - 1)
+        gap = np.maximum(have[right] - have[right - 1], 1e-300)
+        part = np.clip((want - have[right - 1]) / gap, 0, 1)[:, None]
+        spread[s] = strings[s, right - 1] * (1 - part) + strings[s, right] * part
+    return spread

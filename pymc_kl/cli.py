@@ -1,0 +1,183 @@
+"""The command line: `pymc-kl demo`, `pymc-kl compare`, `pymc-kl summary`."""
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from pymc_kl import galaxies, plots, tables, tree
+from pymc_kl.compare import compare
+
+EXAMPLES = """examples:
+  pymc-kl demo                                              the 82 galaxies, from nothing to pictures
+  pymc-kl compare model.py:model --draws trace.nc --out results
+                                                            compare draws you have with PyMC's ADVI
+  pymc-kl summary results/comparison.nc                     print the tables again
+
+exit codes:
+  0  done     1  a fit failed, the rest is there     2  the input can't be used
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parsed = _parser().parse_args(arguments)
+    console = Console()
+    try:
+        return int(parsed.run(parsed, console))
+    except (OSError, ValueError, TypeError) as error:
+        Console(stderr=True).print(f"pymc-kl: {error}", style="red", markup=False, soft_wrap=True)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pymc-kl",
+        description="Which modes of a posterior do PyMC's ADVI and forward-KL fits cover, and how well?",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser("demo", help="compare ADVI with forward-KL fits on the 82 galaxy velocities")
+    demo.set_defaults(run=_demo)
+    run = commands.add_parser("compare", help="compare approximations of your model's posterior")
+    run.add_argument("model", metavar="FILE.py:NAME", help="a pm.Model, or a function that returns one")
+    run.add_argument("--draws", type=Path, help="posterior draws (NetCDF); sampled with NUTS if not given")
+    run.add_argument(
+        "--reverse", nargs="*", choices=("advi", "fullrank_advi"), default=["advi", "fullrank_advi"],
+        help="what to fit with pm.fit (default: both)",
+    )  # fmt: skip
+    run.set_defaults(run=_compare)
+    for command in (demo, run):
+        command.add_argument("--out", type=Path, default=Path("pymc_kl_demo"), help="folder for the results")
+        command.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
+        command.add_argument("--quiet", action="store_true", help="show no progress")
+    show = commands.add_parser("summary", help="print the tables of a saved comparison")
+    show.add_argument("comparison", type=Path, help="comparison.nc, as `compare` wrote it")
+    show.set_defaults(run=_summary)
+    return parser
+
+
+def _demo(parsed: argparse.Namespace, console: Console) -> int:
+    console.print("82 galaxy velocities, three normal components: NUTS, ADVI and full-rank ADVI, forward-KL fits.")
+    with galaxies.model():
+        comparison = compare(random_seed=parsed.seed, progressbar=not parsed.quiet)
+    return _finish(comparison, parsed.out, console)
+
+
+def _compare(parsed: argparse.Namespace, console: Console) -> int:
+    model = _load_model(parsed.model)
+    draws = None
+    if parsed.draws is not None:
+        if not parsed.draws.exists():
+            raise FileNotFoundError(f"no such file of draws: {parsed.draws}")
+        draws = xr.open_datatree(parsed.draws).load()
+    comparison = compare(
+        draws, {}, model=model, reverse=parsed.reverse, random_seed=parsed.seed, progressbar=not parsed.quiet
+    )
+    return _finish(comparison, parsed.out, console)
+
+
+def _summary(parsed: argparse.Namespace, console: Console) -> int:
+    return _print(tree.load(parsed.comparison), console)
+
+
+def _load_model(place: str) -> pm.Model:
+    """Import FILE.py and take the model NAME from it."""
+    file, _, name = place.rpartition(":")
+    if not file or not Path(file).is_file():
+        raise ValueError(f"the model is given as FILE.py:NAME; got {place!r} and there is no file {file!r}.")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(Path(file).resolve().parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+    found = getattr(module, name, None)
+    model = found() if callable(found) and not isinstance(found, pm.Model) else found
+    if not isinstance(model, pm.Model):
+        models = [key for key, value in vars(module).items() if isinstance(value, pm.Model)]
+        raise ValueError(f"{file} has no pm.Model named {name!r}; it has {models or 'none'}.")
+    return model
+
+
+def _finish(comparison: xr.DataTree, out: Path, console: Console) -> int:
+    """Save first, so that nothing is lost; then print and draw."""
+    path = tree.save(comparison, out / "comparison.nc", overwrite=True)
+    code = _print(comparison, console)
+    for name, draw in (("coverage", plots.plot_coverage), ("modes", plots.plot_modes)):
+        draw(comparison, backend="matplotlib").savefig(out / f"{name}.png")
+    console.print(f"\nWritten to {out}: {path.name}, coverage.png, modes.png", soft_wrap=True)
+    return code
+
+
+def _print(comparison: xr.DataTree, console: Console) -> int:
+    scores = tree.check_comparison(comparison)["scores"].to_dataset()
+    console.print(_coverage_table(comparison))
+    reason = comparison["modes"].attrs["reason"]
+    if reason:
+        console.print(
+            f"The masses of the reference can't be trusted: {reason}. Their errors say so.", style="bold"
+        )
+    console.print(_divergence_table(scores))
+    if comparison["evidence"].attrs["reason"]:
+        console.print(f"log Z is not known: {comparison['evidence'].attrs['reason']}.")
+    failed = 0
+    for name in scores["approximation"].values:
+        row = scores.sel(approximation=name)
+        if str(row["error"].item()):
+            failed = 1
+            console.print(f"{name} failed: {row['error'].item()}", style="red", markup=False)
+        if float(row["converged"]) == 0:
+            gap = tables.format_estimate(float(row["elbo_gap"]), float(row["elbo_gap_se"]))
+            console.print(f"{name} has not converged: its ELBO can still gain {gap} nats where it stands.")
+        if str(row["note"].item()):
+            console.print(f"{name}: {row['note'].item()}", markup=False)
+    return failed
+
+
+def _coverage_table(comparison: xr.DataTree) -> Table:
+    """Lay out a row an approximation and a column a mode, so that names may be long and modes many."""
+    frame = tables.coverage(comparison)
+    table = Table(title="Mass of each mode (share of all), and how each approximation covers it")
+    table.add_column("mode", justify="right")
+    names = list(dict.fromkeys(frame.columns.get_level_values(0)))
+    for name in names:
+        table.add_column(name, justify="right")
+    for mode in frame.index:
+        cells = []
+        for name in names:
+            mass, se = frame.loc[mode, (name, "mass")], frame.loc[mode, (name, "mass_se")]
+            word = frame.loc[mode, (name, "verdict")] if (name, "verdict") in frame.columns else ""
+            cells.append(f"{tables.format_estimate(float(mass), float(se))} {word}".strip())
+        table.add_row(str(mode), *cells)
+    return table
+
+
+def _divergence_table(scores: xr.Dataset) -> Table:
+    table = Table(title="Divergences in nats (p: posterior, q: approximation)")
+    table.add_column("q")
+    for title in ("KL(p‖q)", "KL(q‖p)", "k-hat", "spill"):
+        table.add_column(title, justify="right")
+    for name in scores["approximation"].values:
+        row = scores.sel(approximation=name)
+        cells = [
+            tables.format_estimate(float(row[score]), float(row[f"{score}_se"]))
+            for score in ("forward_kl", "reverse_kl")
+        ]
+        for i, score in enumerate(("forward_kl", "reverse_kl")):
+            if float(row[f"{score}_is_bound"]) == 1:
+                cells[i] = f"≥ {cells[i]}"
+        spill = tables.format_estimate(float(row["spill"]), float(row["spill_se"]))
+        khat = float(row["khat"])
+        table.add_row(str(name), *cells, "-" if np.isnan(khat) else f"{khat:.2f}", spill)
+    return table

@@ -1,0 +1,228 @@
+"""Climb log p̃ from many starts at once: one batched value-and-gradient call a step serves them all.
+
+scipy has no optimiser that is batched over starts, and a Python call for every start and step costs more
+than the density. So this is limited-memory BFGS (Nocedal 1980) with its two loops written over rows, in
+coordinates whitened by the local scale of the posterior; every row has its own step length and stops alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pymc_kl._typing import Array, BoolArray, IntArray
+
+type ValueAndGrad = Callable[[Array], tuple[Array, Array]]
+type Capture = Callable[[Array, Array], IntArray]
+
+MEMORY = 8  # pairs of steps and gradient changes that L-BFGS keeps
+ARMIJO = 1e-4  # Nocedal and Wright 2006, section 3.1
+MIN_STEP = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Climbed:
+    """Where each start arrived.
+
+    Attributes
+    ----------
+    x : array (n, d)
+        End points, unconstrained space.
+    log_density : array (n,)
+        log p̃ there, nats.
+    converged : array (n,) of bool
+        The expected gain of one more step is below the tolerance.
+    captured : array (n,) of int
+        Index of the known mode whose neighbourhood the climb entered, else -1.
+    """
+
+    x: Array
+    log_density: Array
+    converged: BoolArray
+    captured: IntArray
+
+
+def local_scale(grads: Array) -> Array:
+    """Estimate the lower Cholesky factor (d, d) of the local covariance from gradients (n, d) at draws of p.
+
+    E[∇log p ∇log pᵀ] is the mean precision as a mode sees it, however far apart the modes are. Gradients are
+    clipped at five robust standard deviations, so that a funnel's neck doesn't set the scale of the rest.
+    """
+    grads = grads[np.isfinite(grads).all(axis=1)]
+    d = grads.shape[1]
+    if not len(grads):
+        return np.eye(d)
+    spread = 1.4826 * np.median(np.abs(grads), axis=0)
+    spread[spread == 0] = 1.0
+    clipped = np.clip(grads / spread, -5, 5)
+    share = len(grads) / (len(grads) + d)  # shrink towards the diagonal where draws are few
+    information = share * clipped.T @ clipped / len(grads) + (1 - share) * np.eye(d)
+    return np.asarray(np.diag(1 / spread) @ np.linalg.cholesky(np.linalg.inv(information)))
+
+
+def climb(
+    value_and_grad: ValueAndGrad,
+    starts: Array,
+    scale: Array,
+    *,
+    capture: Capture | None = None,
+    tolerance: float = 1e-7,
+    max_steps: int = 300,
+) -> Climbed:
+    """Maximise a log density from every start.
+
+    Parameters
+    ----------
+    value_and_grad : callable
+        (n, d) -> (n,), (n, d); rows with a non-finite value or gradient are stepped back from.
+    starts : array (n, d)
+        Unconstrained space.
+    scale : array (d, d)
+        Lower Cholesky factor of the local covariance, from :func:`local_scale`.
+    capture : callable, optional
+        (n, d), (n,) -> (n,): index of the known mode that a point is sure to climb to, or -1.
+    tolerance : float
+        A row has converged when one more step is expected to gain less than this many nats.
+    max_steps : int
+        Evaluations a row.
+
+    Returns
+    -------
+    Climbed
+    """
+    state = _Rows.begin(value_and_grad, starts, scale)
+    for _ in range(max_steps):
+        if capture is not None:
+            state.capture(capture)
+        active = state.active()
+        if not len(active):
+            break
+        state.step(active, tolerance)
+    return Climbed(state.y @ scale.T, state.value, state.converged, state.captured)
+
+
+@dataclass(eq=False)
+class _Rows:
+    """The state of all climbs, in whitened coordinates y = scale⁻¹ x."""
+
+    value_and_grad: ValueAndGrad
+    scale: Array
+    y: Array
+    value: Array
+    grad: Array
+    direction: Array
+    length: Array
+    reach: Array
+    steps: Array
+    changes: Array
+    filled: IntArray
+    converged: BoolArray
+    stuck: BoolArray
+    captured: IntArray
+
+    @classmethod
+    def begin(cls, value_and_grad: ValueAndGrad, starts: Array, scale: Array) -> "_Rows":
+        n, d = starts.shape
+        y = np.linalg.solve(scale, starts.T).T
+        value, grad = value_and_grad(starts)
+        grad = grad @ scale
+        rows = cls(
+            value_and_grad=value_and_grad,
+            scale=scale,
+            y=y,
+            value=value,
+            grad=grad,
+            direction=np.zeros_like(y),
+            length=np.ones(n),
+            reach=np.full(n, _first_reach(d)),
+            steps=np.zeros((MEMORY, n, d)),
+            changes=np.zeros((MEMORY, n, d)),
+            filled=np.zeros(n, dtype=np.int64),
+            converged=np.zeros(n, dtype=bool),
+            stuck=~(np.isfinite(value) & np.isfinite(grad).all(axis=1)),
+            captured=np.full(n, -1, dtype=np.int64),
+        )
+        rows._aim(np.flatnonzero(~rows.stuck))
+        return rows
+
+    def active(self) -> IntArray:
+        return np.flatnonzero(~(self.converged | self.stuck | (self.captured >= 0)))
+
+    def capture(self, capture: Capture) -> None:
+        rows = self.active()
+        if len(rows):
+            self.captured[rows] = capture(self.y[rows] @ self.scale.T, self.value[rows])
+
+    def step(self, rows: IntArray, tolerance: float) -> None:
+        """Try one step a row; accept it where it climbs, else shorten the step."""
+        expected = (self.grad[rows] * self.direction[rows]).sum(axis=1)
+        self.converged[rows] = expected < tolerance
+        rows, expected = rows[expected >= tolerance], expected[expected >= tolerance]
+        if not len(rows):
+            return
+        move = self.length[rows, None] * self.direction[rows]
+        y = self.y[rows] + move
+        value, grad = self.value_and_grad(y @ self.scale.T)
+        grad = grad @ self.scale
+        finite = np.isfinite(value) & np.isfinite(grad).all(axis=1)
+        climbs = finite & (value >= self.value[rows] + ARMIJO * self.length[rows] * expected)
+        self._accept(rows[climbs], y[climbs], value[climbs], grad[climbs], move[climbs])
+        shorter = rows[~climbs]
+        self.length[shorter] *= 0.4
+        self.reach[shorter] = _first_reach(y.shape[1])
+        self.stuck[shorter] |= self.length[shorter] < MIN_STEP
+        # Where even tiny steps gain nothing that floating point can hold, the climb is over.
+        over = self.stuck[shorter] & (np.abs(self.grad[shorter]).max(axis=1) < 1e-3)
+        self.converged[shorter[over]] = True
+
+    def _accept(self, rows: IntArray, y: Array, value: Array, grad: Array, move: Array) -> None:
+        change = self.grad[rows] - grad  # of the gradient of -log p̃
+        curved = (move * change).sum(axis=1) > 1e-12 * (move**2).sum(axis=1)
+        kept = rows[curved]
+        slot = self.filled[kept] % MEMORY
+        self.steps[slot, kept], self.changes[slot, kept] = move[curved], change[curved]
+        self.filled[kept] += 1
+        self.y[rows], self.value[rows], self.grad[rows] = y, value, grad
+        self._aim(rows[curved])
+        self._aim_along_gradient(rows[~curved])
+
+    def _aim_along_gradient(self, rows: IntArray) -> None:
+        """Where log p̃ curves upwards (a far tail), L-BFGS has no scale: take ever longer gradient steps."""
+        grad = self.grad[rows]
+        length = np.linalg.norm(grad, axis=1, keepdims=True)
+        self.direction[rows] = grad * self.reach[rows, None] / np.where(length > 0, length, 1.0)
+        self.length[rows] = 1.0
+        self.reach[rows] *= 1.5
+
+    def _aim(self, rows: IntArray) -> None:
+        """Set the direction of each row to H∇log p̃, no longer than its reach."""
+        q = self.grad[rows].copy()
+        filled = self.filled[rows]
+        alphas = np.zeros((MEMORY, len(rows)))
+        products = []
+        for back in range(MEMORY):
+            slot = (filled - 1 - back) % MEMORY
+            used = back < filled
+            s, c = self.steps[slot, rows], self.changes[slot, rows]
+            rho = np.where(used, 1 / np.where(used, (s * c).sum(axis=1), 1.0), 0.0)
+            alphas[back] = rho * (s * q).sum(axis=1)
+            q -= alphas[back][:, None] * c
+            products.append((s, c, rho))
+        s, c, _ = products[0]
+        norm = (c**2).sum(axis=1)
+        q *= np.where(norm > 0, (s * c).sum(axis=1) / np.where(norm > 0, norm, 1.0), 1.0)[:, None]
+        for back in reversed(range(MEMORY)):
+            s, c, rho = products[back]
+            beta = rho * (c * q).sum(axis=1)
+            q += (alphas[back] - beta)[:, None] * s
+        length = np.linalg.norm(q, axis=1)
+        far = length > self.reach[rows]
+        q *= np.where(far, self.reach[rows] / np.where(far, length, 1.0), 1.0)[:, None]
+        self.reach[rows[far]] *= 1.5  # far from any mode, steps may grow until one fails
+        self.direction[rows] = q
+        self.length[rows] = 1.0
+
+
+def _first_reach(d: int) -> float:
+    """Longest first step, in local standard deviations: short enough not to leave a basin."""
+    return max(1.0, 0.5 * float(np.sqrt(d)))

@@ -1,0 +1,72 @@
+"""A number with its standard error, and the few ways in which draws give one."""
+
+from typing import NamedTuple
+
+import numpy as np
+from arviz_stats.base import array_stats
+
+from pymc_kl._typing import Array
+
+
+class Estimate(NamedTuple):
+    """A value and its standard error, in the same unit."""
+
+    value: float
+    se: float
+
+
+UNKNOWN = Estimate(float("nan"), float("nan"))
+
+
+def mean_estimate(values: Array, weights: Array | None = None) -> Estimate:
+    """Estimate an expectation from draws.
+
+    Parameters
+    ----------
+    values : array (n,) or (chain, draw)
+        Independent draws, or Markov chains, whose error comes from ArviZ's effective sample size.
+    weights : array like `values`, optional
+        Importance weights; with them the draws are taken as independent.
+
+    Returns
+    -------
+    Estimate
+        An infinite value has an error of NaN.
+    """
+    if weights is not None:
+        w = weights / weights.sum()
+        mean = float((w * values)[w > 0].sum())
+        with np.errstate(invalid="ignore"):
+            return Estimate(mean, float(np.sqrt(((w * (values - mean)) ** 2)[w > 0].sum())))
+    mean = float(values.mean())
+    if not np.isfinite(values).all():
+        return Estimate(mean, float("nan"))
+    return Estimate(mean, float(values.std(ddof=1)) / np.sqrt(effective_size(values)))
+
+
+def effective_size(values: Array) -> float:
+    """Effective sample size of the mean of draws: all of independent ones (n,), ArviZ's of (chain, draw)."""
+    n = float(values.size)
+    if values.ndim == 1 or np.ptp(values) == 0:
+        return n
+    return float(min(array_stats.ess(values, method="mean"), n))
+
+
+def pareto_k(log_ratio: Array) -> float:
+    """Pareto k-hat of importance ratios given their logarithms (n,).
+
+    ArviZ's `psislw` expects negated log ratios, as log likelihoods; this hides that.
+
+    Returns
+    -------
+    float
+        -inf for ratios that are constant up to rounding, and +inf where one is infinite.
+    """
+    log_ratio = np.asarray(log_ratio, dtype=float).ravel()
+    if np.isnan(log_ratio).any() or (log_ratio == np.inf).any():
+        return float("inf")
+    if np.ptp(log_ratio) < 1e-9:
+        return float("-inf")
+    with np.errstate(all="ignore"):
+        k = float(array_stats.psislw(-log_ratio)[1])
+    return k if np.isfinite(k) else float("-inf")

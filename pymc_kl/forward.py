@@ -1,0 +1,104 @@
+"""Forward-KL fits from draws of the posterior: choose a family by name, check the draws, fit."""
+
+import warnings
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from pymc_kl._typing import Array, IntArray, RandomSeed
+from pymc_kl.approximations import FAMILIES, Approximation, Mixture
+from pymc_kl.modes import Modes, search_from
+from pymc_kl.reference import Reference, as_reference
+from pymc_kl.scores import tail_index
+from pymc_kl.target import Target, as_target
+
+HEAVY_TAIL = 0.4  # k-hat of a coordinate's tail; from 0.5 on its variance is infinite
+
+
+def fit_forward(
+    reference: xr.DataTree | xr.Dataset | Reference,
+    family: str = "mixture",
+    *,
+    model: pm.Model | Target | None = None,
+    modes: Modes | None = None,
+    random_seed: RandomSeed = None,
+) -> Approximation:
+    """Minimise KL(p‖q) over a family, given draws of the posterior p.
+
+    Parameters
+    ----------
+    reference : DataTree, Dataset or Reference
+        Draws of p, weighted if `sample_stats` has `weight`.
+    family : {"meanfield", "fullrank", "mixture"}
+        The Gaussian families match moments exactly; the mixture is fitted by expectation-maximisation
+        from the modes, its number of components chosen by held-out log score.
+    model : pm.Model or Target, optional
+        Defaults to the model of the enclosing `with` block.
+    modes : Modes, optional
+        Where the mixture starts; found from the draws if not given.
+    random_seed : int, Generator, SeedSequence or None
+
+    Returns
+    -------
+    Approximation
+        On the unconstrained space; `info` holds what the fit says of itself.
+
+    Warns
+    -----
+    UserWarning
+        If tails are so heavy that the posterior may have no second moments: no Gaussian minimises the
+        forward divergence then.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, xarray as xr
+    >>> with pm.Model() as model:
+    ...     x = pm.Normal("x", 0.0, 1.0)
+    ...     draws = xr.Dataset({"x": (("chain", "draw"), np.array([[-1.0, 0.0, 1.0, 2.0]]))})
+    ...     q = fit_forward(draws, "fullrank")
+    >>> q.loc, q.covariance
+    (array([0.5]), array([[1.25]]))
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"unknown family {family!r}; known are {', '.join(map(repr, FAMILIES))}.")
+    if not isinstance(reference, Reference):
+        reference = as_reference(reference, as_target(model))
+    rng = np.random.default_rng(random_seed)
+    if FAMILIES[family] is Mixture and modes is None:
+        modes = search_from(reference.target, reference.flat, {}, rng=rng)
+    labels = None if modes is None else modes.assign(reference.flat)
+    return fit_family(family, reference, labels, rng=rng)
+
+
+def fit_family(
+    family: str, reference: Reference, labels: IntArray | None, *, rng: np.random.Generator
+) -> Approximation:
+    """Fit one family to a reference whose draws carry mode labels (n,); -1 is elsewhere."""
+    x, weights = reference.flat, reference.flat_weights
+    kind = FAMILIES[family]
+    if kind is Mixture:
+        blocks = reference.blocks() if weights is None else None
+        fit: Approximation = Mixture.fit_forward(x, weights, labels=labels, blocks=blocks, rng=rng)
+    else:
+        fit = kind.fit_forward(x, weights, rng=rng)
+    heavy = _heavy_tails(x, reference.target.labels) if kind is not Mixture else ()
+    if heavy:
+        warnings.warn(heavy[0], UserWarning, stacklevel=3)
+    info = MappingProxyType({**fit.info, "warnings": (*fit.info.get("warnings", ()), *heavy)})
+    return replace(fit, target=reference.target, info=info)
+
+
+def _heavy_tails(x: Array, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Name the coordinate whose tails say that second moments may not exist."""
+    k = np.array([max(tail_index(column), tail_index(-column)) for column in x.T])
+    worst = int(k.argmax())
+    if not k[worst] > HEAVY_TAIL:
+        return ()
+    return (
+        f"the draws of {labels[worst]} have tails so heavy (k-hat {k[worst]:.2f} > {HEAVY_TAIL}) that the "
+        "posterior may have no second moments: the best forward Gaussian need not exist and its scores "
+        "have no finite error. Use the mixture, or reparameterise.",
+    )

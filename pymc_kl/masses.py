@@ -1,0 +1,173 @@
+"""The mass of each mode, with an error that is right, from draws alone.
+
+Counting draws per mode is honest only where chains move between modes. Each mode's indicator is treated as a
+two-state Markov chain, whose effective sample size follows from how often it was crossed; where nothing was
+ever crossed, the share of draws says where chains started and nothing of the mass.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from arviz_stats.base import array_stats
+
+from pymc_kl._typing import Array, BoolArray, IntArray
+
+RHAT_GOOD = 1.05  # of a mode's indicator; Vehtari et al. 2021 ask 1.01 of parameters, noisier for a 0/1 series
+MIN_CROSSINGS = 20  # fewer leave the mass known to no better than about a quarter of itself
+UNKNOWN_SE = float(1 / np.sqrt(12))  # standard deviation of a mass that may be anything in [0, 1]
+
+
+@dataclass(frozen=True, eq=False)
+class Masses:
+    """Mass of each of K modes and, last, of everywhere else.
+
+    Attributes
+    ----------
+    mass, se : array (K + 1,)
+        Shares that sum to 1, and their standard errors.
+    upper : array (K + 1,)
+        Upper 95 % bound; 3 / n where no draw fell.
+    n_draws : array (K + 1,) of int
+    ess : array (K + 1,)
+        Effective sample size of each indicator; NaN where it is not known.
+    rhat : array (K + 1,)
+        Of each indicator; NaN where it never changes.
+    crossings : int
+        Moves of chains from one mode to another.
+    mixes : bool
+        Chains moved between modes often enough that counting draws is right.
+    reason : str
+        Why they don't mix; empty where they do.
+    """
+
+    mass: Array
+    se: Array
+    upper: Array
+    n_draws: IntArray
+    ess: Array
+    rhat: Array
+    crossings: int
+    mixes: bool
+    reason: str
+
+
+def masses_from_independent(mode: IntArray, k: int) -> Masses:
+    """Count independent draws (n,) per mode; -1 counts as elsewhere."""
+    counts = np.bincount(np.where(mode < 0, k, mode).ravel(), minlength=k + 1)
+    n = mode.size
+    mass = counts / n
+    return Masses(
+        mass=mass,
+        se=_binomial_se(mass, np.full(k + 1, float(n))),
+        upper=_upper(mass, np.full(k + 1, float(n))),
+        n_draws=counts,
+        ess=np.full(k + 1, float(n)),
+        rhat=np.full(k + 1, np.nan),
+        crossings=0,
+        mixes=True,
+        reason="",
+    )
+
+
+def masses_from_weighted(mode: IntArray, weights: Array, k: int) -> Masses:
+    """Weigh independent draws (n,) with weights (n,) per mode; -1 counts as elsewhere."""
+    label = np.where(mode < 0, k, mode).ravel()
+    w = weights.ravel() / weights.sum()
+    mass = np.bincount(label, weights=w, minlength=k + 1)
+    ess = np.full(k + 1, 1 / (w**2).sum())
+    return Masses(
+        mass=mass,
+        se=_binomial_se(mass, ess),
+        upper=_upper(mass, ess),
+        n_draws=np.bincount(label, minlength=k + 1),
+        ess=ess,
+        rhat=np.full(k + 1, np.nan),
+        crossings=0,
+        mixes=True,
+        reason="",
+    )
+
+
+def masses_from_chains(mode: IntArray, k: int, *, negligible: BoolArray) -> Masses:
+    """Weigh modes by the share of MCMC draws in them, as far as chains moved between them.
+
+    Parameters
+    ----------
+    mode : array (chain, draw) of int
+        Mode of each draw, -1 for elsewhere.
+    k : int
+        Number of modes known, visited or not.
+    negligible : array (K,) of bool
+        Modes so low that their mass can't matter whether or not a chain went there.
+
+    Returns
+    -------
+    Masses
+        The standard error is that of an unknown share (0.29) for modes that no chain entered or left.
+    """
+    label = np.where(mode < 0, k, mode)
+    n_draws = np.bincount(label.ravel(), minlength=k + 1)
+    mass = n_draws / mode.size
+    matters = np.append(~negligible, n_draws[k] > 0) | (n_draws > 0)
+    ess, rhat = np.full(k + 1, np.nan), np.full(k + 1, np.nan)
+    crossed = np.zeros(k + 1, dtype=int)
+    for j in np.flatnonzero(n_draws):
+        inside = label == j
+        crossed[j] = int((inside[:, 1:] != inside[:, :-1]).sum())
+        ess[j], rhat[j] = _indicator_ess(inside, crossed[j])
+    alone = matters.sum() == 1
+    ess = np.where(alone & (n_draws > 0), float(mode.size), ess)
+    known = (crossed > 0) | alone
+    se = np.where(
+        known & (n_draws > 0), _binomial_se(mass, ess), np.where(matters, UNKNOWN_SE, 1 / mode.size)
+    )
+    upper = np.where(matters & ~known, 1.0, _upper(mass, np.where(np.isnan(ess), mode.size, ess)))
+    reason = "" if alone else _why_not_mixing(mode, n_draws[:k], crossed, rhat, matters)
+    crossings = int((label[:, 1:] != label[:, :-1]).sum())
+    return Masses(mass, se, upper, n_draws, ess, rhat, crossings, not reason, reason)
+
+
+def _indicator_ess(inside: BoolArray, crossed: int) -> tuple[float, float]:
+    """ESS of a mode's indicator (chain, draw): the lesser of ArviZ's and that of a two-state Markov chain."""
+    values = inside.astype(float)
+    n = values.size
+    share = (values.sum() + 0.5) / (n + 1)
+    sure = crossed - np.sqrt(crossed)  # a standard error fewer than counted: few crossings say little
+    switching = max(sure, 0.5) / (2 * share * (1 - share) * n)  # a + b of the chain's two rates
+    markov = n * switching / max(2 - switching, switching)
+    if inside.all():
+        return markov, np.nan
+    with np.errstate(invalid="ignore", divide="ignore"):
+        usual = float(array_stats.ess(values, method="mean"))
+        rhat = float(array_stats.rhat(values, method="split")) if len(values) > 1 else np.nan
+    return float(np.nanmin([usual, markov])), rhat
+
+
+def _binomial_se(mass: Array, ess: Array) -> Array:
+    """Standard error of a share, with half a draw added either way so that it is never zero."""
+    smoothed = (mass * ess + 0.5) / (ess + 1)
+    return np.asarray(np.sqrt(smoothed * (1 - smoothed) / (ess + 1)))
+
+
+def _upper(mass: Array, ess: Array) -> Array:
+    return np.minimum(np.where(mass > 0, mass + 1.96 * _binomial_se(mass, ess), 3 / ess), 1.0)
+
+
+def _why_not_mixing(
+    mode: IntArray, n_draws: IntArray, crossed: IntArray, rhat: Array, matters: BoolArray
+) -> str:
+    """Say why counting draws is not to be trusted, or nothing."""
+    missed = np.flatnonzero((n_draws == 0) & matters[:-1])
+    if len(missed):
+        names = ", ".join(str(i) for i in missed)
+        return f"no chain entered mode {names}, found by the search"
+    visited = np.flatnonzero(n_draws)
+    least = int(crossed[:-1][visited].min()) if len(visited) else 0
+    if least == 0:
+        return f"the {len(mode)} chains never moved between modes"
+    if least < MIN_CROSSINGS:
+        return f"the chains entered or left a mode only {least} times in all"
+    worst = float(np.nanmax(rhat[:-1])) if np.isfinite(rhat[:-1]).any() else 1.0
+    if worst > RHAT_GOOD:
+        return f"R-hat of a mode's indicator is {worst:.2f}"
+    return ""

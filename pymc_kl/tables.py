@@ -1,0 +1,86 @@
+"""DataTree → DataFrame: the tables of a comparison."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pymc_kl.tree import SCORE_COLUMNS, TEXT_COLUMNS, WITH_SE, check_comparison
+
+SUMMARY = (
+    "kind", "family", "forward_kl", "forward_kl_se", "reverse_kl", "reverse_kl_se", "forward_kl_between",
+    "forward_kl_within", "reverse_kl_between", "reverse_kl_within", "elbo", "elbo_se", "elbo_gap",
+    "elbo_gap_se", "converged", "khat", "ess_reverse", "spill", "spill_se", "seconds", "error",
+)  # fmt: skip
+
+
+def summary(comparison: xr.DataTree, *, kind: str = "main") -> pd.DataFrame:
+    """Tabulate the scores, a row an approximation.
+
+    Parameters
+    ----------
+    comparison : DataTree
+        What :func:`compare` returned.
+    kind : {"main", "all"}
+        The columns that most readers want, or every score.
+
+    Returns
+    -------
+    DataFrame
+        Divergences, ELBO and EUBO in nats on the unconstrained space; `<name>_se` is the standard error. NaN
+        means that the score is not defined for that row, and `error` says why a fit failed.
+    """
+    ds = check_comparison(comparison)["scores"].to_dataset()
+    columns = {"main": SUMMARY, "all": SCORE_COLUMNS}
+    if kind not in columns:
+        raise ValueError(f"kind must be one of {sorted(columns)}; got {kind!r}.")
+    return ds[list(columns[kind])].to_dataframe()[list(columns[kind])]
+
+
+def coverage(comparison: xr.DataTree, *, values: Sequence[str] = ("mass", "mass_se", "verdict")) -> pd.DataFrame:
+    """Tabulate which modes each approximation covers, a row a mode.
+
+    Parameters
+    ----------
+    comparison : DataTree
+        What :func:`compare` returned.
+    values : sequence of str
+        Which of the `coverage` group's variables to show for each approximation.
+
+    Returns
+    -------
+    DataFrame
+        Rows are the modes, then "elsewhere"; columns are pairs (reference or approximation, value). Masses are
+        shares that sum to 1 over the rows.
+    """
+    dt = check_comparison(comparison)
+    modes, ds = dt["modes"].to_dataset(), dt["coverage"].to_dataset()
+    if unknown := [name for name in values if name not in ds]:
+        raise ValueError(f"unknown values {unknown}; known are {sorted(map(str, ds.data_vars))}.")
+    rows = pd.Index([*modes["mode"].values.tolist(), "elsewhere"], name="mode")
+    table = {
+        ("reference", "mass"): [*modes["mass"].values, modes.attrs["elsewhere"]],
+        ("reference", "mass_se"): [*modes["mass_se"].values, modes.attrs["elsewhere_se"]],
+    }
+    for name in ds["approximation"].values:
+        row = ds.sel(approximation=name)
+        last = {"mass": float(row["elsewhere"]), "mass_se": float(row["elsewhere_se"])}
+        for value in values:
+            blank = "" if value in TEXT_COLUMNS else np.nan
+            table[(str(name), value)] = [*row[value].values, last.get(value, blank)]
+    return pd.DataFrame(table, index=rows)
+
+
+def format_estimate(value: float, se: float) -> str:
+    """Write a number rounded to two digits of its standard error, such as `0.605 ± 0.012`."""
+    if np.isnan(value):
+        return "-"
+    if not np.isfinite(se) or not np.isfinite(value):
+        shown = f"{value:.3g}" if np.isfinite(value) else ("∞" if value > 0 else "-∞")
+        return f"{shown} ± {'∞' if se == np.inf else '?'}"
+    digits = 3 if se == 0 else int(np.clip(1 - np.floor(np.log10(se)), 0, 6))
+    return f"{value:.{digits}f} ± {se:.{digits}f}"
+
+
+__all__ = ["WITH_SE", "coverage", "format_estimate", "summary"]

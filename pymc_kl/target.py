@@ -1,0 +1,480 @@
+"""A PyMC model as a density on R^d: batched log density and gradient, and the maps to and from the model's own space.
+
+The order of the coordinates is that of `model.value_vars` of the user's model and is frozen here; everything
+else is found by name. PyTensor is imported here and in the adapters alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+import xarray as xr
+from pymc.backends.arviz import coords_and_dims_for_inferencedata
+from pymc.model.transform import remove_minibatched_nodes
+from pymc.pytensorf import replace_vars_in_graphs
+from pytensor.compile.mode import Mode
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import graph_replace, vectorize_graph
+from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+from pytensor.graph.rewriting.utils import rewrite_graph
+from pytensor.graph.traversal import ancestors, graph_inputs
+from pytensor.link.vm import VMLinker
+from pytensor.tensor.random.type import RandomType
+
+from pymc_kl._typing import Array
+from pymc_kl.backends import Evaluator, make_evaluator
+from pymc_kl.draws import check_finite, find_variable
+
+MAP_CHUNK = 4096  # rows that one call of a transform graph maps, to bound its memory
+# Transforms run in plain Python thunks over whole batches: nothing to compile, and numpy is fast there.
+MAP_MODE = Mode(
+    VMLinker(use_cloop=False, c_thunks=False),
+    RewriteDatabaseQuery(
+        include=["fast_run", "py_only"], exclude=["fusion", "cxx_only", "BlasOpt", "c_blas", "inplace"]
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Variables:
+    """One free variable of the model: its names, shapes and place in the flat vector."""
+
+    name: str
+    value_name: str
+    shape: tuple[int, ...]
+    value_shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    place: slice
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The unnormalised log density of a PyMC model on its unconstrained space.
+
+    Build it with :meth:`from_model`; one target serves every fit and every score of that model.
+
+    Parameters
+    ----------
+    model : pm.Model
+        The user's model.
+    variables : tuple of Variables
+        The free variables in the order of the flat vector.
+    backend : {"numba", "jax"}
+        What evaluates the density.
+    posterior_names : tuple of str
+        Variables of the model's own space: free ones, then Deterministics.
+    coords, dims : mapping
+        Of the model's own space, as PyMC gives them to ArviZ.
+    """
+
+    model: pm.Model
+    variables: tuple[Variables, ...]
+    backend: str
+    posterior_names: tuple[str, ...]
+    coords: Mapping[str, Any]
+    dims: Mapping[str, Sequence[str]]
+    _evaluator: Evaluator = field(repr=False)
+    _constrain: Callable[[Array], list[Array]] = field(repr=False)
+    _unconstrain: Callable[..., list[Array]] = field(repr=False)
+
+    @classmethod
+    def from_model(
+        cls, model: pm.Model | None = None, *, backend: str = "auto", gradient: bool = True
+    ) -> "Target":
+        """Compile a model's density.
+
+        Parameters
+        ----------
+        model : pm.Model, optional
+            Defaults to the model of the enclosing `with` block.
+        backend : {"auto", "jax", "numba"}
+            "auto" takes JAX where it is installed and can express the model, since it compiles within
+            seconds, and numba otherwise.
+        gradient : bool
+            Compile value and gradient together. Without it, only `log_density` can be evaluated.
+
+        Returns
+        -------
+        Target
+
+        Raises
+        ------
+        ValueError
+            If the model has discrete free variables or none that are free.
+
+        Examples
+        --------
+        >>> import numpy as np, pymc as pm
+        >>> with pm.Model() as model:
+        ...     scale = pm.HalfNormal("scale", 1.0)
+        >>> target = Target.from_model(model)
+        >>> target.labels
+        ('scale_log__',)
+        >>> target.log_density(np.zeros((1, 1))).round(6)
+        array([-0.725791])
+        """
+        model = model_in_context(model)
+        _refuse_discrete(model)
+        full = _without_minibatches(model)
+        values = _values_by_name(full, [v.name for v in model.value_vars])
+        variables = _lay_out(full, values)
+        x, log_density = _flat_log_density(full, values, variables)
+        evaluator, backend = make_evaluator(x, log_density, backend=backend, gradient=gradient)
+        names = tuple(rv.name for rv in (*model.free_RVs, *model.deterministics))
+        coords, dims = coords_and_dims_for_inferencedata(model)
+        return cls(
+            model=model,
+            variables=variables,
+            backend=backend,
+            coords=coords,
+            dims=dims,
+            _evaluator=evaluator,
+            posterior_names=names,
+            _constrain=_compile_constrain(full, names, values, variables),
+            _unconstrain=_compile_unconstrain(full, values, variables),
+        )
+
+    @property
+    def d(self) -> int:
+        """Number of unconstrained dimensions."""
+        return self.variables[-1].place.stop
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Name of each unconstrained coordinate, such as `mu[0]` or `sigma_log__[1]`."""
+        return tuple(
+            variable.value_name + (str(list(index)) if index else "")
+            for variable in self.variables
+            for index in product(*map(range, variable.value_shape))
+        )
+
+    def log_density(self, x: Array) -> Array:
+        """Evaluate log p̃, Jacobian terms included.
+
+        Parameters
+        ----------
+        x : array (n, d)
+            Points of the unconstrained space.
+
+        Returns
+        -------
+        array (n,)
+            Unnormalised log density in nats; -inf outside the support.
+        """
+        return self._evaluator.value(self._check(x))
+
+    def log_density_and_grad(self, x: Array) -> tuple[Array, Array]:
+        """Evaluate log p̃ (n,) in nats and its gradient (n, d) at points x (n, d) of the unconstrained space."""
+        return self._evaluator.value_and_grad(self._check(x))
+
+    def constrain(self, x: Array) -> dict[str, Array]:
+        """Map points (n, d) of the unconstrained space to the model's own variables, each (n, *shape)."""
+        x = self._check(x)
+        chunks = [self._constrain(x[i : i + MAP_CHUNK]) for i in range(0, max(len(x), 1), MAP_CHUNK)]
+        return {
+            name: np.concatenate([np.asarray(chunk[j]) for chunk in chunks])
+            for j, name in enumerate(self.posterior_names)
+        }
+
+    def to_dataset(self, x: Array) -> xr.Dataset:
+        """Map draws (chain, draw, d) of the unconstrained space to a Dataset of the model's own variables."""
+        n_chains, n_draws, _ = x.shape
+        arrays = {}
+        for name, values in self.constrain(x.reshape(-1, self.d)).items():
+            core = values.shape[1:]
+            named = list(self.dims.get(name, [f"{name}_dim_{i}" for i in range(len(core))]))
+            arrays[name] = xr.DataArray(
+                values.reshape(n_chains, n_draws, *core),
+                dims=["chain", "draw", *named],
+                coords={dim: list(self.coords[dim]) for dim in named if dim in self.coords},
+            )
+        ds = xr.Dataset(arrays)
+        return ds.assign_coords(chain=np.arange(n_chains), draw=np.arange(n_draws))
+
+    def unconstrain(self, draws: xr.DataTree | xr.Dataset) -> Array:
+        """Map any sampler's draws to the unconstrained space, by name.
+
+        Parameters
+        ----------
+        draws : DataTree or Dataset
+            A DataTree with a `posterior` group, or a Dataset, with dims (chain, draw, ...). Unconstrained
+            values are used as they are where the sampler stored them.
+
+        Returns
+        -------
+        array (chain, draw, d)
+            Draws in the unconstrained space.
+
+        Raises
+        ------
+        ValueError
+            If a free variable is missing, has another shape, or holds NaN, infinite values or values
+            outside its support.
+        """
+        groups = _draw_groups(draws)
+        stored = {v.name: find_variable(groups, v.value_name) for v in self.variables}
+        parts: dict[str, Array] = {}
+        for v in self.variables:
+            if (array := stored[v.name]) is not None:
+                parts[v.name] = _as_array(array, v.value_name, v.value_shape, (), {})
+        missing = [v for v in self.variables if v.name not in parts]
+        if missing:
+            parts |= self._unconstrain_values(groups, missing)
+        first = next(iter(parts.values()))
+        return np.concatenate(
+            [parts[v.name].reshape(*first.shape[:2], -1) for v in self.variables], axis=-1
+        )
+
+    def _unconstrain_values(
+        self, groups: Sequence[xr.Dataset], wanted: Sequence[Variables]
+    ) -> dict[str, Array]:
+        values = []
+        for v in self.variables:
+            if (array := find_variable(groups, v.name)) is None:
+                raise ValueError(
+                    f"the draws hold no variable {v.name!r}, which is free in this model; they hold "
+                    f"{sorted(map(str, groups[0].data_vars))}. Give draws of this very model."
+                )
+            values.append(_as_array(array, v.name, v.shape, v.dims, self.coords))
+        n_chains, n_draws = values[0].shape[:2]
+        flat = [value.reshape(n_chains * n_draws, *value.shape[2:]) for value in values]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            results = dict(zip([v.name for v in self.variables], self._unconstrain(*flat), strict=True))
+        parts = {}
+        for v in wanted:
+            parts[v.name] = np.asarray(results[v.name], dtype=float).reshape(n_chains, n_draws, -1)
+            check_finite(
+                parts[v.name],
+                f"{v.name!r}, once unconstrained,",
+                "Values on the boundary of the support (a probability rounded to 1, say) have no place in the "
+                "unconstrained space: keep the sampler's unconstrained draws "
+                "(idata_kwargs={'include_transformed': True}), or drop those draws.",
+            )
+        return parts
+
+    def initial_points(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw starts (n, d) from the prior; jittered support points where the prior can't be sampled."""
+        point = self.model.initial_point(0)
+        centre = np.concatenate([np.ravel(point[v.value_name]) for v in self.variables])
+        jittered = centre + rng.uniform(-1, 1, (n, self.d))
+        try:
+            seed = int(rng.integers(2**31))
+            draws = pm.draw(self.model.free_RVs, draws=n, random_seed=seed, mode="FAST_COMPILE")
+        except NotImplementedError:
+            return jittered
+        by_name = {
+            rv.name: np.asarray(value, dtype=float)
+            for rv, value in zip(self.model.free_RVs, draws, strict=True)
+        }
+        with np.errstate(all="ignore"):
+            flat = self._unconstrain(*[by_name[v.name] for v in self.variables])
+        x = np.concatenate([np.asarray(part).reshape(n, -1) for part in flat], axis=1)
+        return np.where(np.isfinite(x), x, jittered)
+
+    def _check(self, x: Array) -> Array:
+        x = np.ascontiguousarray(x, dtype=float)
+        if x.ndim != 2 or x.shape[1] != self.d:
+            raise ValueError(f"x must have shape (n, {self.d}); got {x.shape}.")
+        return x
+
+
+def model_in_context(model: pm.Model | None) -> pm.Model:
+    """Return the model given, else the one of the enclosing `with` block."""
+    if model is not None and not isinstance(model, pm.Model):
+        raise TypeError(f"model must be a pm.Model; got {type(model).__name__}.")
+    try:
+        return pm.modelcontext(model)
+    except TypeError as error:
+        raise ValueError(
+            "no model: call this inside `with model:`, or pass model=..."
+        ) from error
+
+
+def as_target(model: "pm.Model | Target | None", backend: str = "auto") -> Target:
+    """Return a target as it is, and compile one for a model."""
+    return model if isinstance(model, Target) else Target.from_model(model, backend=backend)
+
+
+def _refuse_discrete(model: pm.Model) -> None:
+    if discrete := [v.name for v in model.discrete_value_vars]:
+        raise ValueError(
+            f"every free variable must be continuous; {', '.join(discrete)} "
+            f"{'is' if len(discrete) == 1 else 'are'} discrete. Marginalise "
+            f"{'it' if len(discrete) == 1 else 'them'} out (pm.Mixture, or pymc-extras' marginalize)."
+        )
+    if not model.value_vars:
+        raise ValueError("the model has no free variables; there is no posterior to compare with.")
+
+
+def _without_minibatches(model: pm.Model) -> pm.Model:
+    """Restore the full data behind pm.Minibatch, so that the density is that of all the data."""
+    graph = ancestors([*model.basic_RVs, *model.potentials])
+    is_minibatch = any(
+        type(v.owner.op).__name__ in ("MinibatchOp", "MinibatchIndexRV")
+        for v in graph
+        if v.owner is not None
+    )
+    return remove_minibatched_nodes(model) if is_minibatch else model
+
+
+def _values_by_name(model: pm.Model, names: Sequence[str]) -> list[Variable]:
+    by_name = {v.name: v for v in model.value_vars}
+    return [by_name[name] for name in names]
+
+
+def _lay_out(model: pm.Model, values: Sequence[Variable]) -> tuple[Variables, ...]:
+    point = model.initial_point(0)
+    shapes = model.eval_rv_shapes()
+    variables, start = [], 0
+    for value in values:
+        name = model.values_to_rvs[value].name
+        size = int(np.size(point[value.name]))
+        variables.append(
+            Variables(
+                name=name,
+                value_name=value.name,
+                shape=tuple(int(n) for n in shapes[name]),
+                value_shape=np.shape(point[value.name]),
+                dims=tuple(str(dim) for dim in model.named_vars_to_dims.get(name, ()) or ()),
+                place=slice(start, start + size),
+            )
+        )
+        start += size
+    return tuple(variables)
+
+
+def _freeze_data(graphs: Sequence[Variable]) -> list[Variable]:
+    """Replace shared data by constants: a target doesn't change when pm.set_data is called later."""
+    frozen = {
+        v: v.type.filter_variable(v.get_value(borrow=False))
+        for v in graph_inputs(graphs)
+        if isinstance(v, SharedVariable) and not isinstance(v.type, RandomType)
+    }
+    return list(graph_replace(list(graphs), frozen, strict=False)) if frozen else list(graphs)
+
+
+def _lower(graphs: Sequence[Variable], *include: str) -> list[Variable]:
+    tensors = [pt.as_tensor(g, allow_xtensor_conversion=True) for g in graphs]
+    return list(rewrite_graph(tensors, include=("ShapeOpt", "lower_xtensor", *include)))
+
+
+def _split(
+    x: Variable, values: Sequence[Variable], variables: Sequence[Variables]
+) -> dict[Variable, Variable]:
+    parts = (x[v.place].reshape(v.value_shape) for v in variables)
+    return {
+        value: value.type.filter_variable(pt.cast(part, value.type.dtype))
+        for value, part in zip(values, parts, strict=True)
+    }
+
+
+def _flat_log_density(
+    model: pm.Model, values: Sequence[Variable], variables: Sequence[Variables]
+) -> tuple[Variable, Variable]:
+    """Write the log density as a graph of one vector.
+
+    Stabilised before anyone differentiates it: the gradient of Bernoulli(logit_p) is NaN otherwise.
+    """
+    x = pt.vector("x", shape=(variables[-1].place.stop,), dtype="float64")
+    with model:
+        graphs = _freeze_data([model.logp()])
+    graphs = graph_replace(graphs, _split(x, values, variables), strict=False)
+    (log_density,) = _lower(graphs, "stabilize", "local_check_parameter_to_ninf_switch")
+    return x, log_density
+
+
+def _compile_constrain(
+    model: pm.Model, names: Sequence[str], values: Sequence[Variable], variables: Sequence[Variables]
+) -> Callable[[Array], list[Array]]:
+    x = pt.vector("x", shape=(variables[-1].place.stop,), dtype="float64")
+    by_name = {rv.name: rv for rv in (*model.free_RVs, *model.deterministics)}
+    outputs = model.replace_rvs_by_values([by_name[name] for name in names])
+    graphs = graph_replace(_freeze_data(outputs), _split(x, values, variables), strict=False)
+    batch = pt.matrix("x_batch", shape=(None, variables[-1].place.stop), dtype="float64")
+    lowered = _lower(graphs, "canonicalize")
+    batched = [
+        out if batch in set(ancestors([out])) else pt.broadcast_to(out, (batch.shape[0], *out.shape))
+        for out in vectorize_graph(lowered, {x: batch})
+    ]
+    return pytensor.function([batch], batched, mode=MAP_MODE)
+
+
+def _compile_unconstrain(
+    model: pm.Model, values: Sequence[Variable], variables: Sequence[Variables]
+) -> Callable[..., list[Array]]:
+    rvs = [model.values_to_rvs[value] for value in values]
+    plain = [
+        pt.tensor(v.name, shape=v.shape, dtype=rv.type.dtype)
+        for v, rv in zip(variables, rvs, strict=True)
+    ]
+    typed = [rv.type.filter_variable(p) for rv, p in zip(rvs, plain, strict=True)]
+    outputs = [
+        t if (transform := model.rvs_to_transforms[rv]) is None else transform.forward(t, *rv.owner.inputs)
+        for rv, t in zip(rvs, typed, strict=True)
+    ]
+    outputs = replace_vars_in_graphs(outputs, dict(zip(rvs, typed, strict=True)))
+    batches = [
+        pt.tensor(v.name, shape=(None, *v.shape), dtype=p.type.dtype)
+        for v, p in zip(variables, plain, strict=True)
+    ]
+    batched = vectorize_graph(_lower(_freeze_data(outputs), "canonicalize"), dict(zip(plain, batches, strict=True)))
+    return pytensor.function(batches, batched, mode=MAP_MODE, on_unused_input="ignore")
+
+
+def _draw_groups(draws: xr.DataTree | xr.Dataset) -> list[xr.Dataset]:
+    """List where a sampler may have put its draws, the model's own space first."""
+    if isinstance(draws, xr.Dataset):
+        return [draws]
+    if not isinstance(draws, xr.DataTree):
+        raise TypeError(
+            f"draws must be a DataTree with a posterior group, or a Dataset; got {type(draws).__name__}."
+        )
+    if "posterior" not in draws.children:
+        raise ValueError(f"the DataTree has no posterior group; it has {sorted(draws.children)}.")
+    names = [name for name in ("posterior", "unconstrained_posterior") if name in draws.children]
+    return [draws[name].to_dataset() for name in names]
+
+
+def _as_array(
+    array: xr.DataArray,
+    name: str,
+    shape: tuple[int, ...],
+    dims: Sequence[str],
+    coords: Mapping[str, Any],
+) -> Array:
+    """Order the dims and coords of one variable as the model does, and check shape and values."""
+    if absent := [dim for dim in ("chain", "draw") if dim not in array.dims]:
+        raise ValueError(f"draws must have dims (chain, draw, ...); {name!r} lacks {absent}.")
+    if set(dims) <= set(array.dims) and len(dims) == len(shape):
+        array = array.transpose("chain", "draw", *dims)
+        array = _in_model_order(array, dims, coords)
+    else:
+        array = array.transpose("chain", "draw", ...)
+    if array.shape[2:] != shape:
+        raise ValueError(
+            f"{name!r} has shape {shape} in the model and {array.shape[2:]} in the draws. "
+            "Give draws of this very model."
+        )
+    values = np.asarray(array.values, dtype=float)
+    check_finite(values, f"{name!r}", "Drop those draws, or find out why the sampler made them.")
+    return values
+
+
+def _in_model_order(array: xr.DataArray, dims: Sequence[str], coords: Mapping[str, Any]) -> xr.DataArray:
+    for dim in dims:
+        labels = list(coords.get(dim, ()))
+        if dim in array.coords and labels and list(array[dim].values) != labels:
+            if sorted(map(str, array[dim].values)) != sorted(map(str, labels)):
+                raise ValueError(
+                    f"coordinate {dim!r} of {array.name!r} is {list(array[dim].values)} in the draws and "
+                    f"{labels} in the model. Give draws of this very model."
+                )
+            array = array.sel({dim: labels})
+    return array

@@ -1,0 +1,226 @@
+"""Group names and dims of a comparison: the one place that builds the DataTree and reads it.
+
+Modes are numbered from 1, highest mass first; 0 is elsewhere.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl._typing import Array, IntArray
+
+if TYPE_CHECKING:
+    from pymc_kl.approximations import Approximation
+    from pymc_kl.target import Target
+
+FORMAT = 1  # of the DataTree; raised when a reader of the last one would misread
+MAX_STEPS = 2000  # of a loss history that are kept
+
+
+def draws_to_datatree(q: "Approximation", x: Array) -> xr.DataTree:
+    """Put draws (n, d) of q on the model's own space, with both log densities."""
+    target = q.target
+    assert target is not None
+    log_prob = q.log_prob(x) if q.has_log_prob else None
+    return _draws_tree(target, x[None], target.log_density(x)[None], None if log_prob is None else log_prob[None])
+
+
+def _draws_tree(
+    target: "Target", x: Array, log_density: Array, log_prob: Array | None, mode: IntArray | None = None
+) -> xr.DataTree:
+    """Build `posterior` and `sample_stats` from draws (chain, draw, d) and what is known of each."""
+    stats = {"log_density": log_density}
+    if log_prob is not None:
+        stats["log_prob"] = log_prob
+    if mode is not None:
+        stats["mode"] = mode
+    posterior = target.to_dataset(x)
+    coords = {"chain": posterior["chain"], "draw": posterior["draw"]}
+    dataset = xr.Dataset({k: (("chain", "draw"), v) for k, v in stats.items()}, coords=coords)
+    attrs = {"sample_dims": ["chain", "draw"], "creation_library": "pymc_kl"}
+    return xr.DataTree.from_dict(
+        {"posterior": posterior.assign_attrs(attrs), "sample_stats": dataset.assign_attrs(attrs)}
+    )
+
+
+def reference_tree(target: "Target", x: Array, log_density: Array, mode: IntArray) -> xr.DataTree:
+    """Build the groups of the reference draws (chain, draw, d), equal in weight."""
+    return _draws_tree(target, x, log_density, None, mode)
+
+
+def approximation_tree(
+    q: "Approximation",
+    x: Array,
+    log_density: Array,
+    log_prob: Array | None,
+    mode: IntArray,
+    reference_log_prob: Array | None,
+) -> xr.DataTree:
+    """Build the groups of one approximation: its draws (n, d), log q at the reference, its loss history."""
+    prob = None if log_prob is None else log_prob[None]
+    assert q.target is not None
+    tree = _draws_tree(q.target, x[None], log_density[None], prob, mode[None])
+    if reference_log_prob is not None:
+        tree["reference"] = xr.DataTree(
+            xr.Dataset({"log_prob": (("chain", "draw"), reference_log_prob)})
+        )
+    history = np.asarray(q.info.get("history", ()), dtype=float)
+    fit = xr.Dataset(attrs={"info": json.dumps(_plain(q.info))})
+    if len(history):
+        step = np.unique(np.linspace(0, len(history) - 1, min(len(history), MAX_STEPS)).astype(int))
+        fit["loss"] = xr.DataArray(history[step], dims="step", coords={"step": step})
+    tree["fit"] = xr.DataTree(fit)
+    return tree
+
+
+def modes_dataset(locations: xr.Dataset, columns: Mapping[str, Any], attrs: Mapping[str, Any]) -> xr.Dataset:
+    """Build `/modes`: location in the model's own variables and one value a mode of each column."""
+    k = locations.sizes["draw"]
+    ds = locations.isel(chain=0, drop=True).rename(draw="mode").assign_coords(mode=mode_numbers(k))
+    clash = {name: f"{name}_location" for name in ds.data_vars if name in columns}
+    ds = ds.rename(clash)
+    for name, values in columns.items():
+        ds[name] = ("mode", np.asarray(values))
+    return ds.assign_attrs(attrs)
+
+
+def mode_numbers(k: int) -> IntArray:
+    """Coordinate of the `mode` dim."""
+    return np.arange(1, k + 1)
+
+
+def scores_dataset(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> xr.Dataset:
+    """Build `/scores`, a row an approximation; a number that a row lacks is NaN, a text empty."""
+    ds = xr.Dataset(coords={"approximation": list(rows)})
+    for name in columns:
+        is_text = name in TEXT_COLUMNS
+        values = [row.get(name, "" if is_text else np.nan) for row in rows.values()]
+        ds[name] = ("approximation", np.array(values, dtype=object if is_text else float))
+    return ds
+
+
+def coverage_dataset(rows: Mapping[str, Mapping[str, Any]], k: int) -> xr.Dataset:
+    """Build `/coverage` from arrays over K modes and scalars for elsewhere, a row an approximation."""
+    ds = xr.Dataset(coords={"approximation": list(rows), "mode": mode_numbers(k)})
+    for name in COVERAGE_COLUMNS:
+        blank: Any = [""] * k if name in TEXT_COLUMNS else np.full(k, np.nan)
+        values = np.array([row.get(name, blank) for row in rows.values()])
+        ds[name] = (
+            ("approximation", "mode"),
+            values.astype(object if name in TEXT_COLUMNS else float).reshape(len(rows), k),
+        )
+    for name in ("elsewhere", "elsewhere_se"):
+        ds[name] = ("approximation", np.array([row.get(name, np.nan) for row in rows.values()], dtype=float))
+    return ds
+
+
+def root_attrs(model_name: str, seed: Any, settings: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Attributes of the whole comparison; settings and timings as JSON, so that every format can hold them."""
+    return {
+        "creation_library": "pymc_kl",
+        "creation_library_version": version("pymc_kl"),
+        "creation_time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "pymc_kl_format": FORMAT,
+        "pymc_version": version("pymc"),
+        "arviz_version": version("arviz"),
+        "model_name": model_name,
+        "random_seed": json.dumps(_plain(seed)),
+        "settings": json.dumps(_plain(settings)),
+        "seconds": json.dumps({name: round(value, 3) for name, value in seconds.items()}),
+    }
+
+
+def save(comparison: xr.DataTree, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a comparison to NetCDF (`.nc`) or Zarr (`.zarr`).
+
+    Parameters
+    ----------
+    comparison : DataTree
+    path : path
+        Its suffix chooses the format; missing folders are made.
+    overwrite : bool
+        Replace what is there.
+
+    Returns
+    -------
+    Path
+        Where it was written.
+    """
+    path = Path(path)
+    if path.suffix not in (".nc", ".zarr"):
+        raise ValueError(f"the path must end in .nc (NetCDF) or .zarr (Zarr); got {path.name!r}.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dt = check_comparison(comparison)
+    if path.suffix == ".zarr":
+        dt.to_zarr(path, mode="w", zarr_format=2)
+    else:
+        dt.to_netcdf(path, mode="w")
+    return path
+
+
+def load(path: str | Path) -> xr.DataTree:
+    """Read a comparison that was saved to NetCDF or Zarr, into memory."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no such comparison: {path}")
+    engine = "zarr" if path.suffix == ".zarr" else None
+    with xr.open_datatree(path, engine=engine) as dt:
+        return check_comparison(dt.load())
+
+
+def check_comparison(dt: Any) -> xr.DataTree:
+    """Return a comparison as it is; raise if it is none, or one of a format unknown here."""
+    if not isinstance(dt, xr.DataTree):
+        raise TypeError(f"expected a comparison, the DataTree that compare() returns; got {type(dt).__name__}.")
+    needed = ("posterior", "modes", "scores", "coverage", "evidence")
+    if missing := [name for name in needed if name not in dt.children]:
+        raise ValueError(
+            f"this DataTree is no comparison: it lacks the groups {', '.join(missing)}. Make one with compare()."
+        )
+    made = int(dt.attrs.get("pymc_kl_format", 0))
+    if made > FORMAT:
+        raise ValueError(
+            f"this comparison was written in format {made} by pymc_kl "
+            f"{dt.attrs.get('creation_library_version', '?')}; this version reads up to {FORMAT}. Upgrade pymc_kl."
+        )
+    return dt
+
+
+def _plain(value: Any) -> Any:
+    """Reduce settings to what JSON holds; arrays to their lists, anything else to its text."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items() if k != "history"}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+TEXT_COLUMNS = ("kind", "family", "error", "verdict", "note")
+WITH_SE = (
+    "forward_kl", "reverse_kl", "elbo", "eubo", "forward_kl_between", "forward_kl_within",
+    "reverse_kl_between", "reverse_kl_within", "elbo_gap", "elbo_gradient", "ess_forward", "ess_reverse",
+    "spill", "emc", "emc_reference", "mode_jsd", "mode_tv",
+)  # fmt: skip
+SCORE_COLUMNS = (
+    *(column for name in WITH_SE for column in (name, f"{name}_se")),
+    "forward_kl_is_bound", "reverse_kl_is_bound", "converged", "khat", "khat_reference", "seconds",
+    "kind", "family", "error", "note",
+)  # fmt: skip
+COVERAGE_COLUMNS = (
+    "mass", "mass_se", "mass_upper", "ratio", "ratio_se", "forward_kl_within", "forward_kl_within_se",
+    "reverse_kl_within", "reverse_kl_within_se", "hdr_coverage", "verdict",
+)  # fmt: skip

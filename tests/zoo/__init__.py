@@ -1,0 +1,1 @@
+"""The problems, by kind; `problems.py` is their one registry."""
