@@ -13,8 +13,9 @@ from pytensor.graph.traversal import ancestors
 
 from pymc_kl._typing import Array
 
-JAX_SMALL, JAX_LARGE = 64, 2048  # rows a call: XLA compiles once a shape, so there are only two
-JAX_MAX_BYTES = 2**28  # of temporaries that one call may need, estimated from the model's largest constant
+JAX_ROWS = 1024  # rows that one call takes at the most
+JAX_MAX_BLOCK = 64  # rows that one step of the compiled loop evaluates together
+JAX_BLOCK_SIZE = 2**21  # numbers that one step may hold, counted by the model's largest constant
 
 
 class Evaluator(Protocol):
@@ -74,62 +75,83 @@ class LoopEvaluator:
 
 @dataclass(frozen=True, eq=False)
 class JaxEvaluator:
-    """Maps a jitted function over blocks of rows of two fixed sizes."""
+    """Maps a jitted function over rows, block by block, in one compiled loop whose length is an argument.
 
-    value_function: Callable[[Array], Any]
-    grad_function: Callable[[Array], Any] | None
-    max_rows: int
+    XLA compiles once a shape. So every call passes the same number of rows, of which the loop visits the
+    blocks that are in use: any number of rows costs what it needs and compiles nothing new.
+    """
+
+    function: Callable[[Array, int], Any]
+    has_gradient: bool
+    rows: int
+    block: int
 
     @classmethod
     def compile(cls, x: Variable, log_density: Variable, gradient: bool) -> "JaxEvaluator":
         """Translate the graph to JAX; NotImplementedError where JAX lacks one of its operations."""
         import jax
-        from pytensor.compile.mode import get_mode
-        from pytensor.graph.fg import FunctionGraph
-        from pytensor.link.jax.dispatch import jax_funcify
 
-        graph = FunctionGraph(inputs=[x], outputs=[log_density], clone=True)
-        get_mode("JAX").including("local_check_parameter_to_ninf_switch").optimizer.rewrite(graph)
-        translated = jax_funcify(graph)
+        scalar = _to_jax(x, log_density)
+        block = _block_rows(log_density)
+        d = x.type.shape[0]
+        each = jax.vmap(jax.value_and_grad(scalar) if gradient else lambda row: (scalar(row), row[:0]))
 
-        def scalar(row: Any) -> Any:
-            return translated(row)[0].reshape(())
+        def run(points: Any, n_blocks: Any) -> Any:
+            def visit(i: Any, out: Any) -> Any:
+                first = i * block
+                values, grads = each(jax.lax.dynamic_slice(points, (first, 0), (block, d)))
+                return (
+                    jax.lax.dynamic_update_slice(out[0], values, (first,)),
+                    jax.lax.dynamic_update_slice(out[1], grads, (first, 0)),
+                )
 
-        jax.eval_shape(scalar, np.zeros(x.type.shape))
-        grad = jax.jit(jax.vmap(jax.value_and_grad(scalar))) if gradient else None
-        return cls(jax.jit(jax.vmap(scalar)), grad, _max_rows(log_density))
+            blank = jax.numpy.zeros(len(points)), jax.numpy.zeros((len(points), d if gradient else 0))
+            return jax.lax.fori_loop(0, n_blocks, visit, blank)
+
+        return cls(jax.jit(run), gradient, block * (-(-JAX_ROWS // block)), block)
 
     def value(self, x: Array) -> Array:
         """Evaluate (n, d) -> (n,)."""
-        if self.grad_function is not None:
-            return self.value_and_grad(x)[0]
-        return self._map(self.value_function, x)
+        return self._map(x)[0]
 
     def value_and_grad(self, x: Array) -> tuple[Array, Array]:
         """Evaluate (n, d) -> (n,), (n, d)."""
-        _require_gradient(self.grad_function is not None)
-        if not len(x):
-            return np.empty(0), np.empty(x.shape)
-        parts = [
-            [np.asarray(out)[:n] for out in self.grad_function(block)]  # type: ignore[misc]
-            for block, n in self._blocks(x)
-        ]
-        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        _require_gradient(self.has_gradient)
+        return self._map(x)
 
-    def _map(self, function: Callable[[Array], Any], x: Array) -> Array:
-        parts = [np.asarray(function(block))[:n] for block, n in self._blocks(x)]
-        return np.concatenate(parts) if parts else np.empty(0)
-
-    def _blocks(self, x: Array) -> list[tuple[Array, int]]:
-        """Cut rows into blocks of one of the two sizes; the last is filled up with copies of its last row."""
-        rows = min(JAX_SMALL if len(x) <= JAX_SMALL else JAX_LARGE, self.max_rows)
-        blocks = [x[i : i + rows] for i in range(0, len(x), rows)]
-        return [(np.pad(b, ((0, rows - len(b)), (0, 0)), mode="edge"), len(b)) for b in blocks]
+    def _map(self, x: Array) -> tuple[Array, Array]:
+        values, grads = np.empty(len(x)), np.empty(x.shape if self.has_gradient else (len(x), 0))
+        points = np.empty((self.rows, x.shape[1]))
+        for start in range(0, len(x), self.rows):
+            part = x[start : start + self.rows]
+            n = len(part)
+            points[:n], points[n:] = part, part[-1]  # rows that fill the last block must be valid points
+            out = self.function(points, -(-n // self.block))
+            values[start : start + n], grads[start : start + n] = (np.asarray(o)[:n] for o in out)
+        return values, grads
 
 
-def _max_rows(graph: Variable) -> int:
+def _to_jax(x: Variable, log_density: Variable) -> Callable[[Any], Any]:
+    """Translate a graph to a JAX function of one row; parameters that are invalid give -inf, as in PyMC."""
+    import jax
+    from pytensor.compile.mode import get_mode
+    from pytensor.graph.fg import FunctionGraph
+    from pytensor.link.jax.dispatch import jax_funcify
+
+    graph = FunctionGraph(inputs=[x], outputs=[log_density], clone=True)
+    get_mode("JAX").including("local_check_parameter_to_ninf_switch").optimizer.rewrite(graph)
+    translated = jax_funcify(graph)
+
+    def scalar(row: Any) -> Any:
+        return translated(row)[0].reshape(())
+
+    jax.eval_shape(scalar, np.zeros(x.type.shape))
+    return scalar
+
+
+def _block_rows(graph: Variable) -> int:
     sizes = [v.data.size for v in ancestors([graph]) if isinstance(v, Constant) and hasattr(v.data, "size")]
-    return int(np.clip(JAX_MAX_BYTES // (64 * max(sizes, default=1)), 1, JAX_LARGE))
+    return int(np.clip(JAX_BLOCK_SIZE // max(sizes, default=1), 1, JAX_MAX_BLOCK))
 
 
 def _require_gradient(has_gradient: bool) -> None:

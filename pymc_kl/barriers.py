@@ -1,4 +1,4 @@
-"""How far log p̃ must fall between two peaks, on the best path found: an upper bound on the barrier.
+"""The pass between two peaks: how high log p̃ stays on the best path found, a lower bound of the true pass.
 
 First the straight line; then, for neighbours that it leaves apart, a string of points that is relaxed uphill
 across its own direction and spread out evenly again (E, Ren and Vanden-Eijnden 2007,
@@ -18,10 +18,10 @@ MAX_LINES = 20_000  # straight lines evaluated at the most
 HOPELESS = 60.0  # nats; a straight-line barrier that no relaxed path is likely to bring below one nat
 
 
-def neighbour_barriers(
+def passes_between(
     value_and_grad: ValueAndGrad, x: Array, log_density: Array, scale: Array, min_barrier: float
 ) -> Array:
-    """Bound the barrier between every two of P peaks.
+    """Find the height of the pass between every two of P peaks.
 
     Parameters
     ----------
@@ -39,23 +39,66 @@ def neighbour_barriers(
     Returns
     -------
     array (P, P)
-        Nats from the lower peak; 0 on the diagonal, inf where no path was tried.
+        log p̃ at the lowest point of the best path, nats; -inf where no path was tried.
     """
     p = len(x)
-    barriers = np.full((p, p), np.inf)
-    np.fill_diagonal(barriers, 0.0)
+    passes = np.full((p, p), -np.inf)
+    np.fill_diagonal(passes, log_density)
     if p == 1:
-        return barriers
+        return passes
     y = np.linalg.solve(scale, x.T).T
+    lower = np.minimum(log_density[:, None], log_density)
     pairs = _near_pairs(y, p - 1 if p * (p - 1) / 2 <= MAX_LINES else 2 * NEIGHBOURS)
-    lowest = _lowest_on_lines(value_and_grad, x, pairs)
-    _lower(barriers, pairs, log_density, lowest)
+    _raise_passes(passes, pairs, np.minimum(_lowest_on_lines(value_and_grad, x, pairs), lower[tuple(pairs.T)]))
     near = _near_pairs(y, min(NEIGHBOURS, p - 1))
-    falls = barriers[near[:, 0], near[:, 1]]
+    falls = (lower - passes)[tuple(near.T)]
     near = near[(falls >= min_barrier) & (falls < HOPELESS)]
     if len(near):
-        _lower(barriers, near, log_density, _lowest_on_strings(value_and_grad, y, near, scale))
-    return barriers
+        lowest = _lowest_on_strings(value_and_grad, y, near, scale)
+        _raise_passes(passes, near, np.minimum(lowest, lower[tuple(near.T)]))
+    return passes
+
+
+def persistent_groups(passes: Array, log_density: Array, min_barrier: float) -> IntArray:
+    """Join peaks to the mode they belong to, by persistence.
+
+    Passes are opened from the highest down. Where two groups meet, the one with the lower peak joins its
+    neighbour if it rises above the pass by less than `min_barrier`; a low peak between two high modes so
+    joins one of them and does not connect them.
+
+    Parameters
+    ----------
+    passes : array (P, P)
+    log_density : array (P,)
+    min_barrier : float
+        Nats.
+
+    Returns
+    -------
+    array (P,) of int
+        Index of the highest peak of each peak's mode.
+    """
+    p = len(log_density)
+    lake, top_of = np.arange(p), np.arange(p)
+    a, b = np.triu_indices(p, 1)
+    for i in np.argsort(-passes[a, b], kind="stable"):
+        height, sides = passes[a[i], b[i]], (int(a[i]), int(b[i]))
+        if lake[sides[0]] == lake[sides[1]] or not np.isfinite(height):
+            continue
+        summits = [int(lake[side]) for side in sides]  # a lake of connected peaks is named by its summit
+        low = int(log_density[summits[0]] > log_density[summits[1]])
+        if log_density[summits[low]] - height < min_barrier:
+            top_of[top_of == top_of[summits[low]]] = top_of[sides[1 - low]]
+        lake[lake == summits[low]] = summits[1 - low]
+    return _highest_of_group(top_of, log_density)
+
+
+def _highest_of_group(top_of: IntArray, log_density: Array) -> IntArray:
+    highest = np.empty_like(top_of)
+    for group in np.unique(top_of):
+        members = np.flatnonzero(top_of == group)
+        highest[members] = members[log_density[members].argmax()]
+    return highest
 
 
 def _near_pairs(y: Array, n_neighbours: int) -> IntArray:
@@ -65,10 +108,9 @@ def _near_pairs(y: Array, n_neighbours: int) -> IntArray:
     return np.unique(np.sort(pairs, axis=1), axis=0)
 
 
-def _lower(barriers: Array, pairs: IntArray, log_density: Array, lowest: Array) -> None:
+def _raise_passes(passes: Array, pairs: IntArray, heights: Array) -> None:
     a, b = pairs.T
-    fall = np.maximum(np.minimum(log_density[a], log_density[b]) - lowest, 0.0)
-    barriers[a, b] = barriers[b, a] = np.minimum(barriers[a, b], fall)
+    passes[a, b] = passes[b, a] = np.maximum(passes[a, b], heights)
 
 
 def _lowest_on_lines(value_and_grad: ValueAndGrad, x: Array, pairs: IntArray) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
+from scipy.stats import chi2
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pymc_kl import scores, tree
@@ -30,6 +31,7 @@ N_APPROXIMATION_STARTS = 64
 NEGLIGIBLE = 12.0  # nats below the highest Laplace mass: a mode that low can't matter
 LISTED_ABOVE = 1e-3  # share of draws of p or of any q from which a mode is listed by itself
 MAX_MODES = 60
+CORE_PROB = 0.9  # share of a normal mode's draws that count as its core
 LOCAL_DRAWS = 200  # of Laplace's approximation at a mode that no draw visited
 
 
@@ -75,7 +77,7 @@ def compare(
     reverse: Sequence[str] | None = None,
     starts: xr.DataTree | xr.Dataset | Array | None = None,
     min_barrier: float = MIN_BARRIER,
-    n_draws: int = 4000,
+    n_draws: int = 2000,
     backend: str = "auto",
     random_seed: RandomSeed = None,
     progressbar: bool = True,
@@ -332,7 +334,9 @@ def _reference_masses(reference: Reference, label: IntArray, modes: Modes) -> Ma
     if reference.weights is not None:
         return masses_from_weighted(label, reference.weights.ravel(), modes.k)
     chains = label.reshape(reference.log_density.shape)
-    return masses_from_chains(chains, modes.k, negligible=_negligible(modes))
+    depth = np.append(modes.log_density, np.inf)[chains] - reference.log_density
+    core = depth < 0.5 * chi2.ppf(CORE_PROB, modes.x.shape[1])
+    return masses_from_chains(chains, modes.k, core=core, negligible=_negligible(modes))
 
 
 @dataclass(frozen=True, eq=False)

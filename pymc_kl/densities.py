@@ -40,7 +40,13 @@ NUMPY_MODE = Mode(
         include=["fast_run", "py_only"], exclude=["fusion", "cxx_only", "c_blas", "inplace"]
     ),
 )
-WIDE_DTYPES = {"int8": "int64", "int16": "int64", "int32": "int64", "float16": "float64", "float32": "float64"}
+WIDE_DTYPES = {
+    "int8": "int64",
+    "int16": "int64",
+    "int32": "int64",
+    "float16": "float64",
+    "float32": "float64",
+}
 ACCEPTED = (
     "a PyMC distribution such as pm.Normal.dist(0, 2), an approximation of this package, "
     "or an array of probabilities (both p and q)"
@@ -84,13 +90,16 @@ class ApproximationDensity(Density):
 
     @cached_property
     def parameters(self) -> tuple[Array, ...]:
+        """Location and scale, or Cholesky factor."""
         scale = "scale_tril" if isinstance(self.approximation, FullRank) else "scale"
         return self.approximation.loc, getattr(self.approximation, scale)  # type: ignore[attr-defined]
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw (n, d)."""
         return self.approximation.sample(n, random_seed=rng)
 
     def log_prob(self, x: Array) -> Array:
+        """Evaluate (n, d) -> (n,)."""
         return self.approximation.log_prob(x)
 
 
@@ -104,6 +113,7 @@ class VariableDensity(Density):
 
     @cached_property
     def parameters(self) -> tuple[Array, ...]:
+        """The operator's parameters; of a Bernoulli the probabilities of 1 and of 0."""
         node = self.variable.owner
         parameters = tuple(node.op.dist_params(node))
         if isinstance(node.op, BernoulliRV):
@@ -111,6 +121,7 @@ class VariableDensity(Density):
         return tuple(np.asarray(parameter, dtype=float) for parameter in _evaluate(parameters))
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw (n, d)."""
         draws = change_dist_size(self.variable, (n,), expand=True)
         function = _compile([], draws, random_seed=int(rng.integers(2**31)))
         with np.errstate(all="ignore"):
@@ -128,6 +139,7 @@ class VariableDensity(Density):
         return _compile([batch], vectorize_graph(log_prob.sum(), {self.value: batch}))
 
     def log_prob(self, x: Array) -> Array:
+        """Evaluate (n, d) -> (n,)."""
         shape = self.shape if self.value.ndim else ()
         with np.errstate(all="ignore"):
             log_prob = self._log_prob_function(x.reshape(len(x), *shape).astype(self.value.dtype))

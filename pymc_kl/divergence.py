@@ -23,11 +23,11 @@ class Divergence:
     Parameters
     ----------
     value : float
-        The divergence in nats: 0 for equal distributions, inf where p has mass and q has none. A Monte Carlo
-        estimate may be negative, and is NaN where a draw of p was rounded onto a pole of its density.
+        The divergence in nats: 0 for equal distributions, inf where p has mass and q has none. A Monte
+        Carlo estimate may be negative, and is NaN where a draw of p was rounded onto a pole of its density.
     se : float
-        The error of `value` in nats: 0 for a closed form, the estimated error of a quadrature, the size of the last
-        terms of a sum, the standard error of a Monte Carlo average.
+        The error of `value` in nats: 0 for a closed form, the estimated error of a quadrature, the size of
+        the last terms of a sum, the standard error of a Monte Carlo average.
     method : {"closed form", "quadrature", "sum", "monte carlo"}
     """
 
@@ -39,21 +39,19 @@ class Divergence:
         return self.value
 
 
-def kl_divergence(
-    p: object, q: object, *, n: int = 100_000, random_seed: RandomSeed = None
-) -> Divergence:
+def kl_divergence(p: object, q: object, *, n: int = 100_000, random_seed: RandomSeed = None) -> Divergence:
     """Compute KL(p‖q), the forward divergence of q from p.
 
-    Pairs of one family, and all Gaussians, have a closed form. Other pairs of scalars are integrated, or summed where
-    they are discrete. The rest is the average of log p - log q over draws of p, whose error is right only if
-    draws of p reach every place where q is much smaller than p.
+    Pairs of one family, and all Gaussians, have a closed form [1]_. Other pairs of scalars are integrated, or
+    summed where they are discrete. The rest is the average of log p - log q over draws of p, whose error is
+    right only if the draws reach every place where q is much smaller than p.
 
     Parameters
     ----------
     p, q : PyMC distribution, approximation or array of probabilities
         A variable such as `pm.Normal.dist(0, 2)` whose parameters are constants, of any shape: the entries of
-        an array of independent variables add up. An approximation is compared in the unconstrained space. Arrays
-        of probabilities must both be, of one shape, and each sum to 1.
+        an array of independent variables add up. An approximation is compared in the unconstrained space.
+        Probabilities come in two arrays of one shape, each of which sums to 1.
     n : int
         Number of draws of p where Monte Carlo is the method.
     random_seed : int, Generator, SeedSequence or None
@@ -69,8 +67,8 @@ def kl_divergence(
     TypeError
         If p or q is none of the above. Call `.dist(...)` on a distribution's class first.
     ValueError
-        If p and q differ in shape, or one is discrete and the other is not; if probabilities don't sum to 1; if a
-        parameter is out of its range or depends on a random variable, or a continuous variable has
+        If p and q differ in shape, or one is discrete and the other is not; if probabilities don't sum to 1;
+        if a parameter is out of its range or depends on a random variable; if a continuous variable has
         point masses.
 
     References
@@ -119,7 +117,8 @@ def _require_comparable(p: Density, q: Density) -> None:
     kind_p, kind_q = ("discrete" if density.discrete else "continuous" for density in (p, q))
     if kind_p != kind_q:
         raise ValueError(
-            f"p and q must both be discrete or both be continuous; got p {kind_p} ({p.name}) and q {kind_q} ({q.name})."
+            "p and q must both be discrete or both be continuous; "
+            f"got p {kind_p} ({p.name}) and q {kind_q} ({q.name})."
         )
     if p.shape != q.shape:
         raise ValueError(
@@ -130,13 +129,13 @@ def _require_comparable(p: Density, q: Density) -> None:
 
 def _require_common_space(p: Density, q: Density, rng: np.random.Generator) -> None:
     """Raise where one density lives on a subspace, such as the simplex, and the other doesn't."""
-    if p.discrete:
+    if p.discrete or p.d == 1:
         return
     rank_p, rank_q = (_affine_rank(density.sample(2 * p.d + 20, rng)) for density in (p, q))
     if rank_p != rank_q:
         raise ValueError(
-            f"p and q must have densities over the same space; draws of p ({p.name}) span {rank_p} dimensions "
-            f"and draws of q ({q.name}) span {rank_q}."
+            "p and q must have densities over the same space; "
+            f"draws of p ({p.name}) span {rank_p} dimensions and draws of q ({q.name}) span {rank_q}."
         )
 
 

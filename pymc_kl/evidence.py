@@ -1,4 +1,4 @@
-"""log Z by importance sampling from a heavy-tailed version of the forward mixture, or NaN with a reason."""
+"""log Z by importance sampling from the forward mixture or a heavy-tailed version of it, or NaN with a reason."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from pymc_kl.scores import KHAT_GOOD
 from pymc_kl.target import Target
 
 DRAWS = 10_000
-DEGREES_OF_FREEDOM = (np.inf, 7.0)  # tried in turn: Gaussian components, then heavier tails
+DEGREES_OF_FREEDOM = (np.inf, 7.0)  # of the components: normal ones first, then heavier tails
 UNVISITED_SHARE = (0.05, 0.5)  # of the proposal for modes that no draw visited, at least and at most
 
 
@@ -28,16 +28,34 @@ class Evidence:
     reason: str
 
 
+@dataclass(frozen=True, eq=False)
+class _Weighted:
+    """Draws (n, d) of a proposal with their log weights log p̃ - log q (n,) and k-hat."""
+
+    proposal: Mixture
+    df: float
+    x: Array
+    log_weights: Array
+    khat: float
+
+    @classmethod
+    def draw(cls, target: Target, proposal: Mixture, df: float, rng: np.random.Generator) -> "_Weighted":
+        x = _sample(proposal, df, rng)
+        log_weights = target.log_density(x) - _log_prob(proposal, df, x)
+        log_weights = np.where(np.isnan(log_weights), -np.inf, log_weights)
+        return cls(proposal, df, x, log_weights, pareto_k(log_weights))
+
+
 def estimate_evidence(
-    target: Target, mixture: Mixture, modes: Modes, unvisited: IntArray, *, rng: np.random.Generator
+    target: Target, mixture: Mixture | None, modes: Modes, unvisited: IntArray, *, rng: np.random.Generator
 ) -> Evidence:
     """Estimate log Z = log ∫ p̃.
 
     Parameters
     ----------
     target : Target
-    mixture : Mixture
-        Forward fit to the reference draws.
+    mixture : Mixture or None
+        Forward fit to the reference draws; None if that fit failed.
     modes : Modes
     unvisited : array of int
         Modes without draws; Laplace's approximation stands for them in the proposal.
@@ -48,16 +66,13 @@ def estimate_evidence(
     Evidence
         NaN where k-hat of the weights is above 0.7.
     """
+    if mixture is None:
+        return Evidence(UNKNOWN, float("nan"), "none", "the forward mixture could not be fitted")
     proposal = _with_laplace(mixture, modes, unvisited) if len(unvisited) else mixture
-    tries = []
-    for df in DEGREES_OF_FREEDOM:
-        x = _sample(proposal, df, rng)
-        log_weights = target.log_density(x) - _log_prob(proposal, df, x)
-        log_weights = np.where(np.isnan(log_weights), -np.inf, log_weights)
-        tries.append((pareto_k(log_weights), _log_mean_exp(log_weights)))
-        if tries[-1][0] < 0.5 * KHAT_GOOD:
-            break
-    khat, estimate = min(tries, key=lambda found: found[0])
+    tries = [_Weighted.draw(target, proposal, df, rng) for df in DEGREES_OF_FREEDOM]
+    best = min(tries, key=lambda t: t.khat)
+    final = _Weighted.draw(target, best.proposal, best.df, rng)
+    khat, estimate = max(best.khat, final.khat), _log_mean_exp(final.log_weights)
     if khat > KHAT_GOOD or not np.isfinite(estimate.value):
         reason = f"importance sampling from the forward mixture is not reliable (k-hat {khat:.2f} > {KHAT_GOOD})"
         return Evidence(UNKNOWN, khat, "none", reason)
@@ -97,10 +112,19 @@ def _sample(proposal: Mixture, df: float, rng: np.random.Generator) -> Array:
 def _log_prob(proposal: Mixture, df: float, x: Array) -> Array:
     if not np.isfinite(df):
         return proposal.log_prob(x)
+    return np.asarray(logsumexp(_component_log_probs(proposal, df, x), axis=0))
+
+
+def _component_log_probs(proposal: Mixture, df: float, x: Array) -> Array:
+    """Weighted log densities (M, n) of the components, as Student-t's or, for infinite df, normals."""
     d = proposal.d
-    constant = gammaln((df + d) / 2) - gammaln(df / 2) - 0.5 * d * np.log(df * np.pi)
     parts = np.empty((len(proposal.weights), len(x)))
     for k, tril in enumerate(proposal.scale_trils):
-        z = solve_triangular(tril, (x - proposal.locs[k]).T, lower=True)
-        parts[k] = -0.5 * (df + d) * np.log1p((z**2).sum(axis=0) / df) - np.log(np.diag(tril)).sum()
-    return np.asarray(logsumexp(parts + np.log(proposal.weights)[:, None], axis=0) + constant)
+        square = (solve_triangular(tril, (x - proposal.locs[k]).T, lower=True) ** 2).sum(axis=0)
+        kernel = -0.5 * (df + d) * np.log1p(square / df) if np.isfinite(df) else -0.5 * square
+        parts[k] = kernel - np.log(np.diag(tril)).sum()
+    if np.isfinite(df):
+        constant = gammaln((df + d) / 2) - gammaln(df / 2) - 0.5 * d * np.log(df * np.pi)
+    else:
+        constant = -0.5 * d * np.log(2 * np.pi)
+    return parts + np.log(proposal.weights)[:, None] + constant

@@ -88,7 +88,7 @@ def masses_from_weighted(mode: IntArray, weights: Array, k: int) -> Masses:
     )
 
 
-def masses_from_chains(mode: IntArray, k: int, *, negligible: BoolArray) -> Masses:
+def masses_from_chains(mode: IntArray, k: int, *, core: BoolArray, negligible: BoolArray) -> Masses:
     """Weigh modes by the share of MCMC draws in them, as far as chains moved between them.
 
     Parameters
@@ -97,6 +97,9 @@ def masses_from_chains(mode: IntArray, k: int, *, negligible: BoolArray) -> Mass
         Mode of each draw, -1 for elsewhere.
     k : int
         Number of modes known, visited or not.
+    core : array (chain, draw) of bool
+        Draws well inside their mode. A chain has changed modes once it has been in the core of another: one
+        that steps over the border and back has not.
     negligible : array (K,) of bool
         Modes so low that their mass can't matter whether or not a chain went there.
 
@@ -111,20 +114,27 @@ def masses_from_chains(mode: IntArray, k: int, *, negligible: BoolArray) -> Mass
     matters = np.append(~negligible, n_draws[k] > 0) | (n_draws > 0)
     ess, rhat = np.full(k + 1, np.nan), np.full(k + 1, np.nan)
     crossed = np.zeros(k + 1, dtype=int)
+    visit = _last_core(label, core)
     for j in np.flatnonzero(n_draws):
-        inside = label == j
-        crossed[j] = int((inside[:, 1:] != inside[:, :-1]).sum())
-        ess[j], rhat[j] = _indicator_ess(inside, crossed[j])
+        staying = visit == j
+        crossed[j] = int((staying[:, 1:] != staying[:, :-1]).sum())
+        ess[j], rhat[j] = _indicator_ess(label == j, crossed[j])
     alone = matters.sum() == 1
     ess = np.where(alone & (n_draws > 0), float(mode.size), ess)
     known = (crossed > 0) | alone
-    se = np.where(
-        known & (n_draws > 0), _binomial_se(mass, ess), np.where(matters, UNKNOWN_SE, 1 / mode.size)
-    )
+    counted = np.minimum(_binomial_se(mass, ess), UNKNOWN_SE)
+    se = np.where(known & (n_draws > 0), counted, np.where(matters, UNKNOWN_SE, 1 / mode.size))
     upper = np.where(matters & ~known, 1.0, _upper(mass, np.where(np.isnan(ess), mode.size, ess)))
     reason = "" if alone else _why_not_mixing(mode, n_draws[:k], crossed, rhat, matters)
-    crossings = int((label[:, 1:] != label[:, :-1]).sum())
+    crossings = int((visit[:, 1:] != visit[:, :-1]).sum())
     return Masses(mass, se, upper, n_draws, ess, rhat, crossings, not reason, reason)
+
+
+def _last_core(label: IntArray, core: BoolArray) -> IntArray:
+    """Mode (chain, draw) in whose core each chain was last; before the first, where it begins."""
+    position = np.where(core, np.arange(label.shape[1]), 0)
+    last = np.maximum.accumulate(position, axis=1)
+    return np.take_along_axis(label, last, axis=1)
 
 
 def _indicator_ess(inside: BoolArray, crossed: int) -> tuple[float, float]:
@@ -159,8 +169,9 @@ def _why_not_mixing(
     """Say why counting draws is not to be trusted, or nothing."""
     missed = np.flatnonzero((n_draws == 0) & matters[:-1])
     if len(missed):
-        names = ", ".join(str(i) for i in missed)
-        return f"no chain entered mode {names}, found by the search"
+        names = ", ".join(str(i + 1) for i in missed[:3]) + (", …" if len(missed) > 3 else "")
+        plural = "s" if len(missed) > 1 else ""
+        return f"no chain entered {len(missed)} mode{plural} that the search found ({names})"
     visited = np.flatnonzero(n_draws)
     least = int(crossed[:-1][visited].min()) if len(visited) else 0
     if least == 0:

@@ -7,14 +7,14 @@ maximum) the posterior is one region, and its draws stand for it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 import pymc as pm
 import xarray as xr
-from scipy.sparse.csgraph import connected_components
 
 from pymc_kl._typing import Array, BoolArray, IntArray, RandomSeed
-from pymc_kl.barriers import neighbour_barriers
+from pymc_kl.barriers import passes_between, persistent_groups
 from pymc_kl.climb import Climbed, ValueAndGrad, climb, local_scale
 from pymc_kl.reference import Reference, as_reference
 from pymc_kl.target import Target, as_target
@@ -22,7 +22,9 @@ from pymc_kl.target import Target, as_target
 MIN_BARRIER = 1.0  # nats; log p̃ falls to 37 % of the lower peak
 SAME_PEAK = 0.05  # local standard deviations between two climbs' ends that are one maximum
 CAPTURE_RADIUS = 0.5  # standard deviations of a mode within which a climb's end is certain
-ASSIGN_ROWS = 4096  # points climbed together, to bound memory
+LINE_POINTS = 6  # inner points at which a straight line to a peak is checked to rise
+UPHILL_EVERY = 8  # steps of a climb between two such checks
+ASSIGN_ROWS = 1024  # points climbed together, to bound memory
 ELSEWHERE = -1
 N_PRIOR_STARTS, N_CHAIN_STARTS = 400, 200
 
@@ -47,13 +49,33 @@ class Peaks:
 
     def capture(self, x: Array, value: Array) -> IntArray:
         """Index of the peak whose close neighbourhood each point (n, d) lies in, else -1."""
-        owner = np.full(len(x), -1, dtype=np.int64)
-        for k in range(len(self.x)):
-            free = np.flatnonzero((owner < 0) & (self.log_density[k] - value < CAPTURE_RADIUS**2))
-            away = x[free] - self.x[k]
-            distance = np.einsum("ni,ij,nj->n", away, self.precisions[k], away)
-            owner[free[distance < CAPTURE_RADIUS**2]] = k
+        if not len(self.x):
+            return np.full(len(x), -1, dtype=np.int64)
+        distance = self._distances(x)
+        owner = distance.argmin(axis=1)
+        near = distance[np.arange(len(x)), owner] < CAPTURE_RADIUS**2
+        near &= self.log_density[owner] - value < CAPTURE_RADIUS**2
+        return np.where(near, owner, -1)
+
+    def capture_uphill(self, value_and_grad: ValueAndGrad, x: Array, value: Array) -> IntArray:
+        """Index of the nearest peak if log p̃ only rises on the straight line to it, else -1."""
+        owner = self.capture(x, value)
+        open_ = np.flatnonzero(owner < 0)
+        if not len(open_) or not len(self.x):
+            return owner
+        nearest = self._distances(x[open_]).argmin(axis=1)
+        t = np.linspace(0, 1, LINE_POINTS + 2)[1:-1, None]
+        line = x[open_][:, None] * (1 - t) + self.x[nearest][:, None] * t
+        values = value_and_grad(line.reshape(-1, x.shape[1]))[0].reshape(len(open_), -1)
+        ends = value[open_, None], values, self.log_density[nearest, None]
+        rises = (np.diff(np.concatenate(ends, axis=1), axis=1) > 0).all(axis=1)
+        owner[open_[rises]] = nearest[rises]
         return owner
+
+    def _distances(self, x: Array) -> Array:
+        """Squared distance (n, P) of points to peaks, in each peak's own standard deviations."""
+        away = x[:, None] - self.x
+        return np.einsum("npi,pij,npj->np", away, self.precisions, away, optimize=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -367,7 +389,14 @@ def _whitened_precision(value_and_grad: ValueAndGrad, x: Array, scale: Array) ->
 
 def _end_peaks(value_and_grad: ValueAndGrad, peaks: Peaks, x: Array, scale: Array) -> IntArray:
     """Climb from points (n, d) to known peaks: index of each one's peak, or -1."""
-    climbed = climb(value_and_grad, x, scale, capture=peaks.capture)
+    steps = count()
+
+    def capture(points: Array, value: Array) -> IntArray:
+        if next(steps) % UPHILL_EVERY == 0:
+            return peaks.capture_uphill(value_and_grad, points, value)
+        return peaks.capture(points, value)
+
+    climbed = climb(value_and_grad, x, scale, capture=capture)
     left = np.flatnonzero((climbed.captured < 0) & climbed.converged)
     ends = climbed.captured.copy()
     if len(left):
@@ -403,6 +432,18 @@ def _one_region(value_and_grad: ValueAndGrad, posterior: Array, x: Array, scale:
     )
 
 
+def _barriers(passes: Array, group: IntArray, log_density: Array) -> Array:
+    """Fall from the lower of two modes to the pass between them, least over the other modes (K,); NaN for one."""
+    k = len(log_density)
+    barrier = np.full(k, np.nan)
+    for g in range(k):
+        for other in range(k):
+            if other != g:
+                top = passes[np.ix_(group == g, group == other)].max()
+                barrier[g] = np.fmin(barrier[g], min(log_density[g], log_density[other]) - top)
+    return np.where(np.isfinite(barrier), barrier, np.nan)
+
+
 def _merge(
     value_and_grad: ValueAndGrad,
     peaks: Peaks,
@@ -412,25 +453,20 @@ def _merge(
     min_barrier: float,
 ) -> Modes:
     """Merge peaks across low barriers and gather what is known of each mode, highest first."""
-    barriers = neighbour_barriers(value_and_grad, peaks.x, peaks.log_density, scale, min_barrier)
-    group = connected_components(barriers < min_barrier, directed=False)[1]
-    top = np.array(
-        [np.flatnonzero(group == g)[peaks.log_density[group == g].argmax()] for g in range(group.max() + 1)]
-    )
-    order = np.argsort(-peaks.log_density[top], kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    group, top = rank[group].astype(np.int64), top[order]
+    passes = passes_between(value_and_grad, peaks.x, peaks.log_density, scale, min_barrier)
+    top_of = persistent_groups(passes, peaks.log_density, min_barrier)
+    top = np.unique(top_of)
+    top = top[np.argsort(-peaks.log_density[top], kind="stable")]
+    rank = np.zeros(len(peaks.x), dtype=np.int64)
+    rank[top] = np.arange(len(top))
+    group = rank[top_of]
     reached = np.where(owner >= 0, group[owner], ELSEWHERE)
-    outside = group[:, None] != group[None, :]
-    lowest = np.where(outside, barriers, np.inf).min(axis=1)
     k = len(top)
-    barrier = np.array([lowest[group == g].min() for g in range(k)])
     return Modes(
         x=peaks.x[top],
         log_density=peaks.log_density[top],
         covariances=np.linalg.inv(peaks.precisions[top]),
-        barrier=np.where(np.isfinite(barrier), barrier, np.nan),
+        barrier=_barriers(passes, group, peaks.log_density[top]),
         hits=np.bincount(reached[reached >= 0], minlength=k),
         found_by=tuple("+".join(dict.fromkeys(source[reached == g])) for g in range(k)),
         n_starts=len(owner),

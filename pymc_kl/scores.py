@@ -17,7 +17,7 @@ HDR_PROB = 0.9
 MISSED_BELOW = 0.1  # a mode with less than a tenth of its mass is missed
 UNDER_BELOW, OVER_ABOVE = 0.8, 1.25  # covered means within a quarter
 KHAT_GOOD = 0.7  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
-KHAT_NO_VARIANCE = 0.5  # beyond it the mean of the terms has no finite variance
+KHAT_NO_ERROR = 0.7  # of a score's terms: from 0.5 on they have no variance; k-hat itself is good to 0.1 or 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def eubo(p: PosteriorDraws) -> Estimate:
         return UNKNOWN
     log_ratio = p.log_density - p.log_prob
     estimate = mean_estimate(log_ratio, p.weights)
-    if tail_index(log_ratio) > KHAT_NO_VARIANCE:
+    if tail_index(log_ratio) > KHAT_NO_ERROR:
         return Estimate(estimate.value, float("inf"))
     if p.masses.mixes or not np.isfinite(estimate.value):
         return estimate
@@ -101,7 +101,8 @@ def eubo(p: PosteriorDraws) -> Estimate:
     residual = log_ratio - np.nan_to_num(local)[p.mode]
     local = np.where(np.isnan(local), p.unvisited, local)
     within = mean_estimate(residual, p.weights).se
-    return Estimate(estimate.value, float(np.hypot(within, _mass_uncertainty(local, p.masses))))
+    local = np.where(np.isnan(local), estimate.value, local)
+    return Estimate(estimate.value, float(np.hypot(within, _shares_se(local, p.masses))))
 
 
 def tail_index(values: Array) -> float:
@@ -121,18 +122,14 @@ def _region_means(values: Array, p: PosteriorDraws) -> Array:
     return np.asarray(np.where(total > 0, summed / np.where(total > 0, total, 1.0), np.nan))
 
 
-def _mass_uncertainty(local: Array, masses: Masses) -> float:
-    """How far Σ w_k local_k may be off because the masses are uncertain, nats."""
-    known = np.flatnonzero(np.isfinite(local))
-    if len(known) < 2:
-        return 0.0
-    variance = 0.0
-    for j in known:
-        others = known[known != j]
-        share = masses.mass[others] + 1e-12
-        rest = float((share * local[others]).sum() / share.sum())
-        variance += 0.5 * float(masses.se[j] * (local[j] - rest)) ** 2
-    return float(np.sqrt(variance))
+def _shares_se(slope: Array, masses: Masses) -> float:
+    """Standard error of a function of the masses whose partial derivatives are `slope` (K + 1,).
+
+    Since masses sum to 1, only differences of the slopes matter; for a multinomial sample this is exact.
+    """
+    centred = slope - (masses.mass * slope).sum()
+    left = np.maximum(1 - masses.mass, masses.se)
+    return float(np.sqrt((centred**2 * masses.se**2 / left).sum()))
 
 
 def forward_kl(p: PosteriorDraws, log_evidence: Estimate) -> Estimate:
@@ -199,7 +196,7 @@ def _split(
     log_ratio = np.zeros_like(w)
     log_ratio[has] = np.log(w[has] / v_known[has])
     between = float((w * log_ratio).sum())
-    between_se = float(np.sqrt(((log_ratio * first.se)[has] ** 2 + (w / v_known * second.se)[has] ** 2).sum()))
+    between_se = float(np.hypot(_shares_se(log_ratio, first), _shares_se(-w / v_known, second)))
     is_bound = bool((has & (v == 0)).any())
     within_each, within_se = np.full_like(w, np.nan), np.full_like(w, np.nan)
     if local is not None and local_se is not None:
@@ -265,11 +262,11 @@ def entropic_coverage(masses: Masses) -> Estimate:
     inside = masses.mass[:k].sum()
     if k < 2 or inside <= 0:
         return UNKNOWN
-    v, se = masses.mass[:k] / inside, masses.se[:k] / inside
+    v = masses.mass[:k] / inside
     log_v = np.log(np.where(v > 0, v, 1.0))
     value = float(-(v * log_v).sum() / np.log(k))
-    slope = (log_v + value * np.log(k)) * (v > 0)
-    return Estimate(value, float(np.sqrt(((slope * se) ** 2).sum()) / np.log(k)))
+    slope = np.append(-log_v - value * np.log(k), 0.0) / (inside * np.log(k))
+    return Estimate(value, _shares_se(slope, masses))
 
 
 def mass_jsd(p: Masses, q: Masses) -> Estimate:
@@ -279,14 +276,14 @@ def mass_jsd(p: Masses, q: Masses) -> Estimate:
     log_w = np.log2(np.where(w > 0, w, 1.0) / np.where(w > 0, middle, 1.0))
     log_v = np.log2(np.where(v > 0, v, 1.0) / np.where(v > 0, middle, 1.0))
     value = 0.5 * float((w * log_w + v * log_v).sum())
-    slopes = 0.5 * np.concatenate([log_w, log_v])
-    return Estimate(value, float(np.linalg.norm(slopes * np.concatenate([p.se, q.se]))))
+    return Estimate(value, float(np.hypot(_shares_se(0.5 * log_w, p), _shares_se(0.5 * log_v, q))))
 
 
 def mass_tv(p: Masses, q: Masses) -> Estimate:
     """Total variation ½ Σ|w - v| between the masses of the regions under p and q."""
     value = 0.5 * float(np.abs(p.mass - q.mass).sum())
-    return Estimate(value, 0.5 * float(np.linalg.norm(np.concatenate([p.se, q.se]))))
+    slope = 0.5 * np.sign(p.mass - q.mass)
+    return Estimate(value, float(np.hypot(_shares_se(slope, p), _shares_se(slope, q))))
 
 
 def hdr_coverage(p: PosteriorDraws, q: ApproximationDraws) -> Array:

@@ -273,8 +273,9 @@ class Target:
             rv.name: np.asarray(value, dtype=float)
             for rv, value in zip(self.model.free_RVs, draws, strict=True)
         }
+        shapes = {v.name: (n, *v.shape) for v in self.variables}
         with np.errstate(all="ignore"):
-            flat = self._unconstrain(*[by_name[v.name] for v in self.variables])
+            flat = self._unconstrain(*[by_name[name].reshape(shape) for name, shape in shapes.items()])
         x = np.concatenate([np.asarray(part).reshape(n, -1) for part in flat], axis=1)
         return np.where(np.isfinite(x), x, jittered)
 

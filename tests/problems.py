@@ -1,12 +1,12 @@
 """The zoo: posteriors whose log evidence, modes, masses, moments and best normals are known exactly.
 
-Every problem is stated twice, as a PyMC model and as a numpy log density, and both are the same function of the
-flat unconstrained vector x, constants and Jacobians included; `log_z` is the log of its integral. Figures that
-are cheap are computed from closed forms or quadrature, and `test_problems.py` checks them by another way.
+Every problem is stated twice, as a PyMC model and as a numpy log density, and both are the same function of
+the flat unconstrained vector x, constants and Jacobians included; `log_z` is the log of its integral. Figures
+that are cheap are computed from closed forms or quadrature; `test_problems.py` checks them by another way.
 
-Where no PyMC distribution states the target, `zoo.problem.cancelled_prior` does: x ~ N(0, wide), and a Potential
-that adds the log density of the target and takes that of the prior away. So the prior can be drawn from, and
-leaves no trace.
+Where no PyMC distribution states the target, `zoo.problem.cancelled_prior` does: x ~ N(0, wide) and a
+Potential that adds the log density of the target and takes that of the prior away. So the prior can be drawn
+from, and leaves no trace.
 """
 
 from collections.abc import Callable

@@ -1,13 +1,12 @@
 """The zoo's truths hold: each is checked by a way that does not produce it."""
 
 import zlib
-from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 import pymc as pm
 import pytest
+from numpy.polynomial.legendre import leggauss
 from problems import (
     ALL,
     UNIMODAL,
@@ -33,15 +32,15 @@ from zoo.curved import two_bananas_plane
 from zoo.mixtures import Students, textbook_plane
 from zoo.problem import Array, LogDensity
 from zoo.regions import gradient, hessian, separatrix
+from zoo.schools import SCHOOL_SIGMA, SCHOOL_Y
 
 N_SE = 5.0
-LINES = tuple(name for name, make in ALL.items() if make().d == 1)
 PLANES = {
-    "textbook_figure": ((-8, 8, 400), (-8, 8, 400)),
-    "dial_a_mass": ((-15, 15, 300), (-15, 15, 300)),
-    "shells_2": ((-7, 7, 500), (-7, 7, 500)),
-    "banana": ((-7, 7, 300), (-4, 54, 600)),
-    "mean_field_gaussian": ((-10, 10, 400), (-10, 10, 400)),
+    "textbook_figure": ((-8, 8, 250), (-8, 8, 250)),
+    "dial_a_mass": ((-12, 12, 200), (-12, 12, 200)),
+    "shells_2": ((-7, 7, 350), (-7, 7, 350)),
+    "banana": ((-7, 7, 150), (-4, 54, 400)),
+    "mean_field_gaussian": ((-8, 8, 300), (-8, 8, 300)),
 }
 # Their draws have no fourth moment, or one so large that no standard error of a variance can be had.
 HEAVY = ("two_students", "heavy_tails", "funnel")
@@ -50,6 +49,9 @@ HEAVY = ("two_students", "heavy_tails", "funnel")
 @cache
 def load(name: str) -> Problem:
     return ALL[name]()
+
+
+LINES = [name for name in ALL if load(name).d == 1]
 
 
 @pytest.fixture
@@ -84,8 +86,10 @@ def batch_gradient(log_density: LogDensity, x: Array, step: float = 1e-5) -> Arr
 # ------------------------------------------------------------------------------------------- every problem
 
 
-def test_fields_agree_with_each_other(problem: Problem) -> None:
-    assert ALL[problem.name]().name == problem.name
+@pytest.mark.parametrize("name", ALL)
+def test_fields_agree_with_each_other(name: str) -> None:
+    problem = load(name)
+    assert problem.name == name
     assert problem.unimodal == (problem.name in UNIMODAL)
     assert problem.masses.min() > 0
     assert problem.masses.sum() == pytest.approx(1, abs=1e-12)
@@ -113,7 +117,7 @@ def test_locations_are_distinct_maxima(problem: Problem, rng: np.random.Generato
 def test_draws_have_the_stated_moments(problem: Problem, rng: np.random.Generator) -> None:
     if problem.mean is None or problem.name in HEAVY:
         pytest.skip("no finite moments to compare")
-    x = draw(problem, 20_000, rng)
+    x = draw(problem, min(20_000, 300_000 // problem.d), rng)
     assert_mean(x, problem.mean)
     assert problem.cov is not None
     shifted = x - problem.mean
@@ -122,7 +126,7 @@ def test_draws_have_the_stated_moments(problem: Problem, rng: np.random.Generato
 
 
 def test_draws_satisfy_steins_identity(problem: Problem, rng: np.random.Generator) -> None:
-    """E ∇log p = 0 and E x_i ∂_j log p = -δ_ij hold for draws of p only, whatever its normalising constant."""
+    """E ∇log p = 0 and E x_i ∂_j log p = -δ_ij hold for draws of p, whatever its normalising constant."""
     x = draw(problem, 4000, rng)
     score = batch_gradient(problem.log_density, x)
     assert_mean(score, 0.0)
@@ -130,20 +134,19 @@ def test_draws_satisfy_steins_identity(problem: Problem, rng: np.random.Generato
         assert_mean(x[:, [i]] * score, -np.eye(problem.d)[i])
 
 
-def stated_optima(problem: Problem) -> Iterator[Optimum]:
-    yield from problem.reverse.values()
-    yield from problem.forward.values()
-
-
-def test_optima_have_the_stated_divergences(problem: Problem, rng: np.random.Generator) -> None:
-    """KL(q‖p) from draws of q and KL(p‖q) from draws of p, within 5 standard errors."""
+@pytest.mark.parametrize(
+    "name", ["equicorrelated_10", "gaussian_condition", "many_wells_6", "two_normals_10d"]
+)
+def test_divergences_of_optima_by_monte_carlo(name: str, rng: np.random.Generator) -> None:
+    """KL(q‖p) from draws of q and KL(p‖q) from draws of p; quadrature does it for d <= 2."""
+    problem = load(name)
     x = draw(problem, 20_000, rng)
-    for optimum in stated_optima(problem):
+    for optimum in [*problem.reverse.values(), *problem.forward.values()]:
         q = stats.multivariate_normal(optimum.mean, optimum.cov)
-        z = np.reshape(q.rvs(20_000, random_state=rng), (-1, problem.d))
-        if np.isfinite(optimum.reverse_kl) and problem.name != "funnel":
+        z = q.rvs(20_000, random_state=rng)
+        if np.isfinite(optimum.reverse_kl):
             assert_mean(q.logpdf(z) - problem.log_density(z) + problem.log_z, optimum.reverse_kl)
-        if np.isfinite(optimum.forward_kl) and problem.name != "funnel":
+        if np.isfinite(optimum.forward_kl):
             assert_mean(problem.log_density(x) - problem.log_z - q.logpdf(x), optimum.forward_kl)
 
 
@@ -173,7 +176,7 @@ def bridge(problem: Problem, n: int, rng: np.random.Generator) -> float:
 
     ratios = [problem.log_density(at) - log_q(at) for at in (x, y)]
     log_z, prior = 0.0, np.log(len(x) / len(y))
-    for _ in range(200):
+    for _ in range(60):
         above = logsumexp(ratios[1] - np.logaddexp(prior + ratios[1], log_z)) - np.log(len(y))
         below = logsumexp(-np.logaddexp(prior + ratios[0], log_z)) - np.log(len(x))
         log_z = float(above - below)
@@ -191,19 +194,18 @@ BRIDGED = [n for n in ALL if load(n).d > 2 and np.isfinite(load(n).log_z) and n 
 @pytest.mark.parametrize("name", BRIDGED)
 def test_log_evidence_by_bridge_sampling(name: str, rng: np.random.Generator) -> None:
     problem = load(name)
-    estimates = np.array([bridge(problem, 2000, rng) for _ in range(8)])
+    estimates = np.array([bridge(problem, 1000, rng) for _ in range(16)])
     assert estimates.std() < 0.2
     assert_mean(estimates, problem.log_z)
 
 
 def test_log_evidence_of_eight_schools_by_the_other_order_of_integration() -> None:
     """Integrate out the schools, then mu and log tau on a grid; the zoo integrates out mu in closed form."""
-    from zoo.schools import SCHOOL_SIGMA, SCHOOL_Y
-
-    mu, log_tau = np.linspace(-40, 40, 801)[:, None, None], np.linspace(-20, 9, 1501)[None, :, None]
-    likelihood = stats.norm.logpdf(SCHOOL_Y, mu, np.sqrt(SCHOOL_SIGMA**2 + np.exp(2 * log_tau))).sum(-1)
+    mu, log_tau = np.linspace(-40, 40, 161)[:, None, None], np.linspace(-20, 9, 581)[None, :, None]
+    spread = np.sqrt(SCHOOL_SIGMA**2 + np.exp(2 * log_tau))
+    likelihood = np.sum(stats.norm.logpdf(SCHOOL_Y, mu, spread), axis=-1)
     prior = stats.norm.logpdf(mu, 0, 5) + stats.halfcauchy.logpdf(np.exp(log_tau), scale=5) + log_tau
-    log_z = logsumexp(likelihood + prior[..., 0]) + np.log(80 / 800 * 29 / 1500)
+    log_z = logsumexp(likelihood + prior[..., 0]) + np.log(80 / 160 * 29 / 580)
     assert load("eight_schools_centred").log_z == pytest.approx(log_z, abs=1e-6)
 
 
@@ -211,24 +213,24 @@ def test_log_evidence_of_eight_schools_by_the_other_order_of_integration() -> No
 
 
 def integral(problem: Problem, power: int, lower: float, upper: float) -> float:
-    """∫ x^power p, by adaptive quadrature between cuts that no peak is narrower than."""
-
-    def integrand(x: float) -> float:
-        return x**power * float(np.exp(problem.log_density(np.array([[x]]))[0] - problem.log_z))
-
-    cuts = np.linspace(lower, upper, 40)
-    return sum(integrate.quad(integrand, a, b, epsabs=1e-11)[0] for a, b in pairwise(cuts))
+    """∫ x^power p, by the Gauss-Legendre rule on cells that no peak is narrower than."""
+    nodes, weights = leggauss(16)
+    cuts = np.linspace(lower, upper, 81)
+    half = (cuts[1] - cuts[0]) / 2
+    x = (cuts[:-1, None] + half * (1 + nodes)).ravel()
+    p = np.exp(problem.log_density(x[:, None]) - problem.log_z)
+    return half * float(np.tile(weights, 80) @ (x**power * p))
 
 
 def bounds(problem: Problem) -> tuple[float, float]:
     assert problem.mean is not None
     assert problem.cov is not None
-    reach = 8 * float(np.sqrt(problem.cov[0, 0]))
+    reach = 10 * float(np.sqrt(problem.cov[0, 0]))
     return float(problem.mean[0]) - reach, float(problem.mean[0]) + reach
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_line_by_adaptive_quadrature(name: str) -> None:
+def test_line_by_gauss_legendre(name: str) -> None:
     problem = load(name)
     zeroth, first, second = (integral(problem, power, *bounds(problem)) for power in (0, 1, 2))
     assert zeroth == pytest.approx(1, abs=1e-7)
@@ -260,7 +262,7 @@ def grid_reverse_kl(problem: Problem, mean: Array, cov: Array) -> float:
 
 
 def unpack(parameters: Array, optimum: Optimum, *, diagonal: bool) -> tuple[Array, Array]:
-    """Move an optimum: by parameters[:d] of the mean and the rest of its Cholesky factor, in units of itself."""
+    """Move an optimum: its mean by parameters[:d] and its Cholesky factor by the rest, in units of itself."""
     d = len(optimum.mean)
     change = np.zeros((d, d))
     change[np.diag_indices(d) if diagonal else np.tril_indices(d)] = parameters[d:]
@@ -327,7 +329,8 @@ def test_known_optima_on_the_line(
 def test_two_modes_has_its_saddle_and_masses() -> None:
     problem = load("two_modes")
     assert problem.masses == pytest.approx([0.300043, 0.699957], abs=1e-6)
-    assert gradient(problem.log_density, np.array([-0.7312])) == pytest.approx(0, abs=2e-4)
+    either_side = [gradient(problem.log_density, np.array([x]))[0] for x in (-0.73131, -0.73121)]
+    assert either_side[0] < 0 < either_side[1]
 
 
 def test_the_switch_turns_at_its_separation() -> None:
@@ -361,8 +364,8 @@ def test_plane_by_the_trapezoid_rule(name: str) -> None:
     problem = load(name)
     x, p = plane(problem)
     assert p.sum() == pytest.approx(1, abs=1e-8)
-    np.testing.assert_allclose(p @ x, problem.mean, atol=1e-6)
-    np.testing.assert_allclose((x.T * p) @ x - np.outer(p @ x, p @ x), problem.cov, atol=1e-6)
+    assert problem.mean == pytest.approx(p @ x, abs=1e-6)
+    assert problem.cov == pytest.approx((x.T * p) @ x - np.outer(p @ x, p @ x), abs=1e-6)
 
 
 @pytest.mark.parametrize(("name", "normal"), [("dial_a_mass", (1.0, -1.0)), ("shells_2", (1.0, 0.0))])
@@ -403,7 +406,7 @@ def test_normals_that_hug_a_textbook_mode_are_no_optima() -> None:
 def ends(log_density: LogDensity, start: Array) -> Array:
     """Follow the gradient flow from a point until it rests."""
     flow = integrate.solve_ivp(
-        lambda _, x: gradient(log_density, x), (0, 200), start, method="LSODA", rtol=1e-8
+        lambda _, x: gradient(log_density, x), (0, 100), start, method="LSODA", rtol=1e-5
     )
     return flow.y[:, -1]
 
@@ -411,7 +414,7 @@ def ends(log_density: LogDensity, start: Array) -> Array:
 @pytest.mark.parametrize("surface", [textbook_plane, two_bananas_plane])
 def test_flows_from_both_sides_of_a_border_part(surface: LogDensity) -> None:
     nodes, values = separatrix(surface, np.array([-0.05, 0.0]), 1.4)
-    for v in (-1.2, -0.5, 0.0, 0.5, 1.2):
+    for v in (-1.2, 0.0, 0.6):
         border = float(np.interp(v, nodes, values))
         low, high = (ends(surface, np.array([border + offset, v])) for offset in (-0.01, 0.01))
         assert low[0] < border - 0.5
@@ -528,7 +531,7 @@ def test_mean_field_variances_are_those_of_the_precision_and_of_the_covariance()
 
 
 def test_condition_number_is_as_asked() -> None:
-    assert np.linalg.cond(load("gaussian_condition").cov) == pytest.approx(1000, rel=1e-6)
+    assert np.linalg.cond(np.asarray(load("gaussian_condition").cov)) == pytest.approx(1000, rel=1e-6)
 
 
 def test_gaussian_kl_knows_its_direction() -> None:
@@ -627,7 +630,8 @@ def test_model_has_the_same_log_density(problem: Problem, rng: np.random.Generat
     if problem.sample is not None:
         x = np.vstack([x, problem.sample(6, rng)])
     found = [float(log_density(split(model, row))) for row in x]
-    np.testing.assert_allclose(found, problem.log_density(x), rtol=1e-9, atol=1e-8)
+    # PyTensor takes the log of a plain 5.0 in single precision, so that PyMC's constants are right to 1e-7.
+    np.testing.assert_allclose(found, problem.log_density(x), rtol=1e-9, atol=1e-6)
 
 
 @pytest.mark.slow

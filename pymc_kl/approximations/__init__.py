@@ -4,5 +4,10 @@ from pymc_kl.approximations.base import Approximation
 from pymc_kl.approximations.draws import Draws
 from pymc_kl.approximations.fullrank import FullRank
 from pymc_kl.approximations.meanfield import MeanField
+from pymc_kl.approximations.mixture import Mixture
 
-__all__ = ["Approximation", "Draws", "FullRank", "MeanField"]
+FAMILIES: dict[str, type[MeanField] | type[FullRank] | type[Mixture]] = {
+    family.family: family for family in (MeanField, FullRank, Mixture)
+}
+
+__all__ = ["FAMILIES", "Approximation", "Draws", "FullRank", "MeanField", "Mixture"]

@@ -80,7 +80,7 @@ def well_log_density(x: Array) -> Array:
 
 def _many_wells_model(n_wells: int) -> pm.Model:
     with pm.Model() as model:
-        x = pm.Normal("x", 0.0, 3.0, shape=n_wells)
+        x = pm.Normal("x", 0.0, np.float64(3.0), shape=n_wells)
         pm.Normal("z", 0.0, 1.0, shape=n_wells)
         prior = -0.5 * (x / 3) ** 2 - np.log(3) - LOG_2PI / 2
         pm.Potential("wells", (-(x**4) + 6 * x**2 + x / 2 - prior + LOG_2PI / 2).sum())
@@ -97,7 +97,7 @@ def _join_wells(well: Mapping[str, Optimum], n_wells: int) -> dict[str, Optimum]
 
 
 def many_wells(d: int = 6) -> Problem:
-    """exp(-x⁴ + 6x² + x/2 - z²/2) for each of d/2 pairs; the flat vector is all x, then all z. 2^(d/2) modes."""
+    """exp(-x⁴ + 6x² + x/2 - z²/2) for each of d/2 pairs: 2^(d/2) modes. All x come first, then all z."""
     n_wells = d // 2
     line = Line.tabulate(well_log_density, -6.0, 6.0)
     modes = np.sort(np.roots([-4.0, 0.0, 12.0, 0.5]).real)[[0, 2]]
@@ -137,7 +137,7 @@ def _circle_graph(x: Tensor, sign: float) -> Tensor:
 def shells(d: int = 2) -> Problem:
     """Two shells of radius 2 and width 0.1 around ±3.5 on the first axis, prior U(-6, 6)^d.
 
-    A mode is a surface. The density is not cut off at the prior's walls, five widths away: it is finite everywhere.
+    A mode is a surface. The prior's walls lie two widths away and do not cut the density off.
     """
     constant = -d * np.log(12.0) - LOG_2PI / 2 - np.log(0.1)
     radius = Line.tabulate(lambda r: (d - 1) * np.log(r[:, 0]) - 0.5 * ((r[:, 0] - 2) / 0.1) ** 2, 0.5, 3.5)

@@ -107,7 +107,7 @@ def _hermite_moments(
     """Integrate one near-normal mode by Gauss-Hermite: log Z, mean and covariance."""
     z, weights = hermegauss(order)
     grid = np.stack(np.meshgrid(*[z] * len(mode), indexing="ij"), -1).reshape(-1, len(mode))
-    log_w = sum(np.meshgrid(*[np.log(weights) + z**2 / 2] * len(mode), indexing="ij")).ravel()
+    log_w = np.sum(np.meshgrid(*[np.log(weights) + z**2 / 2] * len(mode), indexing="ij"), axis=0).ravel()
     factor = np.linalg.cholesky(cov)
     x = mode + grid @ factor.T
     logs = log_density(x) + log_w
@@ -118,15 +118,19 @@ def _hermite_moments(
 
 
 def _rejection_sampler(log_density: LogDensity, loc: Array, cov: Array) -> Sampler:
-    """Sample one near-normal mode exactly, by rejection from a wider multivariate t with 5 degrees of freedom."""
+    """Sample one near-normal mode exactly, by rejection from a wider multivariate t."""
     proposal = stats.multivariate_t(loc, 1.3 * cov, df=5)
     pilot = np.atleast_2d(proposal.rvs(5000, random_state=np.random.default_rng(0)))
 
     def log_ratio(x: Array) -> Array:
         return np.asarray(log_density(x) - proposal.logpdf(x))
 
-    top = pilot[np.argmax(log_ratio(pilot))]
-    bound = -optimize.minimize(lambda x: -float(log_ratio(x[None])[0]), top, method="Nelder-Mead").fun + 0.01
+    def loss(x: Array) -> float:
+        return -float(log_ratio(x[None])[0])
+
+    bound = 0.01 - float(
+        optimize.minimize(loss, pilot[np.argmax(log_ratio(pilot))], method="Nelder-Mead").fun
+    )
 
     def sample(n: int, rng: np.random.Generator) -> Array:
         kept = np.empty((0, len(loc)))
@@ -147,10 +151,11 @@ def _labels_model(y: Array) -> pm.Model:
 
 
 def labels(n: int = 60, seed: int = 1) -> Problem:
-    """Two exchangeable components, θ ~ U(0, 1), mu ~ N(0, 10), sd 1, as PosteriorDB's normal_2 without ordering.
+    """Two exchangeable components, θ ~ U(0, 1), mu ~ N(0, 10), sd 1: PosteriorDB's normal_2, not ordered.
 
-    The weights are a flat Dirichlet, which is θ ~ U(0, 1), so that both variables have the dim "component". Swapping
-    the labels maps (a, mu1, mu2) to (-a, mu2, mu1): the masses are ½ and ½. Data are simulated with θ = 0.4, mu = ∓2.
+    The weights are a flat Dirichlet, which is θ ~ U(0, 1), so that both variables have the dim "component".
+    Swapping the labels maps the flat vector (a, mu1, mu2) to (-a, mu2, mu1): the masses are ½ and ½. Data are
+    simulated with θ = 0.4 and mu = ∓2.
     """
     rng = np.random.default_rng(seed)
     y = rng.standard_normal(n) + np.where(rng.random(n) < 0.4, -2.0, 2.0)
@@ -159,7 +164,11 @@ def labels(n: int = 60, seed: int = 1) -> Problem:
     mode, local = climb(log_density, np.array([0.5 * np.log(0.4 / 0.6), -2.0, 2.0]))
     log_half, loc, cov = _hermite_moments(log_density, mode, local)
     copies = Gaussians(np.full(2, 0.5), np.stack([loc, swap @ loc]), np.stack([cov, swap @ cov @ swap]))
-    one_mode = _rejection_sampler(log_density, loc, cov)
+
+    def one_labelling(x: Array) -> Array:
+        return np.where(x[:, 1] < x[:, 2], log_density(x), -np.inf)
+
+    one_mode = _rejection_sampler(one_labelling, loc, cov)
 
     def sample(size: int, generator: np.random.Generator) -> Array:
         x = one_mode(size, generator)

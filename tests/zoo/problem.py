@@ -65,8 +65,8 @@ class Problem:
     sample : callable or None
         (n, rng) -> (n, d) exact independent draws.
     reverse, forward : mapping of str to Optimum
-        Best normals, KL(q‖p) and KL(p‖q). Keys are "meanfield", "fullrank" and, for some further minima of the
-        reverse divergence, "local_1", "local_2", … in order of their divergence.
+        Best normals, KL(q‖p) and KL(p‖q). Keys are "meanfield", "fullrank" and, for some further minima of
+        the reverse divergence, "local_1", "local_2", … in order of their divergence.
     """
 
     name: str
@@ -99,7 +99,8 @@ def cancelled_prior(d: int, scale: float, log_density: Graph) -> Callable[[], pm
 
     def build() -> pm.Model:
         with pm.Model() as model:
-            x = pm.Normal("x", 0.0, scale, shape=d)
+            # PyTensor holds a plain 4.0 in single precision, and its log with it.
+            x = pm.Normal("x", 0.0, np.float64(scale), shape=d)
             prior = -0.5 * ((x / scale) ** 2).sum() - d * (np.log(scale) + LOG_2PI / 2)
             pm.Potential("target", log_density(x) - prior)
         return model

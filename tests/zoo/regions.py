@@ -1,6 +1,7 @@
 """Modes and borders of basins of attraction."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from scipy import integrate, optimize
@@ -40,7 +41,7 @@ def separatrix(log_density: LogDensity, saddle: Array, reach: float) -> tuple[Ar
 
     Returns nodes v and values b, and assumes that the border is a function of v for |v| below `reach`.
     """
-    saddle = optimize.root(lambda x: gradient(log_density, x), saddle, tol=1e-12).x
+    saddle = optimize.root(partial(gradient, log_density), saddle, tol=1e-12).x
     downhill = np.linalg.eigh(hessian(log_density, saddle))[1][:, 0]
     step = 1e-3 * downhill / downhill[1]
     left, low = _descend(log_density, saddle - step, -reach)

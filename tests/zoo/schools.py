@@ -1,4 +1,4 @@
-"""Eight schools, centred and non-centred: given tau a normal linear model, so all truths are integrals over log tau."""
+"""Eight schools: given tau a normal linear model, so all truths are integrals over log tau."""
 
 from functools import partial
 
@@ -31,11 +31,8 @@ def _schools_log_density(x: Array, *, centred: bool) -> Array:
     theta = rest if centred else mu + tau * rest
     loc, scale = (mu, tau) if centred else (0.0, 1.0)
     prior = stats.norm.logpdf(mu, 0, 5) + stats.halfcauchy.logpdf(tau, scale=5) + x[:, [1]]
-    return np.asarray(
-        prior[:, 0]
-        + stats.norm.logpdf(rest, loc, scale).sum(1)
-        + stats.norm.logpdf(SCHOOL_Y, theta, SCHOOL_SIGMA).sum(1)
-    )
+    schools = stats.norm.logpdf(rest, loc, scale) + stats.norm.logpdf(SCHOOL_Y, theta, SCHOOL_SIGMA)
+    return np.asarray(prior[:, 0] + np.sum(schools, axis=1))
 
 
 def _schools_log_tau(log_tau: Array) -> Array:
@@ -93,7 +90,7 @@ def _schools_sample(line: Line, n: int, rng: np.random.Generator, *, centred: bo
 
 
 def _schools_mode() -> Array:
-    """Find the mode of the non-centred flat vector: the best log tau, with the rest at its conditional mean."""
+    """Find the mode of the non-centred vector: the best log tau, with the rest at its conditional mean."""
 
     def complete(log_tau: Array) -> Array:
         inner = _schools_given_tau(np.exp(log_tau[:, 0]))[0]
@@ -106,8 +103,7 @@ def _schools_mode() -> Array:
 def eight_schools(*, centred: bool = True) -> Problem:
     """Eight schools with mu ~ N(0, 5), tau ~ HalfCauchy(5); flat vector (mu, log tau, schools).
 
-    Given tau it is a normal linear model, so all truths are integrals over log tau. Centred, its log density has no
-    maximum: it grows without bound as tau goes to 0.
+    Centred, the log density has no maximum: it grows without bound as tau goes to 0.
     """
     line = Line.tabulate(_schools_log_tau, -25.0, 9.0, 4001)
     mean, cov = _schools_moments(line, centred=centred)

@@ -1,0 +1,183 @@
+"""How many components a mixture needs: as many as improve its log score on draws that the fit has not seen."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.approximations.em import Components, WeightedDraws, fit_em
+from pymc_kl.approximations.growth import from_clusters, grow, reseed
+
+CHOICE_DRAWS = 20_000  # more draws make the choice slower, and hardly better
+PATIENCE = 2  # sizes in a row that may fail to improve the score
+TRIAL_TOLERANCE = 1e-4  # nats a draw
+ROUGH_TOLERANCE = 1e-2
+MAX_ITERATIONS = 200
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Draws that no fit sees, with the block (n,) that each belongs to."""
+
+    draws: WeightedDraws
+    blocks: IntArray
+
+    def score(self, log_q: Array) -> tuple[float, float]:
+        """Average log q (n,) over the draws; the standard error is that of a ratio of sums over blocks.
+
+        The error is infinite where all draws are of one block.
+        """
+        totals = np.bincount(self.blocks, self.draws.weights)
+        residuals = np.bincount(self.blocks, self.draws.weights * log_q)
+        mean = residuals.sum() / totals.sum()
+        residuals -= mean * totals
+        n = np.count_nonzero(totals)
+        if n < 2:
+            return float(mean), float("inf")
+        return float(mean), float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / totals.sum())
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A fit to one half of the draws, and its log q (n,) at those of the other half."""
+
+    components: Components
+    log_q: Array
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The components chosen, their held-out score and its error, and the score of every size tried, in nats."""
+
+    components: Components
+    score: float = float("nan")
+    score_se: float = float("inf")
+    scores: dict[int, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def halves(
+    strata: IntArray, blocks: IntArray | None, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Split draws in two halves that both hold draws of every stratum.
+
+    Parameters
+    ----------
+    strata : array (n,)
+        The mode of each draw; -1 is a stratum of its own.
+    blocks : array (n,) or None
+        Contiguous blocks of draws: whole blocks of a stratum go to one half, by turns. A stratum that lies in
+        one block is cut in the middle. Without blocks the split is random.
+    rng : Generator
+
+    Returns
+    -------
+    train, test : arrays of int
+        Indices in ascending order, at most `CHOICE_DRAWS` in all.
+    """
+    train, test = [], []
+    names = np.unique(strata)
+    for stratum in names:
+        index = np.flatnonzero(strata == stratum)
+        odd = _turns(index, blocks, rng) % 2 == 1
+        size = CHOICE_DRAWS // (2 * names.size) + 1
+        train.append(_thin(index[~odd], size, rng))
+        test.append(_thin(index[odd], size, rng))
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
+
+
+def _turns(index: IntArray, blocks: IntArray | None, rng: np.random.Generator) -> IntArray:
+    if blocks is None:
+        return rng.permutation(index.size)
+    names, turns = np.unique(blocks[index], return_inverse=True)
+    return turns if names.size > 1 else 2 * np.arange(index.size) // index.size
+
+
+def _thin(index: IntArray, size: int, rng: np.random.Generator) -> IntArray:
+    return index if index.size <= size else rng.choice(index, size, replace=False)
+
+
+def half(draws: WeightedDraws, strata: IntArray, index: IntArray) -> WeightedDraws:
+    """Take some of the draws, and give each stratum the weight that it has among all of them."""
+    codes = np.unique(strata, return_inverse=True)[1]
+    target = np.bincount(codes, draws.weights)
+    present = np.bincount(codes[index], draws.weights[index], minlength=target.size)
+    scaled = draws.weights[index] * target[codes[index]] / present[codes[index]]
+    return WeightedDraws(np.ascontiguousarray(draws.x[:, index]), scaled / scaled.sum())
+
+
+def choose_components(
+    draws: WeightedDraws,
+    strata: IntArray,
+    blocks: IntArray | None,
+    *,
+    n_components: int | None,
+    max_components: int,
+    rng: np.random.Generator,
+) -> Choice:
+    """Choose the number of components by their score on one half of the draws, given a fit to the other."""
+    train_index, test_index = halves(strata, blocks, rng)
+    train = half(draws, strata, train_index)
+    if test_index.size == 0 or train.n_effective < draws.d + 1:
+        warning = f"too few draws to hold any out ({draws.n_effective:.1f} effective); the score is NaN."
+        return Choice(from_clusters(draws, strata), warnings=(warning,))
+    test_blocks = np.arange(test_index.size) if blocks is None else blocks[test_index]
+    test_blocks = np.unique(test_blocks, return_inverse=True)[1]
+    held_out = HeldOut(half(draws, strata, test_index), test_blocks)
+    start = from_clusters(train, strata[train_index])
+    if n_components is None:
+        return _smallest_good(_search(train, held_out, start, max_components, rng), held_out, max_components)
+    return _smallest_good([_try(train, held_out, _reach(train, start, n_components, rng))], held_out, 0)
+
+
+def _try(train: WeightedDraws, held_out: HeldOut, *starts: Components) -> Trial:
+    """Run EM from each start and keep the one that fits the training half best."""
+    fits = [
+        fit_em(train, start, tolerance=TRIAL_TOLERANCE, max_iterations=MAX_ITERATIONS) for start in starts
+    ]
+    best = max(fits, key=lambda fit: fit.objective[-1])
+    return Trial(best.components, best.components.log_prob(held_out.draws.x))
+
+
+def _search(
+    train: WeightedDraws, held_out: HeldOut, start: Components, limit: int, rng: np.random.Generator
+) -> list[Trial]:
+    """Add components until the held-out score stops improving by more than its paired error."""
+    trials = [_try(train, held_out, start)]
+    best, failures = trials[0], 0
+    while failures < PATIENCE and len(trials[-1].components) < limit:
+        larger = grow(train, trials[-1].components)
+        if larger is None:
+            break
+        trial = _try(train, held_out, larger, reseed(train, len(larger), rng))
+        if len(trial.components) <= len(trials[-1].components):
+            break
+        trials.append(trial)
+        gain, gain_se = held_out.score(trial.log_q - best.log_q)
+        best, failures = (trial, 0) if gain > gain_se else (best, failures + 1)
+    return trials
+
+
+def _reach(train: WeightedDraws, start: Components, size: int, rng: np.random.Generator) -> Components:
+    """Add components, each with a rough fit only, up to a size."""
+    components = start
+    while len(components) < size:
+        larger = grow(train, components)
+        if larger is None:
+            break
+        larger = fit_em(train, larger, tolerance=ROUGH_TOLERANCE, max_iterations=MAX_ITERATIONS).components
+        if len(larger) <= len(components):
+            break
+        components = larger
+    return components
+
+
+def _smallest_good(trials: list[Trial], held_out: HeldOut, limit: int) -> Choice:
+    """Choose the smallest size whose score is within one paired standard error of the best."""
+    scores = [held_out.score(trial.log_q)[0] for trial in trials]
+    best = trials[int(np.argmax(scores))]
+    gaps = [held_out.score(best.log_q - trial.log_q) for trial in trials]
+    chosen = next(trial for trial, (gap, gap_se) in zip(trials, gaps, strict=True) if gap <= gap_se)
+    score, score_se = held_out.score(chosen.log_q)
+    sizes = [len(trial.components) for trial in trials]
+    return Choice(chosen.components, score, score_se, dict(zip(sizes, scores, strict=True)))

@@ -1,0 +1,198 @@
+"""What arviz-plots' own plots share, with types: the one module that touches what it does not document.
+
+A plot opens a collection, wraps it in a `Canvas` and draws each visual by name. The canvas keeps the contract: a
+visual that the user set to False is not drawn, what the user gave wins over the default, and a default is dropped
+where an aesthetic sets the same property.
+"""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_base import rcParams
+from arviz_plots import PlotCollection
+from arviz_plots.plots.utils import filter_aes, get_visual_kwargs, process_group_variables_coords
+
+BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
+DOTS_PER_INCH = 100  # of the backends that know no inches
+LEGEND_AESTHETICS = ("color", "linestyle", "width", "marker")
+NO_MARKER = "none"
+NOTE_WIDTH = 75  # characters of a line that is still read at a glance
+NOTE_STYLE: Mapping[str, Mapping[str, Any]] = {
+    "matplotlib": {"size": 9, "x": 0.01, "horizontalalignment": "left"},
+    "plotly": {"size": 12, "x": 0.01, "xanchor": "left"},
+    "bokeh": {"size": 12, "styles": {"text_align": "left"}},
+    "none": {"size": 9},
+}
+
+type Aesthetics = Mapping[str, tuple[Sequence[str], Sequence[Any]]]
+"""By aesthetic: the dims that it tells apart, and the values that it takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """One figure being drawn, and what its user wants on it."""
+
+    collection: PlotCollection
+    visuals: Mapping[str, Any]
+    aes_by_visuals: Mapping[str, Sequence[str]]
+
+    def wants(self, name: str) -> bool:
+        """Say whether a visual is to be drawn."""
+        return self.visuals.get(name, True) is not False
+
+    def draw(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        data: xr.DataArray,
+        *,
+        defaults: Mapping[str, Any],
+        **inputs: Any,
+    ) -> None:
+        """Map a function over the facets and aesthetics of `data`; `inputs` are the plot's, not the user's."""
+        if not self.wants(name) or data.size == 0:
+            return
+        _, aesthetics, ignored = filter_aes(self.collection, self.aes_by_visuals, name, [])
+        given = {key: value for key, value in defaults.items() if key not in aesthetics}
+        kwargs = given | get_visual_kwargs(self.visuals, name) | inputs
+        self.collection.map(function, name, data=data.rename("value"), ignore_aes=ignored, **kwargs)
+
+    def decorate(
+        self, name: str, function: Callable[..., Any], *, defaults: Mapping[str, Any] | None = None, **inputs: Any
+    ) -> None:
+        """Apply a function once a facet."""
+        if self.wants(name):
+            kwargs = dict(defaults or {}) | get_visual_kwargs(self.visuals, name) | inputs
+            self.collection.facet_map(function, name, **kwargs)
+
+    def note(self, text: str) -> None:
+        """Write what the reader must know above the figure."""
+        if not text or not self.wants("note"):
+            return
+        backend = self.collection.backend
+        newline = "<br>" if backend in ("plotly", "bokeh") else "\n"
+        kwargs = {"color": "B2"} | NOTE_STYLE[backend] | get_visual_kwargs(self.visuals, "note")
+        lines = [line for part in text.splitlines() for line in textwrap.wrap(part, NOTE_WIDTH)]
+        self.collection.add_title(newline.join(lines), **kwargs)
+        self.collection.viz["note"] = self.collection.viz["figure_title"]
+
+    def legend(self, dim: str, **defaults: Any) -> None:
+        """Name the values of a dim, each by all the aesthetics that tell it apart."""
+        mapped = {key: ds.to_dataset() for key, ds in self.collection.aes.children.items()}
+        alone = [key for key in LEGEND_AESTHETICS if key in mapped and set(mapped[key].dims) == {dim}]
+        if not self.wants("legend") or not alone:
+            return
+        backend = self.collection.backend
+        by_line = alone if backend == "matplotlib" else [key for key in alone if key != "marker"]
+        kwargs = {"aes": by_line, "title": ""} | defaults | get_visual_kwargs(self.visuals, "legend")
+        self.collection.add_legend(dim, **kwargs)
+        if "marker" in alone and "marker" not in by_line:
+            styles = mapped["marker"]["mapping"].values, mapped["color"]["mapping"].values
+            _ADD_MARKERS[backend](self.collection, list(zip(*styles, strict=True)))
+
+
+def _add_markers_plotly(collection: PlotCollection, styles: Sequence[tuple[str, str]]) -> None:
+    entries = [trace for trace in collection.get_viz("figure").data if trace.showlegend]
+    for entry, (marker, color) in zip(entries, styles, strict=True):
+        if marker != NO_MARKER:
+            entry.update(mode="lines+markers", marker={"symbol": marker, "color": color, "size": 8})
+
+
+def _add_markers_bokeh(collection: PlotCollection, styles: Sequence[tuple[str, str]]) -> None:
+    target = collection.iget_target(0, -1)
+    for item, (marker, color) in zip(target.legend[0].items, styles, strict=True):
+        if marker != NO_MARKER:
+            glyph = target.scatter(x=[], y=[], marker=marker, color=color, size=8)
+            item.renderers = [*item.renderers, glyph]
+
+
+# the legends of arviz-plots know lines alone on these backends
+_ADD_MARKERS: Mapping[str, Callable[[PlotCollection, Sequence[tuple[str, str]]], None]] = {
+    "plotly": _add_markers_plotly,
+    "bokeh": _add_markers_bokeh,
+    "none": lambda _collection, _styles: None,
+}
+
+
+def open_collection(
+    data: xr.Dataset,
+    aesthetics: Aesthetics,
+    *,
+    backend: str,
+    size: tuple[float, float],
+    pc_kwargs: Mapping[str, Any],
+) -> PlotCollection:
+    """Make a collection; what the user gave in `pc_kwargs` wins over `aesthetics` and `size` (inches)."""
+    kwargs = dict(pc_kwargs)
+    kwargs["aes"] = dict(kwargs.get("aes", {}))
+    if backend == "plotly":  # a click on the legend then hides all that belongs to an approximation
+        aesthetics = {**aesthetics, "legendgroup": aesthetics["color"]}
+    for key, (dims, values) in aesthetics.items():
+        if kwargs["aes"].setdefault(key, list(dims)) == list(dims):
+            kwargs.setdefault(key, list(values))
+    figure = dict(kwargs.get("figure_kwargs", {}))
+    if "figsize" not in figure:
+        figure |= _figure_size(backend, size)
+    if backend == "matplotlib":
+        figure.setdefault("layout", "constrained")
+    return PlotCollection.wrap(data, backend=backend, **{**kwargs, "figure_kwargs": figure})
+
+
+def _figure_size(backend: str, size: tuple[float, float]) -> dict[str, Any]:
+    if backend == "matplotlib":
+        return {"figsize": size, "figsize_units": "inches"}
+    return {"figsize": (size[0] * DOTS_PER_INCH, size[1] * DOTS_PER_INCH), "figsize_units": "dots"}
+
+
+def with_defaults(
+    aes_by_visuals: Mapping[str, Sequence[str]], defaults: Mapping[str, Sequence[str]], collection: PlotCollection
+) -> dict[str, Sequence[str]]:
+    """Fill in the aesthetics of the visuals for which the user gave none, as far as the collection maps them."""
+    mapped = collection.aes_set
+    return {name: [aes for aes in wanted if aes in mapped] for name, wanted in defaults.items()} | dict(aes_by_visuals)
+
+
+def choose_backend(backend: str | None, collection: PlotCollection | None) -> str:
+    """Return the backend asked for, that of the collection given, or ArviZ's default, in this order."""
+    if backend is None:
+        backend = rcParams["plot.backend"] if collection is None else collection.backend
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}.")
+    return str(backend)
+
+
+def backend_module(backend: str) -> Any:
+    """Import arviz-plots' functions for a backend."""
+    return import_module(f"arviz_plots.backend.{backend}")
+
+
+def subset(asked: Any, known: Sequence[Any], what: str) -> list[Any]:
+    """Return what was asked for of what is known, all if nothing was; raise with the known ones otherwise."""
+    if asked is None:
+        return list(known)
+    wanted = [asked] if isinstance(asked, str | int | np.integer) else list(asked)
+    if unknown := [name for name in wanted if name not in known]:
+        raise ValueError(f"unknown {what} {unknown}; known are {list(known)}.")
+    if not wanted:
+        raise ValueError(f"no {what} asked for; known are {list(known)}. Leave it out for all of them.")
+    return wanted
+
+
+def select_variables(
+    ds: xr.Dataset, var_names: Any, filter_vars: Any, coords: Mapping[str, Any] | None
+) -> xr.Dataset:
+    """Take variables and coordinates the way that every plot of ArviZ does; say what is known if one is not."""
+    names = list(map(str, ds.data_vars))
+    try:
+        chosen: xr.Dataset = process_group_variables_coords(ds, "posterior", var_names, filter_vars, coords)
+    except (KeyError, ValueError) as error:
+        labels = {dim: ds[dim].values.tolist() for dim in ds.dims if dim not in ("chain", "draw") and dim in ds.coords}
+        raise ValueError(f"{error.args[0]}; known variables are {names}, known coordinates are {labels}.") from error
+    if not chosen.data_vars:
+        raise ValueError(f"var_names={var_names!r} leaves no variable; known are {names}.")
+    return chosen

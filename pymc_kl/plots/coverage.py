@@ -1,0 +1,278 @@
+"""Mass per mode: which modes does each approximation cover?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from arviz_base.labels import BaseLabeller, Labeller
+from arviz_base.validate import validate_ci_prob, validate_dict_argument
+from arviz_plots import PlotCollection
+from arviz_plots.plot_collection import backend_from_object
+from arviz_plots.visuals import annotate_xy, fill_between_y, line_x, scatter_x, set_xlim, set_ylim
+from scipy.stats import norm
+
+from pymc_kl.plots import style
+from pymc_kl.plots.contract import Canvas, choose_backend, open_collection, subset, with_defaults
+from pymc_kl.tree import check_comparison
+
+ELSEWHERE = 0
+ROW = 0.8  # of the distance between two rows is filled by the reference's bar
+LANES = 0.7  # of it by the marks of the approximations
+LANE_INCHES = (0.07, 0.17)  # height for one approximation, with many and with few
+MARK_POINTS = (4.5, 7.0)
+CROWDED = (20, 200)  # marks in the picture from which on they shrink, and to which
+
+AESTHETICS = {
+    "reference": ["overlay_mode"],
+    "reference_interval": ["overlay_mode"],
+    "interval": ["color", "width", "legendgroup"],
+    "mark": ["color", "marker", "legendgroup"],
+    "missed": ["color", "marker", "legendgroup"],
+    "missed_text": ["overlay", "overlay_mode", "legendgroup"],
+}
+
+AesVisual = Literal["reference", "reference_interval", "interval", "mark", "missed", "missed_text"]
+Visual = Literal[
+    "reference", "reference_interval", "interval", "mark", "missed", "missed_text",
+    "ticklabels", "xlabel", "legend", "note",
+]  # fmt: skip
+
+
+class ModeLabeller(BaseLabeller):
+    """Names modes: 0 is elsewhere."""
+
+    def dim_coord_to_str(self, dim: Any, coord_val: Any, coord_idx: Any) -> str:
+        """Name one value of a dim."""
+        if dim != "mode":
+            return str(super().dim_coord_to_str(dim, coord_val, coord_idx))
+        return "elsewhere" if coord_val == ELSEWHERE else f"mode {coord_val}"
+
+
+def plot_coverage(
+    comparison: xr.DataTree,
+    *,
+    approximations: str | Sequence[str] | None = None,
+    modes: int | Sequence[int] | None = None,
+    ci_prob: float | None = None,
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    labeller: Labeller | None = None,
+    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = None,  # type: ignore[assignment]
+    visuals: Mapping[Visual, Mapping[str, Any] | bool] = None,  # type: ignore[assignment]
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Plot the mass of each mode under the reference and under each approximation.
+
+    A row a mode. The reference is a grey bar and its interval a darker band; an approximation is a mark with its
+    interval. A mode that an approximation misses has a hollow mark and the word.
+
+    Parameters
+    ----------
+    comparison : DataTree
+        What :func:`pymc_kl.compare` returned.
+    approximations : str or sequence of str, optional
+        Which to show; all by default.
+    modes : int or sequence of int, optional
+        Which to show, 0 for elsewhere; all by default, elsewhere only if anything has mass there.
+    ci_prob : float, optional
+        Probability of the intervals. Defaults to ``rcParams["stats.ci_prob"]``. They are normal, clipped to
+        [0, 1]; without a draw in the mode they reach up to the exact bound.
+    plot_collection : PlotCollection, optional
+    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
+    labeller : labeller, optional
+        Names the dims `mode` and `approximation`.
+    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+        Valid keys are those of `visuals` down to "missed_text". By default color, marker and width tell
+        approximations apart, and overlay goes through the modes.
+    visuals : mapping of {str : mapping or bool}, optional
+        Valid keys are:
+
+        * reference, reference_interval -> passed to :func:`arviz_plots.visuals.fill_between_y`
+        * interval -> passed to :func:`arviz_plots.visuals.line_x`
+        * mark, missed -> passed to :func:`arviz_plots.visuals.scatter_x`
+        * missed_text -> passed to :func:`arviz_plots.visuals.annotate_xy`
+        * ticklabels, xlabel -> passed to the backend's `yticks` and `xlabel`
+        * legend -> passed to :meth:`arviz_plots.PlotCollection.add_legend`
+        * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; why the reference is not to be
+          trusted, and which approximations have no masses, if that is so
+
+    **pc_kwargs
+        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
+
+    Returns
+    -------
+    PlotCollection
+        `viz` holds every visual over the dims `approximation` or `mode`.
+
+    Raises
+    ------
+    ValueError
+        For a name or number that the comparison does not know; the message lists the known ones.
+    """
+    dt = check_comparison(comparison)
+    prob = validate_ci_prob(ci_prob)
+    wanted = validate_dict_argument(visuals, (plot_coverage, "visuals"))
+    aesthetics = validate_dict_argument(aes_by_visuals, (plot_coverage, "aes_by_visuals"))
+    backend = choose_backend(backend, plot_collection)
+    table = _read_masses(dt, approximations, modes, prob)
+    if plot_collection is None:
+        plot_collection = _open(dt, table, backend, pc_kwargs)
+    canvas = Canvas(plot_collection, wanted, with_defaults(aesthetics, AESTHETICS, plot_collection))
+    _draw_reference(canvas, table)
+    _draw_approximations(canvas, table, backend)
+    _decorate(canvas, table, prob, labeller or ModeLabeller())
+    canvas.note(_note(dt, table))
+    return plot_collection
+
+
+def _read_masses(dt: xr.DataTree, approximations: Any, modes: Any, prob: float) -> xr.Dataset:
+    """Lay out masses and intervals over (approximation, mode), the reference first, elsewhere last."""
+    reference, coverage = dt["modes"].to_dataset(), dt["coverage"].to_dataset()
+    names = subset(approximations, coverage["approximation"].values.astype(str).tolist(), "approximations")
+    numbers = [*(int(k) for k in reference["mode"].values), ELSEWHERE]
+    rows = [reference.assign({name: reference.attrs[name] for name in ("elsewhere", "elsewhere_se")})]
+    rows += [coverage.sel(approximation=name) for name in names]
+    mass, se, upper = (
+        np.array([[*row[name].values, float(row[last]) if last else np.nan] for row in rows], dtype=float)
+        for name, last in (("mass", "elsewhere"), ("mass_se", "elsewhere_se"), ("mass_upper", ""))
+    )
+    missed = np.zeros(mass.shape, dtype=bool)
+    missed[1:, :-1] = [[word == "missed" for word in row["verdict"].values] for row in rows[1:]]
+    lower, upper = _interval(mass, se, upper, prob)
+    dims = ("approximation", "mode")
+    columns = {"mass": mass, "lower": lower, "upper": upper, "missed": missed}
+    table = xr.Dataset(
+        {name: (dims, values) for name, values in columns.items()},
+        coords={"approximation": [reference_label(names), *names], "mode": numbers},
+    )
+    if modes is None and not (table["mass"].sel(mode=ELSEWHERE) > 0).any():
+        numbers = numbers[:-1]
+    return table.sel(mode=subset(modes, numbers if modes is None else table["mode"].values.tolist(), "modes"))
+
+
+def _interval(mass: Any, se: Any, upper: Any, prob: float) -> tuple[Any, Any]:
+    """Interval of masses, clipped to [0, 1]; from `upper`, a bound at 95 %, where nothing was counted."""
+    half = norm.ppf(0.5 + prob / 2) * se if prob < 1 else np.where(np.isnan(se), np.nan, 1.0)
+    scale = np.log1p(-min(prob, 1 - 1e-12)) / np.log(0.05)
+    bound = np.where(upper < 1, upper * scale, upper)
+    high = np.where((mass == 0) & np.isfinite(bound), bound, mass + half)
+    return np.clip(mass - half, 0, 1), np.clip(high, 0, 1)
+
+
+def reference_label(names: Sequence[str]) -> str:
+    """Name the reference so that no approximation bears the name too."""
+    label = "reference"
+    while label in names:
+        label += " draws"
+    return label
+
+
+def _open(dt: xr.DataTree, table: xr.Dataset, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
+    known = dt["coverage"]["approximation"].values.astype(str).tolist()
+    colors, markers = style.approximation_colors(known), style.approximation_markers(known, backend)
+    names = table["approximation"].values.tolist()[1:]
+    n_names, n_modes = len(names), table.sizes["mode"]
+    lane = _shrink(table, LANE_INCHES)
+    aesthetics = {
+        "color": (["approximation"], [style.REFERENCE_LIGHT, *(colors[name] for name in names)]),
+        "marker": (["approximation"], ["none", *(markers[name] for name in names)]),
+        "width": (["approximation"], [9.0, *[1.5] * n_names]),
+        "overlay": (["approximation"], [None] * (1 + n_names)),
+        "overlay_mode": (["mode"], [None] * n_modes),
+    }
+    size = (8.0, 1.1 + n_modes * max(0.32, n_names * lane / LANES) + 0.25 * (n_names > 8) * (n_modes < 3))
+    return open_collection(table[["mass"]], aesthetics, backend=backend, size=size, pc_kwargs=pc_kwargs)
+
+
+def _shrink(table: xr.Dataset, sizes: tuple[float, float]) -> float:
+    """Interpolate between the sizes for a crowded picture and for one with few marks."""
+    n = max(1, (table.sizes["approximation"] - 1) * table.sizes["mode"])
+    return float(np.interp(np.log(n), np.log(CROWDED), sizes[::-1]))
+
+
+def _positions(table: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Height of each mode's row (mode) and of each approximation in it (approximation, mode)."""
+    n_modes, n_names = table.sizes["mode"], table.sizes["approximation"] - 1
+    rows = xr.DataArray(np.arange(n_modes)[::-1].astype(float), {"mode": table["mode"]}, "mode")
+    lanes = LANES * (0.5 - (np.arange(n_names) + 0.5) / max(n_names, 1))
+    names = table["approximation"][1:]
+    return rows, xr.DataArray(lanes, {"approximation": names}, "approximation") + rows
+
+
+def _draw_reference(canvas: Canvas, table: xr.Dataset) -> None:
+    reference = table.isel(approximation=0, drop=True)
+    rows, _ = _positions(table)
+    bars = {
+        "reference": (xr.zeros_like(reference["mass"]), reference["mass"], {"color": style.REFERENCE_LIGHT}),
+        "reference_interval": (
+            reference["lower"], reference["upper"], {"color": style.REFERENCE, "alpha": 0.5},
+        ),
+    }  # fmt: skip
+    for name, (low, high, defaults) in bars.items():
+        corners = [xr.concat([low, high], "point"), *(xr.full_like(rows, s * ROW / 2) for s in (-1, 1))]
+        kwarg = xr.DataArray(["x", "y_bottom", "y_top"], dims="kwarg", name="kwarg")
+        data = xr.concat(xr.broadcast(*corners), kwarg).transpose("mode", "kwarg", "point")
+        if "approximation" in canvas.collection.facet_dims:
+            data = data.expand_dims(approximation=table["approximation"])
+        canvas.draw(name, fill_between_y, data.copy(), defaults=defaults, y=rows)
+
+
+def _draw_approximations(canvas: Canvas, table: xr.Dataset, backend: str) -> None:
+    drawn = table.isel(approximation=slice(1, None))
+    _, y = _positions(table)
+    ends = xr.concat([drawn["lower"], drawn["upper"], drawn["mass"] * np.nan], "bound")
+    canvas.draw("interval", _segments, ends, defaults={"color": style.REFERENCE, "width": 1.5}, y=y)
+    marks = {"size": style.marker_size(backend, _shrink(table, MARK_POINTS)), "color": style.REFERENCE}
+    canvas.draw("mark", scatter_x, drawn["mass"].where(~drawn["missed"]), defaults=marks, y=y)
+    hollow = marks | {"facecolor": "B0", "width": 1.2}
+    canvas.draw("missed", scatter_x, drawn["mass"].where(drawn["missed"]), defaults=hollow, y=y)
+    x = (np.fmax(drawn["upper"], drawn["mass"]) + 0.015 * _limit(table)).where(drawn["missed"])
+    text = {
+        "text": "missed", "color": "B1", "horizontal_align": "left",
+        "size": 1.4 * _shrink(table, MARK_POINTS),
+    }  # fmt: skip
+    canvas.draw("missed_text", annotate_xy, x, defaults=text, y=y)
+
+
+def _segments(da: xr.DataArray, target: Any, y: xr.DataArray, **kwargs: Any) -> Any:
+    """Draw one horizontal line a mode, as one visual with gaps."""
+    x, y = xr.broadcast(da, y)
+    return line_x(x.transpose(..., "bound").values.ravel(), target, y=y.transpose(..., "bound").values.ravel(), **kwargs)
+
+
+def _limit(table: xr.Dataset) -> float:
+    """Upper end of the axis: 1, unless everything is so small that it could not be read."""
+    top = float(np.nanmax(table["upper"].fillna(0)))
+    return 1.0 if top > 0.5 else 1.1 * top
+
+
+def _decorate(canvas: Canvas, table: xr.Dataset, prob: float, labeller: Any) -> None:
+    limit, rows = _limit(table), _positions(table)[0]
+    canvas.collection.facet_map(set_xlim, limits=(-0.02 * limit, 1.02 * limit), store_artist=False)
+    canvas.collection.facet_map(set_ylim, limits=(-0.6, len(rows) - 0.4), store_artist=False)
+    labels = [labeller.sel_to_str({"mode": k}, {"mode": i}) for i, k in enumerate(rows["mode"].values.tolist())]
+    canvas.decorate("ticklabels", _yticks, ticks=rows.values, labels=labels)
+    canvas.decorate("xlabel", _xlabel, defaults={"text": f"mass (intervals: {100 * prob:.3g} %)"})
+    canvas.legend("approximation", labeller=labeller)
+
+
+def _yticks(_da: xr.DataArray, target: Any, *, ticks: Any, labels: Sequence[str], **kwargs: Any) -> Any:
+    made = np.empty((), dtype=object)  # Matplotlib returns a list, which `viz` holds as one visual
+    made[()] = backend_from_object(target).yticks(ticks, labels, target, **kwargs)
+    return made
+
+
+def _xlabel(_da: xr.DataArray, target: Any, *, text: str, **kwargs: Any) -> Any:
+    return backend_from_object(target).xlabel(text, target, **kwargs)
+
+
+def _note(dt: xr.DataTree, table: xr.Dataset) -> str:
+    """Say why the reference is not to be trusted, and which approximations have nothing to show."""
+    attrs, lines = dt["modes"].attrs, []
+    if not int(attrs.get("mixes", 1)):
+        lines.append(f"Take the masses of the reference with care: {attrs['reason']}.")
+    empty = table["mass"].isnull().all("mode")
+    if empty.any():
+        lines.append(f"No masses: {', '.join(table['approximation'].values[empty])}.")
+    return "\n".join(lines)

@@ -1,0 +1,147 @@
+"""The modes in one scalar at a time, a facet a scalar."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_plots import PlotCollection
+from arviz_plots.plot_collection import backend_from_object
+from arviz_plots.visuals import fill_between_y, line_xy, remove_axis, scatter_x
+from arviz_stats.base import array_stats
+
+from pymc_kl._typing import Array
+from pymc_kl.plots import style
+from pymc_kl.plots.contract import Canvas, open_collection
+from pymc_kl.plots.coverage import reference_label
+from pymc_kl.plots.numbers import annotate_text, groups_of_modes, name_group, title_facet
+from pymc_kl.plots.view import NAMED, View
+
+FACET_INCHES = (2.9, 2.3)
+COLUMNS = 3  # but four facets make a square
+MIN_DRAWS = 10  # fewer make no density
+GRID = 512  # of ArviZ's kde
+
+MARGINAL_AESTHETICS = {
+    "reference": ["facecolor"],
+    "reference_line": ["color", "linestyle", "width", "legendgroup"],
+    "approximations": ["color", "linestyle", "width", "legendgroup"],
+    "location": [],
+    "mode_label": ["overlay_mode"],
+}
+
+
+def open_marginal(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
+    """Make the figure: facets are scalars; color and linestyle tell approximations apart, facecolor the modes."""
+    names = list(view.approximations)
+    colors, lines = style.approximation_colors(view.known), style.approximation_linestyles(view.known)
+    rows = {"scalar": view.labels, "approximation": [reference_label(names), *names], "mode": view.modes}
+    data = xr.Dataset({"density": (list(rows), np.zeros([len(row) for row in rows.values()]))}, coords=rows)
+    aesthetics = {
+        "color": (["approximation"], [style.REFERENCE, *(colors[name] for name in names)]),
+        "linestyle": (["approximation"], ["C0", *(lines[name] for name in names)]),
+        "width": (["approximation"], [3.0, *[1.8] * len(names)]),
+        "facecolor": (["mode"], style.mode_colors(view.modes)),
+        "overlay_mode": (["mode"], [None] * len(view.modes)),
+    }
+    kwargs = {"cols": ["scalar"], "col_wrap": 2 if len(view.labels) == 4 else COLUMNS} | dict(pc_kwargs)
+    columns = min(len(view.labels), kwargs["col_wrap"] or len(view.labels))
+    size = (FACET_INCHES[0] * columns + 2, FACET_INCHES[1] * -(-len(view.labels) // columns) + 0.5)
+    return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=kwargs)
+
+
+def draw_marginal(canvas: Canvas, view: View, backend: str, labeller: Any) -> None:
+    """Draw the reference's density by mode, each area as large as the mode's mass, and the approximations' over it."""
+    scalars = xr.DataArray(view.labels, dims="scalar", name="scalar")
+    columns = range(len(view.labels))
+    areas = [_areas(view, column) for column in columns]
+    totals = [_total(area, *view.limits(column)) for area, column in zip(areas, columns, strict=True)]
+    lines = xr.concat(totals, scalars, join="outer")
+    curves = xr.concat([_curves(view, column) for column in columns], scalars)
+    by_mode = xr.concat(areas, scalars).rename(plot_axis="kwarg").pad(kwarg=(0, 1), constant_values=0)
+    by_mode = by_mode.assign_coords(kwarg=["x", "y_top", "y_bottom"])
+    canvas.draw("reference", _fill, by_mode, defaults={"facecolor": style.REFERENCE, "alpha": 0.7})
+    label = reference_label(list(view.approximations))
+    thick = {"color": style.REFERENCE, "width": 3.0}
+    canvas.draw("reference_line", line_xy, lines.expand_dims(approximation=[label]), defaults=thick)
+    canvas.draw("approximations", line_xy, curves, defaults={"color": style.REFERENCE, "width": 1.8})
+    tops = _tops(lines, curves)
+    _mark_locations(canvas, view, tops, backend)
+    _decorate(canvas, view, tops, labeller)
+
+
+def _areas(view: View, column: int) -> xr.DataArray:
+    """Density of each mode times its mass (mode, plot_axis, point); NaN for a mode with too few draws."""
+    x, n = view.reference[:, column], len(view.mode)
+    share = {0: (view.mode == 0).sum() / n} | dict(enumerate(np.nan_to_num(view.masses).tolist(), start=1))
+    values = [_density(x[view.mode == mode]) * [[1.0], [share[mode]]] for mode in view.modes]
+    return xr.DataArray(
+        values, dims=["mode", "plot_axis", "point"], coords={"mode": view.modes, "plot_axis": ["x", "y"]}
+    )
+
+
+def _density(x: Array) -> Array:
+    """ArviZ's kernel density on its grid, as rows x and y."""
+    x = x[np.isfinite(x)]
+    if len(np.unique(x)) < MIN_DRAWS:
+        return np.full((2, GRID), np.nan)
+    grid, density, _ = array_stats.kde(x, grid_len=GRID)
+    return np.stack([grid, density])
+
+
+def _total(areas: xr.DataArray, low: float, high: float) -> xr.DataArray:
+    """Sum the modes' densities on one grid that is fine where each of them is."""
+    drawn = [area for area in areas.values if np.isfinite(area).all()]
+    own = [area[0, :: max(1, len(drawn) // 4)] for area in drawn]
+    grid = np.unique(np.concatenate([np.linspace(low, high, GRID), *own]))
+    y = sum((np.interp(grid, *area, left=0.0, right=0.0) for area in drawn), np.zeros(len(grid)))
+    return xr.DataArray([grid, y], dims=["plot_axis", "point"], coords={"plot_axis": ["x", "y"], "point": range(len(grid))})
+
+
+def _curves(view: View, column: int) -> xr.DataArray:
+    """Density of each approximation (approximation, plot_axis, point)."""
+    values = [_density(x[:, column]) for x in view.approximations.values()]
+    coords = {"approximation": list(view.approximations), "plot_axis": ["x", "y"]}
+    return xr.DataArray(np.reshape(values, (-1, 2, GRID)), coords, ["approximation", "plot_axis", "point"])
+
+
+def _fill(da: xr.DataArray, target: Any, *, facecolor: str, **kwargs: Any) -> Any:
+    return fill_between_y(da, target, color=facecolor, **kwargs)
+
+
+def _tops(lines: xr.DataArray, curves: xr.DataArray) -> xr.DataArray:
+    """Height of each facet: a spike of an approximation must not flatten the reference."""
+    reference = lines.sel(plot_axis="y", drop=True).max("point")
+    others = curves.sel(plot_axis="y", drop=True).max(["approximation", "point"]).fillna(0)
+    return 1.18 * np.maximum(reference, np.minimum(others, 2 * reference)).where(reference > 0, others)
+
+
+def _mark_locations(canvas: Canvas, view: View, tops: xr.DataArray, backend: str) -> None:
+    """Mark each mode's location on the axis, and write the numbers of the heaviest ones over it."""
+    coords = {"scalar": view.labels, "mode": np.arange(1, len(view.locations) + 1)}
+    x = xr.DataArray(view.locations.T, coords, ["scalar", "mode"])
+    tick = {"color": "B1", "marker": "|", "size": style.marker_size(backend, 10), "width": 1.5}
+    canvas.draw("location", scatter_x, x, defaults=tick)
+    x = x.isel(mode=slice(NAMED))
+    text = xr.full_like(x, "", dtype=object)
+    for i, places in enumerate(x.values):
+        for group in groups_of_modes(places[:, None] / np.subtract(*view.limits(i)[::-1])):
+            text[i, group[0]] = name_group(group)
+    label = {"color": "B1", "size": 9}
+    canvas.draw("mode_label", annotate_text, x.where(text != ""), defaults=label, text=text, y=0.95 * tops)
+
+
+def _decorate(canvas: Canvas, view: View, tops: xr.DataArray, labeller: Any) -> None:
+    collection = canvas.collection
+    ends = np.transpose([view.limits(column) for column in range(len(view.labels))])
+    limits = xr.DataArray(ends, {"scalar": view.labels}, ["end", "scalar"])
+    collection.facet_map(_set_limits, x=limits, top=tops, store_artist=False)
+    canvas.decorate("title", title_facet, text=xr.DataArray(view.labels, {"scalar": view.labels}, ["scalar"]))
+    canvas.decorate("remove_axis", remove_axis, defaults={"axis": "y"})
+    canvas.legend("approximation", labeller=labeller)
+
+
+def _set_limits(_da: xr.DataArray, target: Any, *, x: xr.DataArray, top: xr.DataArray) -> None:
+    backend = backend_from_object(target)
+    backend.xlim(tuple(x.values.tolist()), target)
+    backend.ylim((0.0, top.item()), target)

@@ -1,0 +1,135 @@
+"""The modes in the model's own space, and where the approximations lie."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import xarray as xr
+from arviz_base.labels import BaseLabeller, Labeller
+from arviz_base.validate import validate_dict_argument
+from arviz_plots import PlotCollection
+
+from pymc_kl.plots.contract import Canvas, choose_backend, with_defaults
+from pymc_kl.plots.marginal import MARGINAL_AESTHETICS, draw_marginal, open_marginal
+from pymc_kl.plots.pair import PAIR_AESTHETICS, draw_pair, open_pair
+from pymc_kl.plots.view import view_comparison
+from pymc_kl.tree import check_comparison
+
+KINDS = ("auto", "pair", "marginal")
+
+AesVisual = Literal["reference", "reference_line", "approximations", "location", "mode_label"]
+Visual = Literal[
+    "reference", "reference_line", "approximations", "location", "mode_label",
+    "title", "xlabel", "ylabel", "remove_axis", "legend", "note",
+]  # fmt: skip
+
+
+def plot_modes(
+    comparison: xr.DataTree,
+    *,
+    var_names: str | Sequence[str] | None = None,
+    filter_vars: Literal["like", "regex"] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    approximations: str | Sequence[str] | None = None,
+    kind: Literal["auto", "pair", "marginal"] = "auto",
+    max_variables: int = 4,
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    labeller: Labeller | None = None,
+    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = None,  # type: ignore[assignment]
+    visuals: Mapping[Visual, Mapping[str, Any] | bool] = None,  # type: ignore[assignment]
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Plot the modes of the posterior in the model's own space, with the approximations over them.
+
+    A pair plot shows the reference's draws in two scalars, coloured by mode, a facet an approximation with its draws
+    on top. A marginal plot shows the densities of single scalars, the reference's as one area a mode, as large
+    as the mode's mass. A star or a tick marks where a mode has its peak.
+
+    Parameters
+    ----------
+    comparison : DataTree
+        What :func:`pymc_kl.compare` returned.
+    var_names : str or sequence of str, optional
+        Variables to choose scalars from; ``~`` excludes. All by default.
+    filter_vars : {None, "like", "regex"}, optional
+        How `var_names` are read.
+    coords : mapping, optional
+        Coordinates to choose scalars from.
+    approximations : str or sequence of str, optional
+        Which to show; all by default.
+    kind : {"auto", "pair", "marginal"}
+        "auto" is a pair for several modes in at least two scalars.
+    max_variables : int
+        The most scalars that a marginal plot shows; a pair shows two. If there are more, those are shown in
+        which the modes lie furthest apart, measured by the variance between modes over that within; with a single
+        mode, those in which an approximation differs most from the reference, by 1-Wasserstein distance over the
+        reference's standard deviation. The note says so.
+    plot_collection : PlotCollection, optional
+    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
+    labeller : labeller, optional
+        Names the scalars.
+    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+        Valid keys are those of `visuals` down to "mode_label". By default facecolor, and marker in a pair plot,
+        tell modes apart; color, and linestyle in a marginal plot, approximations.
+    visuals : mapping of {str : mapping or bool}, optional
+        Valid keys are:
+
+        * reference -> passed to :func:`arviz_plots.visuals.scatter_xy` (pair) or
+          :func:`arviz_plots.visuals.fill_between_y` (marginal)
+        * reference_line -> passed to :func:`arviz_plots.visuals.line_xy`; marginal only
+        * approximations -> passed to :func:`arviz_plots.visuals.scatter_xy` or
+          :func:`arviz_plots.visuals.line_xy`
+        * location -> passed to :func:`arviz_plots.visuals.scatter_xy` or :func:`arviz_plots.visuals.scatter_x`
+        * mode_label -> passed to :func:`arviz_plots.visuals.annotate_xy`
+        * title -> passed to :func:`arviz_plots.visuals.labelled_title`
+        * xlabel, ylabel -> passed to the backend's functions of these names; pair only
+        * remove_axis -> passed to :func:`arviz_plots.visuals.remove_axis`; marginal only
+        * legend -> passed to :meth:`arviz_plots.PlotCollection.add_legend`; marginal only
+        * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; which scalars were left out
+
+    **pc_kwargs
+        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
+
+    Returns
+    -------
+    PlotCollection
+        `viz` holds every visual over the dims `approximation`, `mode` or `scalar`.
+
+    Raises
+    ------
+    ValueError
+        For a name that the comparison does not know; the message lists the known ones.
+    """
+    dt = check_comparison(comparison)
+    wanted = validate_dict_argument(visuals, (plot_modes, "visuals"))
+    aesthetics = validate_dict_argument(aes_by_visuals, (plot_modes, "aes_by_visuals"))
+    backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
+    pair = _is_pair(kind, dt["modes"].sizes["mode"])
+    view = view_comparison(
+        dt,
+        var_names=var_names,
+        filter_vars=filter_vars,
+        coords=coords,
+        approximations=approximations,
+        n=2 if pair else max(1, max_variables),
+        jointly=pair,
+        labeller=labeller,
+    )
+    if pair and len(view.labels) < 2:
+        pair = _is_pair(kind, 1, scalars=view.labels)
+    if plot_collection is None:
+        plot_collection = (open_pair if pair else open_marginal)(view, backend, pc_kwargs)
+    defaults = PAIR_AESTHETICS if pair else MARGINAL_AESTHETICS
+    canvas = Canvas(plot_collection, wanted, with_defaults(aesthetics, defaults, plot_collection))
+    (draw_pair if pair else draw_marginal)(canvas, view, backend, labeller)
+    canvas.note(view.note)
+    return plot_collection
+
+
+def _is_pair(kind: str, n_modes: int, scalars: Sequence[str] = ("", "")) -> bool:
+    """Settle the kind of picture."""
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
+    if kind == "pair" and len(scalars) < 2:
+        raise ValueError(f"a pair plot needs two scalars that vary; got {list(scalars)}. Use kind='marginal'.")
+    return kind == "pair" or (kind == "auto" and n_modes > 1)

@@ -1,0 +1,123 @@
+"""The modes in two scalars, a facet an approximation."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_plots import PlotCollection
+from arviz_plots.plot_collection import backend_from_object
+from arviz_plots.visuals import scatter_xy, set_xlim, set_ylim
+
+from pymc_kl._typing import Array
+from pymc_kl.plots import style
+from pymc_kl.plots.contract import Canvas, open_collection
+from pymc_kl.plots.scalars import spread
+from pymc_kl.plots.numbers import annotate_text, groups_of_modes, name_group, title_facet
+from pymc_kl.plots.view import NAMED, View
+
+REFERENCE_DRAWS, APPROXIMATION_DRAWS = 2000, 1000
+FACET_INCHES = (2.9, 2.8)
+COLUMNS = 3
+
+
+def open_pair(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
+    """Make the figure: facets are approximations; color tells them apart, facecolor and marker the modes."""
+    names, colors = list(view.approximations), style.approximation_colors(view.known)
+    facets = names or ["reference"]
+    data = xr.Dataset(
+        {"draws": (("approximation", "mode"), np.zeros((len(facets), len(view.modes))))},
+        coords={"approximation": facets, "mode": view.modes},
+    )
+    aesthetics = {
+        "color": (["approximation"], [colors.get(name, style.REFERENCE) for name in facets]),
+        "facecolor": (["mode"], style.mode_colors(view.modes)),
+        "marker": (["mode"], style.mode_markers(view.modes, backend)),
+        "overlay": (["approximation"], [None] * len(facets)),
+        "overlay_mode": (["mode"], [None] * len(view.modes)),
+    }
+    kwargs = {"cols": ["approximation"], "col_wrap": COLUMNS} | dict(pc_kwargs)
+    columns = min(len(facets), kwargs["col_wrap"] or len(facets))
+    size = (max(FACET_INCHES[0] * columns, 4.5), FACET_INCHES[1] * -(-len(facets) // columns) + 0.5)
+    return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=kwargs)
+
+
+PAIR_AESTHETICS = {
+    "reference": ["facecolor", "marker", "overlay"],
+    "approximations": ["color", "overlay", "legendgroup"],
+    "location": ["overlay"],
+    "mode_label": ["overlay", "overlay_mode"],
+}
+
+
+def draw_pair(canvas: Canvas, view: View, backend: str, labeller: Any) -> None:
+    """Draw the reference by mode, the approximation over it, and the modes' locations and numbers."""
+    facets = canvas.collection.data["approximation"].values
+    row = np.unique(np.linspace(0, len(view.mode) - 1, min(len(view.mode), REFERENCE_DRAWS)).astype(int))
+    reference = _points(view.reference[row], "draw").assign_coords(mode=("draw", view.mode[row]))
+    canvas.draw(
+        "reference", _scatter, reference.expand_dims(approximation=facets),
+        defaults={"facecolor": style.REFERENCE, "size": style.marker_size(backend, 4)},
+    )  # fmt: skip
+    draws = [_points(spread(x, APPROXIMATION_DRAWS), "draw") for x in view.approximations.values()]
+    if draws:
+        canvas.draw(
+            "approximations", scatter_xy, xr.concat(draws, "approximation").assign_coords(approximation=facets),
+            defaults={"color": style.REFERENCE, "size": style.marker_size(backend, 2), "alpha": 0.5},
+        )  # fmt: skip
+    locations = _points(view.locations, "mode").assign_coords(mode=np.arange(1, len(view.locations) + 1))
+    locations = locations.expand_dims(approximation=facets)
+    star = style.MARKERS.get(backend, style.MARKERS["matplotlib"])[6]
+    points = 9 if len(view.locations) <= NAMED else 6
+    mark = {"marker": star, "size": style.marker_size(backend, points), "facecolor": "B0", "edgecolor": "B1", "width": 1}
+    canvas.draw("location", scatter_xy, locations, defaults=mark)
+    _label_modes(canvas, view, locations)
+    _decorate(canvas, view, labeller)
+
+
+def _points(x: Array, dim: str) -> xr.DataArray:
+    return xr.DataArray(x, dims=[dim, "plot_axis"], coords={"plot_axis": ["x", "y"]})
+
+
+def _scatter(da: xr.DataArray, target: Any, *, facecolor: str, **kwargs: Any) -> Any:
+    """Scatter points that have no edge of another colour."""
+    return scatter_xy(da, target, color=facecolor, **kwargs)
+
+
+def _label_modes(canvas: Canvas, view: View, locations: xr.DataArray) -> None:
+    """Write the number of each mode above its star, and whether the facet's approximation misses it."""
+    heights = np.diff([view.limits(column) for column in range(2)], axis=1)[:, 0]
+    groups = groups_of_modes(view.locations[:NAMED] / heights)
+    shown = locations.isel(mode=[group[0] for group in groups])
+    raised = xr.DataArray([0.0, 0.06 * heights[1]], dims="plot_axis", coords={"plot_axis": ["x", "y"]})
+    text = [[name_group(group, missed) for group in groups] for missed in _missed(view)]
+    written = shown.isel(plot_axis=0, drop=True).copy(data=text)
+    canvas.draw(
+        "mode_label", annotate_text, shown + raised, defaults={"color": "B1", "size": 9}, text=written
+    )
+
+
+def _missed(view: View) -> list[set[int]]:
+    """Numbers of the modes that each facet's approximation misses."""
+    missed = [set(np.flatnonzero(row) + 1) for row in view.missed.values]
+    return missed or [set()]
+
+
+def _decorate(canvas: Canvas, view: View, labeller: Any) -> None:
+    collection, (x, y) = canvas.collection, (view.limits(column) for column in range(2))
+    collection.facet_map(set_xlim, limits=x, store_artist=False)
+    collection.facet_map(set_ylim, limits=y, store_artist=False)
+    names = collection.viz["plot"]["approximation"]
+    titles = [labeller.sel_to_str({"approximation": name}, {"approximation": i}) for i, name in enumerate(names.values)]
+    canvas.decorate("title", title_facet, text=names.copy(data=titles))
+    row, column = collection.viz["row_index"], collection.viz["col_index"]
+    lowest = xr.DataArray([int(row.where(column == c).max()) for c in column.values.ravel()], row.coords, row.dims)
+    canvas.decorate("xlabel", _axis_label, axis="x", text=view.labels[0], here=row == lowest)
+    canvas.decorate("ylabel", _axis_label, axis="y", text=view.labels[1], here=column == 0)
+
+
+def _axis_label(_da: xr.DataArray, target: Any, *, axis: str, text: str, here: Any, **kwargs: Any) -> Any:
+    """Label the axis of the facets that lie at the rim."""
+    backend = backend_from_object(target)
+    label = {"x": backend.xlabel, "y": backend.ylabel}[axis]
+    return label(text, target, **kwargs) if here else None

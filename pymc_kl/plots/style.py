@@ -1,0 +1,63 @@
+"""Colours, markers and line styles: the same for an approximation in every picture, grey for the reference.
+
+Approximations take saturated colours, modes pale ones, so that the two are never mistaken for each other. Colour is
+never alone: an approximation has its own marker and line style too, a mode its number.
+"""
+
+from collections.abc import Sequence
+from itertools import cycle
+
+APPROXIMATIONS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
+)  # fmt: skip  # Okabe and Ito 2008, without the yellow that white paper swallows
+MODES = (
+    "#C3CBEA", "#F0DC9C", "#F5C2CE", "#B5E0CD", "#F6C9A8", "#BFE3F2", "#D9DE9B", "#D5C7B8",
+)  # fmt: skip  # pale: a ground for the approximations
+REFERENCE = "#777777"
+REFERENCE_LIGHT = "#D9D9D9"
+ELSEWHERE = "#DCDCDC"
+MARKERS = {
+    "matplotlib": ("o", "s", "^", "D", "v", "P", "*", "X", "<", ">", "p", "h"),
+    "plotly": (
+        "circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star", "x",
+        "triangle-left", "triangle-right", "pentagon", "hexagon",
+    ),
+    "bokeh": (
+        "circle", "square", "triangle", "diamond", "inverted_triangle", "plus", "star", "hex",
+        "square_pin", "triangle_pin", "circle_cross", "diamond_cross",
+    ),
+}  # fmt: skip
+N_LINESTYLES = 4
+
+
+def approximation_colors(names: Sequence[str]) -> dict[str, str]:
+    """Give every approximation of a comparison, in its order, the colour that it has in all pictures."""
+    return dict(zip(names, cycle(APPROXIMATIONS), strict=False))
+
+
+def approximation_markers(names: Sequence[str], backend: str) -> dict[str, str]:
+    """Give every approximation of a comparison its marker; all of them can be drawn hollow."""
+    return dict(zip(names, cycle(MARKERS.get(backend, MARKERS["matplotlib"])), strict=False))
+
+
+def approximation_linestyles(names: Sequence[str]) -> dict[str, str]:
+    """Give every approximation of a comparison its line style, in arviz-plots' notation for any backend."""
+    return {name: f"C{i % N_LINESTYLES}" for i, name in enumerate(names)}
+
+
+def mode_colors(modes: Sequence[int]) -> list[str]:
+    """Give every mode its colour; 0 is elsewhere."""
+    return [MODES[(mode - 1) % len(MODES)] if mode else ELSEWHERE for mode in modes]
+
+
+def mode_markers(modes: Sequence[int], backend: str) -> list[str]:
+    """Give every mode its marker; 0 is elsewhere."""
+    markers = MARKERS.get(backend, MARKERS["matplotlib"])
+    return [markers[(mode - 1) % len(MODES)] if mode else markers[0] for mode in modes]
+
+
+def marker_size(backend: str, points: float) -> float:
+    """Turn the width of a marker into what arviz-plots' scatter takes: an area, except for Bokeh."""
+    return points if backend == "bokeh" else points**2
+
+

@@ -1,0 +1,126 @@
+"""What a picture in the model's own space shows of a comparison: draws, modes and locations in a few scalars."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.plots import style
+from pymc_kl.plots.contract import select_variables, subset
+from pymc_kl.plots.scalars import Scalars, differing, select, separating, spread, varies
+
+SAMPLE_DIMS = ("chain", "draw")
+CHOICE_DRAWS = 1000  # of each posterior; more would choose the same scalars
+NAMED = len(style.MODES)  # modes that have a colour and a number of their own
+TAIL = 0.005  # of the draws on either side may lie outside the picture
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Draws in P scalars.
+
+    Attributes
+    ----------
+    labels : list of str
+        Names of the scalars.
+    reference, mode : array (n, P), array (n,)
+        Draws of the reference and the mode of each, 0 for elsewhere and for modes that are not named.
+    locations, masses, missed : array (K, P), array (K,), DataArray (approximation, mode)
+        Of the modes.
+    approximations : dict of str to array (n, P)
+        Draws of those that are shown, in order.
+    known : list of str
+        All approximations of the comparison, which settle the colours.
+    note : str
+        What was chosen, and what was left out.
+    """
+
+    labels: list[str]
+    reference: Array
+    mode: IntArray
+    locations: Array
+    masses: Array
+    missed: xr.DataArray
+    approximations: dict[str, Array]
+    known: list[str]
+    note: str
+
+    @property
+    def modes(self) -> list[int]:
+        """Numbers of the named modes, the heaviest ones, and 0 if a draw is in none of them."""
+        numbers = list(range(1, min(len(self.locations), NAMED) + 1))
+        return [*numbers, 0] if (self.mode == 0).any() or not numbers else numbers
+
+    def limits(self, column: int) -> tuple[float, float]:
+        """Range that shows the reference and its modes, and approximations as far as they are not much wider."""
+        points = np.append(np.nanquantile(self.reference[:, column], (TAIL, 1 - TAIL)), self.locations[:, column])
+        low, high = np.nanmin(points), np.nanmax(points)
+        span = high - low
+        for x in self.approximations.values():
+            if np.isfinite(x[:, column]).any():
+                ends = np.nanquantile(x[:, column], (TAIL, 1 - TAIL))
+                low, high = min(low, max(ends[0], low - span / 2)), max(high, min(ends[1], high + span / 2))
+        pad = 0.06 * (high - low)
+        return float(low - pad), float(high + pad)
+
+
+def view_comparison(
+    dt: xr.DataTree,
+    *,
+    var_names: Any,
+    filter_vars: Any,
+    coords: Mapping[str, Any] | None,
+    approximations: Any,
+    n: int,
+    jointly: bool,
+    labeller: Any,
+) -> View:
+    """Read the draws of a comparison in the n scalars that are worth a picture."""
+    known = dt["coverage"]["approximation"].values.astype(str).tolist()
+    groups = dt["approximations"].children if "approximations" in dt.children else {}
+    names = subset(approximations, [name for name in known if name in groups], "approximations")
+    posterior = select_variables(dt["posterior"].to_dataset(), var_names, filter_vars, coords)
+    scalars = Scalars(posterior.isel(dict.fromkeys(SAMPLE_DIMS, 0), drop=True))
+    sources = {name: groups[name]["posterior"].to_dataset() for name in names}
+    sources = {name: select(ds, list(posterior), coords or {}) for name, ds in sources.items()}
+    locations = scalars.matrix(_locations(dt["modes"].to_dataset(), list(posterior), coords or {}), ["mode"])
+    mode = dt["sample_stats"]["mode"].transpose(*SAMPLE_DIMS).values.ravel()
+    few = [spread(scalars.matrix(ds, SAMPLE_DIMS), CHOICE_DRAWS) for ds in (posterior, *sources.values())]
+    columns, note = _choose(few[0], spread(mode, CHOICE_DRAWS), locations, few[1:], n, jointly)
+    return View(
+        labels=scalars.labels(columns, labeller),
+        reference=scalars.matrix(posterior, SAMPLE_DIMS, columns),
+        mode=np.where(mode > NAMED, 0, mode),
+        locations=locations[:, columns],
+        masses=dt["modes"]["mass"].values,
+        missed=(dt["coverage"]["verdict"] == "missed").sel(approximation=names),
+        approximations={name: scalars.matrix(ds, SAMPLE_DIMS, columns) for name, ds in sources.items()},
+        known=known,
+        note=" ".join([*note, f"Modes from {NAMED + 1} on are grey."] if len(locations) > NAMED else note),
+    )
+
+
+def _locations(modes: xr.Dataset, names: Sequence[str], coords: Mapping[str, Any]) -> xr.Dataset:
+    """Locations under the variables' own names, which a column of the table may have taken."""
+    taken = {f"{name}_location": name for name in names if f"{name}_location" in modes and name in modes}
+    return select(modes.drop_vars(taken.values()).rename(taken), names, coords)
+
+
+def _choose(
+    x: Array, mode: IntArray, locations: Array, others: Sequence[Array], n: int, jointly: bool
+) -> tuple[list[int], list[str]]:
+    """Choose at most n columns of draws x (n, D) and say how."""
+    usable = varies(x)
+    if not len(usable):
+        raise ValueError("every variable asked for is constant in the reference; ask for others in var_names.")
+    if len(usable) <= n:
+        return [int(j) for j in usable], []
+    x, others = x[:, usable], [other[:, usable] for other in others]
+    if len(locations) > 1:
+        chosen, why = separating(x, mode, locations[:, usable], n, jointly=jointly), "that separate the modes best"
+    else:
+        chosen, why = differing(x, others, n), "in which the approximations differ most from the reference"
+    return [int(usable[j]) for j in chosen], [f"{len(chosen)} of {len(usable)} scalars are shown: those {why}."]
