@@ -58,7 +58,8 @@ def multivariate_normal(p: Density, q: Density) -> Array:
 
 def _log_diagonal(tril: Array) -> Array:
     """Compute the log determinant of a Cholesky factor."""
-    return np.log(np.diagonal(tril, axis1=-2, axis2=-1)).sum(axis=-1)
+    log_diagonal: Array = np.log(np.diagonal(tril, axis1=-2, axis2=-1))
+    return np.asarray(log_diagonal.sum(axis=-1))
 
 
 def _loc_and_tril(density: Density) -> tuple[Array, Array]:

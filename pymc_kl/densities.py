@@ -192,7 +192,8 @@ def _shape(variable: Any) -> tuple[int, ...]:
     static = variable.type.shape
     if None not in static:
         return tuple(static)
-    return np.shape(_compile([], change_dist_size(variable, (1,), expand=True))())[1:]
+    draw: Array = _compile([], change_dist_size(variable, (1,), expand=True))()
+    return draw.shape[1:]
 
 
 def _require_constant(graph: Any, value: Any, who: str) -> None:

@@ -223,7 +223,8 @@ class Target:
         parts: dict[str, Array] = {}
         for v in self.variables:
             if (array := stored[v.name]) is not None:
-                parts[v.name] = _as_array(array, v.value_name, v.value_shape, (), {})
+                dims, coords = (v.dims, self.coords) if v.value_name == v.name else ((), {})
+                parts[v.name] = _as_array(array, v.value_name, v.value_shape, dims, coords)
         missing = [v for v in self.variables if v.name not in parts]
         if missing:
             parts |= self._unconstrain_values(groups, missing)

@@ -1,6 +1,6 @@
 """Weighted EM for Gaussian mixtures, in coordinates where the draws have a scale near one.
 
-WeightedDraws are columns here, (d, n), and are passed over chunk by chunk, so that memory stays bounded and each
+Draws are columns here, (d, n). They are passed over chunk by chunk, so that memory stays bounded and each
 matrix product stays small enough for one thread: a pool of threads costs more than such products do.
 """
 
@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtri
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.approximations.fullrank import LOG_2PI
@@ -31,7 +31,8 @@ class WeightedDraws:
 
     @property
     def d(self) -> int:
-        return self.x.shape[0]
+        """Number of dimensions."""
+        return int(self.x.shape[0])
 
     @cached_property
     def n_effective(self) -> float:
@@ -57,18 +58,18 @@ class Components:
 
     @property
     def d(self) -> int:
-        return self.locs.shape[1]
+        """Number of dimensions."""
+        return int(self.locs.shape[1])
 
     @cached_property
     def covariances(self) -> Array:
         """Covariances (M, d, d)."""
-        return self.scale_trils @ self.scale_trils.swapaxes(1, 2)
+        return np.asarray(self.scale_trils @ self.scale_trils.swapaxes(1, 2))
 
     @cached_property
     def whiteners(self) -> Array:
         """Inverse Cholesky factors (M, d, d)."""
-        identity = np.eye(self.d)
-        return np.stack([solve_triangular(tril, identity, lower=True) for tril in self.scale_trils])
+        return np.stack([dtrtri(tril, lower=1)[0] for tril in self.scale_trils])
 
     @cached_property
     def log_peaks(self) -> Array:
@@ -87,12 +88,12 @@ class Components:
 
     def whiten(self, x: Array) -> Array:
         """Map x (d, n) to each component's own coordinates, (M, d, n)."""
-        return self.whiteners @ (x[None] - self.locs[:, :, None])
+        return np.asarray(self.whiteners @ (x[None] - self.locs[:, :, None]))
 
     def log_joint(self, whitened: Array) -> Array:
         """Evaluate the log of weight times density, (M, n), at whitened draws (M, d, n)."""
         squares = np.einsum("mdn,mdn->mn", whitened, whitened)
-        return self.log_peaks[:, None] - 0.5 * squares
+        return np.asarray(self.log_peaks[:, None] - 0.5 * squares)
 
     def log_prob(self, x: Array) -> Array:
         """Evaluate the log density of the mixture, (n,) in nats, at x (d, n)."""
@@ -133,6 +134,11 @@ class EMFit:
 def effective_number(weights: Array) -> float:
     """Compute Kish's effective number of draws, (sum w)² / sum w²."""
     return float(weights.sum() ** 2 / (weights @ weights))
+
+
+def min_draws(d: int) -> float:
+    """Effective draws that a covariance needs, d + 1, less a margin for rounding."""
+    return d + 1 - 1e-9
 
 
 def chunks(n: int, n_components: int, d: int) -> Iterator[slice]:
@@ -189,7 +195,7 @@ def expect(draws: WeightedDraws, components: Components) -> Expectation:
         share -= top
         np.exp(share, out=share)
         total = share.sum(axis=0)
-        log_prob += weights @ (top + np.log(total))
+        log_prob += float(weights @ (top + np.log(total)))
         share *= weights / total
         counts += share.sum(axis=1)
         squares += np.einsum("mn,mn->m", share, share)
@@ -197,7 +203,7 @@ def expect(draws: WeightedDraws, components: Components) -> Expectation:
         first += weighted.sum(axis=2)
         second += weighted @ whitened.swapaxes(1, 2)
     n_effective = counts**2 / np.maximum(squares, np.finfo(float).tiny)
-    return Expectation(float(log_prob), counts, n_effective, first, second)
+    return Expectation(log_prob, counts, n_effective, first, second)
 
 
 def maximise(
@@ -255,7 +261,7 @@ def fit_em(draws: WeightedDraws, start: Components, *, tolerance: float, max_ite
     objective: list[float] = []
     for _ in range(max_iterations):
         expectation = expect(draws, components)
-        alive = expectation.n_effective >= min(draws.d + 1, expectation.n_effective.max())
+        alive = expectation.n_effective >= min(min_draws(draws.d), expectation.n_effective.max())
         if not alive.all():
             components, prior, objective = components.keep(alive), prior[alive], []
             continue

@@ -12,22 +12,23 @@ from pymc_kl.approximations.em import (
     covariance,
     effective_number,
     fit_em,
+    min_draws,
     moments,
     regularise,
 )
 from pymc_kl.approximations.fullrank import LOG_2PI
 
-SPLIT_ITERATIONS = 8
+SPLIT_ITERATIONS = 3  # enough to rank the splits: more don't find better ones
 SPLIT_TOLERANCE = 1e-3
 
 
 def from_clusters(draws: WeightedDraws, owner: IntArray) -> Components:
     """Make one component of each cluster that holds at least d + 1 effective draws.
 
-    `owner` (n,) names the cluster of each draw, -1 for none. Where no cluster is large enough, all draws make one.
+    `owner` (n,) names the cluster of each draw, -1 for none. Where none is large enough, all draws make one.
     """
     clusters = [owner == k for k in range(owner.max(initial=-1) + 1)]
-    clusters = [c for c in clusters if c.any() and effective_number(draws.weights[c]) >= draws.d + 1]
+    clusters = [c for c in clusters if c.any() and effective_number(draws.weights[c]) >= min_draws(draws.d)]
     clusters = clusters or [np.ones(owner.size, dtype=bool)]
     fits = [covariance(draws.x[:, c], draws.weights[c]) for c in clusters]
     weights = np.array([draws.weights[c].sum() for c in clusters])
@@ -40,8 +41,8 @@ def from_clusters(draws: WeightedDraws, owner: IntArray) -> Components:
 def split_masks(z: Array, weights: Array) -> list[BoolArray]:
     """Cut whitened draws (d, n) in two, in the few ways that matter when they are not Gaussian.
 
-    The cuts are across the directions of least and of most kurtosis, found by fourth-order blind identification [1]_,
-    across the direction of skewness, and between core and tail.
+    The cuts are across the directions of least and of most kurtosis, found by fourth-order blind
+    identification [1]_, across the direction of skewness, and between core and tail.
 
     References
     ----------
@@ -56,7 +57,7 @@ def split_masks(z: Array, weights: Array) -> list[BoolArray]:
 
 
 def split(draws: WeightedDraws) -> tuple[float, Components] | None:
-    """Fit two components to the draws of one; return the gain (nats a draw) and the pair, None where none holds."""
+    """Fit two components to the draws of one; return the gain (nats a draw) and the pair, if one holds."""
     whole = from_clusters(draws, np.zeros(draws.weights.size, dtype=np.int64))
     local = WeightedDraws(whole.whiten(draws.x)[0], draws.weights)
     starts = [from_clusters(local, mask.astype(np.int64)) for mask in split_masks(local.x, local.weights)]
@@ -77,7 +78,7 @@ def grow(draws: WeightedDraws, components: Components) -> Components | None:
     best_gain, best = -np.inf, None
     for k in range(len(components)):
         mine = owner == k
-        if not mine.any() or effective_number(draws.weights[mine]) < 2 * (draws.d + 1):
+        if not mine.any() or effective_number(draws.weights[mine]) < 2 * min_draws(draws.d):
             continue
         found = split(draws.take(mine))
         share = draws.weights[mine].sum()

@@ -1,18 +1,20 @@
-"""How many components a mixture needs: as many as improve its log score on draws that the fit has not seen."""
+"""How many components a mixture needs: as many as improve its log score on draws that no fit has seen."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations.em import Components, WeightedDraws, fit_em
+from pymc_kl.approximations.em import Components, WeightedDraws, effective_number, fit_em, min_draws
 from pymc_kl.approximations.growth import from_clusters, grow, reseed
 
 CHOICE_DRAWS = 20_000  # more draws make the choice slower, and hardly better
+FIXED_DRAWS = 10_000  # where the number of components is given: all draws refine what these find
 PATIENCE = 2  # sizes in a row that may fail to improve the score
 TRIAL_TOLERANCE = 1e-4  # nats a draw
 ROUGH_TOLERANCE = 1e-2
 MAX_ITERATIONS = 200
+NO_SCORE = "too few draws to hold any out: one component was fitted a mode, and the score is NaN."
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Choice:
-    """The components chosen, their held-out score and its error, and the score of every size tried, in nats."""
+    """The components chosen, their held-out score and its error, and the score of each size tried (nats)."""
 
     components: Components
     score: float = float("nan")
@@ -57,7 +59,7 @@ class Choice:
 
 
 def halves(
-    strata: IntArray, blocks: IntArray | None, rng: np.random.Generator
+    strata: IntArray, blocks: IntArray | None, size: int, rng: np.random.Generator
 ) -> tuple[IntArray, IntArray]:
     """Split draws in two halves that both hold draws of every stratum.
 
@@ -68,21 +70,23 @@ def halves(
     blocks : array (n,) or None
         Contiguous blocks of draws: whole blocks of a stratum go to one half, by turns. A stratum that lies in
         one block is cut in the middle. Without blocks the split is random.
+    size : int
+        Draws in both halves together, at most; strata with many draws are thinned.
     rng : Generator
 
     Returns
     -------
     train, test : arrays of int
-        Indices in ascending order, at most `CHOICE_DRAWS` in all.
+        Indices in ascending order.
     """
     train, test = [], []
     names = np.unique(strata)
+    each = size // (2 * names.size) + 1
     for stratum in names:
         index = np.flatnonzero(strata == stratum)
         odd = _turns(index, blocks, rng) % 2 == 1
-        size = CHOICE_DRAWS // (2 * names.size) + 1
-        train.append(_thin(index[~odd], size, rng))
-        test.append(_thin(index[odd], size, rng))
+        train.append(_thin(index[~odd], each, rng))
+        test.append(_thin(index[odd], each, rng))
     return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
 
 
@@ -115,19 +119,61 @@ def choose_components(
     max_components: int,
     rng: np.random.Generator,
 ) -> Choice:
-    """Choose the number of components by their score on one half of the draws, given a fit to the other."""
-    train_index, test_index = halves(strata, blocks, rng)
+    """Choose the number of components by their score on one half of the draws, given a fit to the other.
+
+    Parameters
+    ----------
+    draws : WeightedDraws
+    strata : array (n,)
+        The mode of each draw, where a component starts; -1 for none.
+    blocks : array (n,) or None
+        Contiguous block of each draw.
+    n_components : int or None
+        Fit this many instead of choosing.
+    max_components : int
+    rng : Generator
+
+    Returns
+    -------
+    Choice
+        Scores are nats a draw in the coordinates of `draws`; NaN where there are too few draws to hold out.
+    """
+    size = CHOICE_DRAWS if n_components is None else FIXED_DRAWS
+    train_index, test_index = halves(strata, blocks, size, rng)
+    if test_index.size == 0 or effective_number(draws.weights[train_index]) < min_draws(draws.d):
+        return Choice(from_clusters(draws, strata), warnings=(NO_SCORE,))
     train = half(draws, strata, train_index)
-    if test_index.size == 0 or train.n_effective < draws.d + 1:
-        warning = f"too few draws to hold any out ({draws.n_effective:.1f} effective); the score is NaN."
-        return Choice(from_clusters(draws, strata), warnings=(warning,))
     test_blocks = np.arange(test_index.size) if blocks is None else blocks[test_index]
-    test_blocks = np.unique(test_blocks, return_inverse=True)[1]
-    held_out = HeldOut(half(draws, strata, test_index), test_blocks)
+    held_out = HeldOut(half(draws, strata, test_index), np.unique(test_blocks, return_inverse=True)[1])
     start = from_clusters(train, strata[train_index])
     if n_components is None:
-        return _smallest_good(_search(train, held_out, start, max_components, rng), held_out, max_components)
-    return _smallest_good([_try(train, held_out, _reach(train, start, n_components, rng))], held_out, 0)
+        trials = _search(train, held_out, start, max_components, rng)
+    else:
+        trials = [_try(train, held_out, _reach(train, start, n_components))]
+    choice = _smallest_good(trials, held_out)
+    return replace(choice, warnings=_doubts(choice, start, strata, n_components, max_components))
+
+
+def _doubts(
+    choice: Choice, start: Components, strata: IntArray, n_components: int | None, max_components: int
+) -> tuple[str, ...]:
+    """Say what the choice could not do."""
+    size, modes = len(choice.components), np.unique(strata[strata >= 0]).size
+    doubts = {
+        f"{modes - len(start)} of {modes} modes have too few draws for components of their own.": (
+            len(start) < modes
+        ),
+        f"the draws support {size} components, not the {n_components} asked for.": (
+            n_components is not None and size < n_components
+        ),
+        f"the held-out score still improves at max_components={max_components}; raise it.": (
+            n_components is None and size == max_components
+        ),
+        "all held-out draws are of one block, so the score has no error; give blocks that are shorter.": (
+            np.isinf(choice.score_se)
+        ),
+    }
+    return tuple(text for text, holds in doubts.items() if holds)
 
 
 def _try(train: WeightedDraws, held_out: HeldOut, *starts: Components) -> Trial:
@@ -158,7 +204,7 @@ def _search(
     return trials
 
 
-def _reach(train: WeightedDraws, start: Components, size: int, rng: np.random.Generator) -> Components:
+def _reach(train: WeightedDraws, start: Components, size: int) -> Components:
     """Add components, each with a rough fit only, up to a size."""
     components = start
     while len(components) < size:
@@ -172,7 +218,7 @@ def _reach(train: WeightedDraws, start: Components, size: int, rng: np.random.Ge
     return components
 
 
-def _smallest_good(trials: list[Trial], held_out: HeldOut, limit: int) -> Choice:
+def _smallest_good(trials: list[Trial], held_out: HeldOut) -> Choice:
     """Choose the smallest size whose score is within one paired standard error of the best."""
     scores = [held_out.score(trial.log_q)[0] for trial in trials]
     best = trials[int(np.argmax(scores))]

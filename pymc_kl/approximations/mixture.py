@@ -1,4 +1,4 @@
-"""The Gaussian mixture; its forward-KL fit is weighted EM, with as many components as held-out draws support."""
+"""The Gaussian mixture; its forward-KL fit is weighted EM, its size the one that held-out draws support."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +9,12 @@ import numpy as np
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.base import Approximation
-from pymc_kl.approximations.em import Components, EMFit, WeightedDraws, effective_number, fit_em
+from pymc_kl.approximations.em import Components, EMFit, fit_em
+from pymc_kl.approximations.fit_data import FitData
 from pymc_kl.approximations.held_out import MAX_ITERATIONS, Choice, choose_components
 
 EXTRA_COMPONENTS = 12  # beyond one a mode
 FINAL_TOLERANCE = 1e-5  # nats a draw
-FLAT = 1e-7  # about the square root of the machine precision: a covariance this flat is not known
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,24 +51,21 @@ class Mixture(Approximation):
     ) -> Self:
         """Minimise KL(p‖q) over Gaussian mixtures, given draws of p.
 
-        Weighted EM [1]_ starts from one component a mode and adds components one at a time, by splitting
-        the one that gains most or by clustering anew. The number of components is the smallest whose log score
-        on held-out draws is within one paired standard error of the best; the last fit uses all draws. A weak
-        inverse-Wishart prior [2]_ keeps components from collapsing. It fails where tails are so heavy that
-        a few draws carry the covariance.
+        Weighted EM [1]_ starts from one component a mode; `pymc_kl.approximations.held_out` adds as many as
+        improve the score of draws held out. It fails where a few draws in the tails carry the covariance.
 
         Parameters
         ----------
         x : array (n, d)
-            Draws of p, unconstrained space. Copies of a draw count as one with their summed weight.
+            Draws of p, unconstrained space. Copies count as one draw with their summed weight.
         weights : array (n,), optional
             Not negative; any scale.
         labels : array of int (n,), optional
             The mode of each draw, -1 elsewhere.
         blocks : array of int (n,), optional
-            Contiguous block of each draw, for autocorrelated draws: blocks are held out whole.
+            Contiguous blocks of autocorrelated draws: they are held out whole.
         max_components : int, optional
-            Default: 12 more than there are modes.
+            Default: `EXTRA_COMPONENTS` more than there are modes.
         n_components : int, optional
             Fix the number instead of choosing it.
         rng : Generator, optional
@@ -76,9 +73,7 @@ class Mixture(Approximation):
         Returns
         -------
         Mixture
-            `info` holds `n_components`, `held_out_score` and `held_out_score_se` (nats a draw, of the chosen
-            size fitted to half of the draws), `scores` ({size: score}), `n_iterations` and `converged` of the last fit,
-            and `warnings`.
+            `info` holds what `_info` lists; its scores are nats a draw, of a fit to half of the draws.
 
         Raises
         ------
@@ -88,36 +83,28 @@ class Mixture(Approximation):
         References
         ----------
         .. [1] Dempster, A. P., Laird, N. M. and Rubin, D. B. (1977). doi:10.1111/j.2517-6161.1977.tb01600.x
-        .. [2] Fraley, C. and Raftery, A. E. (2007). doi:10.1007/s00357-007-0004-5
         """
-        data = _Data.check(x, weights, labels, blocks)
-        limit = n_components or max_components or data.n_modes + EXTRA_COMPONENTS
-        if limit < 1:
-            raise ValueError(f"the number of components must be at least 1; got {limit}.")
-        strata = data.labels if data.n_modes <= limit else np.zeros_like(data.labels)
+        data = FitData.check(x, weights, labels, blocks)
+        limit = _limit(n_components, max_components, data.modes.size)
         loc, tril = data.frame()
-        draws = WeightedDraws(np.linalg.solve(tril, (data.x - loc).T), data.weights)
+        draws = data.whitened(loc, tril)
         choice = choose_components(
             draws,
-            strata,
+            data.labels if data.modes.size <= limit else np.zeros_like(data.labels),
             data.blocks,
             n_components=n_components,
             max_components=limit,
             rng=np.random.default_rng(rng),
         )
         fit = fit_em(draws, choice.components, tolerance=FINAL_TOLERANCE, max_iterations=MAX_ITERATIONS)
-        log_det = float(np.log(np.diag(tril)).sum())
-        components = fit.components.affine(loc, tril)
-        return cls(
-            weights=components.weights,
-            locs=components.locs,
-            scale_trils=components.scale_trils,
-            info=_info(choice, fit, log_det),
-        )
+        found = fit.components.affine(loc, tril)
+        info = _info(choice, fit, float(np.log(np.diag(tril)).sum()))
+        return cls(weights=found.weights, locs=found.locs, scale_trils=found.scale_trils, info=info)
 
     @property
     def d(self) -> int:
-        return self.locs.shape[1]
+        """Number of unconstrained dimensions."""
+        return int(self.locs.shape[1])
 
     @property
     def n_components(self) -> int:
@@ -152,8 +139,16 @@ class Mixture(Approximation):
         return self._components.log_prob(x.T)
 
 
+def _limit(n_components: int | None, max_components: int | None, n_modes: int) -> int:
+    for name, size in {"n_components": n_components, "max_components": max_components}.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name} must be at least 1; got {size}.")
+    return n_components or max_components or max(n_modes, 1) + EXTRA_COMPONENTS
+
+
 def _info(choice: Choice, fit: EMFit, log_det: float) -> MappingProxyType[str, Any]:
     """Report the fit; scores are moved from whitened coordinates to those of the model."""
+    unsettled = () if fit.converged else (f"EM had not settled after {MAX_ITERATIONS} iterations.",)
     return MappingProxyType(
         {
             "n_components": len(fit.components),
@@ -162,51 +157,6 @@ def _info(choice: Choice, fit: EMFit, log_det: float) -> MappingProxyType[str, A
             "scores": {size: score - log_det for size, score in choice.scores.items()},
             "n_iterations": len(fit.objective),
             "converged": fit.converged,
-            "warnings": choice.warnings,
+            "warnings": (*choice.warnings, *unsettled),
         }
     )
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Distinct draws (n, d) with weights that sum to 1, modes 0 to K - 1 (-1 for none) and blocks."""
-
-    x: Array
-    weights: Array
-    labels: IntArray
-    blocks: IntArray | None
-
-    @classmethod
-    def check(
-        cls, x: Array, weights: Array | None, labels: IntArray | None, blocks: IntArray | None
-    ) -> "_Data":
-        x = np.asarray(x, dtype=float)
-        n = len(x)
-        weights = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
-        labels = np.zeros(n, dtype=np.int64) if labels is None else np.asarray(labels)
-        index, weights = merge_copies(x, weights)
-        labels = labels[index]
-        data = cls(x[index], weights / weights.sum(), labels, None if blocks is None else blocks[index])
-        return data
-
-    @property
-    def n_modes(self) -> int:
-        return np.unique(self.labels[self.labels >= 0]).size
-
-    def frame(self) -> tuple[Array, Array]:
-        """Find the mean (d,) and the Cholesky factor (d, d) of the covariance within modes."""
-        mean = self.weights @ self.x
-        residual = self.x - mean
-        for k in np.unique(self.labels[self.labels >= 0]):
-            mine = self.labels == k
-            residual[mine] -= self.weights[mine] @ residual[mine] / self.weights[mine].sum()
-        scale = np.sqrt(self.weights @ residual**2)
-        residual /= scale
-        return mean, scale[:, None] * np.linalg.cholesky((residual * self.weights[:, None]).T @ residual)
-
-
-def merge_copies(x: Array, weights: Array) -> tuple[IntArray, Array]:
-    """Find the first copy of each distinct draw (n, d) and the summed weight of all its copies."""
-    _, first, owner = np.unique(x, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    return first[order], np.bincount(owner.ravel(), weights)[order]

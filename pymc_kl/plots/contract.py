@@ -1,8 +1,8 @@
 """What arviz-plots' own plots share, with types: the one module that touches what it does not document.
 
-A plot opens a collection, wraps it in a `Canvas` and draws each visual by name. The canvas keeps the contract: a
-visual that the user set to False is not drawn, what the user gave wins over the default, and a default is dropped
-where an aesthetic sets the same property.
+A plot opens a collection, wraps it in a `Canvas` and draws each visual by name. The canvas keeps the contract:
+a visual that the user set to False is not drawn, what the user gave wins over the default, and a default is
+dropped where an aesthetic sets the same property.
 """
 
 import textwrap
@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from arviz_base import rcParams
+from arviz_base.validate import validate_dict_argument
 from arviz_plots import PlotCollection
 from arviz_plots.plots.utils import filter_aes, get_visual_kwargs, process_group_variables_coords
 
+SAMPLE_DIMS = ("chain", "draw")
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
 DOTS_PER_INCH = 100  # of the backends that know no inches
 LEGEND_AESTHETICS = ("color", "linestyle", "width", "marker")
 NO_MARKER = "none"
 NOTE_WIDTH = 75  # characters of a line that is still read at a glance
+MIN_WIDTH = 5.4  # inches that such a line takes
+LEGEND_ROW = 0.22  # inches
 NOTE_STYLE: Mapping[str, Mapping[str, Any]] = {
     "matplotlib": {"size": 9, "x": 0.01, "horizontalalignment": "left"},
     "plotly": {"size": 12, "x": 0.01, "xanchor": "left"},
@@ -54,7 +58,7 @@ class Canvas:
         defaults: Mapping[str, Any],
         **inputs: Any,
     ) -> None:
-        """Map a function over the facets and aesthetics of `data`; `inputs` are the plot's, not the user's."""
+        """Map a function over the facets and aesthetics of `data`; `inputs` are not the user's to change."""
         if not self.wants(name) or data.size == 0:
             return
         _, aesthetics, ignored = filter_aes(self.collection, self.aes_by_visuals, name, [])
@@ -63,7 +67,12 @@ class Canvas:
         self.collection.map(function, name, data=data.rename("value"), ignore_aes=ignored, **kwargs)
 
     def decorate(
-        self, name: str, function: Callable[..., Any], *, defaults: Mapping[str, Any] | None = None, **inputs: Any
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        **inputs: Any,
     ) -> None:
         """Apply a function once a facet."""
         if self.wants(name):
@@ -149,12 +158,20 @@ def _figure_size(backend: str, size: tuple[float, float]) -> dict[str, Any]:
     return {"figsize": (size[0] * DOTS_PER_INCH, size[1] * DOTS_PER_INCH), "figsize_units": "dots"}
 
 
+def validated(given: Any, function: Callable[..., Any], argument: str) -> dict[str, Any]:
+    """Check the keys that a user gave against those in the annotation of a function's argument."""
+    return validate_dict_argument(given, (function, argument))
+
+
 def with_defaults(
-    aes_by_visuals: Mapping[str, Sequence[str]], defaults: Mapping[str, Sequence[str]], collection: PlotCollection
+    aes_by_visuals: Mapping[str, Sequence[str]],
+    defaults: Mapping[str, Sequence[str]],
+    collection: PlotCollection,
 ) -> dict[str, Sequence[str]]:
-    """Fill in the aesthetics of the visuals for which the user gave none, as far as the collection maps them."""
+    """Fill in the aesthetics of visuals for which the user gave none, as far as the collection maps them."""
     mapped = collection.aes_set
-    return {name: [aes for aes in wanted if aes in mapped] for name, wanted in defaults.items()} | dict(aes_by_visuals)
+    known = {name: [aes for aes in wanted if aes in mapped] for name, wanted in defaults.items()}
+    return known | dict(aes_by_visuals)
 
 
 def choose_backend(backend: str | None, collection: PlotCollection | None) -> str:
@@ -191,8 +208,11 @@ def select_variables(
     try:
         chosen: xr.Dataset = process_group_variables_coords(ds, "posterior", var_names, filter_vars, coords)
     except (KeyError, ValueError) as error:
-        labels = {dim: ds[dim].values.tolist() for dim in ds.dims if dim not in ("chain", "draw") and dim in ds.coords}
-        raise ValueError(f"{error.args[0]}; known variables are {names}, known coordinates are {labels}.") from error
+        labels = {
+            dim: ds[dim].values.tolist() for dim in ds.dims if dim not in SAMPLE_DIMS and dim in ds.coords
+        }
+        known = f"known variables are {names}, known coordinates are {labels}"
+        raise ValueError(f"{error.args[0]}; {known}.") from error
     if not chosen.data_vars:
         raise ValueError(f"var_names={var_names!r} leaves no variable; known are {names}.")
     return chosen

@@ -6,14 +6,23 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
-from arviz_base.validate import validate_ci_prob, validate_dict_argument
+from arviz_base.validate import validate_ci_prob
 from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 from arviz_plots.visuals import annotate_xy, fill_between_y, line_x, scatter_x, set_xlim, set_ylim
 from scipy.stats import norm
 
 from pymc_kl.plots import style
-from pymc_kl.plots.contract import Canvas, choose_backend, open_collection, subset, with_defaults
+from pymc_kl.plots.contract import (
+    LEGEND_ROW,
+    Aesthetics,
+    Canvas,
+    choose_backend,
+    open_collection,
+    subset,
+    validated,
+    with_defaults,
+)
 from pymc_kl.tree import check_comparison
 
 ELSEWHERE = 0
@@ -112,8 +121,8 @@ def plot_coverage(
     """
     dt = check_comparison(comparison)
     prob = validate_ci_prob(ci_prob)
-    wanted = validate_dict_argument(visuals, (plot_coverage, "visuals"))
-    aesthetics = validate_dict_argument(aes_by_visuals, (plot_coverage, "aes_by_visuals"))
+    wanted = validated(visuals, plot_coverage, "visuals")
+    aesthetics = validated(aes_by_visuals, plot_coverage, "aes_by_visuals")
     backend = choose_backend(backend, plot_collection)
     table = _read_masses(dt, approximations, modes, prob)
     if plot_collection is None:
@@ -174,14 +183,15 @@ def _open(dt: xr.DataTree, table: xr.Dataset, backend: str, pc_kwargs: Mapping[s
     names = table["approximation"].values.tolist()[1:]
     n_names, n_modes = len(names), table.sizes["mode"]
     lane = _shrink(table, LANE_INCHES)
-    aesthetics = {
+    aesthetics: Aesthetics = {
         "color": (["approximation"], [style.REFERENCE_LIGHT, *(colors[name] for name in names)]),
         "marker": (["approximation"], ["none", *(markers[name] for name in names)]),
         "width": (["approximation"], [9.0, *[1.5] * n_names]),
         "overlay": (["approximation"], [None] * (1 + n_names)),
         "overlay_mode": (["mode"], [None] * n_modes),
     }
-    size = (8.0, 1.1 + n_modes * max(0.32, n_names * lane / LANES) + 0.25 * (n_names > 8) * (n_modes < 3))
+    rows = n_modes * max(0.32, n_names * lane / LANES)
+    size = (8.0, max(1.1 + rows, LEGEND_ROW * (n_names + 2)))
     return open_collection(table[["mass"]], aesthetics, backend=backend, size=size, pc_kwargs=pc_kwargs)
 
 
@@ -203,7 +213,7 @@ def _positions(table: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
 def _draw_reference(canvas: Canvas, table: xr.Dataset) -> None:
     reference = table.isel(approximation=0, drop=True)
     rows, _ = _positions(table)
-    bars = {
+    bars: dict[str, tuple[xr.DataArray, xr.DataArray, dict[str, Any]]] = {
         "reference": (xr.zeros_like(reference["mass"]), reference["mass"], {"color": style.REFERENCE_LIGHT}),
         "reference_interval": (
             reference["lower"], reference["upper"], {"color": style.REFERENCE, "alpha": 0.5},
@@ -227,7 +237,7 @@ def _draw_approximations(canvas: Canvas, table: xr.Dataset, backend: str) -> Non
     canvas.draw("mark", scatter_x, drawn["mass"].where(~drawn["missed"]), defaults=marks, y=y)
     hollow = marks | {"facecolor": "B0", "width": 1.2}
     canvas.draw("missed", scatter_x, drawn["mass"].where(drawn["missed"]), defaults=hollow, y=y)
-    x = (np.fmax(drawn["upper"], drawn["mass"]) + 0.015 * _limit(table)).where(drawn["missed"])
+    x = (drawn["upper"].fillna(drawn["mass"]) + 0.015 * _limit(table)).where(drawn["missed"])
     text = {
         "text": "missed", "color": "B1", "horizontal_align": "left",
         "size": 1.4 * _shrink(table, MARK_POINTS),
@@ -238,7 +248,8 @@ def _draw_approximations(canvas: Canvas, table: xr.Dataset, backend: str) -> Non
 def _segments(da: xr.DataArray, target: Any, y: xr.DataArray, **kwargs: Any) -> Any:
     """Draw one horizontal line a mode, as one visual with gaps."""
     x, y = xr.broadcast(da, y)
-    return line_x(x.transpose(..., "bound").values.ravel(), target, y=y.transpose(..., "bound").values.ravel(), **kwargs)
+    x, y = (da.transpose(..., "bound").values.ravel() for da in (x, y))
+    return line_x(x, target, y=y, **kwargs)
 
 
 def _limit(table: xr.Dataset) -> float:
@@ -251,7 +262,8 @@ def _decorate(canvas: Canvas, table: xr.Dataset, prob: float, labeller: Any) -> 
     limit, rows = _limit(table), _positions(table)[0]
     canvas.collection.facet_map(set_xlim, limits=(-0.02 * limit, 1.02 * limit), store_artist=False)
     canvas.collection.facet_map(set_ylim, limits=(-0.6, len(rows) - 0.4), store_artist=False)
-    labels = [labeller.sel_to_str({"mode": k}, {"mode": i}) for i, k in enumerate(rows["mode"].values.tolist())]
+    modes = rows["mode"].values.tolist()
+    labels = [labeller.sel_to_str({"mode": k}, {"mode": i}) for i, k in enumerate(modes)]
     canvas.decorate("ticklabels", _yticks, ticks=rows.values, labels=labels)
     canvas.decorate("xlabel", _xlabel, defaults={"text": f"mass (intervals: {100 * prob:.3g} %)"})
     canvas.legend("approximation", labeller=labeller)

@@ -12,13 +12,14 @@ from arviz_stats.base import array_stats
 
 from pymc_kl._typing import Array
 from pymc_kl.plots import style
-from pymc_kl.plots.contract import Canvas, open_collection
+from pymc_kl.plots.contract import LEGEND_ROW, Aesthetics, Canvas, open_collection
 from pymc_kl.plots.coverage import reference_label
-from pymc_kl.plots.numbers import annotate_text, groups_of_modes, name_group, title_facet
+from pymc_kl.plots.numbers import annotate_text, group_line, join_numbers, title_facet
 from pymc_kl.plots.view import NAMED, View
 
 FACET_INCHES = (2.9, 2.3)
 COLUMNS = 3  # but four facets make a square
+HEADROOM = 0.14  # above the densities, for the numbers of the modes
 MIN_DRAWS = 10  # fewer make no density
 GRID = 512  # of ArviZ's kde
 
@@ -32,26 +33,35 @@ MARGINAL_AESTHETICS = {
 
 
 def open_marginal(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
-    """Make the figure: facets are scalars; color and linestyle tell approximations apart, facecolor the modes."""
+    """Make the figure: facets are scalars; color and linestyle tell approximations apart, facecolor modes."""
     names = list(view.approximations)
     colors, lines = style.approximation_colors(view.known), style.approximation_linestyles(view.known)
-    rows = {"scalar": view.labels, "approximation": [reference_label(names), *names], "mode": view.modes}
+    rows: dict[str, list[Any]] = {
+        "scalar": view.labels,
+        "approximation": [reference_label(names), *names],
+        "mode": view.modes,
+    }
     data = xr.Dataset({"density": (list(rows), np.zeros([len(row) for row in rows.values()]))}, coords=rows)
-    aesthetics = {
+    aesthetics: Aesthetics = {
         "color": (["approximation"], [style.REFERENCE, *(colors[name] for name in names)]),
         "linestyle": (["approximation"], ["C0", *(lines[name] for name in names)]),
         "width": (["approximation"], [3.0, *[1.8] * len(names)]),
         "facecolor": (["mode"], style.mode_colors(view.modes)),
         "overlay_mode": (["mode"], [None] * len(view.modes)),
     }
-    kwargs = {"cols": ["scalar"], "col_wrap": 2 if len(view.labels) == 4 else COLUMNS} | dict(pc_kwargs)
+    kwargs: dict[str, Any] = {"cols": ["scalar"], "col_wrap": 2 if len(view.labels) == 4 else COLUMNS} | dict(
+        pc_kwargs
+    )
     columns = min(len(view.labels), kwargs["col_wrap"] or len(view.labels))
-    size = (FACET_INCHES[0] * columns + 2, FACET_INCHES[1] * -(-len(view.labels) // columns) + 0.5)
+    size = (
+        FACET_INCHES[0] * columns + 2,
+        max(FACET_INCHES[1] * -(-len(view.labels) // columns), LEGEND_ROW * len(names)) + 0.5,
+    )
     return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=kwargs)
 
 
 def draw_marginal(canvas: Canvas, view: View, backend: str, labeller: Any) -> None:
-    """Draw the reference's density by mode, each area as large as the mode's mass, and the approximations' over it."""
+    """Draw the reference's density, an area as large as its mass a mode, and the approximations' over it."""
     scalars = xr.DataArray(view.labels, dims="scalar", name="scalar")
     columns = range(len(view.labels))
     areas = [_areas(view, column) for column in columns]
@@ -64,8 +74,9 @@ def draw_marginal(canvas: Canvas, view: View, backend: str, labeller: Any) -> No
     label = reference_label(list(view.approximations))
     thick = {"color": style.REFERENCE, "width": 3.0}
     canvas.draw("reference_line", line_xy, lines.expand_dims(approximation=[label]), defaults=thick)
-    canvas.draw("approximations", line_xy, curves, defaults={"color": style.REFERENCE, "width": 1.8})
     tops = _tops(lines, curves)
+    cut = curves.where((curves["plot_axis"] == "x") | (curves <= tops))
+    canvas.draw("approximations", line_xy, cut, defaults={"color": style.REFERENCE, "width": 1.8})
     _mark_locations(canvas, view, tops, backend)
     _decorate(canvas, view, tops, labeller)
 
@@ -94,8 +105,9 @@ def _total(areas: xr.DataArray, low: float, high: float) -> xr.DataArray:
     drawn = [area for area in areas.values if np.isfinite(area).all()]
     own = [area[0, :: max(1, len(drawn) // 4)] for area in drawn]
     grid = np.unique(np.concatenate([np.linspace(low, high, GRID), *own]))
-    y = sum((np.interp(grid, *area, left=0.0, right=0.0) for area in drawn), np.zeros(len(grid)))
-    return xr.DataArray([grid, y], dims=["plot_axis", "point"], coords={"plot_axis": ["x", "y"], "point": range(len(grid))})
+    y = sum((np.interp(grid, x, density, left=0.0, right=0.0) for x, density in drawn), np.zeros(len(grid)))
+    coords = {"plot_axis": ["x", "y"], "point": np.arange(len(grid))}
+    return xr.DataArray([grid, y], coords, ["plot_axis", "point"])
 
 
 def _curves(view: View, column: int) -> xr.DataArray:
@@ -113,7 +125,8 @@ def _tops(lines: xr.DataArray, curves: xr.DataArray) -> xr.DataArray:
     """Height of each facet: a spike of an approximation must not flatten the reference."""
     reference = lines.sel(plot_axis="y", drop=True).max("point")
     others = curves.sel(plot_axis="y", drop=True).max(["approximation", "point"]).fillna(0)
-    return 1.18 * np.maximum(reference, np.minimum(others, 2 * reference)).where(reference > 0, others)
+    shown = others.clip(max=2 * reference).clip(min=reference)
+    return 1.04 * shown.where(reference > 0, others)
 
 
 def _mark_locations(canvas: Canvas, view: View, tops: xr.DataArray, backend: str) -> None:
@@ -124,11 +137,12 @@ def _mark_locations(canvas: Canvas, view: View, tops: xr.DataArray, backend: str
     canvas.draw("location", scatter_x, x, defaults=tick)
     x = x.isel(mode=slice(NAMED))
     text = xr.full_like(x, "", dtype=object)
+    middle = xr.full_like(x, np.nan)
     for i, places in enumerate(x.values):
-        for group in groups_of_modes(places[:, None] / np.subtract(*view.limits(i)[::-1])):
-            text[i, group[0]] = name_group(group)
+        for group in group_line(places / np.subtract(*view.limits(i)[::-1])):
+            middle[i, group[0]], text[i, group[0]] = places[group].mean(), join_numbers(group)
     label = {"color": "B1", "size": 9}
-    canvas.draw("mode_label", annotate_text, x.where(text != ""), defaults=label, text=text, y=0.95 * tops)
+    canvas.draw("mode_label", annotate_text, middle, defaults=label, text=text, y=(1 + HEADROOM / 2) * tops)
 
 
 def _decorate(canvas: Canvas, view: View, tops: xr.DataArray, labeller: Any) -> None:
@@ -144,4 +158,4 @@ def _decorate(canvas: Canvas, view: View, tops: xr.DataArray, labeller: Any) -> 
 def _set_limits(_da: xr.DataArray, target: Any, *, x: xr.DataArray, top: xr.DataArray) -> None:
     backend = backend_from_object(target)
     backend.xlim(tuple(x.values.tolist()), target)
-    backend.ylim((0.0, top.item()), target)
+    backend.ylim((0.0, (1 + HEADROOM) * top.item()), target)

@@ -5,10 +5,9 @@ from typing import Any, Literal
 
 import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
-from arviz_base.validate import validate_dict_argument
 from arviz_plots import PlotCollection
 
-from pymc_kl.plots.contract import Canvas, choose_backend, with_defaults
+from pymc_kl.plots.contract import Canvas, choose_backend, validated, with_defaults
 from pymc_kl.plots.marginal import MARGINAL_AESTHETICS, draw_marginal, open_marginal
 from pymc_kl.plots.pair import PAIR_AESTHETICS, draw_pair, open_pair
 from pymc_kl.plots.view import view_comparison
@@ -16,9 +15,17 @@ from pymc_kl.tree import check_comparison
 
 KINDS = ("auto", "pair", "marginal")
 
-AesVisual = Literal["reference", "reference_line", "approximations", "location", "mode_label"]
+AesVisual = Literal[
+    "reference",
+    "reference_line",
+    "approximations",
+    "location",
+    "other_locations",
+    "mode_label",
+    "missed_text",
+]
 Visual = Literal[
-    "reference", "reference_line", "approximations", "location", "mode_label",
+    "reference", "reference_line", "approximations", "location", "other_locations", "mode_label", "missed_text",
     "title", "xlabel", "ylabel", "remove_axis", "legend", "note",
 ]  # fmt: skip
 
@@ -41,9 +48,10 @@ def plot_modes(
 ) -> PlotCollection:
     """Plot the modes of the posterior in the model's own space, with the approximations over them.
 
-    A pair plot shows the reference's draws in two scalars, coloured by mode, a facet an approximation with its draws
-    on top. A marginal plot shows the densities of single scalars, the reference's as one area a mode, as large
-    as the mode's mass. A star or a tick marks where a mode has its peak.
+    A pair plot shows the reference's draws in two scalars, coloured by mode, a facet an approximation with its
+    draws on top. A marginal plot shows the densities of single scalars, the reference's as one area a mode, as
+    large as the mode's mass; a density that is more than twice as high is cut. A disc or a tick marks where a
+    mode has its peak, and the heaviest eight have colours and numbers.
 
     Parameters
     ----------
@@ -61,15 +69,15 @@ def plot_modes(
         "auto" is a pair for several modes in at least two scalars.
     max_variables : int
         The most scalars that a marginal plot shows; a pair shows two. If there are more, those are shown in
-        which the modes lie furthest apart, measured by the variance between modes over that within; with a single
-        mode, those in which an approximation differs most from the reference, by 1-Wasserstein distance over the
-        reference's standard deviation. The note says so.
+        which the modes lie furthest apart, measured by the variance between modes over that within; with a
+        single mode, those in which an approximation differs most from the reference, by 1-Wasserstein distance
+        over the reference's standard deviation. The note says so.
     plot_collection : PlotCollection, optional
     backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
     labeller : labeller, optional
         Names the scalars.
     aes_by_visuals : mapping of {str : sequence of str or False}, optional
-        Valid keys are those of `visuals` down to "mode_label". By default facecolor, and marker in a pair plot,
+        Valid keys are those of `visuals` down to "missed_text". By default facecolor, and marker in a pair plot,
         tell modes apart; color, and linestyle in a marginal plot, approximations.
     visuals : mapping of {str : mapping or bool}, optional
         Valid keys are:
@@ -80,7 +88,10 @@ def plot_modes(
         * approximations -> passed to :func:`arviz_plots.visuals.scatter_xy` or
           :func:`arviz_plots.visuals.line_xy`
         * location -> passed to :func:`arviz_plots.visuals.scatter_xy` or :func:`arviz_plots.visuals.scatter_x`
+        * other_locations -> passed to :func:`arviz_plots.visuals.scatter_xy`; of the modes that have no number,
+          pair only
         * mode_label -> passed to :func:`arviz_plots.visuals.annotate_xy`
+        * missed_text -> passed to :func:`arviz_plots.visuals.annotate_xy`; pair only
         * title -> passed to :func:`arviz_plots.visuals.labelled_title`
         * xlabel, ylabel -> passed to the backend's functions of these names; pair only
         * remove_axis -> passed to :func:`arviz_plots.visuals.remove_axis`; marginal only
@@ -101,8 +112,8 @@ def plot_modes(
         For a name that the comparison does not know; the message lists the known ones.
     """
     dt = check_comparison(comparison)
-    wanted = validate_dict_argument(visuals, (plot_modes, "visuals"))
-    aesthetics = validate_dict_argument(aes_by_visuals, (plot_modes, "aes_by_visuals"))
+    wanted = validated(visuals, plot_modes, "visuals")
+    aesthetics = validated(aes_by_visuals, plot_modes, "aes_by_visuals")
     backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
     pair = _is_pair(kind, dt["modes"].sizes["mode"])
     view = view_comparison(
@@ -131,5 +142,7 @@ def _is_pair(kind: str, n_modes: int, scalars: Sequence[str] = ("", "")) -> bool
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
     if kind == "pair" and len(scalars) < 2:
-        raise ValueError(f"a pair plot needs two scalars that vary; got {list(scalars)}. Use kind='marginal'.")
+        raise ValueError(
+            f"a pair plot needs two scalars that vary; got {list(scalars)}. Use kind='marginal'."
+        )
     return kind == "pair" or (kind == "auto" and n_modes > 1)

@@ -9,11 +9,12 @@ from arviz_plots.visuals import annotate_xy, labelled_title
 
 from pymc_kl._typing import Array
 
-CLOSE = 0.05  # of the picture's width: numbers nearer than that can't be told apart
+CLOSE = 0.055  # of a facet's width: discs nearer than that hide each other's number
+DIGIT = 0.028  # of a facet's width that a character takes
 
 
-def groups_of_modes(places: Array) -> list[list[int]]:
-    """Group the modes (positions from 0) whose places (K, P), as shares of the picture, are close."""
+def group_places(places: Array) -> list[list[int]]:
+    """Group the modes (positions from 0) whose places (K, 2), as shares of the facet, can't be told apart."""
     groups: list[list[int]] = []
     for k in np.flatnonzero(np.isfinite(places).all(axis=1)):
         near = (group for group in groups if np.linalg.norm(places[group[0]] - places[k]) < CLOSE)
@@ -24,17 +25,32 @@ def groups_of_modes(places: Array) -> list[list[int]]:
     return groups
 
 
-def name_group(group: Sequence[int], missed: Collection[int] = ()) -> str:
-    """Write the numbers of modes (positions from 0) such as `1, 4`, and which of them are missed."""
-    lost = [k + 1 for k in group if k + 1 in missed]
-    name = _join([k + 1 for k in group])
+def group_line(places: Array) -> list[list[int]]:
+    """Group the modes (positions from 0) whose numbers would overlap at their places (K,) on a line."""
+    groups = [[int(k)] for k in np.argsort(places) if np.isfinite(places[k])]
+    i = 1
+    while i < len(groups):
+        left, right = groups[i - 1 : i + 1]
+        needed = DIGIT * (len(join_numbers(left)) + len(join_numbers(right)) + 1) / 2
+        if places[right].mean() - places[left].mean() < needed:
+            groups[i - 1 : i + 1] = [sorted(left + right)]
+            i = max(i - 1, 1)
+        else:
+            i += 1
+    return groups
+
+
+def join_numbers(group: Sequence[int]) -> str:
+    """Write the numbers of modes (positions from 0)."""
+    return ",".join(str(k + 1) for k in group)
+
+
+def name_missed(group: Sequence[int], missed: Collection[int]) -> str:
+    """Say which modes of a group (positions from 0) are missed; nothing if none is."""
+    lost = [k for k in group if k in missed]
     if not lost:
-        return name
-    return f"{name} missed" if len(lost) == len(group) else f"{name} ({_join(lost)} missed)"
-
-
-def _join(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
+        return ""
+    return "missed" if len(lost) == len(group) else f"{join_numbers(lost)} missed"
 
 
 def annotate_text(da: xr.DataArray, target: Any, *, text: Any, **kwargs: Any) -> Any:

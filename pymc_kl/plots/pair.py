@@ -11,9 +11,9 @@ from arviz_plots.visuals import scatter_xy, set_xlim, set_ylim
 
 from pymc_kl._typing import Array
 from pymc_kl.plots import style
-from pymc_kl.plots.contract import Canvas, open_collection
+from pymc_kl.plots.contract import MIN_WIDTH, Aesthetics, Canvas, open_collection
 from pymc_kl.plots.scalars import spread
-from pymc_kl.plots.numbers import annotate_text, groups_of_modes, name_group, title_facet
+from pymc_kl.plots.numbers import annotate_text, group_places, join_numbers, name_missed, title_facet
 from pymc_kl.plots.view import NAMED, View
 
 REFERENCE_DRAWS, APPROXIMATION_DRAWS = 2000, 1000
@@ -29,16 +29,16 @@ def open_pair(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCol
         {"draws": (("approximation", "mode"), np.zeros((len(facets), len(view.modes))))},
         coords={"approximation": facets, "mode": view.modes},
     )
-    aesthetics = {
+    aesthetics: Aesthetics = {
         "color": (["approximation"], [colors.get(name, style.REFERENCE) for name in facets]),
         "facecolor": (["mode"], style.mode_colors(view.modes)),
         "marker": (["mode"], style.mode_markers(view.modes, backend)),
         "overlay": (["approximation"], [None] * len(facets)),
         "overlay_mode": (["mode"], [None] * len(view.modes)),
     }
-    kwargs = {"cols": ["approximation"], "col_wrap": COLUMNS} | dict(pc_kwargs)
+    kwargs: dict[str, Any] = {"cols": ["approximation"], "col_wrap": COLUMNS} | dict(pc_kwargs)
     columns = min(len(facets), kwargs["col_wrap"] or len(facets))
-    size = (max(FACET_INCHES[0] * columns, 4.5), FACET_INCHES[1] * -(-len(facets) // columns) + 0.5)
+    size = (max(FACET_INCHES[0] * columns, MIN_WIDTH), FACET_INCHES[1] * -(-len(facets) // columns) + 0.5)
     return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=kwargs)
 
 
@@ -46,7 +46,9 @@ PAIR_AESTHETICS = {
     "reference": ["facecolor", "marker", "overlay"],
     "approximations": ["color", "overlay", "legendgroup"],
     "location": ["overlay"],
+    "other_locations": ["overlay"],
     "mode_label": ["overlay", "overlay_mode"],
+    "missed_text": ["overlay", "overlay_mode"],
 }
 
 
@@ -65,13 +67,7 @@ def draw_pair(canvas: Canvas, view: View, backend: str, labeller: Any) -> None:
             "approximations", scatter_xy, xr.concat(draws, "approximation").assign_coords(approximation=facets),
             defaults={"color": style.REFERENCE, "size": style.marker_size(backend, 2), "alpha": 0.5},
         )  # fmt: skip
-    locations = _points(view.locations, "mode").assign_coords(mode=np.arange(1, len(view.locations) + 1))
-    locations = locations.expand_dims(approximation=facets)
-    star = style.MARKERS.get(backend, style.MARKERS["matplotlib"])[6]
-    points = 9 if len(view.locations) <= NAMED else 6
-    mark = {"marker": star, "size": style.marker_size(backend, points), "facecolor": "B0", "edgecolor": "B1", "width": 1}
-    canvas.draw("location", scatter_xy, locations, defaults=mark)
-    _label_modes(canvas, view, locations)
+    _mark_modes(canvas, view, backend)
     _decorate(canvas, view, labeller)
 
 
@@ -84,23 +80,30 @@ def _scatter(da: xr.DataArray, target: Any, *, facecolor: str, **kwargs: Any) ->
     return scatter_xy(da, target, color=facecolor, **kwargs)
 
 
-def _label_modes(canvas: Canvas, view: View, locations: xr.DataArray) -> None:
-    """Write the number of each mode above its star, and whether the facet's approximation misses it."""
-    heights = np.diff([view.limits(column) for column in range(2)], axis=1)[:, 0]
-    groups = groups_of_modes(view.locations[:NAMED] / heights)
-    shown = locations.isel(mode=[group[0] for group in groups])
-    raised = xr.DataArray([0.0, 0.06 * heights[1]], dims="plot_axis", coords={"plot_axis": ["x", "y"]})
-    text = [[name_group(group, missed) for group in groups] for missed in _missed(view)]
-    written = shown.isel(plot_axis=0, drop=True).copy(data=text)
-    canvas.draw(
-        "mode_label", annotate_text, shown + raised, defaults={"color": "B1", "size": 9}, text=written
-    )
+def _mark_modes(canvas: Canvas, view: View, backend: str) -> None:
+    """Mark the modes: a disc with the number for the heaviest, the word below it where the facet misses it."""
+    facets = canvas.collection.data["approximation"].values
+    numbers = np.arange(1, len(view.locations) + 1)
+    locations = _points(view.locations, "mode").assign_coords(mode=numbers).expand_dims(approximation=facets)
+    height = np.subtract(*view.limits(1)[::-1])
+    groups = group_places(view.locations[:NAMED] / [np.subtract(*view.limits(0)[::-1]), height])
+    named = locations.isel(mode=[group[0] for group in groups])
+    disc = {"size": style.marker_size(backend, 14), "facecolor": "B0", "edgecolor": "B1", "width": 0.8}
+    dot = {"size": style.marker_size(backend, 3), "color": "B1"}
+    canvas.draw("other_locations", scatter_xy, locations.isel(mode=slice(NAMED, None)), defaults=dot)
+    canvas.draw("location", scatter_xy, named, defaults=disc)
+    text = {"color": "B1", "size": 8}
+    blank = named.isel(plot_axis=0, drop=True)
+    number = blank.copy(data=[[join_numbers(group) for group in groups]] * len(facets))
+    canvas.draw("mode_label", annotate_text, named, defaults=text, text=number)
+    missed = blank.copy(data=[[name_missed(group, row) for group in groups] for row in _missed(view)])
+    below = named - xr.DataArray([0.0, 0.08 * height], {"plot_axis": ["x", "y"]}, ["plot_axis"])
+    canvas.draw("missed_text", annotate_text, below.where(missed != ""), defaults=text, text=missed)
 
 
 def _missed(view: View) -> list[set[int]]:
-    """Numbers of the modes that each facet's approximation misses."""
-    missed = [set(np.flatnonzero(row) + 1) for row in view.missed.values]
-    return missed or [set()]
+    """Positions of the modes that each facet's approximation misses."""
+    return [set(np.flatnonzero(row)) for row in view.missed.values] or [set()]
 
 
 def _decorate(canvas: Canvas, view: View, labeller: Any) -> None:
@@ -108,10 +111,11 @@ def _decorate(canvas: Canvas, view: View, labeller: Any) -> None:
     collection.facet_map(set_xlim, limits=x, store_artist=False)
     collection.facet_map(set_ylim, limits=y, store_artist=False)
     names = collection.viz["plot"]["approximation"]
-    titles = [labeller.sel_to_str({"approximation": name}, {"approximation": i}) for i, name in enumerate(names.values)]
+    places = [({"approximation": name}, {"approximation": i}) for i, name in enumerate(names.values)]
+    titles = [labeller.sel_to_str(*place) for place in places]
     canvas.decorate("title", title_facet, text=names.copy(data=titles))
     row, column = collection.viz["row_index"], collection.viz["col_index"]
-    lowest = xr.DataArray([int(row.where(column == c).max()) for c in column.values.ravel()], row.coords, row.dims)
+    lowest = row.copy(data=[int(row.where(column == c).max()) for c in column.values])
     canvas.decorate("xlabel", _axis_label, axis="x", text=view.labels[0], here=row == lowest)
     canvas.decorate("ylabel", _axis_label, axis="y", text=view.labels[1], here=column == 0)
 

@@ -59,5 +59,3 @@ def mode_markers(modes: Sequence[int], backend: str) -> list[str]:
 def marker_size(backend: str, points: float) -> float:
     """Turn the width of a marker into what arviz-plots' scatter takes: an area, except for Bokeh."""
     return points if backend == "bokeh" else points**2
-
-

@@ -9,10 +9,9 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.plots import style
-from pymc_kl.plots.contract import select_variables, subset
+from pymc_kl.plots.contract import SAMPLE_DIMS, select_variables, subset
 from pymc_kl.plots.scalars import Scalars, differing, select, separating, spread, varies
 
-SAMPLE_DIMS = ("chain", "draw")
 CHOICE_DRAWS = 1000  # of each posterior; more would choose the same scalars
 NAMED = len(style.MODES)  # modes that have a colour and a number of their own
 TAIL = 0.005  # of the draws on either side may lie outside the picture
@@ -55,8 +54,9 @@ class View:
         return [*numbers, 0] if (self.mode == 0).any() or not numbers else numbers
 
     def limits(self, column: int) -> tuple[float, float]:
-        """Range that shows the reference and its modes, and approximations as far as they are not much wider."""
-        points = np.append(np.nanquantile(self.reference[:, column], (TAIL, 1 - TAIL)), self.locations[:, column])
+        """Range that shows the reference and its modes, and approximations that are not much wider."""
+        x = self.reference[:, column]
+        points = np.append(np.nanquantile(x, (TAIL, 1 - TAIL)), self.locations[:, column])
         low, high = np.nanmin(points), np.nanmax(points)
         span = high - low
         for x in self.approximations.values():
@@ -96,11 +96,18 @@ def view_comparison(
         mode=np.where(mode > NAMED, 0, mode),
         locations=locations[:, columns],
         masses=dt["modes"]["mass"].values,
-        missed=(dt["coverage"]["verdict"] == "missed").sel(approximation=names),
+        missed=dt["coverage"].to_dataset()["verdict"].sel(approximation=names) == "missed",
         approximations={name: scalars.matrix(ds, SAMPLE_DIMS, columns) for name, ds in sources.items()},
         known=known,
-        note=" ".join([*note, f"Modes from {NAMED + 1} on are grey."] if len(locations) > NAMED else note),
+        note=" ".join(note + _left_out(mode, len(locations))),
     )
+
+
+def _left_out(mode: IntArray, k: int) -> list[str]:
+    """Say which modes have no colour, and which no draws."""
+    empty = sorted({*range(1, min(k, NAMED) + 1)}.difference(np.unique(mode).tolist()))
+    lines = [f"Modes from {NAMED + 1} on are grey."] if k > NAMED else []
+    return [*lines, f"The reference has no draws in mode {', '.join(map(str, empty))}."] if empty else lines
 
 
 def _locations(modes: xr.Dataset, names: Sequence[str], coords: Mapping[str, Any]) -> xr.Dataset:
@@ -115,12 +122,15 @@ def _choose(
     """Choose at most n columns of draws x (n, D) and say how."""
     usable = varies(x)
     if not len(usable):
-        raise ValueError("every variable asked for is constant in the reference; ask for others in var_names.")
+        raise ValueError("every variable asked for is constant in the reference; ask for others.")
     if len(usable) <= n:
         return [int(j) for j in usable], []
     x, others = x[:, usable], [other[:, usable] for other in others]
     if len(locations) > 1:
-        chosen, why = separating(x, mode, locations[:, usable], n, jointly=jointly), "that separate the modes best"
+        chosen = separating(x, mode, locations[:, usable], n, jointly=jointly)
+        why = "that separate the modes best"
     else:
-        chosen, why = differing(x, others, n), "in which the approximations differ most from the reference"
-    return [int(usable[j]) for j in chosen], [f"{len(chosen)} of {len(usable)} scalars are shown: those {why}."]
+        chosen = differing(x, others, n)
+        why = "in which the approximations differ most from the reference"
+    said = f"{len(chosen)} of {len(usable)} scalars are shown: those {why}."
+    return [int(usable[j]) for j in chosen], [said]

@@ -1,0 +1,130 @@
+"""What a mixture is fitted to: checked draws without copies, and the frame that whitens them."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import solve_triangular
+
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.approximations.em import WeightedDraws, effective_number, min_draws
+
+FLAT = 1e-7  # pivots of a correlation matrix below this, some 5 times sqrt(eps), are rounding
+
+
+@dataclass(frozen=True)
+class FitData:
+    """Distinct draws (n, d), positive weights (n,) that sum to 1, the mode (-1: none) and block of each."""
+
+    x: Array
+    weights: Array
+    labels: IntArray
+    blocks: IntArray | None
+
+    @classmethod
+    def check(cls, x: Array, weights: Array | None, labels: IntArray | None, blocks: IntArray | None) -> Self:
+        """Check what the user gave, leave out draws of weight zero and merge copies."""
+        x = _checked_draws(x)
+        weights = _checked_weights(weights, len(x))
+        labels = (
+            np.zeros(len(x), dtype=np.int64) if labels is None else _checked_ids("labels", labels, len(x))
+        )
+        index, weights = merge_copies(x, weights)
+        if blocks is not None:
+            blocks = _checked_ids("blocks", blocks, len(x))[index]
+        data = cls(x[index], weights / weights.sum(), labels[index], blocks)
+        if (found := effective_number(data.weights)) < min_draws(data.d):
+            raise ValueError(
+                f"x must hold at least d + 1 = {data.d + 1} effective draws that differ; got {found:.1f}. "
+                "Give more draws, or draws of more even weight."
+            )
+        return data
+
+    @property
+    def d(self) -> int:
+        """Number of dimensions."""
+        return int(self.x.shape[1])
+
+    @property
+    def modes(self) -> IntArray:
+        """Labels of the modes, in ascending order."""
+        return np.unique(self.labels[self.labels >= 0])
+
+    def frame(self) -> tuple[Array, Array]:
+        """Find the mean (d,), and the Cholesky factor (d, d) of the covariance within modes."""
+        mean = self.weights @ self.x
+        residuals = self.x - mean
+        for k in self.modes:
+            mine = self.labels == k
+            residuals[mine] -= self.weights[mine] @ residuals[mine] / self.weights[mine].sum()
+        scale = np.abs(residuals).max(axis=0)
+        _check_varies(scale > np.finfo(float).eps * np.abs(self.x).max(axis=0))
+        residuals /= scale
+        spread = np.sqrt(self.weights @ residuals**2)
+        residuals /= spread
+        return mean, (scale * spread)[:, None] * _cholesky((residuals * self.weights[:, None]).T @ residuals)
+
+    def whitened(self, loc: Array, tril: Array) -> WeightedDraws:
+        """Map the draws to z, where x = loc + tril @ z."""
+        z = solve_triangular(tril, (self.x - loc).T, lower=True)
+        return WeightedDraws(np.ascontiguousarray(z), self.weights)
+
+
+def merge_copies(x: Array, weights: Array) -> tuple[IntArray, Array]:
+    """Find the first copy of each draw (n, d) of positive weight, and the summed weight of its copies."""
+    used = np.flatnonzero(weights > 0)
+    x, weights = x[used], weights[used]
+    if np.unique(x[:, 0]).size == len(x):
+        return used, weights
+    _, first, owner = np.unique(x, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return used[first[order]], np.bincount(owner.ravel(), weights)[order]
+
+
+def _checked_draws(x: npt.ArrayLike) -> Array:
+    x = np.asarray(x, dtype=float)
+    if x.ndim != 2 or x.size == 0:
+        raise ValueError(f"x must have shape (n, d) with n, d at least 1; got {x.shape}.")
+    if not np.isfinite(x).all():
+        raise ValueError(f"x must be finite; {(~np.isfinite(x)).any(axis=1).sum()} draws are not. Drop them.")
+    return x
+
+
+def _checked_weights(weights: npt.ArrayLike | None, n: int) -> Array:
+    weights = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
+    if weights.shape != (n,):
+        raise ValueError(f"weights must have shape ({n},), one for each draw; got {weights.shape}.")
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise ValueError(
+            "weights must be finite, not negative and not all zero. Exponentiate log weights first."
+        )
+    return weights / weights.max()
+
+
+def _checked_ids(name: str, ids: npt.ArrayLike, n: int) -> IntArray:
+    ids = np.asarray(ids)
+    if ids.shape != (n,) or ids.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be integers of shape ({n},); got {ids.dtype} of shape {ids.shape}.")
+    return ids.astype(np.int64)
+
+
+def _check_varies(varies: npt.NDArray[np.bool_]) -> None:
+    if not varies.all():
+        raise ValueError(
+            f"coordinates {np.flatnonzero(~varies).tolist()} of x don't vary within any mode, so a density "
+            "has no width there. Drop them, or fix these parameters in the model."
+        )
+
+
+def _cholesky(correlation: Array) -> Array:
+    try:
+        tril = np.linalg.cholesky(correlation)
+    except np.linalg.LinAlgError:
+        tril = np.zeros_like(correlation)
+    if np.diag(tril).min() < FLAT:
+        raise ValueError(
+            f"the draws lie on a hyperplane: within modes, the {len(correlation)} coordinates of x are "
+            "linearly dependent. Drop a coordinate that others determine, or give more draws."
+        )
+    return tril
