@@ -53,7 +53,8 @@ def multivariate_normal(p: Density, q: Density) -> Array:
     whitened = np.linalg.solve(tril_q, tril_p)
     shift = np.linalg.solve(tril_q, (loc_p - loc_q)[..., None])
     squares = (whitened**2).sum(axis=(-2, -1)) + (shift**2).sum(axis=(-2, -1))
-    return _log_diagonal(tril_q) - _log_diagonal(tril_p) + 0.5 * (squares - tril_p.shape[-1])
+    log_det_ratio = _log_diagonal(tril_q) - _log_diagonal(tril_p)
+    return np.asarray(log_det_ratio + 0.5 * (squares - tril_p.shape[-1]))
 
 
 def _log_diagonal(tril: Array) -> Array:

@@ -421,18 +421,30 @@ def test_flows_from_both_sides_of_a_border_part(surface: LogDensity) -> None:
         assert high[0] > border + 0.5
 
 
-@pytest.mark.parametrize(("name", "mass"), [("textbook_figure", None), ("two_bananas", 0.75)])
-def test_masses_beside_a_border(name: str, mass: float | None, rng: np.random.Generator) -> None:
-    problem = load(name)
-    x = draw(problem, 100_000, rng)
-    if name == "textbook_figure":
-        uv = np.column_stack([x.sum(1), x[:, 1] - x[:, 0]]) / np.sqrt(2)
-        nodes, values = separatrix(textbook_plane, np.zeros(2), 9.0)
-        inside = uv[:, 0] < np.interp(uv[:, 1], nodes, values)
-    else:
-        inside = x[:, 1] > -0.07
-    assert_mean(inside.astype(float), problem.masses[0])
-    assert mass is None or problem.masses[0] == pytest.approx(mass, abs=2e-6)
+@pytest.mark.parametrize(
+    ("name", "surface", "reach", "side"),
+    [("textbook_figure", textbook_plane, 8.0, 0), ("two_bananas", two_bananas_plane, 1.5, 1)],
+)
+def test_masses_beside_a_border(name: str, surface: LogDensity, reach: float, side: int) -> None:
+    """Integrate over u up to the border by the trapezoid rule; the zoo has that integral in closed form."""
+    u, v = np.linspace(-60, 60, 2401), np.linspace(-7, 7, 141)
+    density = np.exp(surface(np.stack(np.meshgrid(u, v), -1).reshape(-1, 2))).reshape(len(v), len(u))
+    cumulative = integrate.cumulative_trapezoid(density, u, initial=0)
+    border = np.interp(v, *separatrix(surface, np.array([-0.05, 0.0]), reach))
+    below = sum(float(np.interp(b, u, row)) for b, row in zip(border, cumulative, strict=True))
+    assert load(name).masses[side] == pytest.approx(below / cumulative[:, -1].sum(), abs=2e-5)
+
+
+def test_two_bananas_weigh_three_to_one_and_have_their_moments() -> None:
+    problem = load("two_bananas")
+    assert problem.masses == pytest.approx([0.75, 0.25], abs=2e-6)
+    u, v = np.meshgrid(np.linspace(-70, 70, 2801), np.linspace(-8, 8, 321))
+    p = np.exp(two_bananas_plane(np.column_stack([u.ravel(), v.ravel()])))
+    x = np.column_stack([v.ravel(), u.ravel()])
+    p /= p.sum()
+    assert p @ x == pytest.approx([0, 1.5], abs=1e-6)
+    assert (x.T * p) @ x - np.outer(p @ x, p @ x) == pytest.approx(np.diag([1.0, 9.0]), abs=1e-6)
+    assert np.diag(np.asarray(problem.cov))[:2] == pytest.approx([1, 9])
 
 
 def test_two_far_normals_have_the_masses_of_their_weights(rng: np.random.Generator) -> None:
@@ -443,6 +455,7 @@ def test_two_far_normals_have_the_masses_of_their_weights(rng: np.random.Generat
     gap = parts[0] - parts[1]
     assert np.abs(gap).min() > 10
     assert_mean((gap > 0).astype(float), problem.masses[0])
+    assert problem.masses == pytest.approx([0.7, 0.3], abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["two_students", "heavy_tails"])
@@ -460,6 +473,13 @@ def test_masses_of_student_mixtures(name: str, rng: np.random.Generator) -> None
     shares = np.bincount(labels, minlength=len(problem.masses)) / len(many)
     se = np.sqrt(0.1 / len(many))
     assert np.abs(shares - problem.masses).max() < N_SE * se + problem.masses_error
+
+
+def test_moments_of_two_students() -> None:
+    """Margins are t₃ around ±4, and given the component the coordinates are uncorrelated."""
+    problem = load("two_students")
+    assert problem.mean == pytest.approx(0)
+    assert problem.cov == pytest.approx(16 + stats.t(3).var() * np.eye(5))
 
 
 def test_masses_of_the_wells(rng: np.random.Generator) -> None:

@@ -1,14 +1,15 @@
 """What arviz-plots' own plots share, with types: the one module that touches what it does not document.
 
-A plot opens a collection, wraps it in a `Canvas` and draws each visual by name. The canvas keeps the contract:
-a visual that the user set to False is not drawn, what the user gave wins over the default, and a default is
-dropped where an aesthetic sets the same property.
+A plot opens a collection, wraps it in a `Canvas` and draws each visual by name. The canvas keeps the
+contract: a visual that the user set to False is not drawn, what the user gave wins over the default, and a
+default is dropped where an aesthetic sets the same property.
 """
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ NOTE_STYLE: Mapping[str, Mapping[str, Any]] = {
     "bokeh": {"size": 12, "styles": {"text_align": "left"}},
     "none": {"size": 9},
 }
+
+NONE_GIVEN: Mapping[Any, Any] = MappingProxyType({})
 
 type Aesthetics = Mapping[str, tuple[Sequence[str], Sequence[Any]]]
 """By aesthetic: the dims that it tells apart, and the values that it takes."""
@@ -64,7 +67,8 @@ class Canvas:
         _, aesthetics, ignored = filter_aes(self.collection, self.aes_by_visuals, name, [])
         given = {key: value for key, value in defaults.items() if key not in aesthetics}
         kwargs = given | get_visual_kwargs(self.visuals, name) | inputs
-        self.collection.map(function, name, data=data.rename("value"), ignore_aes=ignored, **kwargs)
+        variable = next(iter(self.collection.data.data_vars))
+        self.collection.map(function, name, data=data.rename(variable), ignore_aes=ignored, **kwargs)
 
     def decorate(
         self,
@@ -85,7 +89,7 @@ class Canvas:
             return
         backend = self.collection.backend
         newline = "<br>" if backend in ("plotly", "bokeh") else "\n"
-        kwargs = {"color": "B2"} | NOTE_STYLE[backend] | get_visual_kwargs(self.visuals, "note")
+        kwargs = {"color": "B2"} | dict(NOTE_STYLE[backend]) | get_visual_kwargs(self.visuals, "note")
         lines = [line for part in text.splitlines() for line in textwrap.wrap(part, NOTE_WIDTH)]
         self.collection.add_title(newline.join(lines), **kwargs)
         self.collection.viz["note"] = self.collection.viz["figure_title"]
@@ -188,6 +192,11 @@ def backend_module(backend: str) -> Any:
     return import_module(f"arviz_plots.backend.{backend}")
 
 
+def known_approximations(dt: xr.DataTree) -> list[str]:
+    """Names of all approximations of a comparison, in its order."""
+    return [str(name) for name in dt["coverage"].to_dataset()["approximation"].values]
+
+
 def subset(asked: Any, known: Sequence[Any], what: str) -> list[Any]:
     """Return what was asked for of what is known, all if nothing was; raise with the known ones otherwise."""
     if asked is None:
@@ -203,7 +212,7 @@ def subset(asked: Any, known: Sequence[Any], what: str) -> list[Any]:
 def select_variables(
     ds: xr.Dataset, var_names: Any, filter_vars: Any, coords: Mapping[str, Any] | None
 ) -> xr.Dataset:
-    """Take variables and coordinates the way that every plot of ArviZ does; say what is known if one is not."""
+    """Take variables and coordinates as every plot of ArviZ does; say what is known if one is not."""
     names = list(map(str, ds.data_vars))
     try:
         chosen: xr.Dataset = process_group_variables_coords(ds, "posterior", var_names, filter_vars, coords)

@@ -1,4 +1,4 @@
-"""Mass per mode: which modes does each approximation cover?"""
+"""Mass per mode: which modes each approximation covers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -15,9 +15,11 @@ from scipy.stats import norm
 from pymc_kl.plots import style
 from pymc_kl.plots.contract import (
     LEGEND_ROW,
+    NONE_GIVEN,
     Aesthetics,
     Canvas,
     choose_backend,
+    known_approximations,
     open_collection,
     subset,
     validated,
@@ -67,14 +69,14 @@ def plot_coverage(
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     labeller: Labeller | None = None,
-    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = None,  # type: ignore[assignment]
-    visuals: Mapping[Visual, Mapping[str, Any] | bool] = None,  # type: ignore[assignment]
+    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
     **pc_kwargs: Any,
 ) -> PlotCollection:
     """Plot the mass of each mode under the reference and under each approximation.
 
-    A row a mode. The reference is a grey bar and its interval a darker band; an approximation is a mark with its
-    interval. A mode that an approximation misses has a hollow mark and the word.
+    A row a mode. The reference is a grey bar and its interval a darker band; an approximation is a mark with
+    its interval. A mode that an approximation misses has a hollow mark and the word.
 
     Parameters
     ----------
@@ -138,7 +140,7 @@ def plot_coverage(
 def _read_masses(dt: xr.DataTree, approximations: Any, modes: Any, prob: float) -> xr.Dataset:
     """Lay out masses and intervals over (approximation, mode), the reference first, elsewhere last."""
     reference, coverage = dt["modes"].to_dataset(), dt["coverage"].to_dataset()
-    names = subset(approximations, coverage["approximation"].values.astype(str).tolist(), "approximations")
+    names = subset(approximations, known_approximations(dt), "approximations")
     numbers = [*(int(k) for k in reference["mode"].values), ELSEWHERE]
     rows = [reference.assign({name: reference.attrs[name] for name in ("elsewhere", "elsewhere_se")})]
     rows += [coverage.sel(approximation=name) for name in names]
@@ -178,7 +180,7 @@ def reference_label(names: Sequence[str]) -> str:
 
 
 def _open(dt: xr.DataTree, table: xr.Dataset, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
-    known = dt["coverage"]["approximation"].values.astype(str).tolist()
+    known = known_approximations(dt)
     colors, markers = style.approximation_colors(known), style.approximation_markers(known, backend)
     names = table["approximation"].values.tolist()[1:]
     n_names, n_modes = len(names), table.sizes["mode"]
@@ -247,9 +249,8 @@ def _draw_approximations(canvas: Canvas, table: xr.Dataset, backend: str) -> Non
 
 def _segments(da: xr.DataArray, target: Any, y: xr.DataArray, **kwargs: Any) -> Any:
     """Draw one horizontal line a mode, as one visual with gaps."""
-    x, y = xr.broadcast(da, y)
-    x, y = (da.transpose(..., "bound").values.ravel() for da in (x, y))
-    return line_x(x, target, y=y, **kwargs)
+    x, heights = (each.transpose(..., "bound").values.ravel() for each in xr.broadcast(da, y))
+    return line_x(x, target, y=heights, **kwargs)
 
 
 def _limit(table: xr.Dataset) -> float:

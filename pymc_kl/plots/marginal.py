@@ -12,9 +12,9 @@ from arviz_stats.base import array_stats
 
 from pymc_kl._typing import Array
 from pymc_kl.plots import style
+from pymc_kl.plots.captions import annotate_text, group_line, join_numbers, title_facet
 from pymc_kl.plots.contract import LEGEND_ROW, Aesthetics, Canvas, open_collection
 from pymc_kl.plots.coverage import reference_label
-from pymc_kl.plots.numbers import annotate_text, group_line, join_numbers, title_facet
 from pymc_kl.plots.view import NAMED, View
 
 FACET_INCHES = (2.9, 2.3)

@@ -7,7 +7,7 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 
-from pymc_kl.plots.contract import Canvas, choose_backend, validated, with_defaults
+from pymc_kl.plots.contract import NONE_GIVEN, Canvas, choose_backend, validated, with_defaults
 from pymc_kl.plots.marginal import MARGINAL_AESTHETICS, draw_marginal, open_marginal
 from pymc_kl.plots.pair import PAIR_AESTHETICS, draw_pair, open_pair
 from pymc_kl.plots.view import view_comparison
@@ -25,8 +25,8 @@ AesVisual = Literal[
     "missed_text",
 ]
 Visual = Literal[
-    "reference", "reference_line", "approximations", "location", "other_locations", "mode_label", "missed_text",
-    "title", "xlabel", "ylabel", "remove_axis", "legend", "note",
+    "reference", "reference_line", "approximations", "location", "other_locations", "mode_label",
+    "missed_text", "title", "xlabel", "ylabel", "remove_axis", "legend", "note",
 ]  # fmt: skip
 
 
@@ -42,16 +42,16 @@ def plot_modes(
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     labeller: Labeller | None = None,
-    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = None,  # type: ignore[assignment]
-    visuals: Mapping[Visual, Mapping[str, Any] | bool] = None,  # type: ignore[assignment]
+    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
     **pc_kwargs: Any,
 ) -> PlotCollection:
     """Plot the modes of the posterior in the model's own space, with the approximations over them.
 
-    A pair plot shows the reference's draws in two scalars, coloured by mode, a facet an approximation with its
-    draws on top. A marginal plot shows the densities of single scalars, the reference's as one area a mode, as
-    large as the mode's mass; a density that is more than twice as high is cut. A disc or a tick marks where a
-    mode has its peak, and the heaviest eight have colours and numbers.
+    A pair plot shows the reference's draws in two scalars, coloured by mode, a facet an approximation with
+    its draws on top. A marginal plot shows the densities of single scalars, the reference's as one area a
+    mode, as large as the mode's mass; a density that is more than twice as high is cut. A disc or a tick
+    marks where a mode has its peak, and the heaviest eight have colours and numbers.
 
     Parameters
     ----------
@@ -70,15 +70,15 @@ def plot_modes(
     max_variables : int
         The most scalars that a marginal plot shows; a pair shows two. If there are more, those are shown in
         which the modes lie furthest apart, measured by the variance between modes over that within; with a
-        single mode, those in which an approximation differs most from the reference, by 1-Wasserstein distance
-        over the reference's standard deviation. The note says so.
+        single mode, those in which an approximation differs most from the reference, by 1-Wasserstein
+        distance over the reference's standard deviation. The note says so.
     plot_collection : PlotCollection, optional
     backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
     labeller : labeller, optional
         Names the scalars.
     aes_by_visuals : mapping of {str : sequence of str or False}, optional
-        Valid keys are those of `visuals` down to "missed_text". By default facecolor, and marker in a pair plot,
-        tell modes apart; color, and linestyle in a marginal plot, approximations.
+        Valid keys are those of `visuals` down to "missed_text". By default facecolor, and marker in a pair
+        plot, tell modes apart; color, and linestyle in a marginal plot, approximations.
     visuals : mapping of {str : mapping or bool}, optional
         Valid keys are:
 
@@ -87,9 +87,10 @@ def plot_modes(
         * reference_line -> passed to :func:`arviz_plots.visuals.line_xy`; marginal only
         * approximations -> passed to :func:`arviz_plots.visuals.scatter_xy` or
           :func:`arviz_plots.visuals.line_xy`
-        * location -> passed to :func:`arviz_plots.visuals.scatter_xy` or :func:`arviz_plots.visuals.scatter_x`
-        * other_locations -> passed to :func:`arviz_plots.visuals.scatter_xy`; of the modes that have no number,
-          pair only
+        * location -> passed to :func:`arviz_plots.visuals.scatter_xy` or
+          :func:`arviz_plots.visuals.scatter_x`
+        * other_locations -> passed to :func:`arviz_plots.visuals.scatter_xy`; of the modes that have no
+          number, pair only
         * mode_label -> passed to :func:`arviz_plots.visuals.annotate_xy`
         * missed_text -> passed to :func:`arviz_plots.visuals.annotate_xy`; pair only
         * title -> passed to :func:`arviz_plots.visuals.labelled_title`

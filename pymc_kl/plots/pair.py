@@ -11,9 +11,9 @@ from arviz_plots.visuals import scatter_xy, set_xlim, set_ylim
 
 from pymc_kl._typing import Array
 from pymc_kl.plots import style
+from pymc_kl.plots.captions import annotate_text, group_places, join_numbers, name_missed, title_facet
 from pymc_kl.plots.contract import MIN_WIDTH, Aesthetics, Canvas, open_collection
 from pymc_kl.plots.scalars import spread
-from pymc_kl.plots.numbers import annotate_text, group_places, join_numbers, name_missed, title_facet
 from pymc_kl.plots.view import NAMED, View
 
 REFERENCE_DRAWS, APPROXIMATION_DRAWS = 2000, 1000
@@ -63,10 +63,9 @@ def draw_pair(canvas: Canvas, view: View, backend: str, labeller: Any) -> None:
     )  # fmt: skip
     draws = [_points(spread(x, APPROXIMATION_DRAWS), "draw") for x in view.approximations.values()]
     if draws:
-        canvas.draw(
-            "approximations", scatter_xy, xr.concat(draws, "approximation").assign_coords(approximation=facets),
-            defaults={"color": style.REFERENCE, "size": style.marker_size(backend, 2), "alpha": 0.5},
-        )  # fmt: skip
+        over = xr.concat(draws, "approximation", join="outer").assign_coords(approximation=facets)
+        dots = {"color": style.REFERENCE, "size": style.marker_size(backend, 2), "alpha": 0.5}
+        canvas.draw("approximations", scatter_xy, over, defaults=dots)
     _mark_modes(canvas, view, backend)
     _decorate(canvas, view, labeller)
 
@@ -81,7 +80,7 @@ def _scatter(da: xr.DataArray, target: Any, *, facecolor: str, **kwargs: Any) ->
 
 
 def _mark_modes(canvas: Canvas, view: View, backend: str) -> None:
-    """Mark the modes: a disc with the number for the heaviest, the word below it where the facet misses it."""
+    """Mark the modes: a disc with its number for each of the heaviest, the word where the facet misses it."""
     facets = canvas.collection.data["approximation"].values
     numbers = np.arange(1, len(view.locations) + 1)
     locations = _points(view.locations, "mode").assign_coords(mode=numbers).expand_dims(approximation=facets)

@@ -1,7 +1,7 @@
 """The scalars of a posterior, and the choice of the few that are worth a picture.
 
-A scalar is a variable, or one element of an array, in the model's own space. Shapes: n draws, D scalars, P of them
-chosen, K modes.
+A scalar is a variable, or one element of an array, in the model's own space. Shapes: n draws, D scalars, P
+of them chosen, K modes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,8 +61,8 @@ def varies(x: Array) -> IntArray:
 def separating(x: Array, mode: IntArray, locations: Array, n: int, *, jointly: bool) -> list[int]:
     """Choose the columns of draws x (n, D) in which the modes lie furthest apart.
 
-    They are ordered by the variance between modes over that within. A pair that is looked at jointly is the first
-    of these and the one that, added to it, leaves the fewest modes on top of each other.
+    They are ordered by the variance between modes over that within. A pair that is looked at jointly is the
+    first of these and the one that, added to it, leaves the fewest modes on top of each other.
     """
     centres, within = _centres(x, mode, locations)
     ratio = np.nan_to_num(np.nanvar(centres, axis=0)) / within
@@ -77,7 +77,7 @@ def separating(x: Array, mode: IntArray, locations: Array, n: int, *, jointly: b
 
 
 def _centres(x: Array, mode: IntArray, locations: Array) -> tuple[Array, Array]:
-    """Mean of the draws in each mode, its location where there are none (K, D), and the variance within (D,)."""
+    """Mean of the draws in each mode, or its location without any (K, D), and the variance within (D,)."""
     centres, residual = locations.copy(), x - _nan_mean(x)
     for k in range(len(locations)):
         inside = mode == k + 1
@@ -89,7 +89,7 @@ def _centres(x: Array, mode: IntArray, locations: Array) -> tuple[Array, Array]:
 
 
 def differing(x: Array, others: Sequence[Array], n: int) -> list[int]:
-    """Choose the columns in which other draws differ most from x (n, D), by 1-Wasserstein distance over its sd."""
+    """Choose the columns in which others differ most from x (n, D), by 1-Wasserstein distance over the sd."""
     if not others:
         return list(range(min(n, x.shape[1])))
     reference, sd = np.nanquantile(x, QUANTILES, axis=0), _nan_std(x)

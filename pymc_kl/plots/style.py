@@ -1,7 +1,7 @@
 """Colours, markers and line styles: the same for an approximation in every picture, grey for the reference.
 
-Approximations take saturated colours, modes pale ones, so that the two are never mistaken for each other. Colour is
-never alone: an approximation has its own marker and line style too, a mode its number.
+Approximations take saturated colours, modes pale ones, so that the two are never mistaken for each other.
+Colour is never alone: an approximation has its own marker and line style too, a mode its number.
 """
 
 from collections.abc import Sequence

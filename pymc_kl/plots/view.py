@@ -1,4 +1,4 @@
-"""What a picture in the model's own space shows of a comparison: draws, modes and locations in a few scalars."""
+"""What a picture in the model's own space shows: draws, modes and their locations in a few scalars."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.plots import style
-from pymc_kl.plots.contract import SAMPLE_DIMS, select_variables, subset
+from pymc_kl.plots.contract import SAMPLE_DIMS, known_approximations, select_variables, subset
 from pymc_kl.plots.scalars import Scalars, differing, select, separating, spread, varies
 
 CHOICE_DRAWS = 1000  # of each posterior; more would choose the same scalars
@@ -79,23 +79,24 @@ def view_comparison(
     labeller: Any,
 ) -> View:
     """Read the draws of a comparison in the n scalars that are worth a picture."""
-    known = dt["coverage"]["approximation"].values.astype(str).tolist()
+    known = known_approximations(dt)
     groups = dt["approximations"].children if "approximations" in dt.children else {}
     names = subset(approximations, [name for name in known if name in groups], "approximations")
     posterior = select_variables(dt["posterior"].to_dataset(), var_names, filter_vars, coords)
     scalars = Scalars(posterior.isel(dict.fromkeys(SAMPLE_DIMS, 0), drop=True))
     sources = {name: groups[name]["posterior"].to_dataset() for name in names}
-    sources = {name: select(ds, list(posterior), coords or {}) for name, ds in sources.items()}
-    locations = scalars.matrix(_locations(dt["modes"].to_dataset(), list(posterior), coords or {}), ["mode"])
-    mode = dt["sample_stats"]["mode"].transpose(*SAMPLE_DIMS).values.ravel()
+    variables, modes = list(map(str, posterior.data_vars)), dt["modes"].to_dataset()
+    sources = {name: select(ds, variables, coords or {}) for name, ds in sources.items()}
+    locations = scalars.matrix(_locations(modes, variables, coords or {}), ["mode"])
+    mode = dt["sample_stats"].to_dataset()["mode"].transpose(*SAMPLE_DIMS).values.ravel().astype(int)
     few = [spread(scalars.matrix(ds, SAMPLE_DIMS), CHOICE_DRAWS) for ds in (posterior, *sources.values())]
-    columns, note = _choose(few[0], spread(mode, CHOICE_DRAWS), locations, few[1:], n, jointly)
+    columns, note = _choose(few[0], spread(mode, CHOICE_DRAWS).astype(int), locations, few[1:], n, jointly)
     return View(
         labels=scalars.labels(columns, labeller),
         reference=scalars.matrix(posterior, SAMPLE_DIMS, columns),
         mode=np.where(mode > NAMED, 0, mode),
         locations=locations[:, columns],
-        masses=dt["modes"]["mass"].values,
+        masses=modes["mass"].values,
         missed=dt["coverage"].to_dataset()["verdict"].sel(approximation=names) == "missed",
         approximations={name: scalars.matrix(ds, SAMPLE_DIMS, columns) for name, ds in sources.items()},
         known=known,

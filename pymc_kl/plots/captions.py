@@ -1,4 +1,4 @@
-"""Texts that differ from place to place: titles, and numbers of modes, written once where several lie close."""
+"""Texts that differ from place to place: titles, and the numbers of modes, joined where several lie close."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
