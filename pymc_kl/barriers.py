@@ -15,7 +15,7 @@ STRING_POINTS = 16
 STRING_STEPS = 40
 NEIGHBOURS = 4  # nearest peaks whose paths are worth relaxing
 MAX_LINES = 20_000  # straight lines evaluated at the most
-HOPELESS = 60.0  # nats; a straight-line barrier that no relaxed path is likely to bring below one nat
+MAX_STRINGS = 200  # paths relaxed at the most, those with the highest passes so far
 
 
 def passes_between(
@@ -52,7 +52,8 @@ def passes_between(
     _raise_passes(passes, pairs, np.minimum(_lowest_on_lines(value_and_grad, x, pairs), lower[tuple(pairs.T)]))
     near = _near_pairs(y, min(NEIGHBOURS, p - 1))
     falls = (lower - passes)[tuple(near.T)]
-    near = near[(falls >= min_barrier) & (falls < HOPELESS)]
+    near = near[falls >= min_barrier]
+    near = near[np.argsort(falls[falls >= min_barrier], kind="stable")[:MAX_STRINGS]]
     if len(near):
         lowest = _lowest_on_strings(value_and_grad, y, near, scale)
         _raise_passes(passes, near, np.minimum(lowest, lower[tuple(near.T)]))
@@ -114,14 +115,24 @@ def _raise_passes(passes: Array, pairs: IntArray, heights: Array) -> None:
 
 
 def _lowest_on_lines(value_and_grad: ValueAndGrad, x: Array, pairs: IntArray) -> Array:
-    t = np.linspace(0, 1, LINE_POINTS + 2)[1:-1, None]
+    """Find the lowest log p̃ on each straight line, looked at again more closely about the lowest point."""
     lowest = np.empty(len(pairs))
+    gap = 1 / (LINE_POINTS + 1)
     for i in range(0, len(pairs), 512):
-        a, b = x[pairs[i : i + 512, 0]], x[pairs[i : i + 512, 1]]
-        points = a[:, None] * (1 - t) + b[:, None] * t
-        values = value_and_grad(points.reshape(-1, x.shape[1]))[0].reshape(len(a), -1)
-        lowest[i : i + 512] = np.nan_to_num(values, nan=-np.inf).min(axis=1)
+        ends = x[pairs[i : i + 512, 0]], x[pairs[i : i + 512, 1]]
+        t = np.broadcast_to(np.linspace(gap, 1 - gap, LINE_POINTS), (len(ends[0]), LINE_POINTS))
+        coarse = _along(value_and_grad, ends, t)
+        centre = np.take_along_axis(t, coarse.argmin(axis=1)[:, None], axis=1)
+        fine = _along(value_and_grad, ends, centre + np.linspace(-gap, gap, LINE_POINTS))
+        lowest[i : i + 512] = np.minimum(coarse.min(axis=1), fine.min(axis=1))
     return lowest
+
+
+def _along(value_and_grad: ValueAndGrad, ends: tuple[Array, Array], t: Array) -> Array:
+    """Evaluate log p̃ (P, T) at the shares t (P, T) of the way between the ends (P, d)."""
+    points = ends[0][:, None] * (1 - t[..., None]) + ends[1][:, None] * t[..., None]
+    values = value_and_grad(points.reshape(-1, points.shape[2]))[0].reshape(t.shape)
+    return np.nan_to_num(values, nan=-np.inf)
 
 
 def _lowest_on_strings(value_and_grad: ValueAndGrad, y: Array, pairs: IntArray, scale: Array) -> Array:

@@ -4,6 +4,7 @@ Modes are numbered from 1, highest mass first; 0 is elsewhere.
 """
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -160,7 +161,7 @@ def save(comparison: xr.DataTree, path: str | Path, *, overwrite: bool = False) 
     path.parent.mkdir(parents=True, exist_ok=True)
     dt = check_comparison(comparison)
     if path.suffix == ".zarr":
-        dt.to_zarr(path, mode="w", zarr_format=2)
+        dt.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
     else:
         dt.to_netcdf(path, mode="w")
     return path
@@ -171,8 +172,8 @@ def load(path: str | Path) -> xr.DataTree:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no such comparison: {path}")
-    engine = "zarr" if path.suffix == ".zarr" else None
-    with xr.open_datatree(path, engine=engine) as dt:
+    options: dict[str, Any] = {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {}
+    with warnings.catch_warnings(), xr.open_datatree(path, **options) as dt:  # xarray sets filters when it decodes
         return check_comparison(dt.load())
 
 

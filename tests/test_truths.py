@@ -154,7 +154,7 @@ def quickstart_fits(zoo, exact_draws) -> xr.DataTree:
     _, target = zoo("quickstart")
     with target.model:
         default = pm.fit(10_000, random_seed=1, progressbar=False)
-        adam = pm.fit(10_000, obj_optimizer=pm.adam(learning_rate=1e-3), random_seed=1, progressbar=False)
+        adam = pm.fit(30_000, obj_optimizer=pm.adam(learning_rate=1e-3), random_seed=1, progressbar=False)
     return compare(
         exact_draws("quickstart", N, 3), {"default": default, "adam": adam}, model=target,
         random_seed=1, progressbar=False,

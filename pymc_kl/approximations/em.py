@@ -167,9 +167,10 @@ def covariance(x: Array, weights: Array) -> tuple[Array, Array]:
 
 
 def regularise(covariances: Array, counts: Array) -> Array:
-    """Shrink covariances (M, d, d) of few draws towards the pooled shape, each at its own size.
+    """Shrink covariances (M, d, d) of few draws towards the pooled one: the shape, and the log of the size.
 
-    The pooled covariance counts as d + 2 draws, Fraley and Raftery's degrees of freedom [1]_.
+    The pooled covariance counts as d + 2 draws, Fraley and Raftery's degrees of freedom [1]_. Size is apart
+    from shape so that a narrow component of many draws stays narrow while one of few draws can't collapse.
 
     References
     ----------
@@ -177,9 +178,10 @@ def regularise(covariances: Array, counts: Array) -> Array:
     """
     d = covariances.shape[1]
     pooled = np.tensordot(counts / counts.sum(), covariances, axes=1)
-    sizes = np.trace(np.linalg.solve(pooled, covariances), axis1=1, axis2=2) / d
-    sizes, own, shared = sizes[:, None, None], counts[:, None, None], d + 2
-    return (own * covariances + shared * sizes * pooled) / (own + shared) + JITTER * sizes * np.eye(d)
+    pooled += JITTER * np.trace(pooled) / d * np.eye(d)
+    own = (counts / (counts + d + 2))[:, None, None]
+    sizes = np.trace(np.linalg.solve(pooled, covariances), axis1=1, axis2=2)[:, None, None] / d
+    return own * covariances + (1 - own) * sizes**own * pooled + JITTER * sizes * np.eye(d)
 
 
 def expect(draws: WeightedDraws, components: Components) -> Expectation:

@@ -27,9 +27,8 @@ class FitData:
         """Check what the user gave, leave out draws of weight zero and merge copies."""
         x = _checked_draws(x)
         weights = _checked_weights(weights, len(x))
-        labels = (
-            np.zeros(len(x), dtype=np.int64) if labels is None else _checked_ids("labels", labels, len(x))
-        )
+        labels = np.zeros(len(x), int) if labels is None else labels
+        labels = _numbered(_checked_ids("labels", labels, len(x)))
         index, weights = merge_copies(x, weights)
         if blocks is not None:
             blocks = _checked_ids("blocks", blocks, len(x))[index]
@@ -48,7 +47,7 @@ class FitData:
 
     @property
     def modes(self) -> IntArray:
-        """Labels of the modes, in ascending order."""
+        """Numbers of the modes that have draws."""
         return np.unique(self.labels[self.labels >= 0])
 
     def frame(self) -> tuple[Array, Array]:
@@ -107,6 +106,12 @@ def _checked_ids(name: str, ids: npt.ArrayLike, n: int) -> IntArray:
     if ids.shape != (n,) or ids.dtype.kind not in "iu":
         raise ValueError(f"{name} must be integers of shape ({n},); got {ids.dtype} of shape {ids.shape}.")
     return ids.astype(np.int64)
+
+
+def _numbered(labels: IntArray) -> IntArray:
+    """Number the modes from 0, whatever their labels; -1 for none."""
+    names = np.unique(labels[labels >= 0])
+    return np.where(labels < 0, -1, np.searchsorted(names, labels))
 
 
 def _check_varies(varies: npt.NDArray[np.bool_]) -> None:

@@ -22,14 +22,16 @@ SPLIT_ITERATIONS = 3  # enough to rank the splits: more don't find better ones
 SPLIT_TOLERANCE = 1e-3
 
 
-def from_clusters(draws: WeightedDraws, owner: IntArray) -> Components:
-    """Make one component of each cluster that holds at least d + 1 effective draws.
+def large_clusters(draws: WeightedDraws, owner: IntArray) -> list[int]:
+    """List the clusters that hold at least d + 1 effective draws; `owner` (n,) is -1 for none."""
+    names = np.unique(owner[owner >= 0])
+    needed = min_draws(draws.d)
+    return [int(k) for k in names if effective_number(draws.weights[owner == k]) >= needed]
 
-    `owner` (n,) names the cluster of each draw, -1 for none. Where none is large enough, all draws make one.
-    """
-    clusters = [owner == k for k in range(owner.max(initial=-1) + 1)]
-    clusters = [c for c in clusters if c.any() and effective_number(draws.weights[c]) >= min_draws(draws.d)]
-    clusters = clusters or [np.ones(owner.size, dtype=bool)]
+
+def from_clusters(draws: WeightedDraws, owner: IntArray) -> Components:
+    """Make one component of each large cluster, or of all draws where none is large."""
+    clusters = [owner == k for k in large_clusters(draws, owner)] or [np.ones(owner.size, dtype=bool)]
     fits = [covariance(draws.x[:, c], draws.weights[c]) for c in clusters]
     weights = np.array([draws.weights[c].sum() for c in clusters])
     covariances = regularise(np.stack([fit[1] for fit in fits]), draws.n_effective * weights)
@@ -94,6 +96,23 @@ def _replace(components: Components, k: int, pair: Components) -> Components:
         np.r_[components.weights[rest], components.weights[k] * pair.weights],
         np.concatenate([components.locs[rest], pair.locs]),
         np.concatenate([components.scale_trils[rest], pair.scale_trils]),
+    )
+
+
+def add_modes(draws: WeightedDraws, components: Components, modes: IntArray, named: list[int]) -> Components:
+    """Give a component to each mode that is named and in which no component is at home."""
+    known = modes >= 0
+    votes = np.zeros((len(components), modes.max() + 1))
+    np.add.at(votes, (components.assign(draws.x[:, known]), modes[known]), draws.weights[known])
+    homeless = np.setdiff1d(named, votes.argmax(axis=1))
+    if homeless.size == 0:
+        return components
+    mine = np.isin(modes, homeless)
+    extra, share = from_clusters(draws.take(mine), modes[mine]), draws.weights[mine].sum()
+    return Components(
+        np.r_[(1 - share) * components.weights, share * extra.weights],
+        np.concatenate([components.locs, extra.locs]),
+        np.concatenate([components.scale_trils, extra.scale_trils]),
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.em import Components, WeightedDraws, effective_number, fit_em, min_draws
-from pymc_kl.approximations.growth import from_clusters, grow, reseed
+from pymc_kl.approximations.growth import add_modes, from_clusters, grow, large_clusters, reseed
 
 CHOICE_DRAWS = 20_000  # more draws make the choice slower, and hardly better
 FIXED_DRAWS = 10_000  # where the number of components is given: all draws refine what these find
@@ -150,29 +150,48 @@ def choose_components(
         trials = _search(train, held_out, start, max_components, rng)
     else:
         trials = [_try(train, held_out, _reach(train, start, n_components))]
-    choice = _smallest_good(trials, held_out)
-    return replace(choice, warnings=_doubts(choice, start, strata, n_components, max_components))
+    choice = _with_small_modes(_smallest_good(trials, held_out), draws, strata, train_index, max_components)
+    return replace(choice, warnings=(*choice.warnings, *_doubts(choice, n_components, max_components)))
 
 
-def _doubts(
-    choice: Choice, start: Components, strata: IntArray, n_components: int | None, max_components: int
-) -> tuple[str, ...]:
-    """Say what the choice could not do."""
-    size, modes = len(choice.components), np.unique(strata[strata >= 0]).size
+def _with_small_modes(
+    choice: Choice, draws: WeightedDraws, strata: IntArray, train_index: IntArray, max_components: int
+) -> Choice:
+    """Add components for modes that half of the draws were too few for, though all of them are enough."""
+    modes, large = np.unique(strata[strata >= 0]), large_clusters(draws, strata)
+    small = np.setdiff1d(large, large_clusters(draws.take(train_index), strata[train_index])).tolist()
+    components = choice.components
+    if small and len(components) + len(small) <= max_components:
+        components = add_modes(draws, components, strata, small)
     doubts = {
-        f"{modes - len(start)} of {modes} modes have too few draws for components of their own.": (
-            len(start) < modes
+        f"{modes.size - len(large)} of {modes.size} modes have too few draws for a component of their own.": (
+            len(large) < modes.size
         ),
-        f"the draws support {size} components, not the {n_components} asked for.": (
-            n_components is not None and size < n_components
-        ),
-        f"the held-out score still improves at max_components={max_components}; raise it.": (
-            n_components is None and size == max_components
-        ),
-        "all held-out draws are of one block, so the score has no error; give blocks that are shorter.": (
-            np.isinf(choice.score_se)
+        f"{len(small)} of {modes.size} modes have too few draws to hold any out; their fit is not scored.": (
+            bool(small)
         ),
     }
+    return replace(choice, components=components, warnings=_that_hold(doubts))
+
+
+def _doubts(choice: Choice, n_components: int | None, max_components: int) -> tuple[str, ...]:
+    size = len(choice.components)
+    return _that_hold(
+        {
+            f"the draws support {size} components, not the {n_components} asked for.": (
+                n_components is not None and size < n_components
+            ),
+            f"the held-out score still improves at max_components={max_components}; raise it.": (
+                n_components is None and size == max_components
+            ),
+            "all held-out draws are of one block, so the score has no error; give shorter blocks.": (
+                bool(np.isinf(choice.score_se))
+            ),
+        }
+    )
+
+
+def _that_hold(doubts: dict[str, bool]) -> tuple[str, ...]:
     return tuple(text for text, holds in doubts.items() if holds)
 
 

@@ -68,6 +68,8 @@ class Canvas:
         given = {key: value for key, value in defaults.items() if key not in aesthetics}
         kwargs = given | get_visual_kwargs(self.visuals, name) | inputs
         variable = next(iter(self.collection.data.data_vars))
+        facets = {dim: self.collection.data[dim] for dim in self.collection.facet_dims if dim in data.dims}
+        data = data.reindex(facets)
         self.collection.map(function, name, data=data.rename(variable), ignore_aes=ignored, **kwargs)
 
     def decorate(

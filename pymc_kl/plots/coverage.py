@@ -120,6 +120,23 @@ def plot_coverage(
     ------
     ValueError
         For a name or number that the comparison does not know; the message lists the known ones.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
+    >>> rng = np.random.default_rng(1)
+    >>> with pm.Model() as model:
+    ...     x = pm.NormalMixture("x", w=[0.3, 0.7], mu=[-3, 3], sigma=[0.6, 1])
+    ...     right = rng.random((4, 500)) < 0.7
+    ...     exact = np.where(right, rng.normal(3, 1, (4, 500)), rng.normal(-3, 0.6, (4, 500)))
+    ...     reference = xr.Dataset({"x": (("chain", "draw"), exact)})
+    ...     one_sided = xr.Dataset({"x": (("chain", "draw"), rng.normal(3, 1, (1, 1000)))})
+    ...     comparison = pkl.compare(
+    ...         reference, {"one-sided": one_sided}, forward=(), random_seed=1, progressbar=False
+    ...     )
+    >>> pc = pkl.plot_coverage(comparison, backend="none")
+    >>> pc.viz["missed_text"]["mass"].sel(approximation="one-sided", mode=2).item()["string"]
+    'missed'
     """
     dt = check_comparison(comparison)
     prob = validate_ci_prob(ci_prob)
@@ -149,7 +166,8 @@ def _read_masses(dt: xr.DataTree, approximations: Any, modes: Any, prob: float) 
         for name, last in (("mass", "elsewhere"), ("mass_se", "elsewhere_se"), ("mass_upper", ""))
     )
     missed = np.zeros(mass.shape, dtype=bool)
-    missed[1:, :-1] = [[word == "missed" for word in row["verdict"].values] for row in rows[1:]]
+    for words, row in zip(missed[1:], rows[1:], strict=True):
+        words[:-1] = row["verdict"].values == "missed"
     lower, upper = _interval(mass, se, upper, prob)
     dims = ("approximation", "mode")
     columns = {"mass": mass, "lower": lower, "upper": upper, "missed": missed}

@@ -70,6 +70,7 @@ def draw_marginal(canvas: Canvas, view: View, backend: str, labeller: Any) -> No
     curves = xr.concat([_curves(view, column) for column in columns], scalars)
     by_mode = xr.concat(areas, scalars).rename(plot_axis="kwarg").pad(kwarg=(0, 1), constant_values=0)
     by_mode = by_mode.assign_coords(kwarg=["x", "y_top", "y_bottom"])
+    by_mode = by_mode.where(by_mode.sel(kwarg="x").notnull())
     canvas.draw("reference", _fill, by_mode, defaults={"facecolor": style.REFERENCE, "alpha": 0.7})
     label = reference_label(list(view.approximations))
     thick = {"color": style.REFERENCE, "width": 3.0}
@@ -124,6 +125,8 @@ def _fill(da: xr.DataArray, target: Any, *, facecolor: str, **kwargs: Any) -> An
 def _tops(lines: xr.DataArray, curves: xr.DataArray) -> xr.DataArray:
     """Height of each facet: a spike of an approximation must not flatten the reference."""
     reference = lines.sel(plot_axis="y", drop=True).max("point")
+    if not curves.size:
+        return 1.04 * reference
     others = curves.sel(plot_axis="y", drop=True).max(["approximation", "point"]).fillna(0)
     shown = others.clip(max=2 * reference).clip(min=reference)
     return 1.04 * shown.where(reference > 0, others)

@@ -111,11 +111,30 @@ def plot_modes(
     ------
     ValueError
         For a name that the comparison does not know; the message lists the known ones.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
+    >>> rng = np.random.default_rng(1)
+    >>> with pm.Model() as model:
+    ...     x = pm.NormalMixture("x", w=[0.3, 0.7], mu=[-3, 3], sigma=[0.6, 1])
+    ...     right = rng.random((4, 500)) < 0.7
+    ...     exact = np.where(right, rng.normal(3, 1, (4, 500)), rng.normal(-3, 0.6, (4, 500)))
+    ...     reference = xr.Dataset({"x": (("chain", "draw"), exact)})
+    ...     one_sided = xr.Dataset({"x": (("chain", "draw"), rng.normal(3, 1, (1, 1000)))})
+    ...     comparison = pkl.compare(
+    ...         reference, {"one-sided": one_sided}, forward=(), random_seed=1, progressbar=False
+    ...     )
+    >>> pc = pkl.plot_modes(comparison, backend="none")
+    >>> pc.viz["location"]["density"].sel(scalar="x").item()["x"].round(1)
+    array([ 3., -3.])
     """
     dt = check_comparison(comparison)
     wanted = validated(visuals, plot_modes, "visuals")
     aesthetics = validated(aes_by_visuals, plot_modes, "aes_by_visuals")
     backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
+    if max_variables < 1:
+        raise ValueError(f"max_variables must be at least 1; got {max_variables}.")
     pair = _is_pair(kind, dt["modes"].sizes["mode"])
     view = view_comparison(
         dt,
@@ -123,7 +142,7 @@ def plot_modes(
         filter_vars=filter_vars,
         coords=coords,
         approximations=approximations,
-        n=2 if pair else max(1, max_variables),
+        n=2 if pair else max_variables,
         jointly=pair,
         labeller=labeller,
     )

@@ -1,0 +1,286 @@
+"""What compare() takes, refuses, keeps and repeats."""
+
+import copy
+import json
+import warnings
+
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+
+import pymc_kl as pkl
+from pymc_kl.approximations import Draws, FullRank, MeanField
+
+
+@pytest.fixture(scope="module")
+def two_modes(zoo):
+    return zoo("two_modes")
+
+
+@pytest.fixture(scope="module")
+def draws(exact_draws):
+    return exact_draws("two_modes", 4000, 1)
+
+
+@pytest.fixture(scope="module")
+def advi(two_modes):
+    _, target = two_modes
+    with target.model:
+        return pm.fit(2000, random_seed=1, progressbar=False)
+
+
+@pytest.fixture(scope="module")
+def comparison(two_modes, draws, advi):
+    _, target = two_modes
+    return pkl.compare(draws, {"ADVI": advi}, model=target, random_seed=3, progressbar=False)
+
+
+def without_clock(dt: xr.DataTree) -> xr.DataTree:
+    """Drop what may differ between two runs: the time, and how long each part took."""
+    dt = dt.copy()
+    dt["scores"] = xr.DataTree(dt["scores"].to_dataset().drop_vars("seconds"))
+    dt.attrs = {k: v for k, v in dt.attrs.items() if k not in ("creation_time", "seconds")}
+    return dt
+
+
+def test_the_tree_holds_the_contract(comparison):
+    assert {"posterior", "sample_stats", "modes", "approximations", "scores", "coverage", "evidence"} <= set(
+        comparison.children
+    )
+    assert set(comparison["sample_stats"].data_vars) == {"log_density", "mode"}
+    assert set(comparison["approximations/ADVI"].children) >= {"posterior", "sample_stats"}
+    assert {"log_density", "log_prob", "mode"} <= set(comparison["approximations/ADVI/sample_stats"].data_vars)
+    assert comparison["approximations/ADVI/fit"]["loss"].sizes["step"] == 2000
+    seconds = json.loads(comparison.attrs["seconds"])
+    assert set(seconds) >= {"modes", "forward-KL fits", "scores"}
+    assert all(value >= 0 for value in seconds.values())
+
+
+def test_same_seed_same_numbers(comparison, two_modes, draws, advi):
+    _, target = two_modes
+    again = pkl.compare(draws, {"ADVI": advi}, model=target, random_seed=3, progressbar=False)
+    xr.testing.assert_identical(without_clock(again), without_clock(comparison))
+    other = pkl.compare(draws, {"ADVI": advi}, model=target, random_seed=4, progressbar=False)
+    assert float(other["scores"]["elbo"][0]) != float(comparison["scores"]["elbo"][0])
+
+
+def test_inputs_are_not_changed(two_modes, draws, advi):
+    _, target = two_modes
+    before, parameters = copy.deepcopy(draws), {k: v.eval().copy() for k, v in advi.params_dict.items()}
+    fits = {"ADVI": advi}
+    names = [v.name for v in target.model.value_vars]
+    pkl.compare(draws, fits, model=target, forward=("fullrank",), random_seed=3, progressbar=False)
+    xr.testing.assert_identical(draws, before)
+    assert list(fits) == ["ADVI"]
+    assert names == [v.name for v in target.model.value_vars]
+    for key, value in parameters.items():
+        np.testing.assert_array_equal(advi.params_dict[key].eval(), value)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_saved_and_loaded_is_the_same(suffix, comparison, tmp_path):
+    path = pkl.save(comparison, tmp_path / f"comparison{suffix}")
+    loaded = pkl.load(path)
+    assert loaded.attrs == comparison.attrs
+    for group in comparison.subtree:
+        xr.testing.assert_equal(group.to_dataset(), loaded[group.path].to_dataset())
+    pkl.summary(loaded)
+    assert pkl.coverage(loaded).equals(pkl.coverage(comparison))
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        pkl.save(comparison, path)
+    pkl.save(comparison, path, overwrite=True)
+
+
+def test_tables(comparison):
+    table = pkl.summary(comparison)
+    assert list(table.index)[:2] == ["ADVI", "ADVI (polished)"]
+    assert len(pkl.summary(comparison, kind="all").columns) > len(table.columns)
+    coverage = pkl.coverage(comparison)
+    assert list(coverage.index) == [1, 2, "elsewhere"]
+    for name in coverage.columns.get_level_values(0).unique():
+        assert coverage[(name, "mass")].sum() == pytest.approx(1, abs=1e-9)
+    with pytest.raises(ValueError, match=r"kind must be one of \['all', 'main'\]"):
+        pkl.summary(comparison, kind="some")
+    with pytest.raises(ValueError, match=r"unknown values \['weight'\]"):
+        pkl.coverage(comparison, values=["weight"])
+
+
+def test_weighted_reference_gives_the_masses_of_its_weights(two_modes):
+    problem, target = two_modes
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-6, 7, (1, 20_000, 1))
+    weight = np.exp(problem.log_density(x[0]))[None]
+    dt = xr.DataTree.from_dict(
+        {
+            "posterior": target.to_dataset(x),
+            "sample_stats": xr.Dataset({"weight": (("chain", "draw"), weight)}),
+        }
+    )
+    result = pkl.compare(dt, {}, model=target, forward=("fullrank",), random_seed=1, progressbar=False)
+    modes = result["modes"].to_dataset()
+    for mass, se, truth in zip(modes["mass"].values, modes["mass_se"].values, (0.699957, 0.300043), strict=True):
+        assert abs(mass - truth) < 3 * se
+    row = result["scores"].to_dataset().sel(approximation="forward fullrank")
+    assert abs(float(row["forward_kl"]) - 0.604861) < 3 * float(row["forward_kl_se"]) + 1e-3
+    equal = result["posterior"]["x"].values
+    assert abs(equal.mean() - 1.2) < 0.1
+
+
+def test_draws_without_density_have_coverage_but_no_divergence(two_modes, draws, exact_draws):
+    _, target = two_modes
+    dt = pkl.compare(draws, {"other": exact_draws("two_modes", 2000, 9)}, model=target, forward=(), random_seed=1,
+                     progressbar=False)  # fmt: skip
+    row = dt["scores"].to_dataset().sel(approximation="other")
+    assert str(row["kind"].item()) == "draws"
+    for name in ("forward_kl", "reverse_kl", "elbo", "eubo", "khat", "ess_reverse"):
+        assert np.isnan(float(row[name])), name
+    assert float(row["mode_tv"]) < 0.1
+    assert set(dt["coverage"]["verdict"].sel(approximation="other").values) == {"covered"}
+
+
+def test_one_failing_fit_does_not_lose_the_rest(two_modes, draws, monkeypatch):
+    _, target = two_modes
+
+    def fail(*_args, **_kwargs):
+        raise FloatingPointError("NaN occurred in optimization")
+
+    monkeypatch.setattr(pm, "fit", fail)
+    dt = pkl.compare(draws, model=target, forward=("fullrank",), reverse=("advi",), random_seed=1, progressbar=False)
+    assert dt["scores"]["approximation"].values.tolist() == ["ADVI", "forward fullrank"]
+    row = dt["scores"].to_dataset().sel(approximation="ADVI")
+    assert "NaN occurred" in str(row["error"].item())
+    assert np.isnan(float(row["elbo"]))
+    assert np.isfinite(float(dt["scores"]["forward_kl"].sel(approximation="forward fullrank")))
+    assert "ADVI" not in dt["approximations"].children
+
+
+def test_without_arguments_it_samples_and_fits(two_modes):
+    _, target = two_modes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        dt = pkl.compare(model=target, forward=("fullrank",), random_seed=1, progressbar=False)
+    assert dt["posterior"].sizes["chain"] == 4
+    names = dt["scores"]["approximation"].values.tolist()
+    assert {"ADVI", "full-rank ADVI", "forward fullrank"} <= set(names)
+    assert not any(str(e) for e in dt["scores"]["error"].values)
+
+
+def test_user_starts_find_a_mode_that_nothing_else_reaches():
+    with pm.Model() as model:
+        x = pm.Normal("x", 0.0, 0.5)
+        pm.Potential("far", pm.math.logaddexp(0.0, 4900.0 - 0.5 * ((x - 100) / 0.01) ** 2 + 2 * x**2 - 100.0 * x * 0))
+    target = pkl.Target.from_model(model)
+    chains = np.random.default_rng(0).normal(0, 0.5, (4, 500, 1))
+    alone = pkl.find_modes(target.to_dataset(chains), model=target, random_seed=1)
+    helped = pkl.find_modes(target.to_dataset(chains), model=target, starts=np.array([[100.0]]), random_seed=1)
+    assert helped.k == alone.k + 1
+    assert any(name == "user" for name in helped.found_by)
+
+
+def other_model() -> pm.Model:
+    with pm.Model() as model:
+        pm.Normal("y", 0, 1, shape=2)
+    return model
+
+
+def fit_of_another_model():
+    with other_model():
+        return pm.fit(1, progressbar=False)
+
+
+BAD = [
+    (lambda d: {"approximations": {"a/b": d}}, ValueError, "text without a slash"),
+    (lambda d: {"approximations": {"forward mixture": d}}, ValueError, "'forward mixture' is taken by a fit"),
+    (lambda d: {"approximations": [d]}, TypeError, r"must be a dict of fits by name.*got list"),
+    (lambda d: {"approximations": {"a": 3}}, TypeError, "cannot read a fit of type int; known are"),
+    (lambda d: {"approximations": {}, "forward": ("flow",)}, ValueError, "'flow'; known are 'meanfield', 'fullrank'"),
+    (lambda d: {"approximations": {}, "forward": "mixture"}, TypeError, r"Write \['mixture'\]"),
+    (lambda d: {"approximations": {}, "reverse": ("svgd",)}, ValueError, "unknown method 'svgd'; known are 'advi'"),
+    (lambda d: {"approximations": {}, "n_draws": 10}, ValueError, "n_draws must be at least 100"),
+    (lambda d: {"approximations": {}, "starts": np.zeros((3, 2))}, ValueError, r"shape \(n, 1\); got shape \(3, 2\)"),
+    (lambda d: {"approximations": {"q": FullRank(loc=np.zeros(2), scale_tril=np.eye(2))}}, ValueError,
+     "2 dimensions and the model 1"),
+    (lambda d: {"approximations": {}, "reference": d.isel(draw=slice(1))}, ValueError, "at least 4 draws to judge mixing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "error", "match"), BAD)
+def test_bad_input_is_refused_by_name(arguments, error, match, two_modes, draws):
+    _, target = two_modes
+    given = {"reference": draws, "model": target, "progressbar": False} | arguments(draws)
+    with pytest.raises(error, match=match):
+        pkl.compare(**given)
+
+
+def test_a_fit_on_another_model_is_refused_by_name(two_modes, draws):
+    _, target = two_modes
+    with pytest.raises(ValueError, match=r"another model: .*'y' has shape \(2,\) there and none here"):
+        pkl.compare(draws, {"q": fit_of_another_model()}, model=target, progressbar=False)
+
+
+def test_draws_where_the_model_has_no_density_are_refused():
+    with pm.Model() as model:
+        x = pm.Normal("x")
+        pm.Potential("positive", pm.math.switch(x > 0, 0.0, -np.inf))
+    target = pkl.Target.from_model(model)
+    ds = target.to_dataset(np.linspace(-1, 1, 20).reshape(2, 10, 1))
+    with pytest.raises(ValueError, match="10 of 20 draws have zero or undefined density"):
+        pkl.compare(ds, {}, model=target, progressbar=False)
+
+
+def test_fewer_draws_than_dimensions_are_refused(zoo):
+    _, target = zoo("gaussian_condition")
+    ds = target.to_dataset(np.zeros((1, 20, 20)))
+    with pytest.raises(ValueError, match="in 20 dimensions needs at least 21 draws; got 20"):
+        pkl.compare(ds, {}, model=target, progressbar=False)
+
+
+def test_bad_weights_are_refused(two_modes, draws):
+    _, target = two_modes
+    for weight, match in ((-1.0, "finite weights >= 0"), (0.0, "sum to 0")):
+        stats = xr.Dataset({"weight": (("chain", "draw"), np.full((4, 1000), weight))})
+        dt = xr.DataTree.from_dict({"posterior": draws, "sample_stats": stats})
+        with pytest.raises(ValueError, match=match):
+            pkl.compare(dt, {}, model=target, progressbar=False)
+
+
+def test_no_model_and_no_comparison():
+    with pytest.raises(ValueError, match="no model: call this inside"):
+        pkl.compare(progressbar=False)
+    with pytest.raises(TypeError, match="expected a comparison"):
+        pkl.summary(3)
+    with pytest.raises(ValueError, match="it lacks the groups posterior, modes"):
+        pkl.summary(xr.DataTree())
+
+
+def test_a_newer_format_is_refused(comparison):
+    newer = comparison.copy()
+    newer.attrs = {**comparison.attrs, "pymc_kl_format": 99}
+    with pytest.raises(ValueError, match="format 99 by pymc_kl 0.1.0; this version reads up to 1"):
+        pkl.coverage(newer)
+
+
+def test_posterior_without_maximum_is_one_region(zoo):
+    _, target = zoo("eight_schools_centred")
+    with warnings.catch_warnings(), target.model:
+        warnings.simplefilter("ignore")
+        draws = pm.sample(300, tune=300, chains=2, random_seed=1, progressbar=False)
+        dt = pkl.compare(draws, {}, model=target, forward=("meanfield",), random_seed=1, progressbar=False)
+    assert dt["modes"].attrs["proper"] == 0
+    assert dt["modes"].sizes["mode"] == 1
+    assert np.isnan(dt["modes"]["barrier"].item())
+
+
+def test_to_datatree_has_the_model_s_own_variables(two_modes):
+    _, target = two_modes
+    q = MeanField(loc=np.array([1.0]), scale=np.array([2.0]), target=target)
+    dt = q.to_datatree(500, random_seed=1)
+    assert dt["posterior"]["x"].dims == ("chain", "draw")
+    np.testing.assert_allclose(
+        dt["sample_stats"]["log_prob"].values[0], q.log_prob(dt["posterior"]["x"].values[0][:, None])
+    )
+    with pytest.raises(ValueError, match="needs the model to name its variables"):
+        MeanField(loc=np.zeros(1), scale=np.ones(1)).to_datatree()
+    with pytest.raises(TypeError, match="has no log_prob"):
+        Draws(x=np.zeros((3, 1))).log_prob(np.zeros((1, 1)))

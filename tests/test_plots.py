@@ -1,0 +1,480 @@
+"""The pictures keep arviz-plots' contract: asked on the `none` backend what exists, run on every backend."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+from arviz_base import rcParams
+from arviz_base.labels import MapLabeller
+from arviz_plots import PlotCollection
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pymc_kl import tree
+from pymc_kl.plots import captions, coverage, plot_coverage, plot_modes, scalars, style
+
+NAMES = ("ADVI", "full-rank ADVI", "forward mixture")
+BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
+PLOTS = {"coverage": plot_coverage, "modes": plot_modes}
+
+
+def draws(x: np.ndarray) -> xr.Dataset:
+    """Make variables of x (chain, draw, d): `mu`, all columns but one, `tau`, and `fixed`, a constant."""
+    lead = ("chain", "draw")
+    data = {"mu": ((*lead, "component"), x[..., :-1]), "tau": (lead, np.exp(0.3 * x[..., -1]))}
+    labels = [f"c{i}" for i in range(x.shape[-1] - 1)]
+    coords = {"chain": range(x.shape[0]), "draw": range(x.shape[1]), "component": labels}
+    return xr.Dataset(data | {"fixed": (lead, np.full(x.shape[:2], 2.0))}, coords)
+
+
+def counts(mode: np.ndarray, k: int) -> dict[str, Any]:
+    """Masses of draws whose mode is 1..k, 0 for elsewhere."""
+    share = np.bincount(mode.ravel(), minlength=k + 1) / mode.size
+    se = np.sqrt((share * (1 - share) + 1 / mode.size) / mode.size)
+    upper = np.where(share > 0, share + 2 * se, 3 / mode.size)
+    return {
+        "mass": share[1:],
+        "mass_se": se[1:],
+        "mass_upper": upper[1:],
+        "elsewhere": share[0],
+        "elsewhere_se": se[0],
+    }
+
+
+def make_comparison(
+    k: int = 2,
+    names: Sequence[str] = NAMES,
+    *,
+    d: int = 3,
+    elsewhere: float = 0.0,
+    unvisited: bool = False,
+    reason: str = "",
+) -> xr.DataTree:
+    """Lay out a comparison of k Gaussian modes; every third approximation misses all modes but the first."""
+    rng = np.random.default_rng(k)
+    weights = np.sort(rng.dirichlet(np.full(k, 3.0)))[::-1]
+    centre = rng.normal(0, 4, (k, d))
+    centre[:, -1] = 0
+
+    def sample(weights: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        mode = rng.choice(k, shape, p=weights)
+        return centre[mode] + 0.5 * rng.normal(size=(*shape, d)), mode + 1
+
+    def groups(x: np.ndarray, mode: np.ndarray) -> dict[str, xr.Dataset]:
+        return {"posterior": draws(x), "sample_stats": xr.Dataset({"mode": (("chain", "draw"), mode)})}
+
+    given = np.append(weights[:-1] / weights[:-1].sum(), 0.0) if unvisited else weights
+    x, mode = sample(given, (4, 300))
+    mode = np.where(rng.random(mode.shape) < elsewhere, 0, mode)
+    reference = counts(mode, k)
+    attrs = {name: float(reference.pop(name)) for name in ("elsewhere", "elsewhere_se")}
+    attrs |= {"mixes": int(not reason), "reason": reason}
+    nodes, rows = groups(x, mode), {}
+    for i, name in enumerate(names):
+        own = [np.eye(k)[0], weights, rng.dirichlet(np.ones(k))][i % 3]
+        q, q_mode = sample(own, (1, 500))
+        words = np.where(counts(q_mode, k)["mass"] < 0.1 * reference["mass"], "missed", "covered")
+        rows[name] = counts(q_mode, k) | {"verdict": words.tolist()}
+        nodes |= {f"approximations/{name}/{key}": ds for key, ds in groups(q, q_mode).items()}
+    reference["found_by"] = np.array(["chains"] * k, dtype=object)
+    nodes["modes"] = tree.modes_dataset(draws(centre[None]), reference, attrs)
+    nodes["scores"] = tree.scores_dataset({name: {} for name in names}, ("forward_kl", "kind"))
+    nodes["coverage"] = tree.coverage_dataset(rows, k)
+    nodes["evidence"] = xr.Dataset({"log_evidence": 0.0})
+    dt = xr.DataTree.from_dict(nodes)
+    dt.attrs = {"pymc_kl_format": tree.FORMAT}
+    return dt
+
+
+COMPARISON = make_comparison(reason="the 4 chains never moved between modes")
+MANY = make_comparison(60, [f"approximation {i}" for i in range(12)])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _load_backends() -> None:
+    """Draw once with each, since Plotly and Bokeh set filters of warnings when they are first used."""
+    for backend in BACKENDS:
+        plot_modes(COMPARISON, backend=backend, kind="marginal")
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    parameters = dict(rcParams)
+    yield
+    plt.close("all")
+    assert parameters == dict(rcParams), "ArviZ's rcParams were changed"
+
+
+def visual_keys(function: Any, argument: str) -> tuple[str, ...]:
+    """Read the legal keys from the annotation, the way that arviz-plots does."""
+    return get_args(get_args(get_type_hints(function)[argument])[0])
+
+
+def exists(pc: PlotCollection) -> set[str]:
+    return {*pc.viz.children, *pc.viz.data_vars}
+
+
+def elements(pc: PlotCollection) -> list[dict[str, Any]]:
+    """Everything that was drawn on the `none` backend."""
+    return [element for facet in np.ravel(pc.viz["plot"].values) for element in facet]
+
+
+def texts(pc: PlotCollection, visual: str) -> set[str]:
+    data = next(iter(pc.viz[visual].data_vars.values()))
+    return {element["string"] for element in data.values.ravel() if element is not None}
+
+
+# ---- the contract, for both plots ----
+
+PAIR_ONLY = {"other_locations", "missed_text", "xlabel", "ylabel"}
+MARGINAL_ONLY = {"reference_line", "remove_axis", "legend"}
+OF_COVERAGE, OF_MODES = (visual_keys(function, "visuals") for function in PLOTS.values())
+SWITCHES = [
+    *((plot_coverage, {}, key) for key in OF_COVERAGE),
+    *((plot_modes, {"kind": "pair"}, key) for key in OF_MODES if key not in MARGINAL_ONLY),
+    *((plot_modes, {"kind": "marginal"}, key) for key in OF_MODES if key not in PAIR_ONLY),
+]
+
+
+@cache
+def draw_one(function: Any, many: bool, kwargs: tuple[tuple[str, Any], ...], **more: Any) -> PlotCollection:
+    """Draw one approximation on the `none` backend."""
+    dt, name = (MANY, "approximation 0") if many else (COMPARISON, "ADVI")
+    return function(dt, backend="none", approximations=name, **dict(kwargs), **more)
+
+
+@pytest.mark.parametrize(("function", "kwargs", "key"), SWITCHES)
+def test_a_visual_is_there_unless_switched_off(function: Any, kwargs: Mapping[str, Any], key: str) -> None:
+    many = key in ("other_locations", "note") and function is plot_modes
+    shown = exists(draw_one(function, many, tuple(kwargs.items())))
+    hidden = exists(draw_one.__wrapped__(function, many, tuple(kwargs.items()), visuals={key: False}))
+    assert shown - hidden == ({key, "figure_title"} if key == "note" else {key})
+    assert hidden < shown
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sets(st.sampled_from(OF_COVERAGE)))
+def test_switches_do_not_depend_on_each_other(off: set[str]) -> None:
+    pc = plot_coverage(COMPARISON, backend="none", visuals=dict.fromkeys(off, False))
+    assert exists(pc) & set(OF_COVERAGE) == set(OF_COVERAGE) - off
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dt", [COMPARISON, make_comparison(1, ["ADVI"])], ids=["two modes", "one mode"])
+def test_every_backend_draws(dt: xr.DataTree, backend: str, tmp_path: Path) -> None:
+    for i, pc in enumerate(
+        [
+            plot_coverage(dt, backend=backend),
+            plot_modes(dt, backend=backend, kind="pair"),
+            plot_modes(dt, backend=backend, kind="marginal"),
+        ]
+    ):
+        assert isinstance(pc, PlotCollection)
+        assert pc.backend == backend
+        if backend == "matplotlib":
+            pc.savefig(tmp_path / f"{i}.png")
+            assert (tmp_path / f"{i}.png").stat().st_size > 5000
+
+
+def test_twelve_facets_of_sixty_modes_fit() -> None:
+    pc = plot_modes(MANY, backend="matplotlib")
+    pc.get_viz("figure").canvas.draw()
+    assert pc.viz["plot"].sizes == {"approximation": 12}
+    assert pc.viz["reference"]["draws"].sizes["mode"] == len(style.MODES) + 1
+
+
+def test_sixty_rows_of_twelve_marks_each_leave_every_mark_its_lane() -> None:
+    pc = plot_coverage(MANY, backend="matplotlib")
+    figure, axes = pc.get_viz("figure"), pc.get_viz("plot")
+    figure.canvas.draw()
+    inches_a_row = axes.get_window_extent().height / figure.dpi / np.ptp(axes.get_ylim())
+    assert inches_a_row * coverage.LANES / 12 > coverage.MARK_POINTS[0] / 72
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == [f"mode {k}" for k in range(1, 61)]
+
+
+@pytest.mark.parametrize("function", PLOTS.values(), ids=PLOTS)
+def test_a_loaded_comparison_is_drawn_alike(function: Any, tmp_path: Path) -> None:
+    COMPARISON.to_netcdf(tmp_path / "comparison.nc")
+    with warnings.catch_warnings(), xr.open_datatree(tmp_path / "comparison.nc") as loaded:
+        before, after = (elements(function(dt, backend="none")) for dt in (COMPARISON, loaded))
+    assert len(before) > 10
+    np.testing.assert_equal(after, before)
+
+
+@pytest.mark.parametrize("function", PLOTS.values(), ids=PLOTS)
+def test_the_comparison_is_not_changed(function: Any) -> None:
+    copy = COMPARISON.copy(deep=True)
+    function(COMPARISON, backend="none")
+    xr.testing.assert_identical(COMPARISON, copy)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plot_coverage(COMPARISON, approximations="SVGD"), r"'SVGD'.*known are \['ADVI', 'full-"),
+        (lambda: plot_coverage(COMPARISON, approximations=[]), "no approximations asked for; known are"),
+        (lambda: plot_coverage(COMPARISON, modes=[1, 7]), r"unknown modes \[7\]; known are \[1, 2, 0\]"),
+        (lambda: plot_coverage(COMPARISON, ci_prob=1.5), "interval"),
+        (lambda: plot_coverage(COMPARISON, backend="gnuplot"), "matplotlib, plotly, bokeh, none"),
+        (lambda: plot_coverage(COMPARISON, visuals={"bar": False}), "valid keys are.*reference_interval"),
+        (lambda: plot_coverage(COMPARISON, aes_by_visuals={"bar": []}), "valid keys are.*missed_text"),
+        (lambda: plot_modes(COMPARISON, visuals={"scatter": False}), "valid keys are.*mode_label"),
+        (lambda: plot_modes(COMPARISON, approximations="SVGD"), r"known are \['ADVI'"),
+        (lambda: plot_modes(COMPARISON, var_names="sigma"), r"known variables are \['mu', 'tau', 'f"),
+        (lambda: plot_modes(COMPARISON, var_names="z", filter_vars="like"), "known are|known variables are"),
+        (lambda: plot_modes(COMPARISON, coords={"component": "c9"}), r"known coordinates are .*'c0', 'c1'"),
+        (lambda: plot_modes(COMPARISON, coords={"group": 1}), r"known coordinates are .*\['c0', 'c1'\]"),
+        (lambda: plot_modes(COMPARISON, kind="violin"), "auto, pair, marginal; got 'violin'"),
+        (lambda: plot_modes(COMPARISON, kind="pair", var_names="tau"), r"two scalars.*\['tau'\]"),
+        (lambda: plot_modes(COMPARISON, var_names="fixed"), "constant"),
+        (lambda: plot_modes(COMPARISON, max_variables=0), "max_variables must be at least 1"),
+    ],
+)
+def test_errors_name_what_is_known(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("function", PLOTS.values(), ids=PLOTS)
+def test_only_a_comparison_is_drawn(function: Any) -> None:
+    with pytest.raises(TypeError, match="expected a comparison"):
+        function(COMPARISON["posterior"].to_dataset())
+
+
+# ---- colours ----
+
+
+@pytest.mark.parametrize("function", PLOTS.values(), ids=PLOTS)
+def test_an_approximation_keeps_its_colour_in_any_company(function: Any) -> None:
+    colors = style.approximation_colors(NAMES)
+    for subset in (NAMES, NAMES[2:], NAMES[::-1]):
+        mapping = function(COMPARISON, backend="none", approximations=subset).aes["color"]["mapping"]
+        assert {name: mapping.sel(approximation=name).item() for name in subset} == {
+            name: colors[name] for name in subset
+        }
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_twelve_approximations_look_different(backend: str) -> None:
+    names = [str(i) for i in range(12)]
+    colors, lines = style.approximation_colors(names), style.approximation_linestyles(names)
+    looks = zip(colors.values(), lines.values(), strict=True)
+    assert len(set(style.approximation_markers(names, backend).values())) == 12
+    assert len(set(looks)) == 12
+
+
+# ---- masses ----
+
+
+def test_marks_and_bars_lie_where_the_masses_are() -> None:
+    pc = plot_coverage(COMPARISON, backend="none", ci_prob=0.95)
+    modes, table = COMPARISON["modes"].to_dataset(), COMPARISON["coverage"].to_dataset()
+    for k in (1, 2):
+        bar = pc.viz["reference"]["mass"].sel(mode=k).item()
+        mass, se = (float(modes[name].sel(mode=k)) for name in ("mass", "mass_se"))
+        np.testing.assert_allclose(bar["x"], [0, mass])
+        band = pc.viz["reference_interval"]["mass"].sel(mode=k).item()["x"]
+        np.testing.assert_allclose(band, [mass - 1.959964 * se, mass + 1.959964 * se], rtol=1e-6)
+    marks = [pc.viz[name]["mass"].sel(approximation="ADVI").item() for name in ("missed", "mark")]
+    hollow, filled = (mark["x"] for mark in marks)
+    np.testing.assert_allclose(np.fmax(hollow, filled), table["mass"].sel(approximation="ADVI"))
+    np.testing.assert_equal(np.isnan(hollow), [True, False])
+
+
+def test_a_missed_mode_has_a_hollow_mark_and_the_word() -> None:
+    pc = plot_coverage(COMPARISON, backend="none", approximations="ADVI")
+    mark, missed = (pc.viz[name]["mass"].item() for name in ("mark", "missed"))
+    assert mark["facecolor"] == mark["edgecolor"] == missed["edgecolor"]
+    assert missed["facecolor"] == "B0"
+    word = pc.viz["missed_text"]["mass"].sel(approximation="ADVI")
+    assert word.sel(mode=1).item() is None
+    assert word.sel(mode=2).item()["string"] == "missed"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(0, 1), st.floats(0, 0.5), st.floats(0.05, 1))
+def test_intervals_hold_the_mass_and_stay_in_0_1(mass: float, se: float, prob: float) -> None:
+    arrays = (np.array([value]) for value in (mass, se, min(1.0, mass + 2 * se)))
+    lower, upper = coverage._interval(*arrays, prob)
+    assert 0 <= lower <= mass <= upper <= 1
+
+
+def test_an_interval_without_a_draw_reaches_the_exact_bound() -> None:
+    upper = coverage._interval(np.zeros(2), np.full(2, 1e-3), np.array([3 / 500, 1.0]), 0.95)[1]
+    np.testing.assert_allclose(upper, [3 / 500, 1.0])
+
+
+def test_elsewhere_has_a_row_only_if_there_is_mass() -> None:
+    ticks = [
+        plot_coverage(dt, backend="none").viz["ticklabels"]["plot"].item()["labels"]
+        for dt in (COMPARISON, make_comparison(elsewhere=0.05))
+    ]
+    assert ticks == [["mode 1", "mode 2"], ["mode 1", "mode 2", "elsewhere"]]
+
+
+def test_modes_are_chosen_and_named() -> None:
+    labeller = MapLabeller(coord_map={"mode": {2: "the left one"}})
+    pc = plot_coverage(COMPARISON, backend="none", modes=2, labeller=labeller)
+    assert pc.viz["ticklabels"]["plot"].item()["labels"] == ["the left one"]
+    assert pc.viz["reference"]["mass"].sizes == {"mode": 1}
+
+
+def test_the_note_says_why_the_reference_is_not_trusted() -> None:
+    note = plot_coverage(COMPARISON, backend="none").viz["note"].item()["string"]
+    assert "the 4 chains never moved between modes" in note.replace("\n", " ")
+    assert "note" not in exists(plot_coverage(make_comparison(), backend="none"))
+
+
+def test_an_approximation_without_masses_is_named_in_the_note() -> None:
+    dt = make_comparison()
+    dt["coverage"]["mass"].loc["ADVI"] = np.nan
+    assert plot_coverage(dt, backend="none").viz["note"].item()["string"] == "No masses: ADVI."
+
+
+def test_masses_are_drawn_into_a_given_collection_and_into_facets() -> None:
+    first = plot_coverage(COMPARISON, backend="none")
+    n = len(elements(first))
+    assert plot_coverage(COMPARISON, plot_collection=first) is first
+    assert len(elements(first)) == 2 * n
+    facets = plot_coverage(COMPARISON, backend="none", cols=["approximation"])
+    assert facets.viz["reference"]["mass"].sizes == {"approximation": 4, "mode": 2}
+
+
+def test_a_comparison_without_approximations_shows_the_reference() -> None:
+    dt = make_comparison(names=())
+    assert {"reference", "reference_interval"} <= exists(plot_coverage(dt, backend="none"))
+    assert "reference" in exists(plot_modes(dt, backend="none", kind="pair"))
+    assert "reference_line" in exists(plot_modes(dt, backend="none", kind="marginal"))
+
+
+def test_an_approximation_may_be_called_reference() -> None:
+    pc = plot_coverage(make_comparison(names=("reference",)), backend="none")
+    assert pc.data["approximation"].values.tolist() == ["reference draws", "reference"]
+
+
+# ---- the model's own space ----
+
+
+def test_the_kind_follows_the_modes() -> None:
+    assert plot_modes(COMPARISON, backend="none").viz["plot"].dims == ("approximation",)
+    assert plot_modes(COMPARISON, backend="none", var_names="tau").viz["plot"].dims == ("scalar",)
+    assert plot_modes(make_comparison(1), backend="none").viz["plot"].dims == ("scalar",)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "expected"),
+    [
+        ({}, ["mu[c0]", "mu[c1]", "tau"]),
+        ({"var_names": "mu"}, ["mu[c0]", "mu[c1]"]),
+        ({"var_names": "~mu"}, ["tau"]),
+        ({"var_names": "t", "filter_vars": "like"}, ["tau"]),
+        ({"coords": {"component": "c1"}}, ["mu", "tau"]),
+        ({"coords": {"component": ["c0"]}, "var_names": ["mu"]}, ["mu[c0]"]),
+        ({"labeller": MapLabeller(var_name_map={"mu": "m"}), "var_names": "mu"}, ["m[c0]", "m[c1]"]),
+    ],
+)
+def test_scalars_are_chosen_as_in_arviz(kwargs: dict[str, Any], expected: list[str]) -> None:
+    pc = plot_modes(COMPARISON, backend="none", kind="marginal", **kwargs)
+    assert sorted(pc.viz["plot"]["scalar"].values) == expected
+    assert sorted(texts(pc, "title")) == expected
+
+
+def test_the_note_says_what_was_left_out() -> None:
+    pc = plot_modes(COMPARISON, backend="none", kind="marginal", max_variables=2)
+    assert pc.viz["plot"].sizes == {"scalar": 2}
+    assert (
+        pc.viz["note"].item()["string"].startswith("2 of 3 scalars are shown: those that separate the modes")
+    )
+    one = plot_modes(make_comparison(1), backend="none", max_variables=1)
+    assert "differ most" in one.viz["note"].item()["string"]
+
+
+def test_a_mode_without_draws_is_marked_and_named() -> None:
+    dt = make_comparison(3, unvisited=True)
+    for kind in ("pair", "marginal"):
+        pc = plot_modes(dt, backend="none", kind=kind)
+        assert "3" in ",".join(texts(pc, "mode_label"))
+        assert "no draws in mode 3" in pc.viz["note"].item()["string"]
+        by_mode = pc.viz["reference"].to_dataset()
+        assert 3 not in by_mode["mode"] or not by_mode.sel(mode=3).to_array().any()
+
+
+def test_facets_say_which_modes_are_missed() -> None:
+    pc = plot_modes(COMPARISON, backend="none", kind="pair")
+    words = pc.viz["missed_text"]["draws"]
+    assert words.sel(approximation="ADVI", mode=2).item()["string"] == "missed"
+    assert words.sel(approximation="full-rank ADVI", mode=2).item() is None
+    assert pc.viz["title"]["plot"].sel(approximation="ADVI").item()["string"] == "ADVI"
+
+
+def test_draws_are_thinned_alike_every_time() -> None:
+    asked: dict[str, Any] = {"backend": "none", "approximations": "approximation 0"}
+    first, second = (plot_modes(MANY, **asked) for _ in range(2))
+    np.testing.assert_equal(elements(first), elements(second))
+    by_mode = first.viz["reference"]["draws"].values.ravel()
+    assert sum(len(element["x"]) for element in by_mode) <= 2000
+
+
+def test_areas_hold_the_masses_and_their_sum_is_the_line() -> None:
+    pc = plot_modes(COMPARISON, backend="none", kind="marginal")
+    masses = COMPARISON["modes"]["mass"].values
+    area = pc.viz["reference"]["density"].sel(scalar="mu[c0]")
+    for k, mass in enumerate(masses, start=1):
+        element = area.sel(mode=k).item()
+        assert np.trapezoid(element["y_top"], element["x"]) == pytest.approx(mass, rel=0.02)
+    line = pc.viz["reference_line"]["density"].sel(scalar="mu[c0]").item()
+    known = np.isfinite(line["x"])
+    assert np.trapezoid(line["y"][known], line["x"][known]) == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_variable_may_bear_the_name_of_a_column() -> None:
+    renamed = {name: COMPARISON[name] for name in ("scores", "coverage", "evidence", "sample_stats")}
+    dt = xr.DataTree.from_dict({name: node.to_dataset() for name, node in renamed.items()})
+    dt.attrs = COMPARISON.attrs
+    dt["posterior"] = xr.DataTree(COMPARISON["posterior"].to_dataset().rename(tau="mass"))
+    dt["modes"] = xr.DataTree(COMPARISON["modes"].to_dataset().rename(tau="mass_location"))
+    pc = plot_modes(dt, backend="none", kind="marginal", var_names="mass")
+    place = pc.viz["location"]["density"].item()["x"]
+    np.testing.assert_allclose(place, COMPARISON["modes"]["tau"])
+
+
+# ---- choosing scalars ----
+
+
+def test_the_scalar_that_separates_best_comes_first(rng: np.random.Generator) -> None:
+    mode = rng.integers(1, 4, 600)
+    x = rng.normal(size=(600, 4))
+    x[:, 1] += 30 * (mode == 1)
+    x[:, 2] += 20 * (mode == 2)
+    x[:, 3] += 25 * (mode == 1)
+    locations = np.full((3, 4), np.nan)
+    assert scalars.separating(x, mode, locations, 1, jointly=False) == [1]
+    assert scalars.separating(x, mode, locations, 2, jointly=False) == [1, 3]
+    assert scalars.separating(x, mode, locations, 2, jointly=True) == [1, 2]
+
+
+def test_a_mode_that_no_chain_visited_separates_by_its_location(rng: np.random.Generator) -> None:
+    x, mode = rng.normal(size=(300, 3)), np.ones(300, dtype=int)
+    locations = np.array([[0.0, 0.0, 0.0], [0.1, 9.0, 0.1]])
+    assert scalars.separating(x, mode, locations, 1, jointly=False) == [1]
+
+
+def test_the_scalar_that_differs_most_comes_first(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(2000, 3)) * [1.0, 10.0, 1.0]
+    other = rng.normal(size=(500, 3)) * [1.0, 10.0, 0.5] + [0.0, 2.0, 0.0]
+    assert scalars.differing(x, [other], 2) == [2, 1]
+    assert scalars.differing(x, [], 2) == [0, 1]
+
+
+def test_numbers_that_would_overlap_are_joined() -> None:
+    assert captions.group_line(np.array([0.5, 0.1, 0.51, np.nan])) == [[1], [0, 2]]
+    assert captions.group_places(np.array([[0.5, 0.5], [0.1, 0.1], [0.51, 0.5]])) == [[0, 2], [1]]
+    assert captions.join_numbers([0, 3]) == "1,4"
+    assert [captions.name_missed([0, 3], lost) for lost in ((), (3,), (0, 3))] == ["", "4 missed", "missed"]
