@@ -159,7 +159,11 @@ def draw_optima(table: dict[str, dict[str, float]]) -> Figure:
         ax.plot(X, curve, STYLES[key], color=COLORS[key], linewidth=2, label=label)
     ax.set(xlabel="x", ylabel="density", xlim=(-9, 11), ylim=(0, None))
     ax.legend(
-        frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), title="divergences in nats", alignment="left"
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(1.01, 1),
+        title="divergences in nats",
+        alignment="left",
     )
     return figure
 

@@ -13,6 +13,7 @@ from pymc_kl.climb import ValueAndGrad
 LINE_POINTS = 21  # inner points of a straight line
 STRING_POINTS = 16
 STRING_STEPS = 40
+STRING_FINE = 8  # points on each piece of a relaxed string
 NEIGHBOURS = 4  # nearest peaks whose paths are worth relaxing
 MAX_LINES = 20_000  # straight lines evaluated at the most
 MAX_STRINGS = 200  # paths relaxed at the most, those with the highest passes so far
@@ -136,19 +137,19 @@ def _along(value_and_grad: ValueAndGrad, ends: tuple[Array, Array], t: Array) ->
 
 
 def _lowest_on_strings(value_and_grad: ValueAndGrad, y: Array, pairs: IntArray, scale: Array) -> Array:
-    """Relax a string of points between each pair of peaks; return the lowest log p̃ on it, ends left out."""
+    """Relax a string of points between each pair of peaks; return the lowest log p̃ on it, looked at closely."""
     t = np.linspace(0, 1, STRING_POINTS + 2)[:, None]
     strings = y[pairs[:, 0]][:, None] * (1 - t) + y[pairs[:, 1]][:, None] * t
-    best = np.full(len(pairs), -np.inf)
     for _ in range(STRING_STEPS):
         inner = strings[:, 1:-1]
-        value, grad = value_and_grad((inner @ scale.T).reshape(-1, y.shape[1]))
-        value = np.nan_to_num(value, nan=-np.inf).reshape(inner.shape[:2])
-        best = np.maximum(best, value.min(axis=1))
+        _, grad = value_and_grad((inner @ scale.T).reshape(-1, y.shape[1]))
         grad = np.nan_to_num((grad @ scale).reshape(inner.shape), nan=0.0, posinf=0.0, neginf=0.0)
         strings[:, 1:-1] = inner + _across(strings, grad)
         strings = _spread(strings)
-    return best
+    t = np.linspace(0, 1, STRING_FINE + 1)[:-1, None]
+    fine = strings[:, :-1, None] * (1 - t) + strings[:, 1:, None] * t
+    value = value_and_grad((fine @ scale.T).reshape(-1, y.shape[1]))[0].reshape(len(pairs), -1)
+    return np.nan_to_num(value, nan=-np.inf).min(axis=1)
 
 
 def _across(strings: Array, grad: Array) -> Array:

@@ -1,6 +1,5 @@
 """The zoo's truths hold: each is checked by a way that does not produce it."""
 
-import zlib
 from functools import cache
 
 import numpy as np
@@ -52,11 +51,6 @@ def load(name: str) -> Problem:
 
 
 LINES = [name for name in ALL if load(name).d == 1]
-
-
-@pytest.fixture
-def rng(request: pytest.FixtureRequest) -> np.random.Generator:
-    return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
 @pytest.fixture(params=list(ALL))

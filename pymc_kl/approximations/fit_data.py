@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations.em import WeightedDraws, effective_number, min_draws
+from pymc_kl.approximations.components import WeightedDraws, effective_number, min_draws
 
 FLAT = 1e-7  # pivots of a correlation matrix below this, some 5 times sqrt(eps), are rounding
 

@@ -6,16 +6,15 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.approximations.em import (
+from pymc_kl.approximations.components import (
     Components,
     WeightedDraws,
     covariance,
     effective_number,
-    fit_em,
     min_draws,
     moments,
-    regularise,
 )
+from pymc_kl.approximations.em import fit_em, regularise
 from pymc_kl.approximations.fullrank import LOG_2PI
 
 SPLIT_ITERATIONS = 3  # enough to rank the splits: more don't find better ones
@@ -34,7 +33,8 @@ def from_clusters(draws: WeightedDraws, owner: IntArray) -> Components:
     clusters = [owner == k for k in large_clusters(draws, owner)] or [np.ones(owner.size, dtype=bool)]
     fits = [covariance(draws.x[:, c], draws.weights[c]) for c in clusters]
     weights = np.array([draws.weights[c].sum() for c in clusters])
-    covariances = regularise(np.stack([fit[1] for fit in fits]), draws.n_effective * weights)
+    counts = np.array([effective_number(draws.weights[c]) for c in clusters])
+    covariances = regularise(np.stack([fit[1] for fit in fits]), counts)
     return Components(
         weights / weights.sum(), np.stack([fit[0] for fit in fits]), np.linalg.cholesky(covariances)
     )

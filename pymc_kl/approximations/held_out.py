@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations.em import Components, WeightedDraws, effective_number, fit_em, min_draws
+from pymc_kl.approximations.components import Components, WeightedDraws, effective_number, min_draws
+from pymc_kl.approximations.em import fit_em
 from pymc_kl.approximations.growth import add_modes, from_clusters, grow, large_clusters, reseed
 
 CHOICE_DRAWS = 20_000  # more draws make the choice slower, and hardly better

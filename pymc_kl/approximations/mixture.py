@@ -9,7 +9,8 @@ import numpy as np
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.base import Approximation
-from pymc_kl.approximations.em import Components, EMFit, fit_em
+from pymc_kl.approximations.components import Components
+from pymc_kl.approximations.em import EMFit, fit_em
 from pymc_kl.approximations.fit_data import FitData
 from pymc_kl.approximations.held_out import MAX_ITERATIONS, Choice, choose_components
 

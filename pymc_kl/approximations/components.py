@@ -1,0 +1,145 @@
+"""Components of a Gaussian mixture and weighted draws, as arrays.
+
+Draws are columns here, (d, n). They are passed over chunk by chunk, so that memory stays bounded and each
+matrix product stays small enough for one thread: a pool of threads costs more than such products do.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from scipy.linalg.lapack import dtrtri
+
+from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.approximations.fullrank import LOG_2PI
+
+ONE_THREAD_FLOPS = 2**18  # OpenBLAS interface/gemm.c: products up to this size stay on one thread
+CACHE_DOUBLES = 2**17  # 1 MiB, about the second-level cache of a core
+MIN_CHUNK, MAX_CHUNK = 16, 8192
+
+
+@dataclass(frozen=True)
+class WeightedDraws:
+    """Distinct draws of p, as columns x (d, n), and weights (n,) that sum to 1."""
+
+    x: Array
+    weights: Array
+
+    @property
+    def d(self) -> int:
+        """Number of dimensions."""
+        return int(self.x.shape[0])
+
+    @cached_property
+    def n_effective(self) -> float:
+        """Kish's effective number of draws."""
+        return effective_number(self.weights)
+
+    def take(self, index: IntArray | BoolArray) -> Self:
+        """Keep some of the draws, their weights normalised again."""
+        weights = self.weights[index]
+        return type(self)(np.ascontiguousarray(self.x[:, index]), weights / weights.sum())
+
+
+@dataclass(frozen=True)
+class Components:
+    """Weights (M,), locs (M, d) and lower Cholesky factors (M, d, d) of a Gaussian mixture."""
+
+    weights: Array
+    locs: Array
+    scale_trils: Array
+
+    def __len__(self) -> int:
+        return self.weights.size
+
+    @property
+    def d(self) -> int:
+        """Number of dimensions."""
+        return int(self.locs.shape[1])
+
+    @cached_property
+    def covariances(self) -> Array:
+        """Covariances (M, d, d)."""
+        return np.asarray(self.scale_trils @ self.scale_trils.swapaxes(1, 2))
+
+    @cached_property
+    def whiteners(self) -> Array:
+        """Inverse Cholesky factors (M, d, d)."""
+        return np.stack([dtrtri(tril, lower=1)[0] for tril in self.scale_trils])
+
+    @cached_property
+    def log_peaks(self) -> Array:
+        """Log of weight times density at the mean, (M,)."""
+        log_dets = np.log(np.diagonal(self.scale_trils, axis1=1, axis2=2)).sum(axis=1)
+        return np.log(self.weights) - log_dets - 0.5 * self.d * LOG_2PI
+
+    def affine(self, loc: Array, tril: Array) -> Self:
+        """Map the mixture of z to that of loc + tril @ z."""
+        return type(self)(self.weights, loc + self.locs @ tril.T, tril @ self.scale_trils)
+
+    def keep(self, index: IntArray | BoolArray) -> Self:
+        """Keep some of the components, their weights normalised again."""
+        weights = self.weights[index]
+        return type(self)(weights / weights.sum(), self.locs[index], self.scale_trils[index])
+
+    def whiten(self, x: Array) -> Array:
+        """Map x (d, n) to each component's own coordinates, (M, d, n)."""
+        return np.asarray(self.whiteners @ (x[None] - self.locs[:, :, None]))
+
+    def log_joint(self, whitened: Array) -> Array:
+        """Evaluate the log of weight times density, (M, n), at whitened draws (M, d, n)."""
+        squares = np.einsum("mdn,mdn->mn", whitened, whitened)
+        return np.asarray(self.log_peaks[:, None] - 0.5 * squares)
+
+    def log_prob(self, x: Array) -> Array:
+        """Evaluate the log density of the mixture, (n,) in nats, at x (d, n)."""
+        log_prob = np.empty(x.shape[1])
+        for part in chunks(x.shape[1], len(self), self.d):
+            joint = self.log_joint(self.whiten(np.ascontiguousarray(x[:, part])))
+            top = joint.max(axis=0)
+            log_prob[part] = top + np.log(np.exp(joint - top).sum(axis=0))
+        return log_prob
+
+    def assign(self, x: Array) -> IntArray:
+        """Find the component with the largest responsibility for each draw, (n,)."""
+        owner = np.empty(x.shape[1], dtype=np.int64)
+        for part in chunks(x.shape[1], len(self), self.d):
+            owner[part] = self.log_joint(self.whiten(x[:, part])).argmax(axis=0)
+        return owner
+
+
+def effective_number(weights: Array) -> float:
+    """Compute Kish's effective number of draws, (sum w)² / sum w²."""
+    return float(weights.sum() ** 2 / (weights @ weights))
+
+
+def min_draws(d: int) -> float:
+    """Effective draws that a covariance needs, d + 1, less a margin for rounding."""
+    return d + 1 - 1e-9
+
+
+def chunks(n: int, n_components: int, d: int) -> Iterator[slice]:
+    """Cut n draws into slices that fit the cache, and one thread, for M components in d dimensions."""
+    length = min(ONE_THREAD_FLOPS // d**2, CACHE_DOUBLES // (n_components * d), MAX_CHUNK)
+    length = max(length, MIN_CHUNK)
+    return (slice(start, start + length) for start in range(0, n, length))
+
+
+def moments(x: Array, weights: Array) -> tuple[Array, Array]:
+    """Compute mean (d,) and second moment about zero (d, d) of columns x (d, n) with any weights (n,)."""
+    d = x.shape[0]
+    first, second = np.zeros(d), np.zeros((d, d))
+    for part in chunks(x.shape[1], 1, d):
+        weighted = x[:, part] * weights[part]
+        first += weighted.sum(axis=1)
+        second += weighted @ x[:, part].T
+    return first / weights.sum(), second / weights.sum()
+
+
+def covariance(x: Array, weights: Array) -> tuple[Array, Array]:
+    """Compute mean (d,) and covariance (d, d) of columns x (d, n)."""
+    offset = x[:, :1]
+    mean, second = moments(x - offset, weights)
+    return mean + offset[:, 0], second - np.outer(mean, mean)
