@@ -5,7 +5,7 @@ It isn't: on that posterior KL(q‖p) has one optimum, which covers both. Mode-s
 are further apart, and this script finds where. Run it (half a minute) or paste the cells into a notebook.
 """
 
-# %% Setup. Divergences are in nats; the two-dimensional ones are sums over a grid, checked against no draws.
+# %% Setup. Divergences are in nats and by quadrature: sums over a grid that is fine and wide enough.
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 import pymc as pm
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
 from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
@@ -35,7 +34,7 @@ FORWARD_COLOR, REVERSE_COLOR, DRAWN_COLOR, ONE_MODE_COLOR = "#D55E00", "#0072B2"
 HALF = np.sqrt(2 * np.log(2))  # Mahalanobis radius of the ellipse that holds half of a normal in the plane
 
 
-# %% The posterior of the figure, as a PyMC model and by hand. Both optimum and check use the same function of x.
+# %% The posterior of the figure, as a PyMC model to optimise on and by hand to check with.
 def build_model() -> pm.Model:
     """Build ½ N((-1, -1), [[.5, .25], [.25, 1]]) + ½ N((1, 1), [[.5, -.25], [-.25, 1]])."""
     with pm.Model() as model:
@@ -69,7 +68,7 @@ def divergences(q: FullRank | MeanField) -> Row:
     }
 
 
-# %% The optima. The forward one has the mean and the covariance of p; the reverse one is reached from anywhere.
+# %% The optima. The forward one has the moments of p; the reverse one is reached from anywhere.
 def drawn_ellipses() -> list[FullRank]:
     """Make what textbooks draw: a shrunk copy of either component."""
     return [normal(loc, HUGGING * cov) for loc, cov in zip(LOCS, COVARIANCES, strict=True)]
@@ -126,11 +125,10 @@ def fall(start: FullRank, end: Row, steps: int = 41) -> Array:
 
 def draw_textbook_figure(optima: dict[str, Row], falls: list[Array]) -> Figure:
     """Draw the ellipses over the posterior, and what the drawn ones gain on the way to the optimum."""
-    figure = Figure(figsize=(10.5, 5), layout="constrained")
+    figure = Figure(figsize=(10, 4.9), layout="constrained")
     figure.suptitle("The small ellipse of the textbooks is drawn: the optimum of KL(q‖p) covers both modes")
-    plane, slope = figure.subplots(1, 2, width_ratios=(1.15, 1))
-    shape = (SIDE.size, SIDE.size)
-    density = np.exp(LOG_P).reshape(shape)
+    plane, slope = figure.subplots(1, 2)
+    density = np.exp(LOG_P).reshape(SIDE.size, SIDE.size)
     plane.contourf(SIDE, SIDE, density, levels=np.linspace(0.01, density.max(), 9), cmap="Greys", alpha=0.55)
     styles = {
         "forward": (FORWARD_COLOR, "--", "optimum of KL(p‖q)"),
@@ -141,36 +139,29 @@ def draw_textbook_figure(optima: dict[str, Row], falls: list[Array]) -> Figure:
     for name, (color, line, label) in styles.items():
         row = optima[name]
         text = f"{label}\nKL(p‖q) = {row['forward_kl']:.3f}, KL(q‖p) = {row['reverse_kl']:.3f}"
-        plane.add_patch(_ellipse(row, edgecolor=color, linestyle=line, label=text))
+        plane.plot(*_ellipse(row), color=color, linestyle=line, linewidth=2, label=text)
         plane.plot(*row["mean"], "o", color=color, markersize=4)
-    plane.set(xlim=(-3.1, 3.1), ylim=(-3.1, 5.6), aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    plane.set(xlim=(-3.4, 3.4), ylim=(-3.4, 3.4), aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
     plane.set_title("p (grey); each ellipse holds half of its normal", fontsize=10)
-    plane.legend(frameon=False, loc="upper left", fontsize=8.5)
     for number, values in enumerate(falls, 1):
-        slope.plot(
-            np.linspace(0, 1, values.size),
-            values,
-            styles[f"drawn {number}"][1],
-            color=DRAWN_COLOR,
-            linewidth=2,
-        )
-    slope.axhline(optima["reverse"]["reverse_kl"], color=REVERSE_COLOR, linewidth=1)
-    slope.set(
-        xlabel="way from a drawn ellipse to the optimum", ylabel="KL(q‖p) (nats)", xlim=(0, 1), ylim=(0, None)
-    )
+        color, line, _ = styles[f"drawn {number}"]
+        slope.plot(np.linspace(0, 1, values.size), values, line, color=color, linewidth=2)
+    slope.axhline(optima["reverse"]["reverse_kl"], color=REVERSE_COLOR, linewidth=1.5)
+    slope.set(xlabel="way from a drawn ellipse to the optimum", ylabel="KL(q‖p) (nats)")
+    slope.set(xlim=(0, 1), ylim=(0, 1.5))
     slope.set_title("nothing holds q on one mode: KL(q‖p) falls all the way", fontsize=10)
+    slope.legend(*plane.get_legend_handles_labels(), frameon=False, loc="upper right", fontsize=9)
     return figure
 
 
-def _ellipse(row: Row, **kwargs: Any) -> Ellipse:
-    """Outline the half of a normal that is nearest to its mean."""
-    variances, axes = np.linalg.eigh(row["covariance"])
-    width, height = 2 * HALF * np.sqrt(variances)
-    angle = np.degrees(np.arctan2(axes[1, 0], axes[0, 0]))
-    return Ellipse(tuple(row["mean"]), width, height, angle=angle, fill=False, linewidth=2, **kwargs)
+def _ellipse(row: Row) -> Array:
+    """Outline, (2, n), the half of a normal that is nearest to its mean."""
+    angle = np.linspace(0, 2 * np.pi, 200)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
+    return row["mean"][:, None] + HALF * np.linalg.cholesky(row["covariance"]) @ circle
 
 
-# %% The switch. Two equal normals s standard deviations apart: from which s on is one mode the best reverse q?
+# %% The switch. Two equal normals s standard deviations apart: where does one mode become the best reverse q?
 LINE = np.linspace(-30, 30, 24_001)
 
 
@@ -220,7 +211,7 @@ def draw_switch(curves: dict[str, Any]) -> Figure:
     """Draw both branches of KL(q‖p), and the optima before, at and after the switch."""
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     figure.suptitle(
-        "Reverse KL seeks a mode only where the modes are more than 5.60 standard deviations apart"
+        f"Reverse KL seeks one mode only where the modes are over {curves['crossing']:.2f} standard deviations apart"
     )
     left, right = figure.subfigures(1, 2, width_ratios=(1.5, 1))
     ax = left.subplots()
@@ -237,11 +228,11 @@ def draw_switch(curves: dict[str, Any]) -> Figure:
     )  # fmt: skip
     ax.axvspan(*TEXTBOOK_SEPARATION, color="#F0E442", alpha=0.25, linewidth=0)
     ax.text(
-        np.mean(TEXTBOOK_SEPARATION), 1.0, "the picture\nof the textbooks", ha="center", va="top", fontsize=9
+        np.mean(TEXTBOOK_SEPARATION), 1.2, "the picture\nof the textbooks", ha="center", va="top", fontsize=9
     )
     ax.set(xlabel="distance s of the two modes (standard deviations)", ylabel="KL(q‖p) (nats)")
     ax.set(xlim=(2, 8), ylim=(0, 1.3))
-    ax.legend(frameon=False, loc="upper left")
+    ax.legend(frameon=False, loc="lower right")
     _draw_optima(right.subplots(3, 1, sharex=True), (4.0, crossing, 7.0))
     return figure
 
@@ -251,9 +242,10 @@ TEXTBOOK_SEPARATION = (2 * np.sqrt(2), 4.0)
 
 
 def _draw_optima(axes: Any, separations: tuple[float, ...]) -> None:
-    """Draw p and its reverse optima at some distances, the best one as a full line."""
+    """Draw p and its reverse optima at some distances."""
     for ax, s in zip(axes, separations, strict=True):
         _draw_optimum(ax, s)
+    axes[0].set_title("p (grey) and its optima", fontsize=10)
     axes[1].set_ylabel("density")
     axes[-1].set_xlabel("x")
 

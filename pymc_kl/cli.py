@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def _compare(parsed: argparse.Namespace, console: Console) -> int:
     if parsed.draws is not None:
         if not parsed.draws.exists():
             raise FileNotFoundError(f"no such file of draws: {parsed.draws}")
-        draws = xr.open_datatree(parsed.draws).load()
+        with warnings.catch_warnings(), xr.open_datatree(parsed.draws) as file:
+            draws = file.load()
     comparison = compare(
         draws, {}, model=model, reverse=parsed.reverse, random_seed=parsed.seed, progressbar=not parsed.quiet
     )

@@ -5,10 +5,9 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations.components import WeightedDraws, effective_number, min_draws
+from pymc_kl.approximations.components import Components, WeightedDraws, effective_number, min_draws
 
 FLAT = 1e-7  # pivots of a correlation matrix below this, some 5 times sqrt(eps), are rounding
 
@@ -54,7 +53,7 @@ class FitData:
         """Find the mean (d,), and the Cholesky factor (d, d) of the covariance within modes."""
         mean = self.weights @ self.x
         residuals = self.x - mean
-        for k in self.modes:
+        for k in self.modes if self.labels.any() else ():
             mine = self.labels == k
             residuals[mine] -= self.weights[mine] @ residuals[mine] / self.weights[mine].sum()
         scale = np.abs(residuals).max(axis=0)
@@ -66,8 +65,8 @@ class FitData:
 
     def whitened(self, loc: Array, tril: Array) -> WeightedDraws:
         """Map the draws to z, where x = loc + tril @ z."""
-        z = solve_triangular(tril, (self.x - loc).T, lower=True)
-        return WeightedDraws(np.ascontiguousarray(z), self.weights)
+        frame = Components(np.ones(1), loc[None], tril[None])
+        return WeightedDraws(frame.whiten(self.x.T)[0], self.weights)
 
 
 def merge_copies(x: Array, weights: Array) -> tuple[IntArray, Array]:

@@ -19,6 +19,7 @@ from pymc_kl.approximations.fullrank import LOG_2PI
 
 SPLIT_ITERATIONS = 3  # enough to rank the splits: more don't find better ones
 SPLIT_TOLERANCE = 1e-3
+NEARLY = 0.5  # of the largest gain
 
 
 def large_clusters(draws: WeightedDraws, owner: IntArray) -> list[int]:
@@ -74,28 +75,33 @@ def split(draws: WeightedDraws) -> tuple[float, Components] | None:
     return gain, best.components.affine(whole.locs[0], whole.scale_trils[0])
 
 
-def grow(draws: WeightedDraws, components: Components) -> Components | None:
-    """Split the component whose split gains most; None where no component has draws enough for two."""
+def grow(draws: WeightedDraws, components: Components, at_most: int = 1) -> Components | None:
+    """Split the component whose split gains most, and others that gain nearly as much.
+
+    None where no component has draws enough for two.
+    """
     owner = components.assign(draws.x)
-    best_gain, best = -np.inf, None
+    splits: list[tuple[float, int, Components]] = []
     for k in range(len(components)):
         mine = owner == k
-        if not mine.any() or effective_number(draws.weights[mine]) < 2 * min_draws(draws.d):
-            continue
-        found = split(draws.take(mine))
-        share = draws.weights[mine].sum()
-        if found and share * found[0] > best_gain:
-            best_gain, best = share * found[0], _replace(components, k, found[1])
-    return best
+        if mine.any() and effective_number(draws.weights[mine]) >= 2 * min_draws(draws.d):
+            gain, pair = split(draws.take(mine)) or (0.0, None)
+            splits += [(gain * draws.weights[mine].sum(), k, pair)] if pair else []
+    if not splits:
+        return None
+    splits.sort(key=lambda found: found[0], reverse=True)
+    chosen = {k: pair for gain, k, pair in splits[:at_most] if gain >= NEARLY * splits[0][0]}
+    return _replace(components, chosen)
 
 
-def _replace(components: Components, k: int, pair: Components) -> Components:
-    """Put a pair in the place, and the weight, of component k."""
-    rest = np.arange(len(components)) != k
+def _replace(components: Components, pairs: dict[int, Components]) -> Components:
+    """Put pairs in the place, and the weight, of the components that they were split from."""
+    rest = np.setdiff1d(np.arange(len(components)), list(pairs))
+    weights = [components.weights[k] * pair.weights for k, pair in pairs.items()]
     return Components(
-        np.r_[components.weights[rest], components.weights[k] * pair.weights],
-        np.concatenate([components.locs[rest], pair.locs]),
-        np.concatenate([components.scale_trils[rest], pair.scale_trils]),
+        np.concatenate([components.weights[rest], *weights]),
+        np.concatenate([components.locs[rest], *(pair.locs for pair in pairs.values())]),
+        np.concatenate([components.scale_trils[rest], *(pair.scale_trils for pair in pairs.values())]),
     )
 
 

@@ -228,7 +228,7 @@ def _reach(train: WeightedDraws, start: Components, size: int) -> Components:
     """Add components, each with a rough fit only, up to a size."""
     components = start
     while len(components) < size:
-        larger = grow(train, components)
+        larger = grow(train, components, at_most=size - len(components))
         if larger is None:
             break
         larger = fit_em(train, larger, tolerance=ROUGH_TOLERANCE, max_iterations=MAX_ITERATIONS).components

@@ -1,0 +1,71 @@
+"""The command line, run as a user runs it."""
+
+import numpy as np
+import pytest
+
+from pymc_kl import load
+from pymc_kl.cli import main
+
+MODEL = '''
+import pymc as pm
+
+with pm.Model() as model:
+    pm.NormalMixture("x", w=[0.3, 0.7], mu=[-3, 3], sigma=[0.6, 1])
+
+number = 3
+
+def build():
+    return model
+'''
+
+
+@pytest.fixture
+def folder(tmp_path, exact_draws, monkeypatch):
+    (tmp_path / "two.py").write_text(MODEL)
+    exact_draws("two_modes", 4000, 1).to_netcdf(tmp_path / "draws.nc", group="posterior")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def test_compare_then_summary(folder, capsys):
+    code = main(["compare", "two.py:model", "--draws", "draws.nc", "--reverse", "--out", "out", "--quiet"])
+    first = capsys.readouterr().out
+    assert code == 0
+    assert {path.name for path in (folder / "out").iterdir()} == {"comparison.nc", "coverage.png", "modes.png"}
+    assert "Written to out" in first
+    assert main(["summary", "out/comparison.nc"]) == 0
+    again = capsys.readouterr().out
+    assert again.strip() in first
+    comparison = load(folder / "out" / "comparison.nc")
+    value = float(comparison["scores"]["forward_kl"].sel(approximation="forward fullrank"))
+    assert f"{value:.2f}" in again
+    assert np.isfinite(value)
+
+
+def test_a_function_may_build_the_model(folder):
+    assert main(["compare", "two.py:build", "--draws", "draws.nc", "--reverse", "--out", "b", "--quiet"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compare", "two.py:number", "--draws", "draws.nc"], "no pm.Model named 'number'; it has ['model']"),
+        (["compare", "nowhere.py:model"], "there is no file 'nowhere.py'"),
+        (["compare", "two.py:model", "--draws", "none.nc"], "no such file of draws: none.nc"),
+        (["summary", "none.nc"], "no such comparison: none.nc"),
+        (["summary", "draws.nc"], "this DataTree is no comparison"),
+    ],
+)
+def test_bad_input_exits_with_two(arguments, message, folder, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "pymc-kl compare model.py:model --draws trace.nc --out results" in out
+    assert "exit codes" in out

@@ -1,0 +1,103 @@
+"""One contract for every family of q."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import quad
+
+from pymc_kl.approximations import FAMILIES, FullRank, MeanField, Mixture
+from pymc_kl.approximations.moments import weighted_moments
+
+SETTINGS = settings(max_examples=20, deadline=None)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def example(family: str, d: int, rng: np.random.Generator) -> MeanField | FullRank | Mixture:
+    """Some member of a family."""
+    loc = rng.normal(size=d)
+    tril = np.tril(0.3 * rng.normal(size=(d, d)), -1) + np.diag(rng.uniform(0.5, 1.5, d))
+    if family == "meanfield":
+        return MeanField(loc=loc, scale=np.diag(tril))
+    if family == "fullrank":
+        return FullRank(loc=loc, scale_tril=tril)
+    return Mixture(weights=np.array([0.3, 0.7]), locs=np.stack([loc, loc + 6]), scale_trils=np.stack([tril, 0.5 * tril]))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+class TestContract:
+    def test_integrates_to_one(self, family, rng):
+        q = example(family, 1, rng)
+        total, _ = quad(lambda x: float(np.exp(q.log_prob(np.array([[x]]))[0])), -30, 40, points=[-1, 0, 1, 5, 6, 7], limit=400)
+        assert total == pytest.approx(1, abs=1e-7)
+
+    def test_integrates_to_one_in_the_plane(self, family, rng):
+        q = example(family, 2, rng)
+        side = np.linspace(-12, 18, 601)
+        x = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
+        assert np.exp(q.log_prob(x)).sum() * (side[1] - side[0]) ** 2 == pytest.approx(1, abs=1e-6)
+
+    def test_sample_agrees_with_log_prob(self, family, rng):
+        """Importance sampling from a wide normal gives q's moments; so must its own draws."""
+        q = example(family, 2, rng)
+        wide = FullRank(loc=np.full(2, 3.0), scale_tril=5 * np.eye(2))
+        z = wide.sample(100_000, random_seed=rng)
+        w = np.exp(q.log_prob(z) - wide.log_prob(z))
+        x = q.sample(20_000, random_seed=rng)
+        middle = np.median(x, axis=0)
+        for f in (lambda x: x, lambda x: x**2, lambda x: (x > middle).astype(float)):
+            theirs, ours = (w[:, None] * f(z)).mean(axis=0), f(x).mean(axis=0)
+            se = np.hypot((w[:, None] * f(z)).std(axis=0) / np.sqrt(len(z)), f(x).std(axis=0) / np.sqrt(len(x)))
+            assert (abs(theirs - ours) < 5 * se).all()
+
+    def test_a_fit_to_its_own_draws_recovers_it(self, family, rng):
+        q = example(family, 2, rng)
+        x = q.sample(20_000, random_seed=rng)
+        fit = FAMILIES[family].fit_forward(x, rng=rng)
+        difference = q.log_prob(x) - fit.log_prob(x)
+        assert difference.mean() < 0.003
+        assert difference.mean() > -0.003
+
+    def test_same_seed_same_draws(self, family, rng):
+        q = example(family, 3, rng)
+        np.testing.assert_array_equal(q.sample(50, random_seed=4), q.sample(50, random_seed=4))
+        assert (q.sample(50, random_seed=4) != q.sample(50, random_seed=5)).any()
+
+    def test_is_frozen_and_checks_its_input(self, family, rng):
+        q = example(family, 2, rng)
+        with pytest.raises(AttributeError):
+            q.loc = np.zeros(2)
+        with pytest.raises(ValueError, match=r"x must have shape \(n, 2\); got \(3,\)"):
+            q.log_prob(np.zeros(3))
+        with pytest.raises(ValueError, match="n must be at least 1; got 0"):
+            q.sample(0)
+
+    def test_draws_are_not_changed_by_a_fit(self, family, rng):
+        x = rng.normal(size=(200, 2))
+        before = x.copy()
+        FAMILIES[family].fit_forward(x, rng=rng)
+        np.testing.assert_array_equal(x, before)
+
+
+@SETTINGS
+@given(seed=seeds)
+def test_gaussian_fits_equal_weighted_moments(seed):
+    rng = np.random.default_rng(seed)
+    x, w = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 3)), rng.random(40)
+    mean = np.average(x, axis=0, weights=w)
+    cov = np.cov(x.T, aweights=w, bias=True)
+    full, mean_field = FullRank.fit_forward(x, w), MeanField.fit_forward(x, w)
+    np.testing.assert_allclose(full.loc, mean, atol=1e-12)
+    np.testing.assert_allclose(full.covariance, cov, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(mean_field.scale**2, np.diag(cov), rtol=1e-12)
+
+
+@SETTINGS
+@given(seed=seeds)
+def test_doubling_a_weight_is_adding_a_copy_of_the_draw(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(30, 2))
+    w = np.ones(30)
+    w[3] = 2
+    for one, two in zip(weighted_moments(x, w), weighted_moments(np.vstack([x, x[3]])), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-12)
