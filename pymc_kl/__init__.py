@@ -1,4 +1,4 @@
-"""pymc_kl: which modes of a posterior does an approximation cover, and what is it good for?"""
+"""Tell which modes of a posterior an approximation covers, how well, and what it is good for."""
 
 from importlib.metadata import version
 

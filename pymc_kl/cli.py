@@ -127,9 +127,7 @@ def _print(comparison: xr.DataTree, console: Console) -> int:
     console.print(_coverage_table(comparison))
     reason = comparison["modes"].attrs["reason"]
     if reason:
-        console.print(
-            f"The masses of the reference can't be trusted: {reason}. Their errors say so.", style="bold"
-        )
+        console.print(f"The masses of the reference can't be trusted: {reason}. Their errors say so.", style="bold")
     console.print(_divergence_table(scores))
     if comparison["evidence"].attrs["reason"]:
         console.print(f"log Z is not known: {comparison['evidence'].attrs['reason']}.")

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
-from scipy.stats import chi2
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from scipy.stats import chi2
 
-from pymc_kl import scores, tree
+from pymc_kl import tree
 from pymc_kl._typing import Array, BoolArray, IntArray, RandomSeed
 from pymc_kl.adapters import as_approximation
-from pymc_kl.approximations import FAMILIES, Approximation, FullRank, MeanField, Mixture
-from pymc_kl.estimates import Estimate
-from pymc_kl.evidence import Evidence, estimate_evidence
+from pymc_kl.approximations import FAMILIES, FullRank, MeanField, Mixture
+from pymc_kl.assemble import Result, Row
+from pymc_kl.evidence import estimate_evidence
 from pymc_kl.forward import fit_family
-from pymc_kl.masses import Masses, masses_from_chains, masses_from_independent, masses_from_weighted
+from pymc_kl.masses import Masses, masses_from_chains, masses_from_weighted
 from pymc_kl.modes import MIN_BARRIER, N_PRIOR_STARTS, Modes, search_from, user_starts
 from pymc_kl.reference import Reference, as_reference, sample_reference
-from pymc_kl.reverse import Convergence, check_convergence
+from pymc_kl.reverse import check_convergence
 from pymc_kl.target import Target
 
 REVERSE_METHODS = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}
@@ -32,22 +32,6 @@ NEGLIGIBLE = 12.0  # nats below the highest Laplace mass: a mode that low can't 
 LISTED_ABOVE = 1e-3  # share of draws of p or of any q from which a mode is listed by itself
 MAX_MODES = 60
 CORE_PROB = 0.9  # share of a normal mode's draws that count as its core
-LOCAL_DRAWS = 200  # of Laplace's approximation at a mode that no draw visited
-
-
-@dataclass(eq=False)
-class _Row:
-    """One approximation on its way through the comparison."""
-
-    name: str
-    approximation: Approximation | None = None
-    seconds: float = float("nan")
-    error: str = ""
-    convergence: Convergence | None = None
-    x: Array | None = None
-    log_density: Array | None = None
-    log_prob: Array | None = None
-    mode: IntArray | None = None
 
 
 @dataclass(eq=False)
@@ -173,7 +157,7 @@ def compare(
             unvisited = np.flatnonzero((masses.n_draws[:-1] == 0) & ~_negligible(modes))
             evidence = estimate_evidence(target, mixture, modes, unvisited, rng=rng)
         with stage("scores"):
-            result = _Result(reference, label, modes, masses, unvisited, evidence, rows)
+            result = Result(reference, label, modes, masses, unvisited, evidence, rows)
             comparison = result.to_datatree(given, rng)
     settings = {
         "forward": list(forward), "reverse": list(methods), "min_barrier": min_barrier, "n_draws": n_draws,
@@ -215,16 +199,15 @@ def _check_requests(
         raise ValueError(f"each fit may be asked for once; got {taken}.")
 
 
-def _given_rows(approximations: Mapping[str, Any], target: Target) -> list[_Row]:
+def _given_rows(approximations: Mapping[str, Any], target: Target) -> list[Row]:
     """Adapt the user's fits; one of another model is an error at once, since it can't be what they meant."""
     return [
-        _Row(name, replace(as_approximation(fit, model=target), target=target))
-        for name, fit in approximations.items()
+        Row(name, replace(as_approximation(fit, model=target), target=target)) for name, fit in approximations.items()
     ]
 
 
-def _fit_reverse_row(method: str, target: Target, rng: np.random.Generator) -> _Row:
-    row, start = _Row(REVERSE_METHODS[method]), time.perf_counter()
+def _fit_reverse_row(method: str, target: Target, rng: np.random.Generator) -> Row:
+    row, start = Row(REVERSE_METHODS[method]), time.perf_counter()
     seed = int(rng.integers(2**31))
     try:
         with target.model:
@@ -238,12 +221,12 @@ def _fit_reverse_row(method: str, target: Target, rng: np.random.Generator) -> _
 
 def _fit_forward_rows(
     families: Sequence[str], reference: Reference, label: IntArray, rng: np.random.Generator
-) -> tuple[list[_Row], Mixture | None]:
+) -> tuple[list[Row], Mixture | None]:
     """Fit each family; the mixture is fitted in any case, since log Z is estimated from it."""
     rows = []
     mixture: Mixture | None = None
     for family in dict.fromkeys((*families, Mixture.family)):
-        row, start = _Row(f"forward {family}"), time.perf_counter()
+        row, start = Row(f"forward {family}"), time.perf_counter()
         try:
             row.approximation = fit_family(family, reference, label, rng=rng)
         except Exception as error:  # noqa: BLE001 one fit that fails must not lose the others
@@ -256,7 +239,7 @@ def _fit_forward_rows(
     return rows, mixture
 
 
-def _fill_draws(rows: Sequence[_Row], target: Target, n: int, rng: np.random.Generator) -> None:
+def _fill_draws(rows: Sequence[Row], target: Target, n: int, rng: np.random.Generator) -> None:
     """Draw from every approximation that has no draws yet and evaluate both log densities."""
     for row in rows:
         q = row.approximation
@@ -269,7 +252,7 @@ def _fill_draws(rows: Sequence[_Row], target: Target, n: int, rng: np.random.Gen
 
 def _find_modes(
     reference: Reference,
-    rows: Sequence[_Row],
+    rows: Sequence[Row],
     starts: xr.DataTree | xr.Dataset | Array | None,
     min_barrier: float,
     rng: np.random.Generator,
@@ -282,7 +265,7 @@ def _find_modes(
     return search_from(target, reference.flat, points, min_barrier=min_barrier, rng=rng)
 
 
-def _check_convergence_rows(rows: list[_Row], target: Target, rng: np.random.Generator) -> None:
+def _check_convergence_rows(rows: list[Row], target: Target, rng: np.random.Generator) -> None:
     """Polish every Gaussian reverse-KL fit; one that had not arrived gets its polished fit as a row beside it."""
     for row in [*rows]:
         q = row.approximation
@@ -293,7 +276,7 @@ def _check_convergence_rows(rows: list[_Row], target: Target, rng: np.random.Gen
         if not row.convergence.converged:
             name = f"{row.name} (polished)"
             if name not in {other.name for other in rows}:
-                polished = _Row(name, row.convergence.polished, time.perf_counter() - start)
+                polished = Row(name, row.convergence.polished, time.perf_counter() - start)
                 rows.insert(rows.index(row) + 1, polished)
 
 
@@ -304,9 +287,7 @@ def _negligible(modes: Modes) -> BoolArray:
     return np.asarray(log_mass < log_mass.max() - NEGLIGIBLE)
 
 
-def _choose_modes(
-    modes: Modes, reference: Reference, label: IntArray, rows: Sequence[_Row]
-) -> tuple[Modes, IntArray]:
+def _choose_modes(modes: Modes, reference: Reference, label: IntArray, rows: Sequence[Row]) -> tuple[Modes, IntArray]:
     """List modes that hold mass or may, highest mass first; relabel every draw. The rest is elsewhere."""
     weights = reference.flat_weights
     share = np.bincount(label[label >= 0], None if weights is None else weights[label >= 0], modes.k)
@@ -337,208 +318,3 @@ def _reference_masses(reference: Reference, label: IntArray, modes: Modes) -> Ma
     depth = np.append(modes.log_density, np.inf)[chains] - reference.log_density
     core = depth < 0.5 * chi2.ppf(CORE_PROB, modes.x.shape[1])
     return masses_from_chains(chains, modes.k, core=core, negligible=_negligible(modes))
-
-
-@dataclass(frozen=True, eq=False)
-class _Result:
-    """Everything that the scores need, once every fit is made and every draw assigned."""
-
-    reference: Reference
-    label: IntArray
-    modes: Modes
-    masses: Masses
-    unvisited: IntArray
-    evidence: Evidence
-    rows: list[_Row]
-
-    def to_datatree(self, given: Any, rng: np.random.Generator) -> xr.DataTree:
-        """Score every row and lay out the comparison."""
-        score_rows: dict[str, dict[str, Any]] = {}
-        coverage_rows: dict[str, dict[str, Any]] = {}
-        groups: dict[str, xr.DataTree] = {}
-        local = self._local_draws(rng)
-        for row in self.rows:
-            score_rows[row.name], coverage_rows[row.name] = {"error": row.error, "seconds": row.seconds}, {}
-            if row.approximation is None or row.x is None:
-                continue
-            try:
-                reference_log_prob = self._reference_log_prob(row.approximation)
-                scored, covered = self._score(row, reference_log_prob, local)
-                groups[row.name] = self._approximation_tree(row, reference_log_prob)
-            except Exception as error:  # noqa: BLE001 one score that fails must not lose the others
-                score_rows[row.name]["error"] = f"{type(error).__name__}: {error}"
-                continue
-            score_rows[row.name] |= scored
-            coverage_rows[row.name] |= covered
-        dt = self._reference_tree(rng)
-        for name in ("observed_data", "constant_data"):
-            if isinstance(given, xr.DataTree) and name in given.children:
-                dt[name] = given[name].copy()
-        dt["modes"] = xr.DataTree(self._modes_dataset())
-        for name, group in groups.items():
-            dt[f"approximations/{name}"] = group
-        dt["scores"] = xr.DataTree(tree.scores_dataset(score_rows, tree.SCORE_COLUMNS))
-        dt["coverage"] = xr.DataTree(tree.coverage_dataset(coverage_rows, self.modes.k))
-        dt["evidence"] = xr.DataTree(self._evidence_dataset())
-        return dt
-
-    def _reference_log_prob(self, q: Approximation) -> Array | None:
-        if not q.has_log_prob:
-            return None
-        return q.log_prob(self.reference.flat).reshape(self.reference.log_density.shape)
-
-    def _local_draws(self, rng: np.random.Generator) -> dict[int, tuple[Array, Array]]:
-        """Draws (n, d) and log p̃ (n,) of Laplace's approximation at each mode that no draw visited."""
-        local = {}
-        for k in self.unvisited:
-            x = rng.multivariate_normal(self.modes.x[k], self.modes.covariances[k], LOCAL_DRAWS)
-            local[int(k)] = (x, self.reference.target.log_density(x))
-        return local
-
-    def _score(
-        self, row: _Row, reference_log_prob: Array | None, local: Mapping[int, tuple[Array, Array]]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        assert row.approximation is not None and row.mode is not None and row.log_density is not None
-        k, log_z = self.modes.k, self.evidence.log_evidence
-        unvisited = np.full(k + 1, np.nan)
-        if row.approximation.has_log_prob:
-            for j, (x, log_density) in local.items():
-                unvisited[j] = (log_density - row.approximation.log_prob(x)).mean()
-        shape = self.reference.log_density.shape
-        label = np.where(self.label < 0, k, self.label).reshape(shape)
-        p = scores.PosteriorDraws(
-            self.reference.log_density, reference_log_prob, label, self.reference.weights, self.masses, unvisited
-        )
-        mode = np.where(row.mode < 0, k, row.mode)
-        q = scores.ApproximationDraws(
-            row.log_density, row.log_prob, mode, masses_from_independent(row.mode, k)
-        )
-        forward = scores.forward_chain_rule(p, q, log_z)
-        reverse = scores.reverse_chain_rule(p, q, log_z)
-        return self._score_row(row, p, q, forward, reverse), _coverage_row(p, q, forward, reverse)
-
-    def _score_row(
-        self,
-        row: _Row,
-        p: scores.PosteriorDraws,
-        q: scores.ApproximationDraws,
-        forward: scores.ChainRule,
-        reverse: scores.ChainRule,
-    ) -> dict[str, Any]:
-        assert row.approximation is not None
-        log_z = self.evidence.log_evidence
-        estimates: dict[str, Estimate] = {
-            "forward_kl": scores.forward_kl(p, log_z),
-            "reverse_kl": scores.reverse_kl(q, log_z),
-            "elbo": scores.elbo(q),
-            "eubo": scores.eubo(p),
-            "forward_kl_between": forward.between,
-            "forward_kl_within": forward.within,
-            "reverse_kl_between": reverse.between,
-            "reverse_kl_within": reverse.within,
-            "ess_forward": scores.ess_forward(p, log_z),
-            "ess_reverse": scores.ess_reverse(q),
-            "spill": scores.spill(p, q),
-            "emc": scores.entropic_coverage(q.masses),
-            "emc_reference": scores.entropic_coverage(p.masses),
-            "mode_jsd": scores.mass_jsd(p.masses, q.masses),
-            "mode_tv": scores.mass_tv(p.masses, q.masses),
-        }
-        if row.convergence is not None:
-            estimates["elbo_gap"] = row.convergence.elbo_gap
-            estimates["elbo_gradient"] = row.convergence.gradient
-        scored: dict[str, Any] = {}
-        for name, estimate in estimates.items():
-            scored[name], scored[f"{name}_se"] = estimate
-        return scored | {
-            "forward_kl_is_bound": float(forward.is_bound),
-            "reverse_kl_is_bound": float(reverse.is_bound),
-            "converged": float("nan") if row.convergence is None else float(row.convergence.converged),
-            "khat": scores.khat(q),
-            "khat_reference": scores.khat_reference(p),
-            "kind": row.approximation.kind,
-            "family": row.approximation.family,
-            "note": "; ".join(row.approximation.info.get("warnings", ())),
-        }
-
-    def _approximation_tree(self, row: _Row, reference_log_prob: Array | None) -> xr.DataTree:
-        assert row.approximation is not None and row.x is not None
-        assert row.log_density is not None and row.mode is not None
-        return tree.approximation_tree(
-            row.approximation, row.x, row.log_density, row.log_prob, row.mode + 1, reference_log_prob
-        )
-
-    def _reference_tree(self, rng: np.random.Generator) -> xr.DataTree:
-        """Lay out the draws; weighted ones are resampled to equal weight, as ArviZ expects them."""
-        reference, label = self.reference, self.label.reshape(self.reference.log_density.shape)
-        if reference.weights is None:
-            return tree.reference_tree(reference.target, reference.x, reference.log_density, label + 1)
-        n = label.size
-        rows = np.searchsorted(np.cumsum(reference.weights.ravel()), (np.arange(n) + rng.random()) / n)
-        rows = rng.permutation(np.minimum(rows, n - 1)).reshape(label.shape)
-        return tree.reference_tree(
-            reference.target, reference.flat[rows], reference.log_density.ravel()[rows], label.ravel()[rows] + 1
-        )
-
-    def _modes_dataset(self) -> xr.Dataset:
-        modes, masses = self.modes, self.masses
-        columns = {
-            "mass": masses.mass[:-1],
-            "mass_se": masses.se[:-1],
-            "mass_upper": masses.upper[:-1],
-            "log_density": modes.log_density,
-            "log_mass_laplace": modes.log_mass_laplace,
-            "barrier": modes.barrier,
-            "copies": np.ones(modes.k, dtype=int),
-            "n_draws": masses.n_draws[:-1],
-            "hits": modes.hits,
-            "found_by": np.array(modes.found_by, dtype=object),
-            "ess": masses.ess[:-1],
-            "rhat": masses.rhat[:-1],
-        }
-        attrs = {
-            "elsewhere": float(masses.mass[-1]),
-            "elsewhere_se": float(masses.se[-1]),
-            "n_starts": modes.n_starts,
-            "n_lost": modes.n_lost,
-            "proper": int(modes.proper),
-            "mixes": int(masses.mixes),
-            "crossings": masses.crossings,
-            "reason": masses.reason,
-        }
-        locations = self.reference.target.to_dataset(modes.x[None])
-        return tree.modes_dataset(locations, columns, attrs)
-
-    def _evidence_dataset(self) -> xr.Dataset:
-        evidence = self.evidence
-        return xr.Dataset(
-            {
-                "log_evidence": evidence.log_evidence.value,
-                "log_evidence_se": evidence.log_evidence.se,
-                "khat": evidence.khat,
-                "method": evidence.method,
-            },
-            attrs={"reason": evidence.reason},
-        )
-
-
-def _coverage_row(
-    p: scores.PosteriorDraws, q: scores.ApproximationDraws, forward: scores.ChainRule, reverse: scores.ChainRule
-) -> dict[str, Any]:
-    ratio, ratio_se = scores.mass_ratio(p.masses, q.masses)
-    arrays = {
-        "mass": q.masses.mass,
-        "mass_se": q.masses.se,
-        "mass_upper": q.masses.upper,
-        "ratio": ratio,
-        "ratio_se": ratio_se,
-        "forward_kl_within": forward.within_each,
-        "forward_kl_within_se": forward.within_each_se,
-        "reverse_kl_within": reverse.within_each,
-        "reverse_kl_within_se": reverse.within_each_se,
-        "hdr_coverage": scores.hdr_coverage(p, q),
-    }
-    row: dict[str, Any] = {name: values[:-1] for name, values in arrays.items()}
-    row["verdict"] = scores.verdicts(p.masses, q.masses)
-    row["elsewhere"], row["elsewhere_se"] = q.masses.mass[-1], q.masses.se[-1]
-    return row

@@ -117,8 +117,7 @@ def _require_comparable(p: Density, q: Density) -> None:
     kind_p, kind_q = ("discrete" if density.discrete else "continuous" for density in (p, q))
     if kind_p != kind_q:
         raise ValueError(
-            "p and q must both be discrete or both be continuous; "
-            f"got p {kind_p} ({p.name}) and q {kind_q} ({q.name})."
+            f"p and q must both be discrete or both be continuous; got p {kind_p} ({p.name}) and q {kind_q} ({q.name})."
         )
     if p.shape != q.shape:
         raise ValueError(
@@ -157,9 +156,7 @@ def _probabilities(weights: object, argument: str) -> Array:
         raise ValueError(f"weights must be 0 or more; {argument} holds {probabilities.min():g}.")
     total = probabilities.sum()
     if abs(total - 1) > WEIGHTS_TOLERANCE:
-        raise ValueError(
-            f"weights must sum to 1; got {total:.8g}. Normalise {argument}: divide it by its sum."
-        )
+        raise ValueError(f"weights must sum to 1; got {total:.8g}. Normalise {argument}: divide it by its sum.")
     return probabilities
 
 

@@ -84,7 +84,7 @@ def fit_family(
         fit: Approximation = Mixture.fit_forward(x, weights, labels=labels, blocks=blocks, rng=rng)
     else:
         fit = kind.fit_forward(x, weights, rng=rng)
-    if heavy := () if isinstance(fit, Mixture) else _heavy_tails(fit, x):
+    if heavy := _heavy_tails(fit, x) if isinstance(fit, MeanField | FullRank) else ():
         warnings.warn(heavy[0], UserWarning, stacklevel=3)
     info = MappingProxyType({**fit.info, "warnings": (*fit.info.get("warnings", ()), *heavy)})
     return replace(fit, target=reference.target, info=info)

@@ -101,9 +101,7 @@ def _graded(points: Array) -> Array:
         inner, width = points[1:-1], np.diff(points)
         before, after = width[:-1], width[1:]
         wider_after, wider_before = after > 2 * GROWTH * before, before > 2 * GROWTH * after
-        added = np.concatenate(
-            [(inner + GROWTH * before)[wider_after], (inner - GROWTH * after)[wider_before]]
-        )
+        added = np.concatenate([(inner + GROWTH * before)[wider_after], (inner - GROWTH * after)[wider_before]])
         if not np.setdiff1d(added, points).size:
             return points
         points = np.append(points, added)

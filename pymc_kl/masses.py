@@ -163,9 +163,7 @@ def _upper(mass: Array, ess: Array) -> Array:
     return np.minimum(np.where(mass > 0, mass + 1.96 * _binomial_se(mass, ess), 3 / ess), 1.0)
 
 
-def _why_not_mixing(
-    mode: IntArray, n_draws: IntArray, crossed: IntArray, rhat: Array, matters: BoolArray
-) -> str:
+def _why_not_mixing(mode: IntArray, n_draws: IntArray, crossed: IntArray, rhat: Array, matters: BoolArray) -> str:
     """Say why counting draws is not to be trusted, or nothing."""
     missed = np.flatnonzero((n_draws == 0) & matters[:-1])
     if len(missed):

@@ -6,7 +6,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_kl._typing import Array, RandomSeed
+from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.target import Target, as_target
 
 MIN_DRAWS_PER_CHAIN = 4  # R-hat splits chains in halves
@@ -42,12 +42,12 @@ class Reference:
         """Weights (n,) of :attr:`flat`."""
         return None if self.weights is None else self.weights.ravel()
 
-    def blocks(self, n_blocks: int = 40) -> Array:
+    def blocks(self, n_blocks: int = 40) -> IntArray:
         """Index (n,) of the contiguous block of draws that each of :attr:`flat` belongs to."""
         n_chains, n_draws = self.x.shape[:2]
         per_chain = max(n_blocks // n_chains, 2)
         within = np.arange(n_draws) * per_chain // n_draws
-        return (np.arange(n_chains)[:, None] * per_chain + within).ravel()
+        return np.asarray(np.arange(n_chains)[:, None] * per_chain + within).ravel()
 
 
 def as_reference(draws: xr.DataTree | xr.Dataset | Reference, target: Target) -> Reference:
@@ -79,8 +79,7 @@ def as_reference(draws: xr.DataTree | xr.Dataset | Reference, target: Target) ->
         )
     if n_chains * n_draws < d + 1:
         raise ValueError(
-            f"a reference in {d} dimensions needs at least {d + 1} draws; got {n_chains * n_draws}. "
-            "Sample longer."
+            f"a reference in {d} dimensions needs at least {d + 1} draws; got {n_chains * n_draws}. Sample longer."
         )
     log_density = target.log_density(x.reshape(-1, d)).reshape(n_chains, n_draws)
     if n_bad := int((~np.isfinite(log_density)).sum()):

@@ -49,9 +49,7 @@ class Convergence:
     converged: bool
 
 
-def check_convergence(
-    value_and_grad: ValueAndGrad, fit: Gaussian, *, random_seed: RandomSeed = None
-) -> Convergence:
+def check_convergence(value_and_grad: ValueAndGrad, fit: Gaussian, *, random_seed: RandomSeed = None) -> Convergence:
     """Polish a Gaussian reverse-KL fit from where it stands and measure what that gains.
 
     Parameters
@@ -101,7 +99,7 @@ def polish(value_and_grad: ValueAndGrad, fit: Gaussian, *, rng: np.random.Genera
 
     start = np.zeros(parameters.size)
     options = {"maxiter": 300, "ftol": GAIN_TOLERANCE / max(abs(loss(start)[0]), 1.0)}
-    result = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
+    result = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
     loc, tril, _ = parameters.unpack(result.x)
     info = MappingProxyType({"loss": float(result.fun), "n_evaluations": int(result.nfev) * len(z)})
     changes: dict[str, Any] = {"loc": loc, "info": info}
@@ -167,7 +165,7 @@ def _balanced_normals(n: int, d: int, rng: np.random.Generator) -> Array:
 
 
 def _elbo_terms(value_and_grad: ValueAndGrad, fit: Gaussian, z: Array) -> tuple[Array, Array]:
-    """log p̃ - log q at loc + scale z, up to the terms that all fits share, and the gradient of log p̃."""
+    """Log p̃ - log q at loc + scale z, up to the terms that all fits share, and the gradient of log p̃."""
     value, grad = value_and_grad(fit.loc + z @ fit.scale_tril.T)
     return value + np.log(np.diag(fit.scale_tril)).sum(), grad
 

@@ -186,9 +186,7 @@ def _region_se(values: Array, mode: IntArray, size: Array) -> Array:
     return se
 
 
-def _split(
-    total: Estimate, first: Masses, second: Masses, local: Array | None, local_se: Array | None
-) -> ChainRule:
+def _split(total: Estimate, first: Masses, second: Masses, local: Array | None, local_se: Array | None) -> ChainRule:
     """Apply the chain rule of KL(first‖second) with `local` = mean log ratio, log Z included, per region."""
     w, v = first.mass, second.mass
     v_known = np.where(v > 0, v, np.minimum(second.upper, 1.0))

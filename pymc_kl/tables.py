@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pymc_kl.tree import SCORE_COLUMNS, TEXT_COLUMNS, WITH_SE, check_comparison
+from pymc_kl.tree import SCORE_COLUMNS, TEXT_COLUMNS, check_comparison
 
 SUMMARY = (
     "kind", "family", "forward_kl", "forward_kl_se", "reverse_kl", "reverse_kl_se", "forward_kl_between",
@@ -81,6 +81,3 @@ def format_estimate(value: float, se: float) -> str:
         return f"{shown} ± {'∞' if se == np.inf else '?'}"
     digits = 3 if se == 0 else int(np.clip(1 - np.floor(np.log10(se)), 0, 6))
     return f"{value:.{digits}f} ± {se:.{digits}f}"
-
-
-__all__ = ["WITH_SE", "coverage", "format_estimate", "summary"]

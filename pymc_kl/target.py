@@ -1,7 +1,7 @@
 """A PyMC model as a density on R^d: batched log density and gradient, and the maps to and from the model's own space.
 
 The order of the coordinates is that of `model.value_vars` of the user's model and is frozen here; everything
-else is found by name. PyTensor is imported here and in the adapters alone.
+else is found by name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,46 +12,23 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-import pytensor
-import pytensor.tensor as pt
 import xarray as xr
 from pymc.backends.arviz import coords_and_dims_for_inferencedata
-from pymc.model.transform import remove_minibatched_nodes
-from pymc.pytensorf import replace_vars_in_graphs
-from pytensor.compile.mode import Mode
-from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.basic import Variable
-from pytensor.graph.replace import graph_replace, vectorize_graph
-from pytensor.graph.rewriting.db import RewriteDatabaseQuery
-from pytensor.graph.rewriting.utils import rewrite_graph
-from pytensor.graph.traversal import ancestors, graph_inputs
-from pytensor.link.vm import VMLinker
-from pytensor.tensor.random.type import RandomType
 
 from pymc_kl._typing import Array
 from pymc_kl.backends import Evaluator, make_evaluator
 from pymc_kl.draws import check_finite, find_variable
-
-MAP_CHUNK = 4096  # rows that one call of a transform graph maps, to bound its memory
-# Transforms run in plain Python thunks over whole batches: nothing to compile, and numpy is fast there.
-MAP_MODE = Mode(
-    VMLinker(use_cloop=False, c_thunks=False),
-    RewriteDatabaseQuery(
-        include=["fast_run", "py_only"], exclude=["fusion", "cxx_only", "BlasOpt", "c_blas", "inplace"]
-    ),
+from pymc_kl.graphs import (
+    Variables,
+    compile_constrain,
+    compile_unconstrain,
+    flat_log_density,
+    lay_out,
+    values_by_name,
+    without_minibatches,
 )
 
-
-@dataclass(frozen=True)
-class Variables:
-    """One free variable of the model: its names, shapes and place in the flat vector."""
-
-    name: str
-    value_name: str
-    shape: tuple[int, ...]
-    value_shape: tuple[int, ...]
-    dims: tuple[str, ...]
-    place: slice
+MAP_CHUNK = 4096  # rows that one call of a transform graph maps, to bound its memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +62,7 @@ class Target:
     _unconstrain: Callable[..., list[Array]] = field(repr=False)
 
     @classmethod
-    def from_model(
-        cls, model: pm.Model | None = None, *, backend: str = "auto", gradient: bool = True
-    ) -> "Target":
+    def from_model(cls, model: pm.Model | None = None, *, backend: str = "auto", gradient: bool = True) -> "Target":
         """Compile a model's density.
 
         Parameters
@@ -122,10 +97,10 @@ class Target:
         """
         model = model_in_context(model)
         _refuse_discrete(model)
-        full = _without_minibatches(model)
-        values = _values_by_name(full, [v.name for v in model.value_vars])
-        variables = _lay_out(full, values)
-        x, log_density = _flat_log_density(full, values, variables)
+        full = without_minibatches(model)
+        values = values_by_name(full, [v.name for v in model.value_vars])
+        variables = lay_out(full, values)
+        x, log_density = flat_log_density(full, values, variables)
         evaluator, backend = make_evaluator(x, log_density, backend=backend, gradient=gradient)
         names = tuple(rv.name for rv in (*model.free_RVs, *model.deterministics))
         coords, dims = coords_and_dims_for_inferencedata(model)
@@ -137,8 +112,8 @@ class Target:
             dims=dims,
             _evaluator=evaluator,
             posterior_names=names,
-            _constrain=_compile_constrain(full, names, values, variables),
-            _unconstrain=_compile_unconstrain(full, values, variables),
+            _constrain=compile_constrain(full, names, values, variables),
+            _unconstrain=compile_unconstrain(full, values, variables),
         )
 
     @property
@@ -229,13 +204,9 @@ class Target:
         if missing:
             parts |= self._unconstrain_values(groups, missing)
         first = next(iter(parts.values()))
-        return np.concatenate(
-            [parts[v.name].reshape(*first.shape[:2], -1) for v in self.variables], axis=-1
-        )
+        return np.concatenate([parts[v.name].reshape(*first.shape[:2], -1) for v in self.variables], axis=-1)
 
-    def _unconstrain_values(
-        self, groups: Sequence[xr.Dataset], wanted: Sequence[Variables]
-    ) -> dict[str, Array]:
+    def _unconstrain_values(self, groups: Sequence[xr.Dataset], wanted: Sequence[Variables]) -> dict[str, Array]:
         values = []
         for v in self.variables:
             if (array := find_variable(groups, v.name)) is None:
@@ -271,8 +242,7 @@ class Target:
         except NotImplementedError:
             return jittered
         by_name = {
-            rv.name: np.asarray(value, dtype=float)
-            for rv, value in zip(self.model.free_RVs, draws, strict=True)
+            rv.name: np.asarray(value, dtype=float) for rv, value in zip(self.model.free_RVs, draws, strict=True)
         }
         shapes = {v.name: (n, *v.shape) for v in self.variables}
         with np.errstate(all="ignore"):
@@ -294,9 +264,7 @@ def model_in_context(model: pm.Model | None) -> pm.Model:
     try:
         return pm.modelcontext(model)
     except TypeError as error:
-        raise ValueError(
-            "no model: call this inside `with model:`, or pass model=..."
-        ) from error
+        raise ValueError("no model: call this inside `with model:`, or pass model=...") from error
 
 
 def as_target(model: "pm.Model | Target | None", backend: str = "auto") -> Target:
@@ -315,129 +283,12 @@ def _refuse_discrete(model: pm.Model) -> None:
         raise ValueError("the model has no free variables; there is no posterior to compare with.")
 
 
-def _without_minibatches(model: pm.Model) -> pm.Model:
-    """Restore the full data behind pm.Minibatch, so that the density is that of all the data."""
-    graph = ancestors([*model.basic_RVs, *model.potentials])
-    is_minibatch = any(
-        type(v.owner.op).__name__ in ("MinibatchOp", "MinibatchIndexRV")
-        for v in graph
-        if v.owner is not None
-    )
-    return remove_minibatched_nodes(model) if is_minibatch else model
-
-
-def _values_by_name(model: pm.Model, names: Sequence[str]) -> list[Variable]:
-    by_name = {v.name: v for v in model.value_vars}
-    return [by_name[name] for name in names]
-
-
-def _lay_out(model: pm.Model, values: Sequence[Variable]) -> tuple[Variables, ...]:
-    point = model.initial_point(0)
-    shapes = model.eval_rv_shapes()
-    variables, start = [], 0
-    for value in values:
-        name = model.values_to_rvs[value].name
-        size = int(np.size(point[value.name]))
-        variables.append(
-            Variables(
-                name=name,
-                value_name=value.name,
-                shape=tuple(int(n) for n in shapes[name]),
-                value_shape=np.shape(point[value.name]),
-                dims=tuple(str(dim) for dim in model.named_vars_to_dims.get(name, ()) or ()),
-                place=slice(start, start + size),
-            )
-        )
-        start += size
-    return tuple(variables)
-
-
-def _freeze_data(graphs: Sequence[Variable]) -> list[Variable]:
-    """Replace shared data by constants: a target doesn't change when pm.set_data is called later."""
-    frozen = {
-        v: v.type.filter_variable(v.get_value(borrow=False))
-        for v in graph_inputs(graphs)
-        if isinstance(v, SharedVariable) and not isinstance(v.type, RandomType)
-    }
-    return list(graph_replace(list(graphs), frozen, strict=False)) if frozen else list(graphs)
-
-
-def _lower(graphs: Sequence[Variable], *include: str) -> list[Variable]:
-    tensors = [pt.as_tensor(g, allow_xtensor_conversion=True) for g in graphs]
-    return list(rewrite_graph(tensors, include=("ShapeOpt", "lower_xtensor", *include)))
-
-
-def _split(
-    x: Variable, values: Sequence[Variable], variables: Sequence[Variables]
-) -> dict[Variable, Variable]:
-    parts = (x[v.place].reshape(v.value_shape) for v in variables)
-    return {
-        value: value.type.filter_variable(pt.cast(part, value.type.dtype))
-        for value, part in zip(values, parts, strict=True)
-    }
-
-
-def _flat_log_density(
-    model: pm.Model, values: Sequence[Variable], variables: Sequence[Variables]
-) -> tuple[Variable, Variable]:
-    """Write the log density as a graph of one vector.
-
-    Stabilised before anyone differentiates it: the gradient of Bernoulli(logit_p) is NaN otherwise.
-    """
-    x = pt.vector("x", shape=(variables[-1].place.stop,), dtype="float64")
-    with model:
-        graphs = _freeze_data([model.logp()])
-    graphs = graph_replace(graphs, _split(x, values, variables), strict=False)
-    (log_density,) = _lower(graphs, "stabilize", "local_check_parameter_to_ninf_switch")
-    return x, log_density
-
-
-def _compile_constrain(
-    model: pm.Model, names: Sequence[str], values: Sequence[Variable], variables: Sequence[Variables]
-) -> Callable[[Array], list[Array]]:
-    x = pt.vector("x", shape=(variables[-1].place.stop,), dtype="float64")
-    by_name = {rv.name: rv for rv in (*model.free_RVs, *model.deterministics)}
-    outputs = model.replace_rvs_by_values([by_name[name] for name in names])
-    graphs = graph_replace(_freeze_data(outputs), _split(x, values, variables), strict=False)
-    batch = pt.matrix("x_batch", shape=(None, variables[-1].place.stop), dtype="float64")
-    lowered = _lower(graphs, "canonicalize")
-    batched = [
-        out if batch in set(ancestors([out])) else pt.broadcast_to(out, (batch.shape[0], *out.shape))
-        for out in vectorize_graph(lowered, {x: batch})
-    ]
-    return pytensor.function([batch], batched, mode=MAP_MODE)
-
-
-def _compile_unconstrain(
-    model: pm.Model, values: Sequence[Variable], variables: Sequence[Variables]
-) -> Callable[..., list[Array]]:
-    rvs = [model.values_to_rvs[value] for value in values]
-    plain = [
-        pt.tensor(v.name, shape=v.shape, dtype=rv.type.dtype)
-        for v, rv in zip(variables, rvs, strict=True)
-    ]
-    typed = [rv.type.filter_variable(p) for rv, p in zip(rvs, plain, strict=True)]
-    outputs = [
-        t if (transform := model.rvs_to_transforms[rv]) is None else transform.forward(t, *rv.owner.inputs)
-        for rv, t in zip(rvs, typed, strict=True)
-    ]
-    outputs = replace_vars_in_graphs(outputs, dict(zip(rvs, typed, strict=True)))
-    batches = [
-        pt.tensor(v.name, shape=(None, *v.shape), dtype=p.type.dtype)
-        for v, p in zip(variables, plain, strict=True)
-    ]
-    batched = vectorize_graph(_lower(_freeze_data(outputs), "canonicalize"), dict(zip(plain, batches, strict=True)))
-    return pytensor.function(batches, batched, mode=MAP_MODE, on_unused_input="ignore")
-
-
 def _draw_groups(draws: xr.DataTree | xr.Dataset) -> list[xr.Dataset]:
     """List where a sampler may have put its draws, the model's own space first."""
     if isinstance(draws, xr.Dataset):
         return [draws]
     if not isinstance(draws, xr.DataTree):
-        raise TypeError(
-            f"draws must be a DataTree with a posterior group, or a Dataset; got {type(draws).__name__}."
-        )
+        raise TypeError(f"draws must be a DataTree with a posterior group, or a Dataset; got {type(draws).__name__}.")
     if "posterior" not in draws.children:
         raise ValueError(f"the DataTree has no posterior group; it has {sorted(draws.children)}.")
     names = [name for name in ("posterior", "unconstrained_posterior") if name in draws.children]

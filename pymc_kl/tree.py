@@ -36,7 +36,7 @@ def _draws_tree(
     target: "Target", x: Array, log_density: Array, log_prob: Array | None, mode: IntArray | None = None
 ) -> xr.DataTree:
     """Build `posterior` and `sample_stats` from draws (chain, draw, d) and what is known of each."""
-    stats = {"log_density": log_density}
+    stats: dict[str, Array | IntArray] = {"log_density": log_density}
     if log_prob is not None:
         stats["log_prob"] = log_prob
     if mode is not None:
@@ -68,9 +68,7 @@ def approximation_tree(
     assert q.target is not None
     tree = _draws_tree(q.target, x[None], log_density[None], prob, mode[None])
     if reference_log_prob is not None:
-        tree["reference"] = xr.DataTree(
-            xr.Dataset({"log_prob": (("chain", "draw"), reference_log_prob)})
-        )
+        tree["reference"] = xr.DataTree(xr.Dataset({"log_prob": (("chain", "draw"), reference_log_prob)}))
     history = np.asarray(q.info.get("history", ()), dtype=float)
     fit = xr.Dataset(attrs={"info": json.dumps(_plain(q.info))})
     if len(history):

@@ -10,8 +10,6 @@ from functools import cache
 
 import matplotlib as mpl
 import numpy as np
-import pytensor.link.jax.dispatch
-import pytensor.link.numba.dispatch  # both set filters of warnings of their own when first imported
 import pytest
 import xarray as xr
 from problems import ALL, Problem

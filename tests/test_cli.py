@@ -6,7 +6,7 @@ import pytest
 from pymc_kl import load
 from pymc_kl.cli import main
 
-MODEL = '''
+MODEL = """
 import pymc as pm
 
 with pm.Model() as model:
@@ -16,7 +16,7 @@ number = 3
 
 def build():
     return model
-'''
+"""
 
 
 @pytest.fixture
@@ -43,7 +43,8 @@ def test_compare_then_summary(folder, capsys):
     assert np.isfinite(value)
 
 
-def test_a_function_may_build_the_model(folder):
+@pytest.mark.usefixtures("folder")
+def test_a_function_may_build_the_model():
     assert main(["compare", "two.py:build", "--draws", "draws.nc", "--reverse", "--out", "b", "--quiet"]) == 0
 
 
@@ -57,7 +58,8 @@ def test_a_function_may_build_the_model(folder):
         (["summary", "draws.nc"], "this DataTree is no comparison"),
     ],
 )
-def test_bad_input_exits_with_two(arguments, message, folder, capsys):
+@pytest.mark.usefixtures("folder")
+def test_bad_input_exits_with_two(arguments, message, capsys):
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
 

@@ -21,14 +21,18 @@ def example(family: str, d: int, rng: np.random.Generator) -> MeanField | FullRa
         return MeanField(loc=loc, scale=np.diag(tril))
     if family == "fullrank":
         return FullRank(loc=loc, scale_tril=tril)
-    return Mixture(weights=np.array([0.3, 0.7]), locs=np.stack([loc, loc + 6]), scale_trils=np.stack([tril, 0.5 * tril]))
+    return Mixture(
+        weights=np.array([0.3, 0.7]), locs=np.stack([loc, loc + 6]), scale_trils=np.stack([tril, 0.5 * tril])
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 class TestContract:
     def test_integrates_to_one(self, family, rng):
         q = example(family, 1, rng)
-        total, _ = quad(lambda x: float(np.exp(q.log_prob(np.array([[x]]))[0])), -30, 40, points=[-1, 0, 1, 5, 6, 7], limit=400)
+        total, _ = quad(
+            lambda x: float(np.exp(q.log_prob(np.array([[x]]))[0])), -30, 40, points=[-1, 0, 1, 5, 6, 7], limit=400
+        )
         assert total == pytest.approx(1, abs=1e-7)
 
     def test_integrates_to_one_in_the_plane(self, family, rng):

@@ -47,9 +47,7 @@ def kl_and_se(p: Mixture, q: Mixture, rng: np.random.Generator, n: int = 50_000)
 
 def reference_log_prob(q: Mixture, x: Array) -> Array:
     parts = zip(q.weights, q.locs, q.scale_trils, strict=True)
-    return logsumexp(
-        [np.log(w) + multivariate_normal(m, tril @ tril.T).logpdf(x) for w, m, tril in parts], axis=0
-    )
+    return logsumexp([np.log(w) + multivariate_normal(m, tril @ tril.T).logpdf(x) for w, m, tril in parts], axis=0)
 
 
 def assert_same(left: Mixture, right: Mixture, rtol: float = 1e-9) -> None:
@@ -78,18 +76,14 @@ def test_log_prob_is_that_of_scipy() -> None:
 
 def test_log_prob_stands_far_points_and_uneven_scales() -> None:
     scales = np.array([1e-6, 1e6])
-    q = Mixture(
-        weights=PLANE.weights, locs=PLANE.locs * scales, scale_trils=scales[:, None] * PLANE.scale_trils
-    )
+    q = Mixture(weights=PLANE.weights, locs=PLANE.locs * scales, scale_trils=scales[:, None] * PLANE.scale_trils)
     x = np.concatenate([PLANE.sample(100, random_seed=1), [[1e4, -1e4]]])
     np.testing.assert_allclose(q.log_prob(x * scales), PLANE.log_prob(x) - np.log(scales).sum(), rtol=1e-9)
 
 
 def test_memory_of_log_prob_does_not_grow_with_the_number_of_draws() -> None:
     d, size, n = 10, 10, 100_000
-    q = Mixture(
-        weights=np.full(size, 0.1), locs=np.zeros((size, d)), scale_trils=np.stack([np.eye(d)] * size)
-    )
+    q = Mixture(weights=np.full(size, 0.1), locs=np.zeros((size, d)), scale_trils=np.stack([np.eye(d)] * size))
     x = np.zeros((n, d))
     q.log_prob(x[:10])
     tracemalloc.start()
@@ -264,8 +258,7 @@ def test_the_same_seed_gives_the_same_fit_and_inputs_stay(rng: np.random.Generat
     labels, blocks = np.zeros(1000, int), np.arange(1000) // 50
     before = [a.copy() for a in (x, weights, labels, blocks)]
     first, second = (
-        Mixture.fit_forward(x, weights, labels=labels, blocks=blocks, rng=np.random.default_rng(4))
-        for _ in range(2)
+        Mixture.fit_forward(x, weights, labels=labels, blocks=blocks, rng=np.random.default_rng(4)) for _ in range(2)
     )
     assert_same(first, second, rtol=0)
     assert first.info == second.info
@@ -362,9 +355,7 @@ def test_em_stops_at_a_maximum(rng: np.random.Generator) -> None:
 
 def test_splitting_finds_the_component_that_is_not_gaussian(rng: np.random.Generator) -> None:
     two = np.where(rng.random(2000) < 0.5, -1, 1) + 0.2 * rng.standard_normal(2000)
-    x = np.concatenate(
-        [rng.standard_normal((2000, 2)) - 20, np.column_stack([two, rng.standard_normal(2000)])]
-    )
+    x = np.concatenate([rng.standard_normal((2000, 2)) - 20, np.column_stack([two, rng.standard_normal(2000)])])
     draws = WeightedDraws(x.T.copy(), np.full(4000, 1 / 4000))
     components = grow(draws, from_clusters(draws, np.repeat([0, 1], 2000)))
     assert components is not None

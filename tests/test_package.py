@@ -44,7 +44,15 @@ def test_ci_runs_the_readme_s_test_command():
 
 def test_imports_point_up_the_list():
     """PyTensor is known to the target, the backends, the adapters and the divergence of distributions alone."""
-    allowed = {"target.py", "backends.py", "pymc.py", "densities.py", "closed_forms.py", "divergence.py", "integration.py"}
+    allowed = {
+        "target.py",
+        "backends.py",
+        "pymc.py",
+        "densities.py",
+        "closed_forms.py",
+        "divergence.py",
+        "integration.py",
+    }
     for path in (ROOT / "pymc_kl").rglob("*.py"):
         if re.search(r"^\s*(from|import) pytensor", path.read_text(), re.MULTILINE):
             assert path.name in allowed, path

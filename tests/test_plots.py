@@ -388,9 +388,7 @@ def test_scalars_are_chosen_as_in_arviz(kwargs: dict[str, Any], expected: list[s
 def test_the_note_says_what_was_left_out() -> None:
     pc = plot_modes(COMPARISON, backend="none", kind="marginal", max_variables=2)
     assert pc.viz["plot"].sizes == {"scalar": 2}
-    assert (
-        pc.viz["note"].item()["string"].startswith("2 of 3 scalars are shown: those that separate the modes")
-    )
+    assert pc.viz["note"].item()["string"].startswith("2 of 3 scalars are shown: those that separate the modes")
     one = plot_modes(make_comparison(1), backend="none", max_variables=1)
     assert "differ most" in one.viz["note"].item()["string"]
 

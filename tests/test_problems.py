@@ -128,9 +128,7 @@ def test_draws_satisfy_steins_identity(problem: Problem, rng: np.random.Generato
         assert_mean(x[:, [i]] * score, -np.eye(problem.d)[i])
 
 
-@pytest.mark.parametrize(
-    "name", ["equicorrelated_10", "gaussian_condition", "many_wells_6", "two_normals_10d"]
-)
+@pytest.mark.parametrize("name", ["equicorrelated_10", "gaussian_condition", "many_wells_6", "two_normals_10d"])
 def test_divergences_of_optima_by_monte_carlo(name: str, rng: np.random.Generator) -> None:
     """KL(q‖p) from draws of q and KL(p‖q) from draws of p; quadrature does it for d <= 2."""
     problem = load(name)
@@ -278,9 +276,7 @@ def assert_reverse_optimum(problem: Problem, optimum: Optimum, *, diagonal: bool
     best = grid_reverse_kl(problem, optimum.mean, optimum.cov)
     assert optimum.reverse_kl == pytest.approx(best, abs=1e-6)
     for step in 0.02 * np.eye(size):
-        up, down = (
-            grid_reverse_kl(problem, *unpack(sign * step, optimum, diagonal=diagonal)) for sign in (1, -1)
-        )
+        up, down = (grid_reverse_kl(problem, *unpack(sign * step, optimum, diagonal=diagonal)) for sign in (1, -1))
         assert min(up, down) > best
         assert abs(up - down) / 0.04 < 2e-3
 
@@ -316,9 +312,7 @@ KNOWN_LINE_OPTIMA = [
 
 
 @pytest.mark.parametrize(("name", "direction", "key", "known"), KNOWN_LINE_OPTIMA)
-def test_known_optima_on_the_line(
-    name: str, direction: str, key: str, known: tuple[float | None, ...]
-) -> None:
+def test_known_optima_on_the_line(name: str, direction: str, key: str, known: tuple[float | None, ...]) -> None:
     problem = many_wells(2) if name == "many_wells_2" else load(name)
     optimum = getattr(problem, direction)[key]
     found = optimum.mean[0], np.sqrt(optimum.cov[0, 0]), optimum.reverse_kl, optimum.forward_kl
@@ -393,10 +387,7 @@ def test_known_divergences_of_the_textbook_figure(family: str) -> None:
 def test_normals_that_hug_a_textbook_mode_are_no_optima() -> None:
     problem = load("textbook_figure")
     covs = np.array([[[0.5, 0.25], [0.25, 1.0]], [[0.5, -0.25], [-0.25, 1.0]]])
-    found = [
-        grid_reverse_kl(problem, np.full(2, loc), 0.6 * cov)
-        for loc, cov in zip((-1.0, 1.0), covs, strict=True)
-    ]
+    found = [grid_reverse_kl(problem, np.full(2, loc), 0.6 * cov) for loc, cov in zip((-1.0, 1.0), covs, strict=True)]
     assert found == pytest.approx([0.7686, 0.7606], abs=1e-4)
 
 
@@ -405,9 +396,7 @@ def test_normals_that_hug_a_textbook_mode_are_no_optima() -> None:
 
 def ends(log_density: LogDensity, start: Array) -> Array:
     """Follow the gradient flow from a point until it rests."""
-    flow = integrate.solve_ivp(
-        lambda _, x: gradient(log_density, x), (0, 100), start, method="LSODA", rtol=1e-5
-    )
+    flow = integrate.solve_ivp(lambda _, x: gradient(log_density, x), (0, 100), start, method="LSODA", rtol=1e-5)
     return flow.y[:, -1]
 
 

@@ -31,9 +31,7 @@ def draws_of(p, q, x, y, label=lambda x: (x[:, 0] > 0).astype(int)):
     p_draws = scores.PosteriorDraws(
         p.log_prob(x).reshape(shape), q.log_prob(x).reshape(shape), mode, None, masses, np.full(3, np.nan)
     )
-    q_draws = scores.ApproximationDraws(
-        p.log_prob(y), q.log_prob(y), label(y), masses_from_independent(label(y), 2)
-    )
+    q_draws = scores.ApproximationDraws(p.log_prob(y), q.log_prob(y), label(y), masses_from_independent(label(y), 2))
     return p_draws, q_draws
 
 

@@ -149,7 +149,7 @@ def test_minibatch_is_scored_on_all_data(rng):
     np.testing.assert_allclose(Target.from_model(model).log_density(x), expected, rtol=1e-10)
 
 
-def test_later_set_data_does_not_change_a_target(target_of):
+def test_later_set_data_does_not_change_a_target():
     target = Target.from_model(with_data())
     before = target.log_density(np.ones((1, 1)))
     with target.model:

@@ -238,14 +238,10 @@ class TestReverseOptima:
         for key, optimum in problem.reverse.items():
             truth = gaussian("fullrank" if key == "fullrank" else "meanfield", optimum.mean, optimum.cov)
             sd = np.sqrt(np.diag(optimum.cov))
-            start = gaussian(
-                truth.family, optimum.mean + 0.2 * sd * rng.uniform(-1, 1, problem.d), 1.2 * optimum.cov
-            )
+            start = gaussian(truth.family, optimum.mean + 0.2 * sd * rng.uniform(-1, 1, problem.d), 1.2 * optimum.cov)
             fit = polish(target.log_density_and_grad, start, rng=rng)
             np.testing.assert_allclose((fit.loc - truth.loc) / sd, 0, atol=0.05)
-            np.testing.assert_allclose(
-                np.sqrt(np.diag(fit.covariance)), np.sqrt(np.diag(truth.covariance)), rtol=0.05
-            )
+            np.testing.assert_allclose(np.sqrt(np.diag(fit.covariance)), np.sqrt(np.diag(truth.covariance)), rtol=0.05)
 
 
 def test_gaussian_optima_match_closed_forms(comparison_of):

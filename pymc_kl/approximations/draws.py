@@ -27,6 +27,7 @@ class Draws(Approximation):
 
     @property
     def d(self) -> int:
+        """Number of unconstrained dimensions."""
         return self.x.shape[1]
 
     def _sample(self, n: int, rng: np.random.Generator) -> Array:

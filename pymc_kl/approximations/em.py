@@ -96,9 +96,7 @@ def expect(draws: WeightedDraws, components: Components) -> Expectation:
     return Expectation(log_prob, counts, np.minimum(kish, shares), first, second)
 
 
-def maximise(
-    components: Components, expectation: Expectation, prior: Prior, n_effective: float
-) -> Components:
+def maximise(components: Components, expectation: Expectation, prior: Prior, n_effective: float) -> Components:
     """Run the M-step: the posterior mode of weights, means and covariances, in whitened coordinates."""
     counts = expectation.counts[:, None]
     shift = expectation.first / counts

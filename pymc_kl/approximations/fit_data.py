@@ -94,9 +94,7 @@ def _checked_weights(weights: npt.ArrayLike | None, n: int) -> Array:
     if weights.shape != (n,):
         raise ValueError(f"weights must have shape ({n},), one for each draw; got {weights.shape}.")
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise ValueError(
-            "weights must be finite, not negative and not all zero. Exponentiate log weights first."
-        )
+        raise ValueError("weights must be finite, not negative and not all zero. Exponentiate log weights first.")
     return weights / weights.max()
 
 

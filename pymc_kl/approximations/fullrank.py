@@ -33,7 +33,11 @@ class FullRank(Approximation):
 
     @classmethod
     def fit_forward(
-        cls, x: Array, weights: Array | None = None, *, rng: np.random.Generator | None = None
+        cls,
+        x: Array,
+        weights: Array | None = None,
+        *,
+        rng: np.random.Generator | None = None,  # noqa: ARG003 every family's fit takes it
     ) -> Self:
         """Minimise KL(p‖q) over full-rank Gaussians, given draws of p (n, d): match mean and covariance."""
         mean, covariance = weighted_moments(x, weights)
@@ -41,6 +45,7 @@ class FullRank(Approximation):
 
     @property
     def d(self) -> int:
+        """Number of unconstrained dimensions."""
         return self.loc.size
 
     @cached_property

@@ -36,9 +36,7 @@ def from_clusters(draws: WeightedDraws, owner: IntArray) -> Components:
     weights = np.array([draws.weights[c].sum() for c in clusters])
     counts = np.array([effective_number(draws.weights[c]) for c in clusters])
     covariances = regularise(np.stack([fit[1] for fit in fits]), counts)
-    return Components(
-        weights / weights.sum(), np.stack([fit[0] for fit in fits]), np.linalg.cholesky(covariances)
-    )
+    return Components(weights / weights.sum(), np.stack([fit[0] for fit in fits]), np.linalg.cholesky(covariances))
 
 
 def split_masks(z: Array, weights: Array) -> list[BoolArray]:
@@ -64,9 +62,7 @@ def split(draws: WeightedDraws) -> tuple[float, Components] | None:
     whole = from_clusters(draws, np.zeros(draws.weights.size, dtype=np.int64))
     local = WeightedDraws(whole.whiten(draws.x)[0], draws.weights)
     starts = [from_clusters(local, mask.astype(np.int64)) for mask in split_masks(local.x, local.weights)]
-    fits = [
-        fit_em(local, start, tolerance=SPLIT_TOLERANCE, max_iterations=SPLIT_ITERATIONS) for start in starts
-    ]
+    fits = [fit_em(local, start, tolerance=SPLIT_TOLERANCE, max_iterations=SPLIT_ITERATIONS) for start in starts]
     pairs = [fit for fit in fits if len(fit.components) == 2 and fit.objective]
     if not pairs:
         return None

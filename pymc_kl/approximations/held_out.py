@@ -59,9 +59,7 @@ class Choice:
     warnings: tuple[str, ...] = ()
 
 
-def halves(
-    strata: IntArray, blocks: IntArray | None, size: int, rng: np.random.Generator
-) -> tuple[IntArray, IntArray]:
+def halves(strata: IntArray, blocks: IntArray | None, size: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
     """Split draws in two halves that both hold draws of every stratum.
 
     Parameters
@@ -198,9 +196,7 @@ def _that_hold(doubts: dict[str, bool]) -> tuple[str, ...]:
 
 def _try(train: WeightedDraws, held_out: HeldOut, *starts: Components) -> Trial:
     """Run EM from each start and keep the one that fits the training half best."""
-    fits = [
-        fit_em(train, start, tolerance=TRIAL_TOLERANCE, max_iterations=MAX_ITERATIONS) for start in starts
-    ]
+    fits = [fit_em(train, start, tolerance=TRIAL_TOLERANCE, max_iterations=MAX_ITERATIONS) for start in starts]
     best = max(fits, key=lambda fit: fit.objective[-1])
     return Trial(best.components, best.components.log_prob(held_out.draws.x))
 

@@ -30,7 +30,11 @@ class MeanField(Approximation):
 
     @classmethod
     def fit_forward(
-        cls, x: Array, weights: Array | None = None, *, rng: np.random.Generator | None = None
+        cls,
+        x: Array,
+        weights: Array | None = None,
+        *,
+        rng: np.random.Generator | None = None,  # noqa: ARG003 every family's fit takes it
     ) -> Self:
         """Minimise KL(p‖q) over mean-field Gaussians, given draws of p (n, d): match means and variances."""
         mean, covariance = weighted_moments(x, weights)
@@ -38,6 +42,7 @@ class MeanField(Approximation):
 
     @property
     def d(self) -> int:
+        """Number of unconstrained dimensions."""
         return self.loc.size
 
     @property

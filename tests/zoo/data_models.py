@@ -52,17 +52,13 @@ def _dial_mode(y: Array, p: float, tau: float, start: Array) -> Array:
     return mu
 
 
-def dial_a_mass(
-    n1: int = 6, n2: int = 4, p: float = 2 / 3, *, half_gap: float = 5.0, tau: float = 10.0
-) -> Problem:
+def dial_a_mass(n1: int = 6, n2: int = 4, p: float = 2 / 3, *, half_gap: float = 5.0, tau: float = 10.0) -> Problem:
     """Data model whose two modes have odds (p / (1 - p))^(n1 - n2): y ~ p N(mu1, 1) + (1 - p) N(mu2, 1).
 
     n1 observations lie near +half_gap and n2 near -half_gap, far enough apart for the two splits of the data,
     and those up to two observations away, to carry all of the evidence.
     """
-    y = np.concatenate(
-        [s * half_gap + stats.norm.ppf((np.arange(n) + 0.5) / n) for s, n in ((1, n1), (-1, n2))]
-    )
+    y = np.concatenate([s * half_gap + stats.norm.ppf((np.arange(n) + 0.5) / n) for s, n in ((1, n1), (-1, n2))])
     posterior, log_z = _dial_components(y, p, tau)
     first = float(posterior.weights[posterior.locs[:, 0] > posterior.locs[:, 1]].sum())
     corner = np.array([half_gap, -half_gap])
@@ -101,9 +97,7 @@ def _labels_log_density(y: Array, x: Array) -> Array:
     return np.logaddexp(*terms).sum(1) + prior
 
 
-def _hermite_moments(
-    log_density: LogDensity, mode: Array, cov: Array, order: int = 24
-) -> tuple[float, Array, Array]:
+def _hermite_moments(log_density: LogDensity, mode: Array, cov: Array, order: int = 24) -> tuple[float, Array, Array]:
     """Integrate one near-normal mode by Gauss-Hermite: log Z, mean and covariance."""
     z, weights = hermegauss(order)
     grid = np.stack(np.meshgrid(*[z] * len(mode), indexing="ij"), -1).reshape(-1, len(mode))
@@ -128,9 +122,7 @@ def _rejection_sampler(log_density: LogDensity, loc: Array, cov: Array) -> Sampl
     def loss(x: Array) -> float:
         return -float(log_ratio(x[None])[0])
 
-    bound = 0.01 - float(
-        optimize.minimize(loss, pilot[np.argmax(log_ratio(pilot))], method="Nelder-Mead").fun
-    )
+    bound = 0.01 - float(optimize.minimize(loss, pilot[np.argmax(log_ratio(pilot))], method="Nelder-Mead").fun)
 
     def sample(n: int, rng: np.random.Generator) -> Array:
         kept = np.empty((0, len(loc)))

@@ -52,9 +52,7 @@ class Gaussians:
 
     def log_terms(self, x: Array) -> Array:
         z = [(x - loc) @ white.T for loc, white in zip(self.locs, self.whitening, strict=True)]
-        return np.stack(
-            [c - 0.5 * (u**2).sum(-1) for c, u in zip(self.log_constants, z, strict=True)], axis=1
-        )
+        return np.stack([c - 0.5 * (u**2).sum(-1) for c, u in zip(self.log_constants, z, strict=True)], axis=1)
 
     def log_density(self, x: Array) -> Array:
         return np.asarray(logsumexp(self.log_terms(x), axis=1))
@@ -119,9 +117,7 @@ def gaussian_problem(name: str, mean: Array, cov: Array) -> Problem:
     )
 
 
-def line_mixture(
-    name: str, weights: Array, locs: Array, sds: Array, *, starts: Array | None = None
-) -> Problem:
+def line_mixture(name: str, weights: Array, locs: Array, sds: Array, *, starts: Array | None = None) -> Problem:
     """State a mixture of normals on the line as a `pm.NormalMixture`, locations in ascending order."""
     target = Gaussians(weights, locs[:, None], spherical(locs[:, None], sds))
     modes = target.climb(locs[:, None] if starts is None else starts[:, None])

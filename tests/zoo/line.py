@@ -96,9 +96,7 @@ def _line_reverse_from(line: Line, log_density: LogDensity, mean: float, sd: flo
     return _line_optimum(line, log_density, float(found.x[0]), float(np.exp(found.x[1])))
 
 
-def line_optima(
-    line: Line, log_density: LogDensity, starts: Array
-) -> tuple[dict[str, Optimum], dict[str, Optimum]]:
+def line_optima(line: Line, log_density: LogDensity, starts: Array) -> tuple[dict[str, Optimum], dict[str, Optimum]]:
     """Find the reverse optima from (mean, sd) starts and the forward optimum, on the line."""
     found: list[Optimum] = []
     for mean, sd in starts:

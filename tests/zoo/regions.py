@@ -30,9 +30,7 @@ def _descend(log_density: LogDensity, start: Array, end: float) -> tuple[Array, 
         return [float(towards[0] / towards[1])]
 
     nodes = np.linspace(start[1], end, 400)
-    path = integrate.solve_ivp(
-        slope, (start[1], end), start[:1], t_eval=nodes, method="LSODA", rtol=1e-8, atol=1e-10
-    )
+    path = integrate.solve_ivp(slope, (start[1], end), start[:1], t_eval=nodes, method="LSODA", rtol=1e-8, atol=1e-10)
     return nodes, path.y[0]
 
 

@@ -1,0 +1,153 @@
+"""A model's graphs as functions of one vector: its log density, and the maps to and from its own variables."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from pymc.model.transform import remove_minibatched_nodes
+from pymc.pytensorf import replace_vars_in_graphs
+from pytensor.compile.mode import Mode
+from pytensor.compile.sharedvalue import SharedVariable
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import graph_replace, vectorize_graph
+from pytensor.graph.rewriting.db import RewriteDatabaseQuery
+from pytensor.graph.rewriting.utils import rewrite_graph
+from pytensor.graph.traversal import ancestors, graph_inputs
+from pytensor.link.vm import VMLinker
+from pytensor.tensor.random.type import RandomType
+
+from pymc_kl._typing import Array
+
+# Transforms run in plain Python thunks over whole batches: nothing to compile, and numpy is fast there.
+MAP_MODE = Mode(
+    VMLinker(use_cloop=False, c_thunks=False),
+    RewriteDatabaseQuery(
+        include=["fast_run", "py_only"], exclude=["fusion", "cxx_only", "BlasOpt", "c_blas", "inplace"]
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Variables:
+    """One free variable of the model: its names, shapes and place in the flat vector."""
+
+    name: str
+    value_name: str
+    shape: tuple[int, ...]
+    value_shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    place: slice
+
+
+def without_minibatches(model: pm.Model) -> pm.Model:
+    """Restore the full data behind pm.Minibatch, so that the density is that of all the data."""
+    graph = ancestors([*model.basic_RVs, *model.potentials])
+    is_minibatch = any(
+        type(v.owner.op).__name__ in ("MinibatchOp", "MinibatchIndexRV") for v in graph if v.owner is not None
+    )
+    return remove_minibatched_nodes(model) if is_minibatch else model
+
+
+def values_by_name(model: pm.Model, names: Sequence[str]) -> list[Variable]:
+    """Return the value variables of those names: a model that was derived from another may have reordered them."""
+    by_name = {v.name: v for v in model.value_vars}
+    return [by_name[name] for name in names]
+
+
+def lay_out(model: pm.Model, values: Sequence[Variable]) -> tuple[Variables, ...]:
+    """Give every value variable its place in the flat vector."""
+    point = model.initial_point(0)
+    shapes = model.eval_rv_shapes()
+    variables, start = [], 0
+    for value in values:
+        name = model.values_to_rvs[value].name
+        size = int(np.size(point[value.name]))
+        variables.append(
+            Variables(
+                name=name,
+                value_name=value.name,
+                shape=tuple(int(n) for n in shapes[name]),
+                value_shape=np.shape(point[value.name]),
+                dims=tuple(str(dim) for dim in model.named_vars_to_dims.get(name, ()) or ()),
+                place=slice(start, start + size),
+            )
+        )
+        start += size
+    return tuple(variables)
+
+
+def _freeze_data(graphs: Sequence[Variable]) -> list[Variable]:
+    """Replace shared data by constants: a target doesn't change when pm.set_data is called later."""
+    frozen = {
+        v: v.type.filter_variable(v.get_value(borrow=False))
+        for v in graph_inputs(graphs)
+        if isinstance(v, SharedVariable) and not isinstance(v.type, RandomType)
+    }
+    return list(graph_replace(list(graphs), frozen, strict=False)) if frozen else list(graphs)
+
+
+def _lower(graphs: Sequence[Variable], *include: str) -> list[Variable]:
+    tensors = [pt.as_tensor(g, allow_xtensor_conversion=True) for g in graphs]
+    return list(rewrite_graph(tensors, include=("ShapeOpt", "lower_xtensor", *include)))
+
+
+def _split(x: Variable, values: Sequence[Variable], variables: Sequence[Variables]) -> dict[Variable, Variable]:
+    parts = (x[v.place].reshape(v.value_shape) for v in variables)
+    return {
+        value: value.type.filter_variable(pt.cast(part, value.type.dtype))
+        for value, part in zip(values, parts, strict=True)
+    }
+
+
+def flat_log_density(
+    model: pm.Model, values: Sequence[Variable], variables: Sequence[Variables]
+) -> tuple[Variable, Variable]:
+    """Write the log density as a graph of one vector.
+
+    Stabilised before anyone differentiates it: the gradient of Bernoulli(logit_p) is NaN otherwise.
+    """
+    x = pt.vector("x", shape=(variables[-1].place.stop,), dtype="float64")
+    with model:
+        graphs = _freeze_data([model.logp()])
+    graphs = graph_replace(graphs, _split(x, values, variables), strict=False)
+    (log_density,) = _lower(graphs, "stabilize", "local_check_parameter_to_ninf_switch")
+    return x, log_density
+
+
+def compile_constrain(
+    model: pm.Model, names: Sequence[str], values: Sequence[Variable], variables: Sequence[Variables]
+) -> Callable[[Array], list[Array]]:
+    """Compile the map (n, d) -> arrays (n, *shape) of the named variables of the model's own space."""
+    x = pt.vector("x", shape=(variables[-1].place.stop,), dtype="float64")
+    by_name = {rv.name: rv for rv in (*model.free_RVs, *model.deterministics)}
+    outputs = model.replace_rvs_by_values([by_name[name] for name in names])
+    graphs = graph_replace(_freeze_data(outputs), _split(x, values, variables), strict=False)
+    batch = pt.matrix("x_batch", shape=(None, variables[-1].place.stop), dtype="float64")
+    lowered = _lower(graphs, "canonicalize")
+    batched = [
+        out if batch in set(ancestors([out])) else pt.broadcast_to(out, (batch.shape[0], *out.shape))
+        for out in vectorize_graph(lowered, {x: batch})
+    ]
+    return pytensor.function([batch], batched, mode=MAP_MODE)
+
+
+def compile_unconstrain(
+    model: pm.Model, values: Sequence[Variable], variables: Sequence[Variables]
+) -> Callable[..., list[Array]]:
+    """Compile the map from arrays (n, *shape), one a free variable, to their unconstrained values."""
+    rvs = [model.values_to_rvs[value] for value in values]
+    plain = [pt.tensor(v.name, shape=v.shape, dtype=rv.type.dtype) for v, rv in zip(variables, rvs, strict=True)]
+    typed = [rv.type.filter_variable(p) for rv, p in zip(rvs, plain, strict=True)]
+    outputs = [
+        t if (transform := model.rvs_to_transforms[rv]) is None else transform.forward(t, *rv.owner.inputs)
+        for rv, t in zip(rvs, typed, strict=True)
+    ]
+    outputs = replace_vars_in_graphs(outputs, dict(zip(rvs, typed, strict=True)))
+    batches = [
+        pt.tensor(v.name, shape=(None, *v.shape), dtype=p.type.dtype) for v, p in zip(variables, plain, strict=True)
+    ]
+    batched = vectorize_graph(_lower(_freeze_data(outputs), "canonicalize"), dict(zip(plain, batches, strict=True)))
+    return pytensor.function(batches, batched, mode=MAP_MODE, on_unused_input="ignore")
