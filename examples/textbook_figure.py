@@ -211,7 +211,7 @@ def draw_switch(curves: dict[str, Any]) -> Figure:
     """Draw both branches of KL(q‖p), and the optima before, at and after the switch."""
     figure = Figure(figsize=(10.5, 4.6), layout="constrained")
     figure.suptitle(
-        f"Reverse KL seeks one mode only where the modes are over {curves['crossing']:.2f} standard deviations apart"
+        f"Reverse KL seeks one mode only where modes are over {curves['crossing']:.2f} standard deviations apart"
     )
     left, right = figure.subfigures(1, 2, width_ratios=(1.5, 1))
     ax = left.subplots()
@@ -227,9 +227,7 @@ def draw_switch(curves: dict[str, Any]) -> Figure:
         arrowprops={"arrowstyle": "-", "linewidth": 0.8},
     )  # fmt: skip
     ax.axvspan(*TEXTBOOK_SEPARATION, color="#F0E442", alpha=0.25, linewidth=0)
-    ax.text(
-        np.mean(TEXTBOOK_SEPARATION), 1.2, "the picture\nof the textbooks", ha="center", va="top", fontsize=9
-    )
+    ax.text(np.mean(TEXTBOOK_SEPARATION), 1.2, "the picture\nof the textbooks", ha="center", va="top", fontsize=9)
     ax.set(xlabel="distance s of the two modes (standard deviations)", ylabel="KL(q‖p) (nats)")
     ax.set(xlim=(2, 8), ylim=(0, 1.3))
     ax.legend(frameon=False, loc="lower right")
@@ -274,9 +272,7 @@ def main(folder: str | Path = "pymc_kl_demo/textbook_figure") -> dict[str, Any]:
     print(f"{len(ends)} starts end between {min(ends):.6f} and {max(ends):.6f} nats: one optimum")
     falls = [fall(q, optima["reverse"]) for q in drawn_ellipses()]
     curves = sweep(np.linspace(2, 8, 121))
-    print(
-        f"the reverse optima cross at s = {curves['crossing']:.4f}, both {curves['crossing_kl'][0]:.5f} nats"
-    )
+    print(f"the reverse optima cross at s = {curves['crossing']:.4f}, both {curves['crossing_kl'][0]:.5f} nats")
     draw_textbook_figure(optima, falls).savefig(folder / "textbook_figure.png", dpi=200)
     draw_switch(curves).savefig(folder / "switch.png", dpi=200)
     print(f"Pictures are in {folder}.")

@@ -79,9 +79,7 @@ def draw_asymmetry(values: dict[str, float]) -> Figure:
     """Draw both normals and both integrands."""
     narrow, wide = log_q((0, 2)), log_q((0, 3))
     figure = Figure(figsize=(9, 3.4), layout="constrained")
-    figure.suptitle(
-        "KL(p‖q) looks where p has mass, KL(q‖p) where q has: a q too wide costs less under the first"
-    )
+    figure.suptitle("KL(p‖q) looks where p has mass, KL(q‖p) where q has: a q too wide costs less under the first")
     densities, integrands = figure.subplots(1, 2)
     pairs = (
         ("p = N(0, 2)", narrow, "KL(p‖q)", integrand(narrow, wide), values["narrow from wide"], "forward"),
@@ -146,9 +144,7 @@ def divergences(normal: Normal) -> dict[str, float]:
 def draw_optima(table: dict[str, dict[str, float]]) -> Figure:
     """Draw the three optima over p."""
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
-    figure.suptitle(
-        "Forward KL spreads over both modes, reverse KL settles in one: in which, the start decides"
-    )
+    figure.suptitle("Forward KL spreads over both modes, reverse KL settles in one: in which, the start decides")
     ax = figure.subplots()
     ax.fill_between(X, np.exp(LOG_P), color=P_COLOR, alpha=0.3, linewidth=0, label="posterior p")
     names = {"forward": "forward", "reverse": "reverse", "local reverse": "reverse, local"}
@@ -172,9 +168,7 @@ def draw_optima(table: dict[str, dict[str, float]]) -> Figure:
 def draw_integrands(fits: dict[str, Normal]) -> Figure:
     """Draw p log(p/q) and q log(q/p) for each optimum, and how much comes from either side of the saddle."""
     figure = Figure(figsize=(11, 7), layout="constrained")
-    figure.suptitle(
-        "A missed mode is where p log(p/q) is large and q log(q/p) is nothing: only the forward KL sees it"
-    )
+    figure.suptitle("A missed mode is where p log(p/q) is large and q log(q/p) is nothing: only the forward KL sees it")
     axes = figure.subplots(3, len(fits), sharex=True, height_ratios=(2, 3, 3))
     for column, (key, normal) in enumerate(fits.items()):
         log_density = log_q(normal)
@@ -234,9 +228,7 @@ def forget_left_mode(masses: Array) -> dict[str, Array]:
 def draw_missed_mode(curves: dict[str, Array], table: dict[str, dict[str, float]]) -> Figure:
     """Draw what each divergence says as q forgets a mode, and where the optima stand on the curves."""
     figure = Figure(figsize=(8, 4.4), layout="constrained")
-    figure.suptitle(
-        "As q forgets a mode, the forward divergence grows without bound; the reverse does not notice"
-    )
+    figure.suptitle("As q forgets a mode, the forward divergence grows without bound; the reverse does not notice")
     ax = figure.subplots()
     ax.axvspan(1e-12, 3 / N_DRAWS, color="#F0E442", alpha=0.25, linewidth=0)
     ax.text(

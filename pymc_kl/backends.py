@@ -14,7 +14,7 @@ from pytensor.graph.traversal import ancestors
 from pymc_kl._typing import Array
 
 JAX_ROWS = 1024  # rows that one call takes at the most
-JAX_MAX_BLOCK = 64  # rows that one step of the compiled loop evaluates together
+JAX_MAX_BLOCK = 16  # rows that one step of the compiled loop evaluates together: few enough to stay in the cache
 JAX_BLOCK_SIZE = 2**21  # numbers that one step may hold, counted by the model's largest constant
 
 

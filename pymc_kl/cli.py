@@ -4,14 +4,17 @@ import argparse
 import importlib.util
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from string import ascii_uppercase
 
 import numpy as np
 import pymc as pm
 import xarray as xr
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pymc_kl import galaxies, plots, tables, tree
 from pymc_kl.compare import compare
@@ -25,6 +28,10 @@ EXAMPLES = """examples:
 exit codes:
   0  done     1  a fit failed, the rest is there     2  the input can't be used
 """
+
+
+MARKS = {"covered": "✓", "under": "↓", "over": "↑", "missed": "✗"}
+TITLES = {"forward_kl": "KL(p‖q)", "reverse_kl": "KL(q‖p)", "eubo": "EUBO", "elbo": "ELBO"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,7 +131,11 @@ def _finish(comparison: xr.DataTree, out: Path, console: Console) -> int:
 
 def _print(comparison: xr.DataTree, console: Console) -> int:
     scores = tree.check_comparison(comparison)["scores"].to_dataset()
-    console.print(_coverage_table(comparison))
+    for table in _coverage_tables(comparison, console.width):
+        console.print(table)
+    names = [str(name) for name in scores["approximation"].values]
+    legend = "  ".join(f"{mark} {word}" for word, mark in MARKS.items())
+    console.print(legend, *(f"[{_letter(i)}] {name}" for i, name in enumerate(names)), sep="\n", markup=False)
     reason = comparison["modes"].attrs["reason"]
     if reason:
         console.print(f"The masses of the reference can't be trusted: {reason}. Their errors say so.", style="bold")
@@ -145,39 +156,49 @@ def _print(comparison: xr.DataTree, console: Console) -> int:
     return failed
 
 
-def _coverage_table(comparison: xr.DataTree) -> Table:
-    """Lay out a row an approximation and a column a mode, so that names may be long and modes many."""
-    frame = tables.coverage(comparison)
-    table = Table(title="Mass of each mode (share of all), and how each approximation covers it")
-    table.add_column("mode", justify="right")
-    names = list(dict.fromkeys(frame.columns.get_level_values(0)))
-    for name in names:
-        table.add_column(name, justify="right")
-    for mode in frame.index:
-        cells = []
-        for name in names:
-            mass, se = frame.loc[mode, (name, "mass")], frame.loc[mode, (name, "mass_se")]
-            word = frame.loc[mode, (name, "verdict")] if (name, "verdict") in frame.columns else ""
-            cells.append(f"{tables.format_estimate(float(mass), float(se))} {word}".strip())
-        table.add_row(str(mode), *cells)
-    return table
+def _coverage_tables(comparison: xr.DataTree, width: int) -> Iterator[Table]:
+    """Lay out a row a mode and a column an approximation, in as many tables as the width asks for."""
+    modes, coverage = comparison["modes"].to_dataset(), comparison["coverage"].to_dataset()
+    names = [str(name) for name in coverage["approximation"].values]
+    per_table = max((width - 22) // 12, 1)
+    for first in range(0, max(len(names), 1), per_table):
+        shown = names[first : first + per_table]
+        title = "Mass of each mode in %, and how it is covered" if first == 0 else None
+        table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
+        for heading in ("mode", "reference", *(f"[{_letter(names.index(name))}]" for name in shown)):
+            table.add_column(Text(heading), justify="right", no_wrap=True)
+        for k, mode in enumerate(modes["mode"].values):
+            cells = [_share(modes, k)]
+            for name in shown:
+                row = coverage.sel(approximation=name)
+                cells.append(f"{_share(row, k)} {MARKS.get(str(row['verdict'].values[k]), ' ')}")
+            table.add_row(str(mode), *cells)
+        rest = [tables.format_share(modes.attrs["elsewhere"], modes.attrs["elsewhere_se"], 1.0)]
+        for name in shown:
+            row = coverage.sel(approximation=name)
+            rest.append(f"{tables.format_share(float(row['elsewhere']), float(row['elsewhere_se']), 1.0)}  ")
+        table.add_row("rest", *rest)
+        yield table
+
+
+def _share(ds: xr.Dataset, k: int) -> str:
+    return tables.format_share(*(float(ds[name].values[k]) for name in ("mass", "mass_se", "mass_upper")))
+
+
+def _letter(i: int) -> str:
+    """Name a column: A to Z, then AA and on."""
+    return ascii_uppercase[i] if i < 26 else _letter(i // 26 - 1) + ascii_uppercase[i % 26]
 
 
 def _divergence_table(scores: xr.Dataset) -> Table:
-    table = Table(title="Divergences in nats (p: posterior, q: approximation)")
-    table.add_column("q")
-    for title in ("KL(p‖q)", "KL(q‖p)", "k-hat", "spill"):
-        table.add_column(title, justify="right")
-    for name in scores["approximation"].values:
+    pairs = ("forward_kl", "reverse_kl") if np.isfinite(scores["reverse_kl"]).any() else ("eubo", "elbo")
+    table = Table(title="Divergences in nats (p: posterior, q: approximation)", box=SIMPLE_HEAD, padding=(0, 1))
+    for title in ("q", *(TITLES[score] for score in pairs), "k-hat", "spill"):
+        table.add_column(title, justify="left" if title == "q" else "right", no_wrap=True)
+    for i, name in enumerate(scores["approximation"].values):
         row = scores.sel(approximation=name)
-        cells = [
-            tables.format_estimate(float(row[score]), float(row[f"{score}_se"]))
-            for score in ("forward_kl", "reverse_kl")
-        ]
-        for i, score in enumerate(("forward_kl", "reverse_kl")):
-            if float(row[f"{score}_is_bound"]) == 1:
-                cells[i] = f"≥ {cells[i]}"
+        cells = [tables.format_estimate(float(row[score]), float(row[f"{score}_se"])) for score in pairs]
         spill = tables.format_estimate(float(row["spill"]), float(row["spill_se"]))
         khat = float(row["khat"])
-        table.add_row(str(name), *cells, "-" if np.isnan(khat) else f"{khat:.2f}", spill)
+        table.add_row(Text(f"[{_letter(i)}]"), *cells, "-" if np.isnan(khat) else f"{khat:.2f}", spill)
     return table

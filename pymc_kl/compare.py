@@ -29,7 +29,7 @@ REVERSE_METHODS = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}
 ADVI_STEPS = 30_000
 N_APPROXIMATION_STARTS = 64
 NEGLIGIBLE = 12.0  # nats below the highest Laplace mass: a mode that low can't matter
-LISTED_ABOVE = 1e-3  # share of draws of p or of any q from which a mode is listed by itself
+LISTED_ABOVE = 0.01  # share of draws of p or of any q from which a mode is listed by itself
 MAX_MODES = 60
 CORE_PROB = 0.9  # share of a normal mode's draws that count as its core
 

@@ -310,7 +310,9 @@ def verdicts(p: Masses, q: Masses) -> list[str]:
     ratio, se = mass_ratio(p, q)
     for k in range(len(p.mass) - 1):
         most = p.mass[k] if p.mass[k] > 2 * p.se[k] else p.upper[k]
-        if q.upper[k] < MISSED_BELOW * most:
+        if p.mass[k] == 0 and q.mass[k] - 2 * q.se[k] > OVER_ABOVE * p.upper[k]:
+            words.append("over")
+        elif q.upper[k] < MISSED_BELOW * most:
             words.append("missed")
         elif ratio[k] + 2 * se[k] < UNDER_BELOW:
             words.append("under")

@@ -76,8 +76,19 @@ def format_estimate(value: float, se: float) -> str:
     """Write a number rounded to two digits of its standard error, such as `0.605 ± 0.012`."""
     if np.isnan(value):
         return "-"
-    if not np.isfinite(se) or not np.isfinite(value):
-        shown = f"{value:.3g}" if np.isfinite(value) else ("∞" if value > 0 else "-∞")
-        return f"{shown} ± {'∞' if se == np.inf else '?'}"
+    if not np.isfinite(value):
+        return "∞" if value > 0 else "-∞"
+    if not np.isfinite(se):
+        return f"{value:.3g} ± {'∞' if se == np.inf else '?'}"
     digits = 3 if se == 0 else int(np.clip(1 - np.floor(np.log10(se)), 0, 6))
-    return f"{value:.{digits}f} ± {se:.{digits}f}"
+    return f"{round(value, digits) + 0.0:.{digits}f} ± {se:.{digits}f}"
+
+
+def format_share(mass: float, se: float, upper: float) -> str:
+    """Write a mass in per cent with its error, such as `55.6±1.1`; an empty one as its upper bound, `<0.2`."""
+    if np.isnan(mass):
+        return "-"
+    if mass == 0 and upper < 0.5:
+        return f"<{np.ceil(1000 * upper) / 10:.1f}"
+    digits = int(np.clip(1 - np.floor(np.log10(100 * se)), 0, 1)) if se > 0 else 1
+    return f"{100 * mass:.{digits}f}±{100 * se:.{digits}f}"
