@@ -43,6 +43,7 @@ def log_p(x: Array | float) -> Array:
 LOG_P = log_p(X)
 SADDLE = float(minimize_scalar(log_p, bounds=(-2.5, 2.5), method="bounded", options={"xatol": 1e-10}).x)
 LEFT = SADDLE > X
+LEFT_MASS = float(WEIGHTS @ norm.cdf(SADDLE, LOCS, SCALES))
 
 
 def log_q(normal: Normal) -> Array:
@@ -129,7 +130,7 @@ def divergences(normal: Normal) -> dict[str, float]:
     """Both divergences of one normal and how the masses of the two modes share in them, nats."""
     p = pm.NormalMixture.dist(WEIGHTS, LOCS, sigma=SCALES)
     q = pm.Normal.dist(*normal)
-    w, v = integral(np.exp(LOG_P), LEFT), float(norm.cdf(SADDLE, *normal))
+    w, v = LEFT_MASS, float(norm.cdf(SADDLE, *normal))
     return {
         "mean": normal[0],
         "sd": normal[1],
@@ -216,7 +217,7 @@ def _shown(value: float) -> str:
 # %% 4. Let q forget the left mode. By the chain rule, q = p with other masses has nothing but a between term.
 def forget_left_mode(masses: Array) -> dict[str, Array]:
     """Both divergences of p with the mass of its left mode changed, by quadrature."""
-    w = integral(np.exp(LOG_P), LEFT)
+    w = LEFT_MASS
     curves = [LOG_P + np.where(LEFT, np.log(v / w), np.log((1 - v) / (1 - w))) for v in masses]
     return {
         "left_mass": masses,

@@ -1,34 +1,11 @@
-"""Tell which modes of a posterior an approximation covers, how well, and what it is good for."""
+"""Tell which modes of a posterior an approximation covers, how well, and what it is good for.
+
+Names are imported when they are first used (`__init__.pyi` lists them): the density alone needs no plots.
+"""
 
 from importlib.metadata import version
 
-from pymc_kl.adapters import as_approximation
-from pymc_kl.approximations import Approximation
-from pymc_kl.compare import compare
-from pymc_kl.divergence import kl_divergence
-from pymc_kl.forward import fit_forward
-from pymc_kl.modes import find_modes
-from pymc_kl.plots import plot_coverage, plot_modes
-from pymc_kl.reference import sample_reference
-from pymc_kl.tables import coverage, summary
-from pymc_kl.target import Target
-from pymc_kl.tree import load, save
+import lazy_loader
 
 __version__ = version("pymc_kl")
-
-__all__ = [
-    "Approximation",
-    "Target",
-    "as_approximation",
-    "compare",
-    "coverage",
-    "find_modes",
-    "fit_forward",
-    "kl_divergence",
-    "load",
-    "plot_coverage",
-    "plot_modes",
-    "sample_reference",
-    "save",
-    "summary",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -58,8 +58,7 @@ class Target:
     coords: Mapping[str, Any]
     dims: Mapping[str, Sequence[str]]
     _evaluator: Evaluator = field(repr=False)
-    _constrain: Callable[[Array], list[Array]] = field(repr=False)
-    _unconstrain: Callable[..., list[Array]] = field(repr=False)
+    _full: pm.Model = field(repr=False)
 
     @classmethod
     def from_model(cls, model: pm.Model | None = None, *, backend: str = "auto", gradient: bool = True) -> "Target":
@@ -112,9 +111,18 @@ class Target:
             dims=dims,
             _evaluator=evaluator,
             posterior_names=names,
-            _constrain=compile_constrain(full, names, values, variables),
-            _unconstrain=compile_unconstrain(full, values, variables),
+            _full=full,
         )
+
+    @cached_property
+    def _constrain(self) -> Callable[[Array], list[Array]]:
+        values = values_by_name(self._full, [v.value_name for v in self.variables])
+        return compile_constrain(self._full, self.posterior_names, values, self.variables)
+
+    @cached_property
+    def _unconstrain(self) -> Callable[..., list[Array]]:
+        values = values_by_name(self._full, [v.value_name for v in self.variables])
+        return compile_unconstrain(self._full, values, self.variables)
 
     @property
     def d(self) -> int:

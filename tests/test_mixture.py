@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal, norm
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import FullRank, Mixture
 from pymc_kl.approximations.components import Components, WeightedDraws, effective_number
-from pymc_kl.approximations.em import PRIOR_DRAWS, Prior, expect, fit_em, set_prior
+from pymc_kl.approximations.em import PRIOR_DRAWS, Prior, expect, fit_em, maximise, set_prior
 from pymc_kl.approximations.fit_data import merge_copies
 from pymc_kl.approximations.growth import add_modes, from_clusters, grow
 from pymc_kl.approximations.held_out import FIXED_DRAWS, HeldOut, half, halves
@@ -159,6 +159,7 @@ def test_a_gaussian_gets_one_component(seed: int) -> None:
     rng = np.random.default_rng(seed)
     q = Mixture.fit_forward(rng.standard_normal((2000, 5)) @ rng.standard_normal((5, 5)), rng=rng)
     assert q.n_components == 1
+    assert list(q.info["scores"]) == [1, 2, 3]
 
 
 def test_a_curved_posterior_gets_several_components_and_a_better_score(rng: np.random.Generator) -> None:
@@ -188,6 +189,14 @@ def test_a_mode_of_little_mass_and_many_draws_keeps_its_shape(rng: np.random.Gen
     small = np.argmax(q.locs[:, 0])
     assert q.weights[small] == pytest.approx(1e-6, rel=1e-3)
     np.testing.assert_allclose(q.scale_trils[small], shape, atol=0.1 * 0.19)
+
+
+def test_a_component_on_one_heavy_draw_is_dropped(rng: np.random.Generator) -> None:
+    x = np.concatenate([rng.standard_normal((2, 500)), 30 + rng.standard_normal((2, 20))], axis=1)
+    weights = np.r_[np.ones(500), 200, np.ones(19)]
+    draws = WeightedDraws(x, weights / weights.sum())
+    two = Components(np.array([0.7, 0.3]), np.array([[0.0, 0], [30, 30]]), np.stack([np.eye(2)] * 2))
+    assert len(fit_em(draws, two, tolerance=1e-6, max_iterations=50).components) == 1
 
 
 def test_a_component_that_vanishes_is_dropped(rng: np.random.Generator) -> None:
@@ -337,6 +346,22 @@ def test_each_iteration_climbs_the_penalised_likelihood(n: int, size: int, rng: 
         assert fit.objective[-1] == pytest.approx(map_objective(draws, fit.components, prior), abs=1e-9)
 
 
+def test_m_step_takes_weighted_moments(rng: np.random.Generator) -> None:
+    draws, start = start_of(banana(300, rng).T.copy(), 2, rng)
+    expectation, prior = expect(draws, start), prior_of(draws, start)
+    after = maximise(start, expectation, prior, draws.n_effective)
+    parts = zip(start.weights, start.locs, start.covariances, strict=True)
+    joint = np.stack([w * multivariate_normal(m, c).pdf(draws.x.T) for w, m, c in parts])
+    for k, share in enumerate(joint / joint.sum(axis=0) * draws.weights):
+        mean = draws.x @ share / share.sum()
+        scatter = np.cov(draws.x, aweights=share, bias=True)
+        n, pseudo = draws.n_effective * share.sum(), prior.draws[k]
+        np.testing.assert_allclose(after.weights[k], share.sum(), rtol=1e-9)
+        np.testing.assert_allclose(after.locs[k], mean, rtol=1e-9)
+        expected = (n * scatter + pseudo * prior.modes[k]) / (n + pseudo)
+        np.testing.assert_allclose(after.covariances[k], expected, rtol=1e-9)
+
+
 def test_em_stops_at_a_maximum(rng: np.random.Generator) -> None:
     x, labels = two_modes(300, rng)
     draws = WeightedDraws(x.T.copy(), np.full(300, 1 / 300))
@@ -357,16 +382,20 @@ def test_splitting_finds_the_component_that_is_not_gaussian(rng: np.random.Gener
     two = np.where(rng.random(2000) < 0.5, -1, 1) + 0.2 * rng.standard_normal(2000)
     x = np.concatenate([rng.standard_normal((2000, 2)) - 20, np.column_stack([two, rng.standard_normal(2000)])])
     draws = WeightedDraws(x.T.copy(), np.full(4000, 1 / 4000))
-    components = grow(draws, from_clusters(draws, np.repeat([0, 1], 2000)))
-    assert components is not None
-    np.testing.assert_allclose(np.sort(components.locs[:, 0]), [-20, -1, 1], atol=0.15)
+    for at_most in (1, 2):
+        components = grow(draws, from_clusters(draws, np.repeat([0, 1], 2000)), at_most=at_most)
+        assert components is not None
+        order = np.argsort(components.locs[:, 0])
+        np.testing.assert_allclose(components.locs[order, 0], [-20, -1, 1], atol=0.15)
+        np.testing.assert_allclose(components.weights[order], [0.5, 0.25, 0.25], atol=0.05)
 
 
 def test_modes_that_have_a_component_get_no_second_one(rng: np.random.Generator) -> None:
     x, labels = two_modes(500, rng)
     draws = WeightedDraws(x.T.copy(), np.full(500, 1 / 500))
     one = from_clusters(draws, np.where(labels == 1, 0, -1))
-    assert len(add_modes(draws, one, labels, [0])) == 2
+    both = add_modes(draws, one, labels, [0])
+    np.testing.assert_allclose(both.weights, [labels.mean(), 1 - labels.mean()])
     assert len(add_modes(draws, one, labels, [1])) == 1
 
 

@@ -1,0 +1,30 @@
+from .adapters import as_approximation
+from .approximations import Approximation
+from .compare import compare
+from .divergence import kl_divergence
+from .forward import fit_forward
+from .modes import find_modes
+from .plots import plot_coverage, plot_modes
+from .reference import sample_reference
+from .tables import coverage, summary
+from .target import Target
+from .tree import load, save
+
+__all__ = [
+    "Approximation",
+    "Target",
+    "as_approximation",
+    "compare",
+    "coverage",
+    "find_modes",
+    "fit_forward",
+    "kl_divergence",
+    "load",
+    "plot_coverage",
+    "plot_modes",
+    "sample_reference",
+    "save",
+    "summary",
+]
+
+__version__: str
