@@ -10,11 +10,11 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Mixture
 from pymc_kl.estimates import UNKNOWN, Estimate, pareto_k
 from pymc_kl.modes import Modes
-from pymc_kl.scores import KHAT_GOOD
 from pymc_kl.target import Target
 
 DRAWS = 10_000
 DEGREES_OF_FREEDOM = (np.inf, 7.0)  # of the components: normal ones first, then heavier tails
+KHAT_SURE = 0.5  # beyond it the weights have no finite variance, and their standard error would be wrong
 UNVISITED_SHARE = (0.05, 0.5)  # of the proposal for modes that no draw visited, at least and at most
 
 
@@ -64,7 +64,7 @@ def estimate_evidence(
     Returns
     -------
     Evidence
-        NaN where k-hat of the weights is above 0.7.
+        NaN where k-hat of the weights is above 0.5.
     """
     if mixture is None:
         return Evidence(UNKNOWN, float("nan"), "none", "the forward mixture could not be fitted")
@@ -73,8 +73,8 @@ def estimate_evidence(
     best = min(tries, key=lambda t: t.khat)
     final = _Weighted.draw(target, best.proposal, best.df, rng)
     khat, estimate = max(best.khat, final.khat), _log_mean_exp(final.log_weights)
-    if khat > KHAT_GOOD or not np.isfinite(estimate.value):
-        reason = f"importance sampling from the forward mixture is not reliable (k-hat {khat:.2f} > {KHAT_GOOD})"
+    if khat > KHAT_SURE or not np.isfinite(estimate.value):
+        reason = f"importance sampling from the forward mixture is not reliable (k-hat {khat:.2f} > {KHAT_SURE})"
         return Evidence(UNKNOWN, khat, "none", reason)
     return Evidence(estimate, khat, "importance sampling from the forward mixture", "")
 

@@ -16,7 +16,6 @@ SPILL_QUANTILE = 0.001  # of log p̃ under p: below it p has almost no mass
 HDR_PROB = 0.9
 MISSED_BELOW = 0.1  # a mode with less than a tenth of its mass is missed
 UNDER_BELOW, OVER_ABOVE = 0.8, 1.25  # covered means within a quarter
-KHAT_GOOD = 0.7  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
 KHAT_NO_ERROR = 0.7  # of a score's terms: from 0.5 on they have no variance; k-hat itself is good to 0.1 or 0.2
 
 

@@ -43,7 +43,7 @@ def test_ci_runs_the_readme_s_test_command():
 
 
 def test_imports_point_up_the_list():
-    """PyTensor is known to the graphs of a model, the backends, the adapters and the divergence of distributions alone."""
+    """PyTensor is known to a model's graphs, the backends, the adapters and the divergence of distributions alone."""
     allowed = {
         "graphs.py",
         "backends.py",
