@@ -10,7 +10,7 @@ from functools import cache
 
 import matplotlib as mpl
 import numpy as np
-import pytensor.link.jax.dispatch  # noqa: F401
+import pytensor.link.jax.dispatch
 import pytensor.link.numba.dispatch  # noqa: F401 both set filters of warnings of their own when first imported
 import pytest
 import xarray as xr
