@@ -1,4 +1,4 @@
-"""What ADVI covers of a real posterior with many modes: three normals fitted to the velocities of 82 galaxies.
+"""What ADVI covers of a real posterior with many modes: three normals for the velocities of 82 galaxies.
 
 Any swap of the components leaves the posterior as it is, so every mode has 3! = 6 copies, and NUTS leaves
 none of them. The comparison says which modes each fit covers and whether the reference itself can be trusted.
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
+from arviz_base.labels import MapLabeller
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
@@ -22,7 +23,7 @@ type Array = np.ndarray[Any, np.dtype[np.float64]]
 
 SEED = 1
 SHOWN = ("ADVI", "full-rank ADVI", "full-rank ADVI (polished)", "forward mixture")
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+COLORS = ("#0072B2", "#009E73", "#CC79A7", "#000000")  # as in the other pictures
 STYLES = ("-", "--", "-.", ":")
 LIKELY = 4.0  # nats below the heaviest mode by Laplace's approximation: a mode that is shown in any case
 
@@ -44,8 +45,9 @@ def compare_fits(model: pm.Model) -> xr.DataTree:
     quiet: dict[str, Any] = {"random_seed": SEED, "progressbar": False}
     with model:
         draws = pm.sample(chains=4, **quiet)
-        fits = {"ADVI": pm.fit(30_000, **quiet), "full-rank ADVI": pm.fit(30_000, method="fullrank_advi", **quiet)}
-        return pkl.compare(draws, fits, **quiet)
+        advi = pm.fit(30_000, **quiet)
+        full_rank = pm.fit(30_000, method="fullrank_advi", **quiet)
+        return pkl.compare(draws, {"ADVI": advi, "full-rank ADVI": full_rank}, **quiet)
 
 
 # %% The tables, without the modes that hold nothing.
@@ -64,8 +66,8 @@ def shown_modes(comparison: xr.DataTree) -> list[int]:
 
 def print_tables(comparison: xr.DataTree) -> None:
     """Print the scores, the masses of the modes, and what to think of the reference."""
-    columns = ["forward_kl", "forward_kl_se", "reverse_kl", "reverse_kl_se", "elbo_gap", "converged", "khat", "spill"]
-    print(pkl.summary(comparison)[columns].round(2).to_string(na_rep="-"))
+    scores = ["forward_kl", "forward_kl_se", "reverse_kl", "reverse_kl_se", "elbo_gap", "converged", "khat"]
+    print(pkl.summary(comparison)[[*scores, "spill"]].round(2).to_string(na_rep="-"))
     table = pkl.coverage(comparison, values=("mass", "verdict"))
     print(table.loc[shown_modes(comparison), ["reference", *shown_fits(comparison)]].round(3).to_string())
     if reason := comparison["modes"].attrs["reason"]:
@@ -108,7 +110,15 @@ def save_pictures(comparison: xr.DataTree, folder: Path) -> None:
     names, modes = shown_fits(comparison), shown_modes(comparison)
     coverage = pkl.plot_coverage(comparison, approximations=names, modes=modes, backend="matplotlib")
     coverage.savefig(folder / "coverage.png", dpi=200)
-    locations = pkl.plot_modes(comparison, approximations=names, var_names="mu", backend="matplotlib")
+    locations = pkl.plot_modes(
+        comparison,
+        approximations=names,
+        var_names="mu",
+        labeller=MapLabeller(var_name_map={"mu": "mu (1000 km/s)"}),
+        visuals={"missed_text": False},
+        backend="matplotlib",
+        col_wrap=2,
+    )
     locations.savefig(folder / "modes.png", dpi=200)
 
 

@@ -15,6 +15,7 @@ from pymc_kl.target import Target
 DRAWS = 10_000
 DEGREES_OF_FREEDOM = (np.inf, 7.0)  # of the components: normal ones first, then heavier tails
 KHAT_SURE = 0.5  # beyond it the weights have no finite variance, and their standard error would be wrong
+LAPLACE_EFFICIENCY = 0.7  # of draws near a mode without draws; a normal mode keeps nearly all
 UNVISITED_SHARE = (0.05, 0.5)  # of the proposal for modes that no draw visited, at least and at most
 
 
@@ -64,7 +65,8 @@ def estimate_evidence(
     Returns
     -------
     Evidence
-        NaN where k-hat of the weights is above 0.5.
+        NaN where k-hat of the weights is above 0.5, or where Laplace's approximation has to stand for a mode
+        without draws and fits it badly: a proposal that is too narrow there hides mass from its own k-hat.
     """
     if mixture is None:
         return Evidence(UNKNOWN, float("nan"), "none", "the forward mixture could not be fitted")
@@ -76,7 +78,23 @@ def estimate_evidence(
     if khat > KHAT_SURE or not np.isfinite(estimate.value):
         reason = f"importance sampling from the forward mixture is not reliable (k-hat {khat:.2f} > {KHAT_SURE})"
         return Evidence(UNKNOWN, khat, "none", reason)
+    if _laplace_efficiency(final, len(unvisited)) < LAPLACE_EFFICIENCY:
+        reason = f"{len(unvisited)} modes have no draws, and Laplace's approximation is too poor to stand for them"
+        return Evidence(UNKNOWN, khat, "none", reason)
     return Evidence(estimate, khat, "importance sampling from the forward mixture", "")
+
+
+def _laplace_efficiency(weighted: _Weighted, n_laplace: int) -> float:
+    """Least share of draws that importance sampling keeps near any of the last `n_laplace` components."""
+    owner = _component_log_probs(weighted.proposal, weighted.df, weighted.x).argmax(axis=0)
+    size = weighted.proposal.n_components
+    kept = [1.0]
+    for k in range(size - n_laplace, size):
+        log_weights = weighted.log_weights[owner == k]
+        if len(log_weights):
+            w = np.exp(log_weights - log_weights.max())
+            kept.append(float(w.sum() ** 2 / (len(w) * (w**2).sum())))
+    return min(kept)
 
 
 def _log_mean_exp(log_weights: Array) -> Estimate:

@@ -231,12 +231,11 @@ class TestGalaxies:
         for group in ("posterior", "modes", "scores", "coverage", "evidence"):
             xr.testing.assert_equal(saved[group].to_dataset(), galaxies.result[group].to_dataset())
 
-    @pytest.mark.xfail(
-        strict=False,
-        reason="labellings that no chain entered have too narrow a proposal: log Z is 0.1 nats too low",
-    )
-    def test_log_evidence(self, galaxies):
+    def test_log_evidence_is_right_or_not_given(self, galaxies):
         evidence = galaxies.result["evidence"].to_dataset()
+        if np.isnan(float(evidence["log_evidence"])):
+            assert evidence.attrs["reason"]
+            return
         se = np.hypot(float(evidence["log_evidence_se"]), self.LOG_Z_SE)
         assert abs(float(evidence["log_evidence"]) - self.LOG_Z) < N_SE * se
 

@@ -159,7 +159,7 @@ def test_a_gaussian_gets_one_component(seed: int) -> None:
     rng = np.random.default_rng(seed)
     q = Mixture.fit_forward(rng.standard_normal((2000, 5)) @ rng.standard_normal((5, 5)), rng=rng)
     assert q.n_components == 1
-    assert list(q.info["scores"]) == [1, 2, 3]
+    assert max(q.info["scores"]) <= 3
 
 
 def test_a_curved_posterior_gets_several_components_and_a_better_score(rng: np.random.Generator) -> None:
