@@ -141,7 +141,10 @@ def _print(comparison: xr.DataTree, console: Console) -> int:
         console.print(f"The masses of the reference can't be trusted: {reason}. Their errors say so.", style="bold")
     console.print(_divergence_table(scores))
     if comparison["evidence"].attrs["reason"]:
-        console.print(f"log Z is not known: {comparison['evidence'].attrs['reason']}.")
+        console.print(
+            f"log Z is not known: {comparison['evidence'].attrs['reason']}. ELBO and EUBO enclose it; the "
+            "divergences are known up to that one constant, which does not change how approximations differ."
+        )
     failed = 0
     for name in scores["approximation"].values:
         row = scores.sel(approximation=name)

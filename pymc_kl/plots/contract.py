@@ -211,17 +211,13 @@ def subset(asked: Any, known: Sequence[Any], what: str) -> list[Any]:
     return wanted
 
 
-def select_variables(
-    ds: xr.Dataset, var_names: Any, filter_vars: Any, coords: Mapping[str, Any] | None
-) -> xr.Dataset:
+def select_variables(ds: xr.Dataset, var_names: Any, filter_vars: Any, coords: Mapping[str, Any] | None) -> xr.Dataset:
     """Take variables and coordinates as every plot of ArviZ does; say what is known if one is not."""
     names = list(map(str, ds.data_vars))
     try:
         chosen: xr.Dataset = process_group_variables_coords(ds, "posterior", var_names, filter_vars, coords)
     except (KeyError, ValueError) as error:
-        labels = {
-            dim: ds[dim].values.tolist() for dim in ds.dims if dim not in SAMPLE_DIMS and dim in ds.coords
-        }
+        labels = {dim: ds[dim].values.tolist() for dim in ds.dims if dim not in SAMPLE_DIMS and dim in ds.coords}
         known = f"known variables are {names}, known coordinates are {labels}"
         raise ValueError(f"{error.args[0]}; {known}.") from error
     if not chosen.data_vars:

@@ -49,9 +49,7 @@ def open_marginal(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> Plo
         "facecolor": (["mode"], style.mode_colors(view.modes)),
         "overlay_mode": (["mode"], [None] * len(view.modes)),
     }
-    kwargs: dict[str, Any] = {"cols": ["scalar"], "col_wrap": 2 if len(view.labels) == 4 else COLUMNS} | dict(
-        pc_kwargs
-    )
+    kwargs: dict[str, Any] = {"cols": ["scalar"], "col_wrap": 2 if len(view.labels) == 4 else COLUMNS} | dict(pc_kwargs)
     columns = min(len(view.labels), kwargs["col_wrap"] or len(view.labels))
     size = (
         FACET_INCHES[0] * columns + 2,

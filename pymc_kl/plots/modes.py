@@ -162,7 +162,5 @@ def _is_pair(kind: str, n_modes: int, scalars: Sequence[str] = ("", "")) -> bool
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
     if kind == "pair" and len(scalars) < 2:
-        raise ValueError(
-            f"a pair plot needs two scalars that vary; got {list(scalars)}. Use kind='marginal'."
-        )
+        raise ValueError(f"a pair plot needs two scalars that vary; got {list(scalars)}. Use kind='marginal'.")
     return kind == "pair" or (kind == "auto" and n_modes > 1)

@@ -36,9 +36,7 @@ class Scalars:
         found = list(islice(xarray_sel_iter(self.template, skip_dims=set()), max(columns) + 1))
         return [str(labeller.make_label_flat(*found[column])) for column in columns]
 
-    def matrix(
-        self, ds: xr.Dataset, sample_dims: Sequence[str], columns: Sequence[int] | None = None
-    ) -> Array:
+    def matrix(self, ds: xr.Dataset, sample_dims: Sequence[str], columns: Sequence[int] | None = None) -> Array:
         """Lay out draws (n, P); NaN for what `ds` lacks or where it is not finite."""
         wanted = np.arange(self.n) if columns is None else np.asarray(columns)
         n = int(np.prod([ds.sizes[dim] for dim in sample_dims]))
