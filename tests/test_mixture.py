@@ -14,9 +14,9 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import FullRank, Mixture
 from pymc_kl.approximations.components import Components, WeightedDraws, effective_number
 from pymc_kl.approximations.em import PRIOR_DRAWS, Prior, expect, fit_em, maximise, set_prior
-from pymc_kl.approximations.fit_data import merge_copies
+from pymc_kl.approximations.fit_data import FitData, merge_copies
 from pymc_kl.approximations.growth import add_modes, from_clusters, grow
-from pymc_kl.approximations.held_out import FIXED_DRAWS, HeldOut, half, halves
+from pymc_kl.approximations.held_out import FIXED_DRAWS, HeldOut, Trial, half, halves, smallest_good
 
 TWO_MODES = Mixture(
     weights=np.array([0.3, 0.7]), locs=np.array([[-3.0], [3.0]]), scale_trils=np.array([[[0.6]], [[1.0]]])
@@ -143,6 +143,7 @@ def test_one_component_is_the_full_rank_gaussian(rng: np.random.Generator) -> No
 def test_one_component_covers_two_labelled_modes(rng: np.random.Generator) -> None:
     x, labels = two_modes(4000, rng)
     one = Mixture.fit_forward(x, labels=labels, n_components=1, rng=rng)
+    assert one.n_components == 1
     np.testing.assert_allclose(one.covariance, FullRank.fit_forward(x).covariance, rtol=1e-3)
 
 
@@ -440,6 +441,17 @@ def test_error_of_the_score_is_right_for_autocorrelated_draws(rng: np.random.Gen
     assert abs(np.mean(z)) < 5 * np.std(z) / np.sqrt(len(z))
 
 
+@pytest.mark.parametrize(("gain", "size"), [(-0.01, 1), (0.01, 1), (0.1, 2)])
+def test_smallest_size_within_an_error_of_the_best_is_chosen(gain: float, size: int) -> None:
+    noise = np.tile([-1.0, 1.0], 500)  # a paired standard error of 1 / sqrt(999) = 0.03
+    held_out = HeldOut(WeightedDraws(np.zeros((1, 1000)), np.full(1000, 1e-3)), np.arange(1000))
+    components = [Components(np.ones(m) / m, np.zeros((m, 1)), np.ones((m, 1, 1))) for m in (1, 2)]
+    trials = [Trial(components[0], np.zeros(1000)), Trial(components[1], noise + gain)]
+    choice = smallest_good(trials, held_out)
+    assert len(choice.components) == size
+    assert choice.scores == pytest.approx({1: 0, 2: gain})
+
+
 def test_halves_hold_every_mode_and_never_cut_a_block(rng: np.random.Generator) -> None:
     strata = np.repeat([-1, 0, 1, 2], [40, 500, 60, 400])
     blocks = np.repeat(np.arange(50), 20)
@@ -524,6 +536,11 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
 def test_bad_input_is_refused(x: Array, arguments: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         Mixture.fit_forward(x, **arguments, rng=np.random.default_rng(0))
+
+
+def test_modes_are_numbered_whatever_their_labels() -> None:
+    labels = np.array([10**12, -1, 5, -7, 5, 10**12])
+    assert FitData.check(X[:6], None, labels, None).labels.tolist() == [1, -1, 0, -1, 0, 1]
 
 
 def test_copies_are_merged_where_they_first_stand() -> None:

@@ -149,7 +149,7 @@ def choose_components(
         trials = _search(train, held_out, start, max_components, rng)
     else:
         trials = [_try(train, held_out, _reach(train, start, n_components))]
-    choice = _with_small_modes(_smallest_good(trials, held_out), draws, strata, train_index, max_components)
+    choice = _with_small_modes(smallest_good(trials, held_out), draws, strata, train_index, max_components)
     return replace(choice, warnings=(*choice.warnings, *_doubts(choice, n_components, max_components)))
 
 
@@ -234,7 +234,7 @@ def _reach(train: WeightedDraws, start: Components, size: int) -> Components:
     return components
 
 
-def _smallest_good(trials: list[Trial], held_out: HeldOut) -> Choice:
+def smallest_good(trials: list[Trial], held_out: HeldOut) -> Choice:
     """Choose the smallest size whose score is within one paired standard error of the best."""
     scores = [held_out.score(trial.log_q)[0] for trial in trials]
     best = trials[int(np.argmax(scores))]
