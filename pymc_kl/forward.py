@@ -80,8 +80,7 @@ def fit_family(
     x, weights = reference.flat, reference.flat_weights
     kind = FAMILIES[family]
     if kind is Mixture:
-        blocks = reference.blocks() if weights is None else None
-        fit: Approximation = Mixture.fit_forward(x, weights, labels=labels, blocks=blocks, rng=rng)
+        fit: Approximation = Mixture.fit_forward(x, weights, labels=labels, blocks=reference.blocks(), rng=rng)
     else:
         fit = kind.fit_forward(x, weights, rng=rng)
     if heavy := _heavy_tails(fit, x) if isinstance(fit, MeanField | FullRank) else ():

@@ -452,6 +452,16 @@ def test_smallest_size_within_an_error_of_the_best_is_chosen(gain: float, size: 
     assert choice.scores == pytest.approx({1: 0, 2: gain})
 
 
+def test_blocks_keep_autocorrelation_from_looking_like_structure() -> None:
+    rng = np.random.default_rng(0)
+    x = lfilter([0.31], [1, -0.95], rng.standard_normal((4200, 3)), axis=0)[200:]
+    blocked = Mixture.fit_forward(x, blocks=np.arange(4000) // 100, rng=np.random.default_rng(1))
+    shuffled = Mixture.fit_forward(x, rng=np.random.default_rng(1))
+    assert blocked.n_components == 1
+    assert shuffled.n_components > 3
+    assert blocked.info["held_out_score_se"] > 3 * shuffled.info["held_out_score_se"]
+
+
 def test_halves_hold_every_mode_and_never_cut_a_block(rng: np.random.Generator) -> None:
     strata = np.repeat([-1, 0, 1, 2], [40, 500, 60, 400])
     blocks = np.repeat(np.arange(50), 20)
@@ -494,7 +504,7 @@ def test_one_block_gives_a_score_without_error(rng: np.random.Generator) -> None
     ("n", "arguments", "match"),
     [
         (4, {}, "too few draws to hold any out"),
-        (2000, {"max_components": 2}, "still improves at max_components=2"),
+        (2000, {"max_components": 2}, "all 2 components allowed are in use"),
         (30, {"n_components": 12}, "not the 12 asked for"),
         (500, {"labels": np.repeat([0, 1], [498, 2])}, "1 of 2 modes have too few draws for a component"),
     ],

@@ -130,6 +130,7 @@ def choose_components(
     n_components : int or None
         Fit this many instead of choosing.
     max_components : int
+        At least the number of modes.
     rng : Generator
 
     Returns
@@ -180,7 +181,7 @@ def _doubts(choice: Choice, n_components: int | None, max_components: int) -> tu
             f"the draws support {size} components, not the {n_components} asked for.": (
                 n_components is not None and size < n_components
             ),
-            f"the held-out score still improves at max_components={max_components}; raise it.": (
+            f"all {max_components} components allowed are in use; raise max_components to see if more score better.": (
                 n_components is None and size == max_components
             ),
             "all held-out draws are of one block, so the score has no error; give shorter blocks.": (
