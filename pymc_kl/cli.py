@@ -30,6 +30,7 @@ exit codes:
 """
 
 
+MATTERS = 0.01  # upper bound of a mass below which a mode isn't counted
 MARKS = {"covered": "✓", "under": "↓", "over": "↑", "missed": "✗"}
 TITLES = {"forward_kl": "KL(p‖q)", "reverse_kl": "KL(q‖p)", "eubo": "EUBO", "elbo": "ELBO"}
 
@@ -135,7 +136,12 @@ def _print(comparison: xr.DataTree, console: Console) -> int:
         console.print(table)
     names = [str(name) for name in scores["approximation"].values]
     legend = "  ".join(f"{mark} {word}" for word, mark in MARKS.items())
-    console.print(legend, *(f"[{_letter(i)}] {name}" for i, name in enumerate(names)), sep="\n", markup=False)
+    console.print(
+        legend,
+        *(f"[{_letter(i)}] {name}{_reach(comparison, name)}" for i, name in enumerate(names)),
+        sep="\n",
+        markup=False,
+    )
     reason = comparison["modes"].attrs["reason"]
     if reason:
         console.print(f"The masses of the reference can't be trusted: {reason}. Their errors say so.", style="bold")
@@ -182,6 +188,23 @@ def _coverage_tables(comparison: xr.DataTree, width: int) -> Iterator[Table]:
             rest.append(f"{tables.format_share(float(row['elsewhere']), float(row['elsewhere_se']), 1.0)}  ")
         table.add_row("rest", *rest)
         yield table
+
+
+def _reach(comparison: xr.DataTree, name: str) -> str:
+    """Say how many of the modes that matter an approximation reaches and, where it is known, what they hold."""
+    modes = comparison["modes"].to_dataset()
+    verdict = comparison["coverage"]["verdict"].sel(approximation=name).values
+    matters = modes["mass_upper"].values > MATTERS
+    if not verdict[matters].all():
+        return ""
+    reached = matters & (verdict != "missed")
+    text = f": reaches {reached.sum()} of {matters.sum()} modes found"
+    if not modes.attrs["mixes"] or reached.sum() == matters.sum():
+        return text
+    mass, se = modes["mass"].values, modes["mass_se"].values
+    side = reached if mass[reached].sum() < 0.5 else ~reached  # a share and the rest have the same error
+    share = tables.format_share(float(mass[reached].sum()), float(np.linalg.norm(se[side])), 1.0)
+    return f"{text}, {share} % of the posterior"
 
 
 def _share(ds: xr.Dataset, k: int) -> str:

@@ -34,6 +34,7 @@ def test_compare_then_summary(folder, capsys):
     assert code == 0
     assert {path.name for path in (folder / "out").iterdir()} == {"comparison.nc", "coverage.png", "modes.png"}
     assert "Written to out" in first
+    assert "forward mixture: reaches 2 of 2 modes found" in first
     assert main(["summary", "out/comparison.nc"]) == 0
     again = capsys.readouterr().out
     assert again.strip() in first

@@ -244,6 +244,17 @@ class TestReverseOptima:
             np.testing.assert_allclose(np.sqrt(np.diag(fit.covariance)), np.sqrt(np.diag(truth.covariance)), rtol=0.05)
 
 
+def test_funnel_is_one_region_with_a_known_elbo(comparison_of):
+    """log Z is 0, so the ELBO of the reverse optimum is minus its KL; the forward error is infinite and says so."""
+    problem, dt = comparison_of("funnel")
+    assert dt["modes"].sizes["mode"] == 1
+    scores = dt["scores"].to_dataset()
+    row = scores.sel(approximation="best meanfield")
+    check(float(row["elbo"]), float(row["elbo_se"]), -problem.reverse["meanfield"].reverse_kl, "ELBO")
+    assert float(row["converged"]) == 1
+    assert not np.isfinite(float(scores["eubo_se"].sel(approximation="forward meanfield")))
+
+
 def test_gaussian_optima_match_closed_forms(comparison_of):
     problem, dt = comparison_of("gaussian_condition")
     target = dt["scores"].to_dataset()
