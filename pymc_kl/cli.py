@@ -193,7 +193,7 @@ def _coverage_tables(comparison: xr.DataTree, width: int) -> Iterator[Table]:
 def _reach(comparison: xr.DataTree, name: str) -> str:
     """Say how many of the modes that matter an approximation reaches and, where it is known, what they hold."""
     modes = comparison["modes"].to_dataset()
-    verdict = comparison["coverage"]["verdict"].sel(approximation=name).values
+    verdict = comparison["coverage"].to_dataset()["verdict"].sel(approximation=name).values
     matters = modes["mass_upper"].values > MATTERS
     if not verdict[matters].all():
         return ""

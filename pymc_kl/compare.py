@@ -125,6 +125,8 @@ def compare(
         with stage("compile the log density"):
             target = model if isinstance(model, Target) else Target.from_model(model, backend=backend)
             target.log_density_and_grad(target.initial_points(1, np.random.default_rng(0)))
+            rows = _given_rows(approximations or {}, target)
+            points = {} if starts is None else {"user": user_starts(starts, target)}
         rng = next(streams)
         given = reference
         with stage("reference draws"):
@@ -132,13 +134,12 @@ def compare(
                 reference = sample_reference(model=target, random_seed=rng, progressbar=False)
             reference = as_reference(reference, target)
         with stage("reverse-KL fits"):
-            rows = _given_rows(approximations or {}, target)
             methods = reverse if reverse is not None else REVERSE_METHODS if approximations is None else ()
             rows += [_fit_reverse_row(method, target, rng) for method in methods]
             _fill_draws(rows, target, n_draws, next(streams))
         with stage("modes"):
             rng = next(streams)
-            modes = _find_modes(reference, rows, starts, min_barrier, rng)
+            modes = _find_modes(reference, rows, points, min_barrier, rng)
             label = modes.assign(reference.flat)
         with stage("forward-KL fits"):
             rng = next(streams)
@@ -245,24 +246,26 @@ def _fill_draws(rows: Sequence[Row], target: Target, n: int, rng: np.random.Gene
         q = row.approximation
         if q is None or row.x is not None:
             continue
-        row.x = q.sample(n, random_seed=rng)
-        row.log_density = target.log_density(row.x)
-        row.log_prob = q.log_prob(row.x) if q.has_log_prob else None
+        try:
+            x = q.sample(n, random_seed=rng)
+            row.log_density = target.log_density(x)
+            row.log_prob = q.log_prob(x) if q.has_log_prob else None
+            row.x = x
+        except Exception as error:  # noqa: BLE001 one fit that fails must not lose the others
+            row.error, row.approximation = f"{type(error).__name__}: {error}", None
 
 
 def _find_modes(
     reference: Reference,
     rows: Sequence[Row],
-    starts: xr.DataTree | xr.Dataset | Array | None,
+    points: Mapping[str, Array],
     min_barrier: float,
     rng: np.random.Generator,
 ) -> Modes:
     target = reference.target
-    points = {"prior": target.initial_points(N_PRIOR_STARTS, rng)}
-    if starts is not None:
-        points["user"] = user_starts(starts, target)
-    points |= {row.name: row.x[:N_APPROXIMATION_STARTS] for row in rows if row.x is not None}
-    return search_from(target, reference.flat, points, min_barrier=min_barrier, rng=rng)
+    starts = {"prior": target.initial_points(N_PRIOR_STARTS, rng), **points}
+    starts |= {row.name: row.x[:N_APPROXIMATION_STARTS] for row in rows if row.x is not None}
+    return search_from(target, reference.flat, starts, min_barrier=min_barrier, rng=rng)
 
 
 def _check_convergence_rows(rows: list[Row], target: Target, rng: np.random.Generator) -> None:
@@ -272,7 +275,11 @@ def _check_convergence_rows(rows: list[Row], target: Target, rng: np.random.Gene
         if q is None or q.kind != "reverse" or not isinstance(q, MeanField | FullRank):
             continue
         start = time.perf_counter()
-        row.convergence = check_convergence(target.log_density_and_grad, q, random_seed=rng)
+        try:
+            row.convergence = check_convergence(target.log_density_and_grad, q, random_seed=rng)
+        except Exception as error:  # noqa: BLE001 the fit's other scores don't depend on this check
+            row.error = f"convergence not checked: {type(error).__name__}: {error}"
+            continue
         if not row.convergence.converged:
             name = f"{row.name} (polished)"
             if name not in {other.name for other in rows}:

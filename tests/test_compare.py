@@ -284,3 +284,22 @@ def test_to_datatree_has_the_model_s_own_variables(two_modes):
         MeanField(loc=np.zeros(1), scale=np.ones(1)).to_datatree()
     with pytest.raises(TypeError, match="has no log_prob"):
         Draws(x=np.zeros((3, 1))).log_prob(np.zeros((1, 1)))
+
+
+class Broken(MeanField):
+    """Has a density that fails."""
+
+    def _log_prob(self, x):
+        raise FloatingPointError("no density today")
+
+
+def test_an_approximation_that_fails_is_a_row_with_its_error(two_modes, draws):
+    _, target = two_modes
+    broken = Broken(loc=np.zeros(1), scale=np.ones(1), kind="reverse")
+    good = MeanField(loc=np.array([3.0]), scale=np.ones(1), kind="reverse")
+    dt = pkl.compare(
+        draws, {"broken": broken, "good": good}, model=target, forward=(), random_seed=1, progressbar=False
+    )
+    assert "no density today" in str(dt["scores"]["error"].sel(approximation="broken").item())
+    assert np.isfinite(float(dt["scores"]["elbo"].sel(approximation="good")))
+    assert pkl.coverage(dt)[("broken", "mass")].isna().all()
