@@ -289,7 +289,7 @@ def test_to_datatree_has_the_model_s_own_variables(two_modes):
 class Broken(MeanField):
     """Has a density that fails."""
 
-    def _log_prob(self, x):
+    def _log_prob(self, x):  # noqa: ARG002
         raise FloatingPointError("no density today")
 
 
