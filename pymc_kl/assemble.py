@@ -152,7 +152,7 @@ class Result:
             "khat_reference": scores.khat_reference(p),
             "kind": row.approximation.kind,
             "family": row.approximation.family,
-            "note": "; ".join(row.approximation.info.get("warnings", ())),
+            "note": " ".join(row.approximation.info.get("warnings", ())),
         }
 
     def _approximation_tree(self, row: Row, reference_log_prob: Array | None) -> xr.DataTree:
