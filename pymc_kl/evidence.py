@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
-from scipy.special import gammaln, logsumexp
+from scipy.special import logsumexp
+from scipy.stats import multivariate_t
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Mixture
@@ -135,14 +135,8 @@ def _log_prob(proposal: Mixture, df: float, x: Array) -> Array:
 
 def _component_log_probs(proposal: Mixture, df: float, x: Array) -> Array:
     """Weighted log densities (M, n) of the components, as Student-t's or, for infinite df, normals."""
-    d = proposal.d
-    parts = np.empty((len(proposal.weights), len(x)))
-    for k, tril in enumerate(proposal.scale_trils):
-        square = (solve_triangular(tril, (x - proposal.locs[k]).T, lower=True) ** 2).sum(axis=0)
-        kernel = -0.5 * (df + d) * np.log1p(square / df) if np.isfinite(df) else -0.5 * square
-        parts[k] = kernel - np.log(np.diag(tril)).sum()
-    if np.isfinite(df):
-        constant = gammaln((df + d) / 2) - gammaln(df / 2) - 0.5 * d * np.log(df * np.pi)
-    else:
-        constant = -0.5 * d * np.log(2 * np.pi)
-    return parts + np.log(proposal.weights)[:, None] + constant
+    parts = [
+        multivariate_t(loc, tril @ tril.T, df).logpdf(x)  # type: ignore[call-overload] its stub wants an int df
+        for loc, tril in zip(proposal.locs, proposal.scale_trils, strict=True)
+    ]
+    return np.asarray(parts) + np.log(proposal.weights)[:, None]

@@ -53,20 +53,7 @@ class Masses:
 
 def masses_from_independent(mode: IntArray, k: int) -> Masses:
     """Count independent draws (n,) per mode; -1 counts as elsewhere."""
-    counts = np.bincount(np.where(mode < 0, k, mode).ravel(), minlength=k + 1)
-    n = mode.size
-    mass = counts / n
-    return Masses(
-        mass=mass,
-        se=_binomial_se(mass, np.full(k + 1, float(n))),
-        upper=_upper(mass, np.full(k + 1, float(n))),
-        n_draws=counts,
-        ess=np.full(k + 1, float(n)),
-        rhat=np.full(k + 1, np.nan),
-        crossings=0,
-        mixes=True,
-        reason="",
-    )
+    return masses_from_weighted(mode, np.ones(mode.size), k)
 
 
 def masses_from_weighted(mode: IntArray, weights: Array, k: int) -> Masses:

@@ -232,11 +232,12 @@ def ess_forward(p: PosteriorDraws, log_evidence: Estimate) -> Estimate:
     if p.log_prob is None or not np.isfinite(log_evidence.value):
         return UNKNOWN
     log_ratio = p.log_density - p.log_prob - log_evidence.value
-    if log_ratio.max() > 300:  # exp would overflow: q leaves draws of p all but out
+    top = log_ratio.max()
+    if top == np.inf:  # q has no density at a draw of p
         return Estimate(0.0, 0.0)
-    mean = mean_estimate(np.exp(log_ratio), p.weights)
-    relative = float(np.hypot(mean.se / mean.value, log_evidence.se))
-    return Estimate(1 / mean.value, relative / mean.value)
+    mean = mean_estimate(np.exp(log_ratio - top), p.weights)
+    value = float(np.exp(-top)) / mean.value
+    return Estimate(value, value * float(np.hypot(mean.se / mean.value, log_evidence.se)))
 
 
 def spill(p: PosteriorDraws, q: ApproximationDraws) -> Estimate:

@@ -10,8 +10,10 @@ from pymc_kl.tree import SCORE_COLUMNS, TEXT_COLUMNS, check_comparison
 
 SUMMARY = (
     "kind", "family", "forward_kl", "forward_kl_se", "reverse_kl", "reverse_kl_se", "forward_kl_between",
-    "forward_kl_within", "forward_kl_is_bound", "reverse_kl_between", "reverse_kl_within", "elbo", "elbo_se",
-    "elbo_gap", "elbo_gap_se", "converged", "khat", "ess_reverse", "spill", "spill_se", "seconds", "error",
+    "forward_kl_between_se", "forward_kl_within", "forward_kl_within_se", "forward_kl_is_bound",
+    "reverse_kl_between", "reverse_kl_between_se", "reverse_kl_within", "reverse_kl_within_se",
+    "reverse_kl_is_bound", "elbo", "elbo_se", "elbo_gap", "elbo_gap_se", "converged", "khat", "ess_reverse",
+    "ess_reverse_se", "spill", "spill_se", "seconds", "error",
 )  # fmt: skip
 
 

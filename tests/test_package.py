@@ -42,7 +42,7 @@ def test_ci_runs_the_readme_s_test_command():
     assert command in (ROOT / ".ci" / "run").read_text()
 
 
-def test_imports_point_up_the_list():
+def test_pytensor_is_imported_in_few_places():
     """PyTensor is known to a model's graphs, the backends, the adapters and the divergence of distributions alone."""
     allowed = {
         "graphs.py",
