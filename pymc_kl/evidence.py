@@ -136,7 +136,7 @@ def _log_prob(proposal: Mixture, df: float, x: Array) -> Array:
 def _component_log_probs(proposal: Mixture, df: float, x: Array) -> Array:
     """Weighted log densities (M, n) of the components, as Student-t's or, for infinite df, normals."""
     parts = [
-        multivariate_t(loc, tril @ tril.T, df).logpdf(x)  # type: ignore[call-overload] its stub wants an int df
+        multivariate_t(loc, tril @ tril.T, df).logpdf(x)  # type: ignore[call-overload]  # stub: int df
         for loc, tril in zip(proposal.locs, proposal.scale_trils, strict=True)
     ]
     return np.asarray(parts) + np.log(proposal.weights)[:, None]
