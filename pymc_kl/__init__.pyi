@@ -3,9 +3,9 @@ from .approximations import Approximation
 from .compare import compare
 from .divergence import kl_divergence
 from .forward import fit_forward
-from .modes import find_modes
 from .plots import plot_coverage, plot_modes
-from .reference import sample_reference
+from .sampled import sample_reference
+from .search import find_modes
 from .tables import coverage, summary
 from .target import Target
 from .tree import load, save

@@ -9,13 +9,12 @@ import xarray as xr
 
 from pymc_kl import scores, tree
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.alarm import missed
 from pymc_kl.approximations import Approximation
 from pymc_kl.estimates import Estimate
-from pymc_kl.evidence import Evidence
-from pymc_kl.masses import Masses, masses_from_independent
-from pymc_kl.modes import Modes
-from pymc_kl.reference import Reference
+from pymc_kl.masses import masses_from_independent
 from pymc_kl.reverse import Convergence
+from pymc_kl.yardstick import Yardstick
 
 LOCAL_DRAWS = 200  # of Laplace's approximation at a mode that no draw visited
 
@@ -39,12 +38,7 @@ class Row:
 class Result:
     """Everything that the scores need, once every fit is made and every draw assigned."""
 
-    reference: Reference
-    label: IntArray
-    modes: Modes
-    masses: Masses
-    unvisited: IntArray
-    evidence: Evidence
+    yardstick: Yardstick
     rows: list[Row]
 
     def to_datatree(self, given: Any, rng: np.random.Generator) -> xr.DataTree:
@@ -70,40 +64,49 @@ class Result:
         for name in ("observed_data", "constant_data"):
             if isinstance(given, xr.DataTree) and name in given.children:
                 dt[name] = given[name].copy()
-        dt["modes"] = xr.DataTree(self._modes_dataset())
+        dt["modes"] = xr.DataTree(
+            tree.describe_modes(self.yardstick.reference.target, self.yardstick.modes, self.yardstick.masses)
+        )
         for name, group in groups.items():
             dt[f"approximations/{name}"] = group
+        if self.yardstick.audit is not None:
+            dt["audit"] = self.yardstick.audit
         dt["scores"] = xr.DataTree(tree.scores_dataset(score_rows, tree.SCORE_COLUMNS))
-        dt["coverage"] = xr.DataTree(tree.coverage_dataset(coverage_rows, self.modes.k))
-        dt["evidence"] = xr.DataTree(self._evidence_dataset())
+        dt["coverage"] = xr.DataTree(tree.coverage_dataset(coverage_rows, self.yardstick.modes.k))
+        dt["evidence"] = xr.DataTree(tree.evidence_dataset(*self.yardstick.evidence))
         return dt
 
     def _reference_log_prob(self, q: Approximation) -> Array | None:
         if not q.has_log_prob:
             return None
-        return q.log_prob(self.reference.flat).reshape(self.reference.log_density.shape)
+        return q.log_prob(self.yardstick.reference.flat).reshape(self.yardstick.reference.log_density.shape)
 
     def _local_draws(self, rng: np.random.Generator) -> dict[int, tuple[Array, Array]]:
         """Draws (n, d) and log p̃ (n,) of Laplace's approximation at each mode that no draw visited."""
         local = {}
-        for k in self.unvisited:
-            x = rng.multivariate_normal(self.modes.x[k], self.modes.covariances[k], LOCAL_DRAWS)
-            local[int(k)] = (x, self.reference.target.log_density(x))
+        for k in self.yardstick.unvisited:
+            x = rng.multivariate_normal(self.yardstick.modes.x[k], self.yardstick.modes.covariances[k], LOCAL_DRAWS)
+            local[int(k)] = (x, self.yardstick.reference.target.log_density(x))
         return local
 
     def _score(
         self, row: Row, reference_log_prob: Array | None, local: Mapping[int, tuple[Array, Array]]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         assert row.approximation is not None and row.mode is not None and row.log_density is not None
-        k, log_z = self.modes.k, self.evidence.log_evidence
+        k, log_z = self.yardstick.modes.k, self.yardstick.evidence[0]
         unvisited = np.full(k + 1, np.nan)
         if row.approximation.has_log_prob:
             for j, (x, log_density) in local.items():
                 unvisited[j] = (log_density - row.approximation.log_prob(x)).mean()
-        shape = self.reference.log_density.shape
-        label = np.where(self.label < 0, k, self.label).reshape(shape)
+        shape = self.yardstick.reference.log_density.shape
+        label = np.where(self.yardstick.label < 0, k, self.yardstick.label).reshape(shape)
         p = scores.PosteriorDraws(
-            self.reference.log_density, reference_log_prob, label, self.reference.weights, self.masses, unvisited
+            self.yardstick.reference.log_density,
+            reference_log_prob,
+            label,
+            self.yardstick.reference.weights,
+            self.yardstick.masses,
+            unvisited,
         )
         mode = np.where(row.mode < 0, k, row.mode)
         q = scores.ApproximationDraws(row.log_density, row.log_prob, mode, masses_from_independent(row.mode, k))
@@ -120,7 +123,7 @@ class Result:
         reverse: scores.ChainRule,
     ) -> dict[str, Any]:
         assert row.approximation is not None
-        log_z = self.evidence.log_evidence
+        log_z = self.yardstick.evidence[0]
         estimates: dict[str, Estimate] = {
             "forward_kl": scores.forward_kl(p, log_z),
             "reverse_kl": scores.reverse_kl(q, log_z),
@@ -138,6 +141,8 @@ class Result:
             "mode_jsd": scores.mass_jsd(p.masses, q.masses),
             "mode_tv": scores.mass_tv(p.masses, q.masses),
         }
+        alarm = missed(p.masses, np.array(scores.verdicts(p.masses, q.masses)) == "missed")
+        estimates["missed_mass"] = alarm.mass
         if row.convergence is not None:
             estimates["elbo_gap"] = row.convergence.elbo_gap
             estimates["elbo_gradient"] = row.convergence.gradient
@@ -145,6 +150,7 @@ class Result:
         for name, estimate in estimates.items():
             scored[name], scored[f"{name}_se"] = estimate
         return scored | {
+            "alarm": float(alarm.sounds),
             "forward_kl_is_bound": float(forward.is_bound),
             "reverse_kl_is_bound": float(reverse.is_bound),
             "converged": float("nan") if row.convergence is None else float(row.convergence.converged),
@@ -164,7 +170,10 @@ class Result:
 
     def _reference_tree(self, rng: np.random.Generator) -> xr.DataTree:
         """Lay out the draws; weighted ones are resampled to equal weight, as ArviZ expects them."""
-        reference, label = self.reference, self.label.reshape(self.reference.log_density.shape)
+        reference, label = (
+            self.yardstick.reference,
+            self.yardstick.label.reshape(self.yardstick.reference.log_density.shape),
+        )
         if reference.weights is None:
             return tree.reference_tree(reference.target, reference.x, reference.log_density, label + 1)
         n = label.size
@@ -172,47 +181,6 @@ class Result:
         rows = rng.permutation(np.minimum(rows, n - 1)).reshape(label.shape)
         return tree.reference_tree(
             reference.target, reference.flat[rows], reference.log_density.ravel()[rows], label.ravel()[rows] + 1
-        )
-
-    def _modes_dataset(self) -> xr.Dataset:
-        modes, masses = self.modes, self.masses
-        columns = {
-            "mass": masses.mass[:-1],
-            "mass_se": masses.se[:-1],
-            "mass_upper": masses.upper[:-1],
-            "log_density": modes.log_density,
-            "log_mass_laplace": modes.log_mass_laplace,
-            "barrier": modes.barrier,
-            "copies": np.ones(modes.k, dtype=int),
-            "n_draws": masses.n_draws[:-1],
-            "hits": modes.hits,
-            "found_by": np.array(modes.found_by, dtype=object),
-            "ess": masses.ess[:-1],
-            "rhat": masses.rhat[:-1],
-        }
-        attrs = {
-            "elsewhere": float(masses.mass[-1]),
-            "elsewhere_se": float(masses.se[-1]),
-            "n_starts": modes.n_starts,
-            "n_lost": modes.n_lost,
-            "proper": int(modes.proper),
-            "mixes": int(masses.mixes),
-            "crossings": masses.crossings,
-            "reason": masses.reason,
-        }
-        locations = self.reference.target.to_dataset(modes.x[None])
-        return tree.modes_dataset(locations, columns, attrs)
-
-    def _evidence_dataset(self) -> xr.Dataset:
-        evidence = self.evidence
-        return xr.Dataset(
-            {
-                "log_evidence": evidence.log_evidence.value,
-                "log_evidence_se": evidence.log_evidence.se,
-                "khat": evidence.khat,
-                "method": evidence.method,
-            },
-            attrs={"reason": evidence.reason},
         )
 
 

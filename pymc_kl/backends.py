@@ -21,10 +21,10 @@ JAX_BLOCK_SIZE = 2**21  # numbers that one step may hold, counted by the model's
 class Evaluator(Protocol):
     """A batched density: values (n,) and, if it was compiled with them, gradients (n, d)."""
 
-    def value(self, x: Array) -> Array:
+    def value(self, x: Array, /) -> Array:
         """Evaluate (n, d) -> (n,)."""
 
-    def value_and_grad(self, x: Array) -> tuple[Array, Array]:
+    def value_and_grad(self, x: Array, /) -> tuple[Array, Array]:
         """Evaluate (n, d) -> (n,), (n, d)."""
 
 

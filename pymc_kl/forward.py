@@ -10,9 +10,10 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.approximations import FAMILIES, Approximation, FullRank, MeanField, Mixture
-from pymc_kl.modes import Modes, search_from
+from pymc_kl.modes import Modes
 from pymc_kl.reference import Reference, as_reference
 from pymc_kl.scores import tail_index
+from pymc_kl.search import search_draws
 from pymc_kl.target import Target, as_target
 
 HEAVY_TAIL = 0.7  # k-hat of the squares: from 0.5 on their mean has no finite error, from 1 on it doesn't exist
@@ -68,7 +69,7 @@ def fit_forward(
         reference = as_reference(reference, as_target(model))
     rng = np.random.default_rng(random_seed)
     if FAMILIES[family] is Mixture and modes is None:
-        modes = search_from(reference.target, reference.flat, {}, rng=rng)
+        modes = search_draws(reference.target, reference.flat, rng)
     labels = None if modes is None else modes.assign(reference.flat)
     return fit_family(family, reference, labels, rng=rng)
 

@@ -117,6 +117,20 @@ def flat_log_density(
     return x, log_density
 
 
+def affine_model(model: pm.Model, variables: Sequence[Variables]) -> pm.Model:
+    """State the density of a model as that of z, flat, at the point `centre` + `factor` z; both are pm.Data."""
+    full = without_minibatches(model)
+    x, log_density = flat_log_density(full, values_by_name(full, [v.value_name for v in variables]), variables)
+    d = variables[-1].place.stop
+    with pm.Model() as affine:
+        centre, factor = pm.Data("centre", np.zeros(d)), pm.Data("factor", np.eye(d))
+        z = pm.Flat("z", shape=d)
+        point = pt.specify_shape(centre + (factor * z).sum(axis=1), (d,))
+        (moved,) = graph_replace([log_density], {x: x.type.filter_variable(point)}, strict=False)
+        pm.Potential("target", moved)
+    return affine
+
+
 def compile_constrain(
     model: pm.Model, names: Sequence[str], values: Sequence[Variable], variables: Sequence[Variables]
 ) -> Callable[[Array], list[Array]]:

@@ -1,16 +1,19 @@
-"""The mass of each mode, with an error that is right, from draws alone.
+"""The mass of each mode, with an error that is right: from normalising constants, or from draws alone.
 
 Counting draws per mode is honest only where chains move between modes. Each mode's indicator is treated as a
 two-state Markov chain, whose effective sample size follows from how often it was crossed; where nothing was
 ever crossed, the share of draws says where chains started and nothing of the mass.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from arviz_stats.base import array_stats
+from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.estimates import Estimate
 
 RHAT_GOOD = 1.05  # of a mode's indicator; Vehtari et al. 2021 ask 1.01 of parameters, noisier for a 0/1 series
 MIN_CROSSINGS = 20  # fewer leave the mass known to no better than about a quarter of itself
@@ -35,9 +38,12 @@ class Masses:
     crossings : int
         Moves of chains from one mode to another.
     mixes : bool
-        Chains moved between modes often enough that counting draws is right.
+        The masses are known: chains moved between modes often enough that counting draws is right, or the
+        masses come from normalising constants.
     reason : str
-        Why they don't mix; empty where they do.
+        Why the masses are not known; empty where they are.
+    covariance : array (K + 1, K + 1), optional
+        Of the masses, where they come from normalising constants.
     """
 
     mass: Array
@@ -49,6 +55,7 @@ class Masses:
     crossings: int
     mixes: bool
     reason: str
+    covariance: Array | None = None
 
 
 def masses_from_independent(mode: IntArray, k: int) -> Masses:
@@ -101,7 +108,7 @@ def masses_from_chains(mode: IntArray, k: int, *, core: BoolArray, negligible: B
     matters = np.append(~negligible, n_draws[k] > 0) | (n_draws > 0)
     ess, rhat = np.full(k + 1, np.nan), np.full(k + 1, np.nan)
     crossed = np.zeros(k + 1, dtype=int)
-    visit = _last_core(label, core)
+    visit = last_core(label, core)
     for j in np.flatnonzero(n_draws):
         staying = visit == j
         crossed[j] = int((staying[:, 1:] != staying[:, :-1]).sum())
@@ -117,7 +124,51 @@ def masses_from_chains(mode: IntArray, k: int, *, core: BoolArray, negligible: B
     return Masses(mass, se, upper, n_draws, ess, rhat, crossings, not reason, reason)
 
 
-def _last_core(label: IntArray, core: BoolArray) -> IntArray:
+def masses_from_log(log_masses: Sequence[Estimate], n_draws: IntArray) -> tuple[Masses, Estimate]:
+    """Turn log ∫ p̃ over each of K modes (nats, independent errors) into masses and log Z.
+
+    Parameters
+    ----------
+    log_masses : sequence of Estimate
+    n_draws : array (K + 1,) of int
+        Draws behind each, and those that fell elsewhere.
+
+    Returns
+    -------
+    Masses
+        Elsewhere holds nothing that any climb reached; its upper bound is three draws' worth.
+    Estimate
+        log Z in nats.
+    """
+    values = np.array([value for value, _ in log_masses])
+    errors = np.array([se for _, se in log_masses])
+    log_z = float(logsumexp(values))
+    w = np.exp(values - log_z)
+    slope = np.diag(w) - np.outer(w, w)
+    covariance = np.zeros((len(w) + 1, len(w) + 1))
+    covariance[:-1, :-1] = slope @ np.diag(errors**2) @ slope
+    rest = min(3 / max(int(n_draws.sum()), 3), 1.0)
+    mass, se = np.append(w, 0.0), np.sqrt(np.diag(covariance))
+    se[-1] = rest / 3
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ess = np.where(se > 0, mass * (1 - mass) / se**2, np.nan)
+    upper = np.minimum(np.append(w + 1.96 * se[:-1], rest), 1.0)
+    blank = np.full(len(mass), np.nan)
+    masses = Masses(mass, se, upper, n_draws, ess, blank, 0, True, "", covariance)
+    return masses, Estimate(log_z, float(np.sqrt((w**2 * errors**2).sum())))
+
+
+def unknown_masses(guess: Array, n_draws: IntArray, reason: str) -> Masses:
+    """State masses of K modes that are not known: shares that stand for them, with the error of any share."""
+    mass = np.append(guess, 0.0)
+    k = len(mass)
+    se = np.append(np.full(k - 1, UNKNOWN_SE), 1 / max(int(n_draws.sum()), 1))
+    upper = np.append(np.ones(k - 1), min(3 / max(int(n_draws.sum()), 3), 1.0))
+    blank = np.full(k, np.nan)
+    return Masses(mass, se, upper, n_draws, blank, blank, 0, False, reason)
+
+
+def last_core(label: IntArray, core: BoolArray) -> IntArray:
     """Mode (chain, draw) in whose core each chain was last; before the first, where it begins."""
     position = np.where(core, np.arange(label.shape[1]), 0)
     last = np.maximum.accumulate(position, axis=1)

@@ -1,13 +1,12 @@
-"""Any sampler's draws → a reference: draws on the unconstrained space with their log density, checked."""
+"""Any sampler's draws → draws on the unconstrained space with their log density, checked."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import pymc as pm
 import xarray as xr
 
-from pymc_kl._typing import Array, IntArray, RandomSeed
-from pymc_kl.target import Target, as_target
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.target import Target
 
 MIN_DRAWS_PER_CHAIN = 4  # R-hat splits chains in halves
 
@@ -88,47 +87,6 @@ def as_reference(draws: xr.DataTree | xr.Dataset | Reference, target: Target) ->
             "drawn from another model, or with other data? Give draws of this very model."
         )
     return Reference(target, x, log_density, _weights(draws, (n_chains, n_draws)))
-
-
-def sample_reference(
-    idata: xr.DataTree | None = None,
-    *,
-    model: pm.Model | Target | None = None,
-    draws: int = 1000,
-    chains: int = 4,
-    random_seed: RandomSeed = None,
-    progressbar: bool = True,
-) -> Reference:
-    """Make a reference: take the user's draws, or sample the model with NUTS.
-
-    Parameters
-    ----------
-    idata : DataTree, optional
-        Draws that the user has already, from any sampler.
-    model : pm.Model or Target, optional
-        Defaults to the model of the enclosing `with` block.
-    draws, chains : int
-        What `pm.sample` is asked for without `idata`.
-    random_seed : int, Generator, SeedSequence or None
-    progressbar : bool
-
-    Returns
-    -------
-    Reference
-        Draws on the unconstrained space. Whether chains moved between modes is judged by `compare`.
-    """
-    target = as_target(model)
-    if idata is None:
-        seed = int(np.random.default_rng(random_seed).integers(2**31))
-        with target.model:
-            idata = pm.sample(
-                draws,
-                chains=chains,
-                random_seed=seed,
-                progressbar=progressbar,
-                idata_kwargs={"include_transformed": True},
-            )
-    return as_reference(idata, target)
 
 
 def _weights(draws: xr.DataTree | xr.Dataset, shape: tuple[int, int]) -> Array | None:

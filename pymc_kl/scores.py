@@ -84,8 +84,8 @@ def elbo(q: ApproximationDraws) -> Estimate:
 def eubo(p: PosteriorDraws) -> Estimate:
     """E_p[log p̃ - log q] in nats.
 
-    Where chains don't mix between modes, the error has a part for the masses being unknown: how much the
-    expectation would change if the masses were others. Where the terms' tail has no finite variance, the
+    Where masses do not come from counting draws, the error has a part for the masses': how much the
+    expectation would change if they were others. Where the terms' tail has no finite variance, the
     error is infinite.
     """
     if p.log_prob is None:
@@ -94,7 +94,8 @@ def eubo(p: PosteriorDraws) -> Estimate:
     estimate = mean_estimate(log_ratio, p.weights)
     if tail_index(log_ratio) > KHAT_NO_ERROR:
         return Estimate(estimate.value, float("inf"))
-    if p.masses.mixes or not np.isfinite(estimate.value):
+    counted = p.masses.mixes and p.masses.covariance is None
+    if counted or not np.isfinite(estimate.value):
         return estimate
     local = _region_means(log_ratio, p)
     residual = log_ratio - np.nan_to_num(local)[p.mode]
@@ -126,6 +127,8 @@ def _shares_se(slope: Array, masses: Masses) -> float:
 
     Since masses sum to 1, only differences of the slopes matter; for a multinomial sample this is exact.
     """
+    if masses.covariance is not None:
+        return float(np.sqrt(max(float(slope @ masses.covariance @ slope), 0.0)))
     centred = slope - (masses.mass * slope).sum()
     left = np.maximum(1 - masses.mass, masses.se)
     return float(np.sqrt((centred**2 * masses.se**2 / left).sum()))

@@ -5,7 +5,7 @@ else is found by name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -138,6 +138,10 @@ class Target:
             for index in product(*map(range, variable.value_shape))
         )
 
+    def without_evaluator(self) -> "Target":
+        """Return the target without its compiled density, which another process could not take over."""
+        return replace(self, _evaluator=_NoEvaluator())
+
     def log_density(self, x: Array) -> Array:
         """Evaluate log p̃, Jacobian terms included.
 
@@ -239,11 +243,14 @@ class Target:
             )
         return parts
 
+    def initial_point(self) -> Array:
+        """Return the model's initial point (d,)."""
+        point = self.model.initial_point(0)
+        return np.concatenate([np.ravel(point[v.value_name]) for v in self.variables]).astype(float)
+
     def initial_points(self, n: int, rng: np.random.Generator) -> Array:
         """Draw starts (n, d) from the prior; jittered support points where the prior can't be sampled."""
-        point = self.model.initial_point(0)
-        centre = np.concatenate([np.ravel(point[v.value_name]) for v in self.variables])
-        jittered = centre + rng.uniform(-1, 1, (n, self.d))
+        jittered = self.initial_point() + rng.uniform(-1, 1, (n, self.d))
         try:
             seed = int(rng.integers(2**31))
             draws = pm.draw(self.model.free_RVs, draws=n, random_seed=seed, mode="FAST_COMPILE")
@@ -263,6 +270,16 @@ class Target:
         if x.ndim != 2 or x.shape[1] != self.d:
             raise ValueError(f"x must have shape (n, {self.d}); got {x.shape}.")
         return x
+
+
+class _NoEvaluator:
+    """Stands where a compiled density was."""
+
+    def value(self, _: Array) -> Array:
+        raise RuntimeError("this target was sent to another process without its compiled density.")
+
+    def value_and_grad(self, _: Array) -> tuple[Array, Array]:
+        raise RuntimeError("this target was sent to another process without its compiled density.")
 
 
 def model_in_context(model: pm.Model | None) -> pm.Model:

@@ -18,6 +18,9 @@ from pymc_kl._typing import Array, IntArray
 
 if TYPE_CHECKING:
     from pymc_kl.approximations import Approximation
+    from pymc_kl.estimates import Estimate
+    from pymc_kl.masses import Masses
+    from pymc_kl.modes import Modes
     from pymc_kl.target import Target
 
 FORMAT = 1  # of the DataTree; raised when a reader of the last one would misread
@@ -55,6 +58,15 @@ def reference_tree(target: "Target", x: Array, log_density: Array, mode: IntArra
     return _draws_tree(target, x, log_density, None, mode)
 
 
+def weighted_tree(target: "Target", x: Array, log_density: Array, mode: IntArray, weight: Array) -> xr.DataTree:
+    """Build the groups of draws (chain, draw, d) that carry a weight each."""
+    dt = _draws_tree(target, x, log_density, None, mode)
+    stats = dt["sample_stats"].to_dataset()
+    stats["weight"] = (("chain", "draw"), weight)
+    dt["sample_stats"] = xr.DataTree(stats)
+    return dt
+
+
 def approximation_tree(
     q: "Approximation",
     x: Array,
@@ -82,11 +94,49 @@ def modes_dataset(locations: xr.Dataset, columns: Mapping[str, Any], attrs: Mapp
     """Build `/modes`: location in the model's own variables and one value a mode of each column."""
     k = locations.sizes["draw"]
     ds = locations.isel(chain=0, drop=True).rename(draw="mode").assign_coords(mode=mode_numbers(k))
-    clash = {name: f"{name}_location" for name in ds.data_vars if name in columns}
-    ds = ds.rename(clash)
+    ds = ds.rename({name: f"{name}_location" for name in ds.data_vars if name in columns})
     for name, values in columns.items():
         ds[name] = ("mode", np.asarray(values))
     return ds.assign_attrs(attrs)
+
+
+def describe_modes(target: "Target", modes: "Modes", masses: "Masses") -> xr.Dataset:
+    """Build `/modes` from the modes found and their masses."""
+    columns = {
+        "mass": masses.mass[:-1],
+        "mass_se": masses.se[:-1],
+        "mass_upper": masses.upper[:-1],
+        "log_density": modes.log_density,
+        "log_mass_laplace": modes.log_mass_laplace,
+        "barrier": modes.barrier,
+        "copies": modes.copies,
+        "n_draws": masses.n_draws[:-1],
+        "hits": modes.hits,
+        "found_by": np.array(modes.found_by, dtype=object),
+        "ess": masses.ess[:-1],
+        "rhat": masses.rhat[:-1],
+    }
+    attrs = {
+        "elsewhere": float(masses.mass[-1]),
+        "elsewhere_se": float(masses.se[-1]),
+        "n_starts": modes.n_starts,
+        "n_lost": modes.n_lost,
+        "unseen": modes.unseen.value,
+        "unseen_se": modes.unseen.se,
+        "symmetries": json.dumps(modes.symmetries),
+        "proper": int(modes.proper),
+        "partial": int(modes.partial),
+        "mixes": int(masses.mixes),
+        "crossings": masses.crossings,
+        "reason": masses.reason,
+    }
+    return modes_dataset(target.to_dataset(modes.x[None]), columns, attrs)
+
+
+def evidence_dataset(log_evidence: "Estimate", method: str, reason: str) -> xr.Dataset:
+    """Build `/evidence`: log Z in nats with its error, and why it is NaN if it is."""
+    value, se = log_evidence
+    return xr.Dataset({"log_evidence": value, "log_evidence_se": se, "method": method}, attrs={"reason": reason})
 
 
 def mode_numbers(k: int) -> IntArray:
@@ -212,12 +262,12 @@ TEXT_COLUMNS = ("kind", "family", "error", "verdict", "note")
 WITH_SE = (
     "forward_kl", "reverse_kl", "elbo", "eubo", "forward_kl_between", "forward_kl_within",
     "reverse_kl_between", "reverse_kl_within", "elbo_gap", "elbo_gradient", "ess_forward", "ess_reverse",
-    "spill", "emc", "emc_reference", "mode_jsd", "mode_tv",
+    "missed_mass", "spill", "emc", "emc_reference", "mode_jsd", "mode_tv",
 )  # fmt: skip
 SCORE_COLUMNS = (
     *(column for name in WITH_SE for column in (name, f"{name}_se")),
-    "forward_kl_is_bound", "reverse_kl_is_bound", "converged", "khat", "khat_reference", "seconds",
-    "kind", "family", "error", "note",
+    "forward_kl_is_bound", "reverse_kl_is_bound", "alarm", "converged", "khat", "khat_reference",
+    "seconds", "kind", "family", "error", "note",
 )  # fmt: skip
 COVERAGE_COLUMNS = (
     "mass", "mass_se", "mass_upper", "ratio", "ratio_se", "forward_kl_within", "forward_kl_within_se",

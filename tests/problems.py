@@ -23,8 +23,10 @@ from zoo.controls import (
     standard_normal,
     student_t_location,
 )
-from zoo.curved import many_wells, shells, two_bananas
-from zoo.data_models import dial_a_mass, labels
+from zoo.curved import many_wells, shells, two_bananas, wells_and_normals
+from zoo.data_models import dial_a_mass, labels, normal_2
+from zoo.edges import improper, plateau
+from zoo.factors import factors
 from zoo.gaussians import gaussian_kl
 from zoo.mixtures import (
     heavy_tails,
@@ -34,6 +36,7 @@ from zoo.mixtures import (
     two_modes,
     two_normals,
     two_normals_10d,
+    two_normals_50d,
     two_students,
 )
 from zoo.problem import Optimum, Problem
@@ -46,14 +49,19 @@ ALL: dict[str, Callable[[], Problem]] = {
     "quickstart": quickstart,
     "textbook_figure": textbook_figure,
     "two_normals_10d": two_normals_10d,
+    "two_normals_50d": two_normals_50d,
     "two_bananas": two_bananas,
     "two_students": two_students,
     "heavy_tails": heavy_tails,
     "many_wells_6": many_wells,
+    "many_wells_16": partial(many_wells, 16),
+    "wells_and_normals": wells_and_normals,
     "shells_2": shells,
     "shells_5": partial(shells, 5),
     "dial_a_mass": dial_a_mass,
     "labels": labels,
+    "normal_2": normal_2,
+    "factors": factors,
     "standard_normal_1": partial(standard_normal, 1),
     "standard_normal_10": standard_normal,
     "standard_normal_100": partial(standard_normal, 100),
@@ -68,6 +76,7 @@ ALL: dict[str, Callable[[], Problem]] = {
     "eight_schools_centred": eight_schools,
     "eight_schools_noncentred": partial(eight_schools, centred=False),
     "logistic_regression": logistic_regression,
+    "plateau": plateau,
 }
 
 UNIMODAL: tuple[str, ...] = (
@@ -85,6 +94,7 @@ UNIMODAL: tuple[str, ...] = (
     "eight_schools_centred",
     "eight_schools_noncentred",
     "logistic_regression",
+    "plateau",
 )
 
 __all__ = [
@@ -96,14 +106,18 @@ __all__ = [
     "dial_a_mass",
     "eight_schools",
     "equicorrelated",
+    "factors",
     "funnel",
     "gaussian_condition",
     "gaussian_kl",
     "heavy_tails",
+    "improper",
     "labels",
     "logistic_regression",
     "many_wells",
     "mean_field_gaussian",
+    "normal_2",
+    "plateau",
     "quickstart",
     "shells",
     "skew_normal",
@@ -115,5 +129,7 @@ __all__ = [
     "two_modes",
     "two_normals",
     "two_normals_10d",
+    "two_normals_50d",
     "two_students",
+    "wells_and_normals",
 ]

@@ -16,8 +16,9 @@ from pymc_kl.climb import climb, local_scale
                                   "dial_a_mass", "switch_6", "quickstart"])  # fmt: skip
 def test_every_mode_is_found(name, zoo):
     problem, target = zoo(name)
-    modes = find_modes(model=target, random_seed=1)
+    modes = find_modes(model=target, symmetry=False, random_seed=1)
     assert modes.k == len(problem.masses)
+    assert find_modes(model=target, random_seed=1).copies.sum() == len(problem.masses)
     if problem.locations is None:
         return
     for truth in problem.locations:
@@ -53,7 +54,7 @@ def test_labels_do_not_depend_on_the_points_beside_them(zoo, rng):
 
 def test_masses_of_wells_are_products(zoo, rng):
     problem, target = zoo("many_wells_6")
-    modes = find_modes(model=target, random_seed=1)
+    modes = find_modes(model=target, symmetry=False, random_seed=1)
     x = problem.sample(4000, rng)
     share = np.bincount(modes.assign(x), minlength=modes.k) / len(x)
     np.testing.assert_allclose(np.sort(share), np.sort(problem.masses), atol=5 * np.sqrt(0.25 / len(x)))

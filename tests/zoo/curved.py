@@ -1,6 +1,7 @@
 """Several modes that no normal resembles: bananas, wells and shells."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -127,6 +128,11 @@ def many_wells(d: int = 6) -> Problem:
         reverse=_join_wells(reverse, n_wells),
         forward=_join_wells(forward, n_wells),
     )
+
+
+def wells_and_normals() -> Problem:
+    """Four double wells, then four standard normals: `many_wells(8)` by another name, 16 modes."""
+    return replace(many_wells(8), name="wells_and_normals")
 
 
 def _circle_graph(x: Tensor, sign: float) -> Tensor:

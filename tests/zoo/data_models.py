@@ -1,5 +1,6 @@
 """Models of data whose posterior has two modes."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import combinations
 
@@ -89,11 +90,11 @@ def dial_a_mass(n1: int = 6, n2: int = 4, p: float = 2 / 3, *, half_gap: float =
     )
 
 
-def _labels_log_density(y: Array, x: Array) -> Array:
-    """Density of (simplex coordinate a, mu1, mu2): w1 = expit(2a), with Jacobian 2 w1 w2."""
-    log_w = log_expit(2 * x[:, 0]), log_expit(-2 * x[:, 0])
+def _labels_log_density(y: Array, slope: float, x: Array) -> Array:
+    """Density of (a, mu1, mu2): w1 = expit(slope a), with Jacobian slope w1 w2."""
+    log_w = log_expit(slope * x[:, 0]), log_expit(-slope * x[:, 0])
     terms = [log_w[k][:, None] + stats.norm.logpdf(y, x[:, [k + 1]], 1.0) for k in (0, 1)]
-    prior = np.log(2) + log_w[0] + log_w[1] + stats.norm.logpdf(x[:, 1:], 0.0, 10.0).sum(1)
+    prior = np.log(slope) + log_w[0] + log_w[1] + stats.norm.logpdf(x[:, 1:], 0.0, 10.0).sum(1)
     return np.logaddexp(*terms).sum(1) + prior
 
 
@@ -142,18 +143,21 @@ def _labels_model(y: Array) -> pm.Model:
     return model
 
 
-def labels(n: int = 60, seed: int = 1) -> Problem:
-    """Two exchangeable components, θ ~ U(0, 1), mu ~ N(0, 10), sd 1: PosteriorDB's normal_2, not ordered.
+def _normal_2_model(y: Array) -> pm.Model:
+    with pm.Model(coords={"component": [0, 1], "observation": np.arange(len(y))}) as model:
+        theta = pm.Uniform("theta", 0.0, 1.0)
+        mu = pm.Normal("mu", 0.0, 10.0, dims="component")
+        pm.NormalMixture("y", w=pt.stack([theta, 1 - theta]), mu=mu, sigma=1.0, observed=y, dims="observation")
+    return model
 
-    The weights are a flat Dirichlet, which is θ ~ U(0, 1), so that both variables have the dim "component".
-    Swapping the labels maps the flat vector (a, mu1, mu2) to (-a, mu2, mu1): the masses are ½ and ½. Data are
-    simulated with θ = 0.4 and mu = ∓2.
-    """
+
+def _two_labellings(name: str, model: Callable[[Array], pm.Model], slope: float, n: int, seed: int) -> Problem:
+    """State a mixture of two exchangeable components, whose weight is expit(slope a)."""
     rng = np.random.default_rng(seed)
     y = rng.standard_normal(n) + np.where(rng.random(n) < 0.4, -2.0, 2.0)
-    log_density = partial(_labels_log_density, y)
+    log_density = partial(_labels_log_density, y, slope)
     swap = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    mode, local = climb(log_density, np.array([0.5 * np.log(0.4 / 0.6), -2.0, 2.0]))
+    mode, local = climb(log_density, np.array([np.log(0.4 / 0.6) / slope, -2.0, 2.0]))
     log_half, loc, cov = _hermite_moments(log_density, mode, local)
     copies = Gaussians(np.full(2, 0.5), np.stack([loc, swap @ loc]), np.stack([cov, swap @ cov @ swap]))
 
@@ -167,8 +171,8 @@ def labels(n: int = 60, seed: int = 1) -> Problem:
         return np.where(generator.random((size, 1)) < 0.5, x, x @ swap)
 
     return Problem(
-        name="labels",
-        model=partial(_labels_model, y),
+        name=name,
+        model=partial(model, y),
         log_density=log_density,
         d=3,
         masses=np.full(2, 0.5),
@@ -179,3 +183,21 @@ def labels(n: int = 60, seed: int = 1) -> Problem:
         sample=sample,
         forward=moment_optima(copies.mean, copies.cov),
     )
+
+
+def labels(n: int = 60, seed: int = 1) -> Problem:
+    """Two exchangeable components, θ ~ U(0, 1), mu ~ N(0, 10), sd 1: PosteriorDB's normal_2, not ordered.
+
+    The weights are a flat Dirichlet, which is θ ~ U(0, 1), so that both variables have the dim "component".
+    Swapping the labels maps the flat vector (a, mu1, mu2) to (-a, mu2, mu1): the masses are ½ and ½. Data are
+    simulated with θ = 0.4 and mu = ∓2.
+    """
+    return _two_labellings("labels", _labels_model, 2.0, n, seed)
+
+
+def normal_2(n: int = 60, seed: int = 1) -> Problem:
+    """The model and data of `labels` with the weight as a scalar θ, which lacks the dim "component".
+
+    Swapping the labels maps the flat vector (log odds of θ, mu1, mu2) as there, but no permutation of a dim does.
+    """
+    return _two_labellings("normal_2", _normal_2_model, 1.0, n, seed)

@@ -94,22 +94,23 @@ def textbook_figure() -> Problem:
     )
 
 
-def two_normals_10d() -> Problem:
-    """0.7 N(-2·1, I) + 0.3 N(2·1, 0.5² I) in ten dimensions under a cancelled N(0, 4) prior.
+def _far_normals(d: int, weights: Array, sds: Array) -> Problem:
+    """State two spherical normals at -2·1 and 2·1 under a cancelled N(0, 4) prior.
 
-    The components are so far apart that masses and reverse optima are theirs to nine digits.
+    From d = 10 on, the components are so far apart that masses and reverse optima are theirs to nine digits.
     """
-    locs = np.stack([np.full(10, -2.0), np.full(10, 2.0)])
-    target = Gaussians(np.array([0.7, 0.3]), locs, spherical(locs, np.array([1.0, 0.5])))
-    best, other = (
+    locs = np.stack([np.full(d, -2.0), np.full(d, 2.0)])
+    target = Gaussians(weights, locs, spherical(locs, sds))
+    optima = [
         Optimum(loc, cov, float(-np.log(weight)))
         for weight, loc, cov in zip(target.weights, target.locs, target.covs, strict=True)
-    )
+    ]
+    best, other = sorted(optima, key=lambda optimum: optimum.reverse_kl)
     return Problem(
-        name="two_normals_10d",
-        model=cancelled_prior(10, 4.0, target.graph),
+        name=f"two_normals_{d}d",
+        model=cancelled_prior(d, 4.0, target.graph),
         log_density=target.log_density,
-        d=10,
+        d=d,
         masses=target.weights,
         masses_error=1e-9,
         locations=target.climb(target.locs),
@@ -120,6 +121,16 @@ def two_normals_10d() -> Problem:
         reverse={"meanfield": best, "fullrank": best, "local_1": other},
         forward=moment_optima(target.mean, target.cov),
     )
+
+
+def two_normals_10d() -> Problem:
+    """0.7 N(-2·1, I) + 0.3 N(2·1, 0.5² I) in ten dimensions."""
+    return _far_normals(10, np.array([0.7, 0.3]), np.array([1.0, 0.5]))
+
+
+def two_normals_50d() -> Problem:
+    """0.4 N(-2·1, I) + 0.6 N(2·1, I) in fifty dimensions."""
+    return _far_normals(50, np.array([0.4, 0.6]), np.ones(2))
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,8 @@ class Problem:
         Modes. None where a mode is no point, or where the density's maximum does not represent the mass.
     log_z : float
         Log evidence in nats; NaN where not known.
+    log_z_error : float
+        Largest error of `log_z`; 0 where it is exact to the accuracy of quadrature.
     mean : array (d,) or None
     cov : array (d, d) or None
         None where not known or not finite.
@@ -77,6 +79,7 @@ class Problem:
     masses_error: float = 0.0
     locations: Array | None = None
     log_z: float = np.nan
+    log_z_error: float = 0.0
     mean: Array | None = None
     cov: Array | None = None
     sample: Sampler | None = None

@@ -53,8 +53,8 @@ def mass_below(border: tuple[Array, Array], joint: Callable[[Array, Array], Arra
     return float(integrate.trapezoid(joint(v, np.interp(v, *border)), v))
 
 
-def climb(log_density: LogDensity, x: Array) -> tuple[Array, Array]:
+def climb(log_density: LogDensity, x: Array, steps: int = 20) -> tuple[Array, Array]:
     """Go by Newton's iteration from a start near a mode: the mode and the inverse of minus its Hessian."""
-    for _ in range(20):
+    for _ in range(steps):
         x = x - np.linalg.solve(hessian(log_density, x), gradient(log_density, x))
     return x, -np.linalg.inv(hessian(log_density, x))

@@ -1,0 +1,84 @@
+"""What the user's own draws did and did not see, measured against the completed reference."""
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl import tree
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.alarm import missed
+from pymc_kl.masses import Masses, last_core
+from pymc_kl.pieces import Completed, core_draws
+
+
+def audit(completed: Completed) -> xr.DataTree | None:
+    """Audit the draws that the user gave; None without any.
+
+    Returns
+    -------
+    DataTree
+        `n_draws` (chain, mode), `crossings` (chain), `rhat`, `ess`, `missed` (mode); `missed_mass` and its error;
+        and the child `means`: of every variable, on draws relabelled to one copy of their mode, the mean of
+        the given draws, that of the reference, its standard error, and the difference in posterior standard
+        deviations.
+    """
+    given, mode = completed.given, completed.given_mode
+    masses = completed.given_masses()
+    if given is None or mode is None or masses is None:
+        return None
+    k = completed.modes.k
+    label = np.where(mode < 0, k, mode)
+    n_draws = np.stack([np.bincount(chain, minlength=k + 1)[:k] for chain in label])
+    visit = last_core(label, core_draws(given, label, completed.modes))
+    gone = (n_draws.sum(axis=0) == 0).astype(float)
+    alarm = missed(completed.masses, gone > 0)
+    ds = xr.Dataset(
+        {
+            "n_draws": (("chain", "mode"), n_draws),
+            "crossings": ("chain", (visit[:, 1:] != visit[:, :-1]).sum(axis=1)),
+            "rhat": ("mode", masses.rhat[:k]),
+            "ess": ("mode", masses.ess[:k]),
+            "missed": ("mode", gone),
+            "missed_mass": alarm.mass.value,
+            "missed_mass_se": alarm.mass.se,
+            "alarm": float(alarm.sounds),
+        },
+        coords={"chain": np.arange(len(n_draws)), "mode": tree.mode_numbers(k)},
+        attrs={"mixes": int(masses.mixes), "reason": masses.reason},
+    )
+    return xr.DataTree.from_dict({"/": ds, "/means": _means(completed)})
+
+
+def _means(completed: Completed) -> xr.Dataset:
+    """Compare the posterior mean of every variable with the reference's, both relabelled to one copy."""
+    assert completed.folded is not None and completed.given is not None
+    target, drawn = completed.target, completed.thinned
+    theirs, ours = target.to_dataset(completed.folded.x[None]), target.to_dataset(drawn.x[None])
+    given_weights = completed.given.flat_weights
+    means = {}
+    for name in theirs.data_vars:
+        values, reference = theirs[name].values[0], ours[name].values[0]
+        mean = np.average(values, axis=0, weights=given_weights)
+        right = np.average(reference, axis=0, weights=drawn.weights)
+        centred = reference - right
+        sd = np.sqrt(np.average(centred**2, axis=0, weights=drawn.weights))
+        se = _se(reference, drawn.weights, drawn.mode, completed.masses)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            off = (mean - right) / sd
+        dims = theirs[name].dims[2:]
+        means[name] = xr.DataArray(np.stack([mean, right, se, off]), dims=["quantity", *dims])
+    ds = xr.Dataset(means, coords={"quantity": ["given", "reference", "reference_se", "off_in_sd"]})
+    return ds.assign_coords({dim: theirs[dim] for dim in theirs.dims if dim not in ("chain", "draw") and dim in theirs})
+
+
+def _se(values: Array, weights: Array, mode: IntArray, masses: Masses) -> Array:
+    """Standard error of a weighted mean over modes: of the draws within each, and of the masses."""
+    k = len(masses.mass) - 1
+    local = np.stack([values[mode == j].mean(axis=0) if (mode == j).any() else 0 * values[0] for j in range(k)])
+    residual = values - local[mode]
+    within = np.tensordot(weights**2, residual**2, axes=1)
+    if masses.covariance is not None:
+        between = np.einsum("i...,ij,j...->...", local, masses.covariance[:k, :k], local)
+    else:
+        centred = local - np.tensordot(masses.mass[:k], local, axes=1)
+        between = np.tensordot(masses.se[:k] ** 2, centred**2, axes=1) if k > 1 else 0.0
+    return np.asarray(np.sqrt(within + np.maximum(between, 0.0)))

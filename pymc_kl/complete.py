@@ -1,0 +1,317 @@
+"""Any draws, or none → a posterior in pieces: find the modes, sample what is missing, weigh each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import logsumexp
+
+from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.bridge import LocalDraws, LogMass, log_mass, log_mass_by_importance, none_drawn
+from pymc_kl.estimates import UNKNOWN, Estimate
+from pymc_kl.local import TUNE, Chains, Task, make_task, sample_locally
+from pymc_kl.masses import Masses, masses_from_log, masses_from_weighted, unknown_masses
+from pymc_kl.modes import Folded, Modes
+from pymc_kl.pieces import Completed, count_masses, negligible
+from pymc_kl.progress import Report, Stages
+from pymc_kl.reference import Reference
+from pymc_kl.search import MIN_BARRIER, N_STARTS, search_target
+from pymc_kl.target import Target
+
+MINOR = 6.0  # nats below all modes together: a quarter of a per cent of the mass, not worth a chain
+SMALL = 3.9  # the same at a doubtful estimate's upper bound: two per cent
+LISTED_ABOVE = 0.01  # share of an approximation's draws from which a mode is listed however small it is
+MIN_STAYING = 0.1  # share of a mode's chains inside it, below which another try is no use
+ENOUGH_ESS, ENOUGH_RHAT = 400.0, 1.05  # of the given draws in a mode, from which they suffice there
+MAX_HALVINGS = 30
+MASS_SE = 0.008  # largest standard error of a mass that more draws are not spent on
+MAX_ROUNDS = 3
+RAY = (1e4, 1e8)  # scales of the posterior, far out, between which an integrable density falls
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to search and sample: see :func:`sample_reference`. `as_given` weighs the given draws and makes none."""
+
+    n_starts: int = N_STARTS
+    symmetry: bool | Sequence[str] = True
+    min_barrier: float = MIN_BARRIER
+    draws: int = 1000
+    tune: int = TUNE
+    chains: int = 2
+    n_jobs: int | None = None
+    max_modes: int = 400
+    as_given: bool = False
+
+
+def complete(
+    target: Target,
+    given: Reference | None,
+    starts: Mapping[str, Array],
+    sampling: Sampling,
+    *,
+    visitors: Sequence[Array] = (),
+    rng: np.random.Generator,
+    stage: Stages,
+) -> Completed:
+    """Make a reference from a target and the draws (if any) that the user has.
+
+    Modes with a hundredth of any visitor's draws, (n, d) each, are listed even if their mass is negligible.
+    """
+    with stage("search for modes") as report:
+        modes = search_target(
+            target,
+            None if given is None else given.flat,
+            starts,
+            n_starts=sampling.n_starts,
+            symmetry=sampling.symmetry,
+            min_barrier=sampling.min_barrier,
+            rng=rng,
+            report=report,
+        )
+        modes = _that_matter(modes, sampling.max_modes, visitors)
+        if not sampling.as_given:
+            refuse_improper(target, modes, rng)
+        folded = None if given is None else modes.fold(given.flat)
+    work = _Work(target, modes, given, folded, sampling, rng)
+    with stage("sample and weigh modes") as report:
+        for turn in range(0 if sampling.as_given else MAX_ROUNDS):
+            wanted = work.wanted(turn)
+            if not len(wanted) or work.partial:
+                break
+            work.sample(wanted, sampling.draws * 2**turn, report)
+            work.weigh_rest(work.gone())
+        done = work.finish()
+    return done
+
+
+def refuse_improper(target: Target, modes: Modes, rng: np.random.Generator) -> None:
+    """Raise if log p̃ does not fall along some ray far out: its integral is infinite, and nothing has a mass."""
+    d = target.d
+    scale = modes.local_scale
+    centre = modes.x[0] + scale @ rng.standard_normal(d)
+    directions = np.concatenate([np.eye(d), -np.eye(d), rng.standard_normal((8, d))])[:, None]
+    steps = np.array(RAY)[:, None] * np.sqrt((scale**2).sum(axis=1))
+    with np.errstate(all="ignore"):
+        values = target.log_density((centre + directions * steps).reshape(-1, d)).reshape(-1, 2)
+    rises = values[:, 1] + np.log(RAY[1] / RAY[0]) > values[:, 0]
+    if not (flat := np.flatnonzero(rises & np.isfinite(values).all(axis=1))).size:
+        return
+    i = int(flat[0])
+    along = target.labels[i % d] if i < 2 * d else "a random direction"
+    raise ValueError(
+        f"the posterior looks improper: far out along {along} its density does not fall off, so its integral is "
+        "infinite and no mode has a mass. Give that parameter a proper prior. (find_modes() still lists maxima, "
+        "and compare(..., reference='as given') takes draws as they are.)"
+    )
+
+
+def _that_matter(modes: Modes, max_modes: int, visitors: Sequence[Array]) -> Modes:
+    """Keep modes whose mass may matter or that a visitor is in, highest first by Laplace's approximation."""
+    if not modes.proper:
+        return modes
+    order = np.argsort(-modes.log_mass_laplace, kind="stable")
+    kept = np.zeros(modes.k, dtype=bool)
+    kept[order[:max_modes]] = True
+    kept &= ~negligible(modes)
+    for x in visitors:
+        mode = modes.assign(x)
+        kept |= np.bincount(mode[mode >= 0], minlength=modes.k) > LISTED_ABOVE * len(x)
+    modes = modes.keep(kept)
+    return modes.reorder(np.argsort(-modes.log_mass_laplace, kind="stable"))
+
+
+class _Work:
+    """Local draws and log masses as they come in."""
+
+    def __init__(
+        self,
+        target: Target,
+        modes: Modes,
+        given: Reference | None,
+        folded: Folded | None,
+        sampling: Sampling,
+        rng: np.random.Generator,
+    ) -> None:
+        self.target, self.modes, self.given, self.folded = target, modes, given, folded
+        self.sampling, self.rng = sampling, rng
+        self.partial = modes.partial
+        self.tried = np.zeros(modes.k, dtype=int)
+        self.local = [self._from_given(k) for k in range(modes.k)]
+        self.log_masses = [self._weigh(k) for k in range(modes.k)]
+        laplace = modes.log_mass_laplace
+        self.minor = laplace < logsumexp(laplace) - MINOR if modes.proper else np.zeros(modes.k, dtype=bool)
+        self.tried[self.minor] = 2  # no chain is spent on a mode that small
+        self.weigh_rest(np.flatnonzero(self.minor))
+
+    def wanted(self, turn: int) -> IntArray:
+        """List the modes that need draws: those without a mass, then those whose errors are the largest."""
+        k = self.modes.k
+        if turn == 0 or not self._known().all():
+            return np.flatnonzero(~self._known() & (self.tried < 2))
+        if k == 1:
+            return np.flatnonzero([self.log_masses[0].estimate.se > 4 * MASS_SE])
+        masses, _ = masses_from_log([m.estimate for m in self.log_masses], np.ones(k + 1, dtype=int))
+        if masses.se[:k].max() <= MASS_SE:
+            return np.array([], dtype=int)
+        part = masses.mass[:k] * np.array([m.estimate.se for m in self.log_masses])
+        return np.flatnonzero((part > 0.3 * part.max()) & ~self.minor)
+
+    def _known(self) -> BoolArray:
+        return np.array([np.isfinite(m.estimate.value) for m in self.log_masses])
+
+    def sample(self, wanted: IntArray, draws: int, report: Report) -> None:
+        """Sample some modes with NUTS and weigh them again; where that fails, by importance sampling."""
+        results, interrupted = sample_locally(
+            self.target,
+            [self._task(k, draws) for k in wanted],
+            n_jobs=self.sampling.n_jobs,
+            show=lambda n: report(f"NUTS in {n} of {len(wanted)} modes"),
+        )
+        for k, chains in zip(wanted.tolist(), results, strict=True):
+            self.tried[k] += 1
+            if chains is None:
+                continue
+            if chains.error:
+                self.log_masses[k] = LogMass(UNKNOWN, float("nan"), "none", f"NUTS failed there: {chains.error}")
+                continue
+            fresh, old = self._inside(k, chains), self.local[k]
+            weighed = old.source == "given" and np.isfinite(self.log_masses[k].estimate.value)
+            self.local[k] = _joined(old, fresh) if weighed or "NUTS" in old.source else fresh
+            self.log_masses[k] = self._weigh(k)
+        self.partial = self.partial or interrupted
+
+    def gone(self) -> IntArray:
+        """List the modes that chains leave at once, or that were tried twice."""
+        kept = np.array([len(draws) / max(len(draws) + draws.n_left, 1) for draws in self.local])
+        return np.flatnonzero(~self._known() & ((self.tried >= 2) | ((self.tried == 1) & (kept < MIN_STAYING))))
+
+    def weigh_rest(self, wanted: IntArray) -> None:
+        """Weigh modes by importance sampling about their peaks where chains gave no mass.
+
+        A doubtful estimate is taken only of a mode that is too small to matter even at its upper bound.
+        """
+        for k in wanted.tolist():
+            if not self.modes.proper or np.isfinite(self.log_masses[k].estimate.value):
+                continue
+            found, draws = log_mass_by_importance(self.target, self.modes, k, self.rng)
+            known = [m.estimate.value for m in self.log_masses if np.isfinite(m.estimate.value)]
+            least = logsumexp(known) if known else self.modes.log_mass_laplace.max()
+            if not found.reason or found.estimate.value + 2 * found.estimate.se < least - SMALL:
+                self.log_masses[k], self.local[k] = replace(found, reason=""), draws
+
+    def finish(self) -> Completed:
+        """Weigh all modes against each other, highest mass first."""
+        n_draws = np.array([*(len(draws) for draws in self.local), 0])
+        known = self._known()
+        values = np.array([m.estimate.value for m in self.log_masses])
+        reason = "; ".join(f"mode {k + 1}: {m.reason}" for k, m in enumerate(self.log_masses) if not known[k])
+        if known.all():
+            masses, log_z = masses_from_log([m.estimate for m in self.log_masses], n_draws)
+        else:
+            masses, log_z = self._without_all(known, values, n_draws, reason)
+        order = np.argsort(-masses.mass[:-1], kind="stable")
+        return Completed(
+            target=self.target,
+            modes=self.modes.reorder(order),
+            masses=_reordered(masses, order),
+            log_masses=tuple(self.log_masses[k] for k in order),
+            log_evidence=log_z,
+            reason="" if np.isfinite(log_z.value) else reason,
+            local=tuple(self.local[k] for k in order),
+            given=self.given,
+            folded=None if self.folded is None else replace(self.folded, mode=_renamed(self.folded.mode, order)),
+            partial=self.partial,
+        )
+
+    def _without_all(self, known: BoolArray, values: Array, n_draws: IntArray, reason: str) -> tuple[Masses, Estimate]:
+        """Fall back to counting where some log masses are not known; log Z then follows from one that is."""
+        if self.modes.k == 1:
+            n = max(int(n_draws.sum()), 1)
+            alone = masses_from_weighted(np.zeros(n, dtype=np.int64), np.ones(n), 1)
+            return replace(alone, se=np.array([0.0, alone.se[1]]), n_draws=n_draws), UNKNOWN
+        if self.given is not None and self.folded is not None:
+            counted = count_masses(self.given, self.folded.mode, self.modes)
+            if counted.mixes:
+                if not known.any():
+                    return counted, UNKNOWN
+                j = int(np.where(known, counted.mass[:-1], -1.0).argmax())
+                relative = counted.se[j] / counted.mass[j]
+                se = float(np.hypot(self.log_masses[j].estimate.se, relative))
+                return counted, Estimate(float(values[j] - np.log(counted.mass[j])), se)
+        guess = np.where(known, values, self.modes.log_mass_laplace)
+        guess = np.exp(guess - np.nanmax(guess))
+        return unknown_masses(guess / guess.sum(), n_draws, reason), UNKNOWN
+
+    def _from_given(self, k: int) -> LocalDraws:
+        if self.given is None or self.folded is None or self.given.weights is not None:
+            return none_drawn(self.target.d)
+        inside = self.folded.mode == k
+        return LocalDraws(
+            x=self.folded.x[inside],
+            log_density=self.given.log_density.ravel()[inside],
+            peak=self.folded.peak[inside],
+            n_copies=self.folded.n_copies[inside],
+            source="given",
+        )
+
+    def _weigh(self, k: int) -> LogMass:
+        draws = self.local[k]
+        if not len(draws):
+            return LogMass(UNKNOWN, float("nan"), "none", "no local draws were made")
+        if draws.source == "given" and (len(draws) < ENOUGH_ESS or draws.ess < ENOUGH_ESS or draws.rhat > ENOUGH_RHAT):
+            return LogMass(UNKNOWN, float("nan"), "none", "the given draws do not suffice")
+        return log_mass(self.target, self.modes, k, draws, self.rng)
+
+    def _task(self, k: int, draws: int) -> Task:
+        sampling = self.sampling
+        improper = not self.modes.proper
+        covariance = self.modes.local_scale @ self.modes.local_scale.T if improper else self.modes.covariances[k]
+        tune = sampling.tune * (3 if improper or self.tried[k] else 1)
+        draws = draws * (2 if self.tried[k] else 1)
+        task = make_task(self.modes.x[k], covariance, draws=draws, tune=tune, chains=sampling.chains, rng=self.rng)
+        for _ in range(MAX_HALVINGS):  # towards the mode, until every chain starts inside the support
+            outside = ~np.isfinite(self.target.log_density(task.centre + task.starts @ task.factor.T))
+            if not outside.any():
+                break
+            task.starts[outside] /= 2
+        return task
+
+    def _inside(self, k: int, chains: Chains) -> LocalDraws:
+        x = chains.x.reshape(-1, self.target.d)
+        log_density, folded = self.target.log_density(x), self.modes.fold(x)
+        inside = (folded.mode == k) & np.isfinite(log_density)
+        return LocalDraws(
+            x=folded.x[inside],
+            log_density=log_density[inside],
+            peak=folded.peak[inside],
+            n_copies=folded.n_copies[inside],
+            source="NUTS",
+            n_left=int((~inside).sum()),
+            n_diverging=chains.n_diverging,
+        )
+
+
+def _joined(one: LocalDraws, two: LocalDraws) -> LocalDraws:
+    return LocalDraws(
+        x=np.concatenate([one.x, two.x]),
+        log_density=np.concatenate([one.log_density, two.log_density]),
+        peak=np.concatenate([one.peak, two.peak]),
+        n_copies=np.concatenate([one.n_copies, two.n_copies]),
+        source=one.source if one.source == two.source else f"{one.source}+{two.source}",
+        n_left=one.n_left + two.n_left,
+        n_diverging=one.n_diverging + two.n_diverging,
+    )
+
+
+def _reordered(masses: Masses, order: IntArray) -> Masses:
+    rows = np.append(order, len(order))
+    columns = {name: getattr(masses, name)[rows] for name in ("mass", "se", "upper", "n_draws", "ess", "rhat")}
+    covariance = None if masses.covariance is None else masses.covariance[np.ix_(rows, rows)]
+    return replace(masses, **columns, covariance=covariance)
+
+
+def _renamed(mode: IntArray, order: IntArray) -> IntArray:
+    new = np.empty(len(order) + 1, dtype=np.int64)
+    new[order], new[-1] = np.arange(len(order)), -1
+    return new[mode]

@@ -1,0 +1,159 @@
+"""A posterior in pieces, one a mode: local draws and what each weighs; and draws of the whole made from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.stats import chi2
+
+from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.bridge import LocalDraws, LogMass
+from pymc_kl.estimates import Estimate
+from pymc_kl.masses import Masses, masses_from_chains, masses_from_weighted
+from pymc_kl.modes import Folded, Modes
+from pymc_kl.reference import Reference
+from pymc_kl.target import Target
+
+NEGLIGIBLE = 15.0  # nats below the highest Laplace mass: a mode that low can't matter
+CORE_PROB = 0.9  # share of a normal mode's draws that count as its core
+WEIGHTED_DRAWS, LEAST_DRAWS = 6000, 200  # of the whole posterior, and of each mode however small
+
+
+@dataclass(frozen=True, eq=False)
+class Completed:
+    """A posterior in pieces: its modes, draws of each, and what each weighs.
+
+    Attributes
+    ----------
+    target : Target
+    modes : Modes
+        Highest mass first.
+    masses : Masses
+    log_masses : tuple of LogMass
+        Of each mode with all its copies.
+    log_evidence : Estimate
+        Nats.
+    reason : str
+        Why log Z is NaN; empty if it is known.
+    local : tuple of LocalDraws
+        Draws of each mode, folded to its first copy.
+    given : Reference or None
+        The user's draws.
+    folded : Folded or None
+        Where the user's draws lie.
+    n_left : array (K,) of int
+        Draws that chains started in a mode made outside it.
+    partial : bool
+        The search or the sampling was interrupted.
+    """
+
+    target: Target
+    modes: Modes
+    masses: Masses
+    log_masses: tuple[LogMass, ...]
+    log_evidence: Estimate
+    reason: str
+    local: tuple[LocalDraws, ...]
+    given: Reference | None
+    folded: Folded | None
+    partial: bool
+
+    @property
+    def given_mode(self) -> IntArray | None:
+        """Mode (chain, draw) of each of the user's draws, -1 for elsewhere."""
+        if self.given is None or self.folded is None:
+            return None
+        return self.folded.mode.reshape(self.given.log_density.shape)
+
+    def given_masses(self) -> Masses | None:
+        """What the user's draws alone say of the masses."""
+        if self.given is None or self.folded is None:
+            return None
+        return count_masses(self.given, self.folded.mode, self.modes)
+
+    @cached_property
+    def thinned(self) -> "Weighted":
+        """Nearly independent draws of every mode, in its first copy, weighted by its mass."""
+        rows = []
+        for draws, mass in zip(self.local, self.masses.mass[:-1], strict=True):
+            n = max(WEIGHTED_DRAWS * mass, LEAST_DRAWS)
+            size = int(max(min(n, draws.ess, len(draws)), 1)) if len(draws) else 0
+            rows.append(np.linspace(0, len(draws) - 1, size).round().astype(int))
+        return self._gather(
+            rows, np.concatenate([np.full(len(r), m) for r, m in zip(rows, self._shares(rows), strict=True)])
+        )
+
+    def equal(self, n: int, rng: np.random.Generator) -> "Weighted":
+        """Draws (n) of every mode, as many as its mass asks for, in its first copy and in random order."""
+        shares = np.where([len(draws) > 0 for draws in self.local], self.masses.mass[:-1], 0.0)
+        edges = np.floor(np.cumsum(shares / shares.sum()) * n + rng.random()).astype(int)
+        edges[-1] = n
+        counts = np.diff(np.concatenate([[0], np.clip(edges, 0, n)]))
+        rows = []
+        for draws, count in zip(self.local, counts, strict=True):
+            whole, rest = divmod(int(count), max(len(draws), 1))
+            some = np.linspace(0, len(draws) - 1, rest).round().astype(int) if rest else np.empty(0, dtype=int)
+            rows.append(np.concatenate([np.tile(np.arange(len(draws)), whole), some]))
+        weighted = self._gather(rows, np.full(n, 1 / n))
+        return weighted.take(rng.permutation(n))
+
+    def _shares(self, rows: Sequence[IntArray]) -> Array:
+        """Weight (K,) of each draw of a mode that has draws."""
+        counts = np.array([len(r) for r in rows])
+        shares = np.where(counts > 0, self.masses.mass[:-1], 0.0)
+        return np.asarray(shares / shares.sum() / np.maximum(counts, 1))
+
+    def _gather(self, rows: Sequence[IntArray], weights: Array) -> "Weighted":
+        pairs = list(zip(self.local, rows, strict=True))
+        return Weighted(
+            x=np.concatenate([draws.x[r] for draws, r in pairs]),
+            log_density=np.concatenate([draws.log_density[r] for draws, r in pairs]),
+            mode=np.concatenate([np.full(len(r), k) for k, (_, r) in enumerate(pairs)]),
+            peak=np.concatenate([draws.peak[r] for draws, r in pairs]),
+            weights=weights,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """Draws x (n, d) in the first copy of their modes, with log p̃, mode, peak and weight (n,) of each."""
+
+    x: Array
+    log_density: Array
+    mode: IntArray
+    peak: IntArray
+    weights: Array
+
+    def take(self, rows: IntArray) -> "Weighted":
+        """Return some of the draws."""
+        return Weighted(self.x[rows], self.log_density[rows], self.mode[rows], self.peak[rows], self.weights[rows])
+
+    def whole(self, modes: Modes, target: Target, rng: np.random.Generator) -> tuple[Reference, IntArray]:
+        """Spread the draws over all copies: a weighted reference, and a number of each draw's copy and peak."""
+        x, copy = modes.scatter(self.x, self.peak, rng)
+        reference = Reference(target, x[None], self.log_density[None], self.weights[None])
+        return reference, copy
+
+
+def count_masses(reference: Reference, label: IntArray, modes: Modes) -> Masses:
+    """Weigh modes by counting draws (n,) whose labels are known."""
+    if reference.weights is not None:
+        return masses_from_weighted(label, reference.weights.ravel(), modes.k)
+    chains = label.reshape(reference.log_density.shape)
+    core = core_draws(reference, chains, modes)
+    return masses_from_chains(chains, modes.k, core=core, negligible=negligible(modes))
+
+
+def core_draws(reference: Reference, label: IntArray, modes: Modes) -> BoolArray:
+    """Tell which draws (chain, draw) lie well inside their mode, as nine tenths of a normal mode's do."""
+    depth = np.append(modes.log_density, np.inf)[label] - reference.log_density
+    return np.asarray(depth < 0.5 * chi2.ppf(CORE_PROB, modes.x.shape[1]))
+
+
+def negligible(modes: Modes) -> BoolArray:
+    """Tell which modes (K,) are so low that their mass can't matter."""
+    if not modes.proper:
+        return np.zeros(modes.k, dtype=bool)
+    log_mass_laplace = modes.log_mass_laplace
+    return np.asarray(log_mass_laplace < log_mass_laplace.max() - NEGLIGIBLE)

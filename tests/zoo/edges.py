@@ -1,0 +1,40 @@
+"""Densities without a slope: one that is flat inside its walls, and one that can't be normalised."""
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from .problem import Array, Problem, Tensor, cancelled_prior
+
+
+def plateau() -> Problem:
+    """Density 1 where |x1|, |x2| < 1 and 0 elsewhere: one region, no gradient anywhere, log Z = log 4."""
+
+    def graph(x: Tensor) -> Tensor:
+        return pt.switch(pt.all(pt.abs(x) < 1), 0.0, -np.inf)
+
+    def log_density(x: Array) -> Array:
+        return np.where((np.abs(x) < 1).all(1), 0.0, -np.inf)
+
+    return Problem(
+        name="plateau",
+        # Of unit scale, so that the gradients of the prior and of its cancelling are equal and opposite exactly.
+        model=cancelled_prior(2, 1.0, graph),
+        log_density=log_density,
+        d=2,
+        log_z=float(np.log(4)),
+        mean=np.zeros(2),
+        cov=np.eye(2) / 3,
+        sample=lambda n, rng: rng.uniform(-1, 1, (n, 2)),
+    )
+
+
+def improper() -> pm.Model:
+    """Build a model whose density is N(0, 1) of x[0] and constant along x[1]: log Z is infinite.
+
+    It has no draws, modes or masses to state, so that it is no `Problem`.
+    """
+    with pm.Model() as model:
+        x = pm.Flat("x", shape=2)
+        pm.Potential("target", -0.5 * x[0] ** 2)
+    return model
