@@ -16,6 +16,7 @@ from pymc_kl.masses import masses_from_independent
 from pymc_kl.reverse import Convergence
 from pymc_kl.yardstick import Yardstick
 
+EQUAL_CHAINS = 4  # that resampled draws are laid out in
 LOCAL_DRAWS = 200  # of Laplace's approximation at a mode that no draw visited
 
 
@@ -176,9 +177,9 @@ class Result:
         )
         if reference.weights is None:
             return tree.reference_tree(reference.target, reference.x, reference.log_density, label + 1)
-        n = label.size
+        n = label.size - label.size % EQUAL_CHAINS
         rows = np.searchsorted(np.cumsum(reference.weights.ravel()), (np.arange(n) + rng.random()) / n)
-        rows = rng.permutation(np.minimum(rows, n - 1)).reshape(label.shape)
+        rows = rng.permutation(np.minimum(rows, label.size - 1)).reshape(EQUAL_CHAINS, -1)
         return tree.reference_tree(
             reference.target, reference.flat[rows], reference.log_density.ravel()[rows], label.ravel()[rows] + 1
         )

@@ -106,6 +106,8 @@ def compare(
     """
     streams = iter(np.random.default_rng(random_seed).spawn(6))
     _check_requests(approximations, forward, reverse, n_draws, reference)
+    if n_starts < 1:
+        raise ValueError(f"n_starts must be at least 1; got {n_starts}.")
     with stages(progressbar) as stage:
         with stage("compile the log density"):
             target = model if isinstance(model, Target) else Target.from_model(model, backend=backend)

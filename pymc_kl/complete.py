@@ -10,7 +10,7 @@ from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.bridge import LocalDraws, LogMass, log_mass, log_mass_by_importance, none_drawn
 from pymc_kl.estimates import UNKNOWN, Estimate
 from pymc_kl.local import TUNE, Chains, Task, make_task, sample_locally
-from pymc_kl.masses import Masses, masses_from_log, masses_from_weighted, unknown_masses
+from pymc_kl.masses import Masses, masses_from_log, unknown_masses
 from pymc_kl.modes import Folded, Modes
 from pymc_kl.pieces import Completed, count_masses, negligible
 from pymc_kl.progress import Report, Stages
@@ -75,6 +75,8 @@ def complete(
         folded = None if given is None else modes.fold(given.flat)
     work = _Work(target, modes, given, folded, sampling, rng)
     with stage("sample and weigh modes") as report:
+        if sampling.as_given:
+            work.weigh_rest(np.arange(modes.k))
         for turn in range(0 if sampling.as_given else MAX_ROUNDS):
             wanted = work.wanted(turn)
             if not len(wanted) or work.partial:
@@ -227,9 +229,7 @@ class _Work:
     def _without_all(self, known: BoolArray, values: Array, n_draws: IntArray, reason: str) -> tuple[Masses, Estimate]:
         """Fall back to counting where some log masses are not known; log Z then follows from one that is."""
         if self.modes.k == 1:
-            n = max(int(n_draws.sum()), 1)
-            alone = masses_from_weighted(np.zeros(n, dtype=np.int64), np.ones(n), 1)
-            return replace(alone, se=np.array([0.0, alone.se[1]]), n_draws=n_draws), UNKNOWN
+            return masses_from_log([Estimate(0.0, 0.0)], n_draws)[0], UNKNOWN
         if self.given is not None and self.folded is not None:
             counted = count_masses(self.given, self.folded.mode, self.modes)
             if counted.mixes:

@@ -122,7 +122,7 @@ def affine_model(model: pm.Model, variables: Sequence[Variables]) -> pm.Model:
     full = without_minibatches(model)
     x, log_density = flat_log_density(full, values_by_name(full, [v.value_name for v in variables]), variables)
     d = variables[-1].place.stop
-    with pm.Model() as affine:
+    with pm.Model(model=None) as affine:  # no child of a model that the user is inside of
         centre, factor = pm.Data("centre", np.zeros(d)), pm.Data("factor", np.eye(d))
         z = pm.Flat("z", shape=d)
         point = pt.specify_shape(centre + (factor * z).sum(axis=1), (d,))

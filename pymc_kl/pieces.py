@@ -17,7 +17,7 @@ from pymc_kl.target import Target
 
 NEGLIGIBLE = 15.0  # nats below the highest Laplace mass: a mode that low can't matter
 CORE_PROB = 0.9  # share of a normal mode's draws that count as its core
-WEIGHTED_DRAWS, LEAST_DRAWS = 6000, 200  # of the whole posterior, and of each mode however small
+WEIGHTED_DRAWS, LEAST_DRAWS = 20_000, 200  # of the whole posterior, and of each mode however small
 
 
 @dataclass(frozen=True, eq=False)

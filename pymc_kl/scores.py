@@ -197,6 +197,7 @@ def _split(total: Estimate, first: Masses, second: Masses, local: Array | None, 
     log_ratio[has] = np.log(w[has] / v_known[has])
     between = float((w * log_ratio).sum())
     between_se = float(np.hypot(_shares_se(log_ratio, first), _shares_se(-w / v_known, second)))
+    between_se = float(np.hypot(between_se, _unseen_se(first, v_known)))
     is_bound = bool((has & (v == 0)).any())
     within_each, within_se = np.full_like(w, np.nan), np.full_like(w, np.nan)
     if local is not None and local_se is not None:
@@ -206,6 +207,13 @@ def _split(total: Estimate, first: Masses, second: Masses, local: Array | None, 
         within_se[both] = np.sqrt(local_se[both] ** 2 + relative)
     within = Estimate(total.value - between, float(np.hypot(total.se, between_se)))
     return ChainRule(Estimate(between, between_se), within, within_each, within_se, is_bound)
+
+
+def _unseen_se(first: Masses, v: Array) -> float:
+    """Standard error of Σ w log(w / v) from regions where no draw of the first side fell: w may be a draw's worth."""
+    unseen = (first.mass == 0) & (v > 0)
+    w = first.upper[unseen] / 3
+    return float(np.linalg.norm(w * np.log(w / v[unseen])))
 
 
 def khat(q: ApproximationDraws) -> float:

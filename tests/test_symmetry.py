@@ -95,6 +95,7 @@ def product():
     """Two coordinates may change sign together, neither alone."""
     with pm.Model() as model:
         a, b = pm.Normal("a", 0.0, 1.0), pm.Normal("b", 0.0, np.float64(2.0))
+        pm.Gumbel("c", 0.0, 1.0)
         pm.Potential("ab", 0.3 * pt.exp(pt.tanh(a * b)) + (a * b) ** 3 / (1 + (a * b) ** 4))
     return model
 
@@ -118,6 +119,7 @@ def double_zero_sum():
 def pure_zero_sum():
     with pm.Model() as model:
         pm.ZeroSumNormal("effect", 1.0, shape=3)
+        pm.Gumbel("c", 0.0, 1.0)
     return model
 
 

