@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.bridge import LocalDraws, LogMass, log_mass, log_mass_by_importance, none_drawn
+from pymc_kl.bridge import LOCAL_RHAT, LocalDraws, LogMass, log_mass, log_mass_by_importance, none_drawn
 from pymc_kl.estimates import UNKNOWN, Estimate
 from pymc_kl.local import TUNE, Chains, Task, make_task, sample_locally
 from pymc_kl.masses import Masses, masses_from_log, unknown_masses
@@ -140,6 +140,7 @@ class _Work:
         self.partial = modes.partial
         self.tried = np.zeros(modes.k, dtype=int)
         self.local = [self._from_given(k) for k in range(modes.k)]
+        self.enough = np.array([_suffice(draws) for draws in self.local])
         self.log_masses = [self._weigh(k) for k in range(modes.k)]
         laplace = modes.log_mass_laplace
         self.minor = laplace < logsumexp(laplace) - MINOR if modes.proper else np.zeros(modes.k, dtype=bool)
@@ -149,6 +150,8 @@ class _Work:
     def wanted(self, turn: int) -> IntArray:
         """List the modes that need draws: those without a mass, then those whose errors are the largest."""
         k = self.modes.k
+        if not self.modes.proper:  # chains from all over must agree, whatever draws were given
+            return np.flatnonzero(self.tried == 0)
         if turn == 0 or not self._known().all():
             return np.flatnonzero(~self._known() & (self.tried < 2))
         if k == 1:
@@ -178,9 +181,11 @@ class _Work:
                 self.log_masses[k] = LogMass(UNKNOWN, float("nan"), "none", f"NUTS failed there: {chains.error}")
                 continue
             fresh, old = self._inside(k, chains), self.local[k]
-            weighed = old.source == "given" and np.isfinite(self.log_masses[k].estimate.value)
+            weighed = old.source == "given" and self.enough[k]
             self.local[k] = _joined(old, fresh) if weighed or "NUTS" in old.source else fresh
             self.log_masses[k] = self._weigh(k)
+            if weighed and not self.modes.proper and self.local[k].rhat <= LOCAL_RHAT:
+                self.local[k] = old  # NUTS agrees, and says less of necks that it can't enter
         self.partial = self.partial or interrupted
 
     def gone(self) -> IntArray:
@@ -229,7 +234,9 @@ class _Work:
     def _without_all(self, known: BoolArray, values: Array, n_draws: IntArray, reason: str) -> tuple[Masses, Estimate]:
         """Fall back to counting where some log masses are not known; log Z then follows from one that is."""
         if self.modes.k == 1:
-            return masses_from_log([Estimate(0.0, 0.0)], n_draws)[0], UNKNOWN
+            alone = masses_from_log([Estimate(0.0, 0.0)], n_draws)[0]
+            apart = not self.modes.proper and "not mixed" in reason
+            return replace(alone, mixes=not apart, reason=reason if apart else ""), UNKNOWN
         if self.given is not None and self.folded is not None:
             counted = count_masses(self.given, self.folded.mode, self.modes)
             if counted.mixes:
@@ -259,7 +266,7 @@ class _Work:
         draws = self.local[k]
         if not len(draws):
             return LogMass(UNKNOWN, float("nan"), "none", "no local draws were made")
-        if draws.source == "given" and (len(draws) < ENOUGH_ESS or draws.ess < ENOUGH_ESS or draws.rhat > ENOUGH_RHAT):
+        if draws.source == "given" and not self.enough[k]:
             return LogMass(UNKNOWN, float("nan"), "none", "the given draws do not suffice")
         return log_mass(self.target, self.modes, k, draws, self.rng)
 
@@ -269,6 +276,9 @@ class _Work:
         covariance = self.modes.local_scale @ self.modes.local_scale.T if improper else self.modes.covariances[k]
         tune = sampling.tune * (3 if improper or self.tried[k] else 1)
         draws = draws * (2 if self.tried[k] else 1)
+        if improper:
+            starts = np.linalg.solve(self.modes.local_scale, (self.modes.dispersed - self.modes.x[k]).T).T
+            return Task(self.modes.x[k], self.modes.local_scale, starts, draws, tune, int(self.rng.integers(2**31)))
         task = make_task(self.modes.x[k], covariance, draws=draws, tune=tune, chains=sampling.chains, rng=self.rng)
         for _ in range(MAX_HALVINGS):  # towards the mode, until every chain starts inside the support
             outside = ~np.isfinite(self.target.log_density(task.centre + task.starts @ task.factor.T))
@@ -290,6 +300,11 @@ class _Work:
             n_left=int((~inside).sum()),
             n_diverging=chains.n_diverging,
         )
+
+
+def _suffice(draws: LocalDraws) -> bool:
+    """Tell whether given draws of a mode can stand for it."""
+    return len(draws) >= ENOUGH_ESS and draws.ess >= ENOUGH_ESS and draws.rhat <= ENOUGH_RHAT
 
 
 def _joined(one: LocalDraws, two: LocalDraws) -> LocalDraws:

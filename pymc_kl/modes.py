@@ -6,6 +6,7 @@ run away (a funnel's neck, where log p̃ has no maximum) the posterior is one re
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -79,6 +80,8 @@ class Modes:
         The search was interrupted.
     symmetry : Symmetry
         What maps copies to each other.
+    dispersed : array (n, d)
+        Where there is no proper maximum: starts from which chains must agree that this is one region.
     """
 
     x: Array
@@ -94,6 +97,7 @@ class Modes:
     proper: bool
     partial: bool
     symmetry: Symmetry
+    dispersed: Array
     _peaks: Peaks = field(repr=False)
     _peak_copies: Array = field(repr=False)
     _group: IntArray = field(repr=False)
@@ -122,6 +126,11 @@ class Modes:
             return np.full(self.k, np.nan)
         log_det = np.linalg.slogdet(2 * np.pi * self.covariances)[1]
         return self.log_density + 0.5 * log_det + np.log(self.copies)
+
+    @cached_property
+    def _summits(self) -> Array:
+        """Peaks (P, d), exactly in place under the symmetries that leave them there."""
+        return np.array([self.symmetry.symmetrised(x, self._scale) for x in self._peaks.x])
 
     def assign(self, x: Array) -> IntArray:
         """Assign points to modes by climbing from each.
@@ -154,10 +163,13 @@ class Modes:
         peak = np.where(mode >= 0, peak, ELSEWHERE)
         if self.symmetry.is_trivial:
             return Folded(x, mode, peak, np.ones(len(x)), np.ones(len(x), dtype=bool))
-        summits = self._peaks.x[peak]
-        moved = self.symmetry.apply(element, summits) - summits  # none where the point is in the first copy
-        away = np.linalg.solve(self._scale, moved.T).T
+        # The element is known up to those that leave the peak in place: take it from the peak's copy alone, so
+        # that it is the same for all points of one copy.
+        summits = self._summits[peak]
+        copies = self.symmetry.undo(element, summits)
+        away = np.linalg.solve(self._scale, (copies - summits).T).T
         at_home = (np.linalg.norm(away, axis=1) < SAME_COPY) | (mode < 0)
+        element = self.symmetry.canonical(copies)[1]
         first = np.where(at_home[:, None], x, self.symmetry.apply(element, x))
         return Folded(first, mode, peak, np.where(mode >= 0, self._peak_copies[peak], 1.0), at_home)
 
@@ -166,7 +178,7 @@ class Modes:
         if self.symmetry.is_trivial or not len(self._peaks):
             return x, np.maximum(peak, 0)
         element = self.symmetry.random(len(x), rng)
-        summits = self.symmetry.apply(element, self._peaks.x[peak])
+        summits = self.symmetry.apply(element, self._summits[peak])
         cells = np.round(np.linalg.solve(self._scale, summits.T).T / SAME_COPY).astype(np.int64)
         copy = np.unique(np.column_stack([peak, cells // 10]), axis=0, return_inverse=True)[1]
         return self.symmetry.apply(element, x), copy.astype(np.int64).ravel()

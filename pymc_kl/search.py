@@ -26,6 +26,7 @@ ROUND = 512  # of them climb before anyone asks whether to go on
 N_JUMPS = 128  # starts about the modes found, after each round
 N_CHAIN_STARTS = 200
 MATTERS = 9.0  # nats below the highest mass: lower modes don't keep the search going
+N_DISPERSED = 4
 IMAGES = 24  # copies of a peak among which the nearest to other peaks is looked for
 
 type Prior = Callable[[int], Array]
@@ -110,10 +111,16 @@ def search_target(
         points = {"chains": draws[rng.permutation(len(draws))[:N_CHAIN_STARTS]]} | points
     prior = prior_starts(target, min(n_starts, 2 * ROUND), rng)
     check_density(target.log_density(prior), prior, target)
+    some = np.concatenate([prior[:ROUND], *points.values()])
+    some = some[np.isfinite(target.log_density(some))]
+    if not len(some):
+        raise ValueError(
+            "none of the starts has a finite log density: the model gives its own prior draws no probability. "
+            "Check that the data can come from the model, or give starts=... inside the support."
+        )
     known = trivial(target.d)
     if symmetry:
-        named = None if symmetry is True else tuple(symmetry)
-        known = find_symmetry(target, prior, named)
+        known = find_symmetry(target, some, None if symmetry is True else tuple(symmetry))
 
     def more(n: int) -> Array:
         nonlocal prior
@@ -174,7 +181,7 @@ class Search:
             partial, done = True, self._count("prior")
         x = self.draws if self.draws is not None else np.concatenate([first, *starts.values()])
         if self._runs_away():
-            return _one_region(self, x, partial)
+            return _one_region(self, x, first, partial)
         return _merge(self, min_barrier, self.unseen(done), partial)
 
     def climb_from(self, source: str, x: Array) -> None:
@@ -237,11 +244,6 @@ class Search:
             thinned = self.draws[self.rng.permutation(len(self.draws))[:1000]]
             return local_scale(self.value_and_grad(thinned)[1])
         x = x[np.isfinite(self.value_and_grad(x)[0])]
-        if not len(x):
-            raise ValueError(
-                "none of the starts has a finite log density: the model gives its own prior draws no probability. "
-                "Check that the data can come from the model, or give starts=... inside the support."
-            )
         rough = local_scale(self.value_and_grad(x[:1000])[1])
         peaks, owner = find_peaks(self.value_and_grad, Peaks.none(self.symmetry), x[:64], rough, self.rng)
         if not len(peaks):
@@ -264,8 +266,9 @@ class Search:
         return float((ends < 0).mean()) > 0.5
 
 
-def _one_region(search: Search, posterior: Array, partial: bool) -> Modes:
+def _one_region(search: Search, posterior: Array, prior: Array, partial: bool) -> Modes:
     """Treat a posterior without proper maximum as one region, located at its most central draw."""
+    prior = prior[np.isfinite(search.value_and_grad(prior)[0])] if len(prior) else posterior
     posterior = posterior[np.isfinite(search.value_and_grad(posterior)[0])]
     centre = np.median(posterior, axis=0)
     away = np.linalg.solve(search.scale, (posterior - centre).T)
@@ -286,6 +289,7 @@ def _one_region(search: Search, posterior: Array, partial: bool) -> Modes:
         proper=False,
         partial=partial,
         symmetry=trivial(d),
+        dispersed=prior[search.rng.permutation(len(prior))[:N_DISPERSED]],
         _peaks=Peaks.none(trivial(d)),
         _peak_copies=np.empty(0),
         _group=np.empty(0, dtype=np.int64),
@@ -322,6 +326,7 @@ def _merge(search: Search, min_barrier: float, unseen: Estimate, partial: bool) 
         proper=True,
         partial=partial,
         symmetry=search.symmetry,
+        dispersed=np.empty((0, peaks.x.shape[1])),
         _peaks=peaks,
         _peak_copies=copies,
         _group=group,

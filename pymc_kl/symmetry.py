@@ -98,6 +98,29 @@ class Symmetry:
         """Apply one group element a row to points (n, d) of the unconstrained space."""
         return self._flip(element.signs, self._permute(element.orders, np.asarray(x, dtype=float)))
 
+    def undo(self, element: Element, x: Array) -> Array:
+        """Apply the inverse of one group element a row to points (n, d)."""
+        inverse = tuple(np.argsort(order, axis=1) for order in element.orders)
+        return self._permute(inverse, self._flip(element.signs, np.asarray(x, dtype=float)))
+
+    def symmetrised(self, point: Array, scale: Array) -> Array:
+        """Average a canonical point (d,) over what leaves it in place up to rounding: its equal labels and signs."""
+        flips = self.single_flips()
+        still = Element(tuple(o[:1] for o in flips.orders), np.ones((1, len(self.flips))))
+        if len(flips):
+            still.signs[0, ~self._moves(flips, point, scale)] = -1
+            point = (point + self.apply(still, point[None])[0]) / 2
+        for c, labels in enumerate(self.classes):
+            features = {b: self._invariants(b, point[None]) for b, _ in labels.sites}
+            order = self._order(c, features)[0]
+            ends = np.flatnonzero(np.concatenate([self._neighbours_differ(c, point, scale), [True]]))
+            for group in np.split(order, ends[:-1] + 1):
+                turns = self.identity(len(group))
+                for turn in range(len(group)):
+                    turns.orders[c][turn, group] = np.roll(group, turn)
+                point = self.apply(turns, np.tile(point, (len(group), 1))).mean(axis=0)
+        return point
+
     def random(self, n: int, rng: np.random.Generator) -> Element:
         """Draw n elements, uniform over the whole group."""
         orders = tuple(rng.permuted(order, axis=1) for order in self.identity(n).orders)
