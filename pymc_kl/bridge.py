@@ -66,11 +66,7 @@ class LocalDraws:
     @property
     def rhat(self) -> float:
         """Greatest R-hat over quarters of the draws, of any coordinate or of log p̃."""
-        n = len(self) // 4
-        columns = np.column_stack([self.x, self.log_density])[: 4 * n].reshape(4, n, -1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            values = [float(array_stats.rhat(columns[..., j], method="rank")) for j in range(columns.shape[2])]
-        return float(np.nanmax(values)) if np.isfinite(values).any() else float("nan")
+        return greatest_rhat(np.column_stack([self.x, self.log_density]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +80,15 @@ class LogMass:
     overlap: float
     method: str
     reason: str
+
+
+def greatest_rhat(columns: Array) -> float:
+    """Greatest R-hat of any column (n, m) over quarters of the rows."""
+    n = len(columns) // 4
+    quarters = columns[: 4 * n].reshape(4, n, -1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = [float(array_stats.rhat(quarters[..., j], method="rank")) for j in range(quarters.shape[2])]
+    return float(np.nanmax(values)) if np.isfinite(values).any() else float("nan")
 
 
 def log_mass(target: Target, modes: Modes, k: int, draws: LocalDraws, rng: np.random.Generator) -> LogMass:
@@ -201,7 +206,7 @@ def _bridge_to(
     return bridge(from_p, from_q, draws.ess / len(draws))
 
 
-def bridge(from_p: Array, from_q: Array, efficiency: float = 1.0) -> tuple[Estimate, float]:
+def bridge(from_p: Array, from_q: Array, efficiency: float = 1.0, efficiency_q: float = 1.0) -> tuple[Estimate, float]:
     """Estimate log (Z_p / Z_q) from log ratios log p̃ - log q̃ at draws of p and of q.
 
     Parameters
@@ -209,9 +214,9 @@ def bridge(from_p: Array, from_q: Array, efficiency: float = 1.0) -> tuple[Estim
     from_p : array (n,)
         At draws of p, a Markov chain in its order.
     from_q : array (m,)
-        At independent draws of q; -inf where p̃ is zero.
-    efficiency : float
-        Effective draws of p a draw, at the most: those of the coordinate that mixes least.
+        At draws of q; -inf where p̃ is zero.
+    efficiency, efficiency_q : float
+        Effective draws a draw, of p at the most and of q: those of the coordinate that mixes least.
 
     Returns
     -------
@@ -228,11 +233,11 @@ def bridge(from_p: Array, from_q: Array, efficiency: float = 1.0) -> tuple[Estim
     if not np.isfinite(from_q).any() or not np.isfinite(from_p).all():
         return UNKNOWN, 0.0
     share = min(effective_size(from_p[None]) / len(from_p), efficiency)
-    offset = np.log(share * len(from_p) / len(from_q))
+    offset = np.log(share * len(from_p) / (efficiency_q * len(from_q)))
 
     def excess(log_ratio: float) -> float:
         is_p = share * expit(-(from_p - log_ratio + offset)).sum()
-        return float(is_p - expit(from_q - log_ratio + offset).sum())
+        return float(is_p - efficiency_q * expit(from_q - log_ratio + offset).sum())
 
     finite = np.concatenate([from_p, from_q[np.isfinite(from_q)]])
     low, high = finite.min() - 50.0, finite.max() + 50.0
@@ -240,10 +245,10 @@ def bridge(from_p: Array, from_q: Array, efficiency: float = 1.0) -> tuple[Estim
         return UNKNOWN, 0.0
     value = float(brentq(excess, low, high, xtol=1e-10))
     not_p, as_p = expit(-(from_p - value + offset)), expit(from_q - value + offset)
-    information = share * (not_p * (1 - not_p)).sum() + (as_p * (1 - as_p)).sum()
+    information = share * (not_p * (1 - not_p)).sum() + efficiency_q * (as_p * (1 - as_p)).sum()
     size = min(effective_size(not_p[None]), efficiency * len(from_p))
     noise_p = share**2 * len(from_p) ** 2 * not_p.var() / size
-    noise = noise_p + len(from_q) * as_p.var()
+    noise = noise_p + efficiency_q * len(from_q) * as_p.var()
     if information <= 0:
         return UNKNOWN, 0.0
     return Estimate(value, float(np.sqrt(noise) / information)), float(2 * information)

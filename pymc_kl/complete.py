@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.anneal import log_mass_annealed
 from pymc_kl.bridge import LOCAL_RHAT, LocalDraws, LogMass, log_mass, log_mass_by_importance, none_drawn
 from pymc_kl.estimates import UNKNOWN, Estimate
 from pymc_kl.local import TUNE, Chains, Task, make_task, sample_locally
@@ -201,11 +202,31 @@ class _Work:
         for k in wanted.tolist():
             if not self.modes.proper or np.isfinite(self.log_masses[k].estimate.value):
                 continue
+            if self._annealed(k):
+                continue
             found, draws = log_mass_by_importance(self.target, self.modes, k, self.rng)
             known = [m.estimate.value for m in self.log_masses if np.isfinite(m.estimate.value)]
             least = logsumexp(known) if known else self.modes.log_mass_laplace.max()
             if not found.reason or found.estimate.value + 2 * found.estimate.se < least - SMALL:
                 self.log_masses[k], self.local[k] = replace(found, reason=""), draws
+
+    def _annealed(self, k: int) -> bool:
+        """Weigh a mode along a path if its draws are good and only their overlap with a proposal is not."""
+        if self.sampling.as_given or not np.isfinite(self.log_masses[k].overlap):
+            return False
+        found = log_mass_annealed(
+            self.target,
+            self.modes,
+            k,
+            self.local[k],
+            n_draws=self.sampling.draws,
+            tune=self.sampling.tune,
+            n_jobs=self.sampling.n_jobs,
+            rng=self.rng,
+        )
+        if np.isfinite(found.estimate.value):
+            self.log_masses[k] = found
+        return bool(np.isfinite(found.estimate.value))
 
     def finish(self) -> Completed:
         """Weigh all modes against each other, highest mass first."""

@@ -118,16 +118,20 @@ def flat_log_density(
 
 
 def affine_model(model: pm.Model, variables: Sequence[Variables]) -> pm.Model:
-    """State the density of a model as that of z, flat, at the point `centre` + `factor` z; both are pm.Data."""
+    """State the density of a model as that of z, flat, at the point `centre` + `factor` z.
+
+    To the power `beta`, beside a standard normal density of z to the power 1 - `beta`; all three are pm.Data.
+    """
     full = without_minibatches(model)
     x, log_density = flat_log_density(full, values_by_name(full, [v.value_name for v in variables]), variables)
     d = variables[-1].place.stop
     with pm.Model(model=None) as affine:  # no child of a model that the user is inside of
         centre, factor = pm.Data("centre", np.zeros(d)), pm.Data("factor", np.eye(d))
+        beta = pm.Data("beta", np.float64(1.0))
         z = pm.Flat("z", shape=d)
         point = pt.specify_shape(centre + (factor * z).sum(axis=1), (d,))
         (moved,) = graph_replace([log_density], {x: x.type.filter_variable(point)}, strict=False)
-        pm.Potential("target", moved)
+        pm.Potential("target", beta * moved - 0.5 * (1 - beta) * (z**2).sum())
     return affine
 
 

@@ -1,7 +1,7 @@
 """Modes → local draws: NUTS by `pm.sample` from each mode, in coordinates that its own curvature has whitened.
 
 One PyMC model stands for all modes: z ~ flat, with the target's density at centre + factor z. So its density
-is compiled once a process, and only the data `centre` and `factor` change from mode to mode.
+is compiled once a process, and only the data `centre`, `factor` and `beta` change from mode to mode.
 """
 
 import logging
@@ -26,7 +26,10 @@ START_SPREAD = 0.5  # standard deviations about the mode from where chains start
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What it takes to sample one mode: its place, its scale, the chains' starts in whitened units, a seed."""
+    """What it takes to sample one mode: its place, its scale, the chains' starts in whitened units, a seed.
+
+    With `beta` below 1 the density is p̃^β times that of a Gaussian with this place and scale to the power 1 - β.
+    """
 
     centre: Array
     factor: Array
@@ -34,6 +37,7 @@ class Task:
     draws: int
     tune: int
     seed: int
+    beta: float = 1.0
 
 
 def make_task(
@@ -117,7 +121,7 @@ def _run(target: Target, tasks: Sequence[Task]) -> Iterator[Chains | None]:
         step.sampling_state = fresh
         try:
             with _quiet(), model:
-                pm.set_data({"centre": task.centre, "factor": task.factor})
+                pm.set_data({"centre": task.centre, "factor": task.factor, "beta": np.float64(task.beta)})
                 trace = pm.sample(
                     task.draws,
                     tune=task.tune,

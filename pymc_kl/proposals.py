@@ -96,11 +96,11 @@ def fit_proposal(x: Array, peak: IntArray, laplace: tuple[Array, Array] | None, 
     half = len(x) // 2
     train, held_out = x[:half], x[half:]
     fixed = [] if laplace is None else [_single("Laplace", *laplace)]
-    best = _best([*fixed, _shrunk(train, laplace)], held_out)
+    best = _best([*fixed, shrunk_gaussian(train, laplace)], held_out)
     mixture = _mixture(x, peak, rng)
     if mixture is not None and mixture[1] > _score(best, held_out) + GAIN:
         return _best([mixture[0]], x)
-    return best if best.name.startswith("Laplace") else _shrunk(x, laplace).with_df(best.df)
+    return best if best.name.startswith("Laplace") else shrunk_gaussian(x, laplace).with_df(best.df)
 
 
 def _best(tries: list[Proposal], held_out: Array) -> Proposal:
@@ -116,7 +116,7 @@ def _single(name: str, loc: Array, covariance: Array) -> Proposal:
     return Proposal(name, np.ones(1), loc[None], np.linalg.cholesky(covariance)[None])
 
 
-def _shrunk(x: Array, laplace: tuple[Array, Array] | None) -> Proposal:
+def shrunk_gaussian(x: Array, laplace: tuple[Array, Array] | None) -> Proposal:
     """Fit a Gaussian, its covariance shrunk towards Laplace's or the diagonal as draws are few."""
     n, d = x.shape
     mean, covariance = weighted_moments(x)

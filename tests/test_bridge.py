@@ -1,0 +1,151 @@
+"""Normalising constants against exact ones: bridges, the path between two densities, weights about a peak."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal, norm
+
+from pymc_kl import find_modes
+from pymc_kl.anneal import log_mass_annealed
+from pymc_kl.bridge import LocalDraws, bridge, log_mass, log_mass_by_importance
+from pymc_kl.estimates import Estimate
+from pymc_kl.local import make_task, sample_locally
+from pymc_kl.masses import masses_from_log, unknown_masses
+from pymc_kl.proposals import fit_proposal
+
+
+def exact_local(problem, target, k, n, rng):
+    """Exact draws of one mode, as if from a chain."""
+    modes = find_modes(model=target, symmetry=False, random_seed=1)
+    x = problem.sample(4 * n, rng)
+    x = x[modes.assign(x) == k][:n]
+    peak = modes.fold(x).peak
+    return modes, LocalDraws(x, target.log_density(x), peak, np.ones(len(x)), "NUTS")
+
+
+def test_bridge_between_two_normals_is_calibrated(rng):
+    """log ratio of N(0, 1), times e², to N(0.5, 1.5): exact 2; the error is that of replicates."""
+    errors, values = [], []
+    for _ in range(200):
+        p, q = rng.normal(0, 1, 500), rng.normal(0.5, 1.5, 500)
+
+        def log_ratio(x):
+            return 2 + norm.logpdf(x) - norm.logpdf(x, 0.5, 1.5)
+
+        estimate, shared = bridge(log_ratio(p), log_ratio(q))
+        values.append(estimate.value)
+        errors.append(estimate.se)
+    z = (np.array(values) - 2) / np.array(errors)
+    assert abs(z.mean()) < 4 / np.sqrt(200)
+    assert 0.85 < z.std() < 1.2
+    assert 250 < shared < 500
+
+
+def test_bridge_without_overlap_says_so(rng):
+    estimate, shared = bridge(np.full(100, 800.0), np.full(100, -800.0))
+    assert shared < 1e-6
+    assert not np.isfinite(estimate.value) or estimate.se > 10
+    estimate, shared = bridge(np.zeros(10), np.full(10, -np.inf))
+    assert np.isnan(estimate.value)
+    assert shared == 0
+
+
+def test_bridge_respects_the_autocorrelation_of_chains(rng):
+    """A chain that says everything ten times over has a tenth of the draws."""
+    z = []
+    for _ in range(100):
+        p, q = np.repeat(rng.normal(size=50), 10), rng.normal(0.5, 1.5, 2000)
+        ratios = (norm.logpdf(x) - norm.logpdf(x, 0.5, 1.5) for x in (p, q))
+        estimate, _ = bridge(*ratios)
+        z.append(estimate.value / estimate.se)
+    assert 0.75 < np.std(z) < 1.3
+
+
+@pytest.mark.parametrize("name", ["two_modes", "two_bananas", "two_students", "many_wells_6"])
+def test_log_mass_of_exact_draws(name, zoo, rng):
+    problem, target = zoo(name)
+    modes, local = exact_local(problem, target, 0, 2000, rng)
+    found = log_mass(target, modes, 0, local, rng)
+    truth = np.log(problem.masses[nearest(problem, modes, 0)]) + problem.log_z
+    assert found.reason == ""
+    assert abs(found.estimate.value - truth) < 3.5 * found.estimate.se + 1e-6
+    assert found.estimate.se < 0.05
+
+
+def nearest(problem, modes, k):
+    if problem.locations is None:
+        return int(np.argmax(problem.masses))
+    return int(np.linalg.norm(problem.locations - modes.x[k], axis=1).argmin())
+
+
+@pytest.mark.parametrize("name", ["two_bananas", "many_wells_6"])
+def test_path_reaches_the_same_mass(name, zoo, rng):
+    problem, target = zoo(name)
+    modes, local = exact_local(problem, target, 0, 2000, rng)
+    found = log_mass_annealed(target, modes, 0, local, n_draws=1000, tune=400, rng=rng)
+    truth = np.log(problem.masses[nearest(problem, modes, 0)]) + problem.log_z
+    assert abs(found.estimate.value - truth) < 3.5 * found.estimate.se
+    assert found.estimate.se < 0.05
+    assert found.method == "annealed path to Gaussian"
+
+
+def test_weights_about_a_peak(zoo, rng):
+    problem, target = zoo("many_wells_6")
+    modes = find_modes(model=target, random_seed=1)
+    for k in range(modes.k):
+        found, draws = log_mass_by_importance(target, modes, k, rng)
+        left = int((modes.x[k] < -1).sum())
+        mass = 0.155689**left * 0.844311 ** (3 - left) * modes.copies[k]
+        assert abs(found.estimate.value - np.log(mass) - problem.log_z) < 3.5 * found.estimate.se
+        assert found.estimate.se < 0.1
+        assert draws.source == "importance"
+
+
+def test_reasons_instead_of_numbers(zoo, rng):
+    problem, target = zoo("two_modes")
+    modes, local = exact_local(problem, target, 0, 2000, rng)
+    few = LocalDraws(local.x[:50], local.log_density[:50], local.peak[:50], local.n_copies[:50], "NUTS")
+    assert "50 draws are too few" in log_mass(target, modes, 0, few, rng).reason
+    order = np.argsort(local.x[:, 0])
+    stuck = LocalDraws(local.x[order], local.log_density[order], local.peak, local.n_copies, "NUTS")
+    found = log_mass(target, modes, 0, stuck, rng)
+    assert "have not mixed" in found.reason
+    assert np.isnan(found.estimate.value)
+    divergent = LocalDraws(local.x, local.log_density, local.peak, local.n_copies, "NUTS", 0, 500)
+    assert "500 transitions of NUTS diverged" in log_mass(target, modes, 0, divergent, rng).reason
+
+
+def test_masses_from_log_masses():
+    masses, log_z = masses_from_log([Estimate(0.0, 0.1), Estimate(np.log(3.0), 0.1)], np.array([10, 10, 0]))
+    np.testing.assert_allclose(masses.mass, [0.25, 0.75, 0.0])
+    assert log_z.value == pytest.approx(np.log(4))
+    np.testing.assert_allclose(masses.se[:2], 0.25 * 0.75 * np.sqrt(0.02))  # dw = w (1 - w) d(log ratio)
+    assert log_z.se == pytest.approx(0.1 * np.hypot(0.25, 0.75))
+    np.testing.assert_allclose(masses.covariance.sum(axis=0), 0, atol=1e-12)
+    unknown = unknown_masses(np.array([0.4, 0.6]), np.array([5, 5, 0]), "why")
+    assert not unknown.mixes
+    assert unknown.reason == "why"
+    assert (unknown.upper[:2] == 1).all()
+
+
+def test_proposals_fit_what_they_are_given(rng):
+    x = rng.standard_t(3, size=(2000, 2))
+    heavy = fit_proposal(x, np.zeros(2000, dtype=int), None, rng)
+    light = fit_proposal(rng.normal(size=(2000, 2)), np.zeros(2000, dtype=int), None, rng)
+    assert np.isfinite(heavy.df) or len(heavy.weights) > 1
+    truth = multivariate_normal(np.zeros(2), np.eye(2))
+    y = light.sample(4000, rng)
+    assert abs((light.log_prob(y) - truth.logpdf(y)).mean()) < 0.02
+    grid = np.stack(np.meshgrid(*[np.linspace(-60, 60, 1201)] * 2), -1).reshape(-1, 2)
+    assert np.exp(heavy.log_prob(grid)).sum() * 0.01 == pytest.approx(1, abs=0.01)
+
+
+def test_local_chains_know_nothing_of_other_modes(zoo, rng):
+    _, target = zoo("two_normals_10d")
+    modes = find_modes(model=target, random_seed=1)
+    tasks = [make_task(modes.x[k], modes.covariances[k], draws=300, tune=200, chains=2, rng=rng) for k in (0, 1)]
+    chains, interrupted = sample_locally(target, tasks)
+    assert not interrupted
+    for k, made in enumerate(chains):
+        assert made.x.shape == (2, 300, 10)
+        assert (modes.assign(made.x.reshape(-1, 10)) == k).all()
+        np.testing.assert_allclose(made.x.mean(axis=(0, 1)), modes.x[k], atol=0.3)
