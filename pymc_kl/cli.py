@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import json
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -145,6 +146,8 @@ def _print(comparison: xr.DataTree, console: Console) -> int:
     reason = comparison["modes"].attrs["reason"]
     if reason:
         console.print(f"The masses of the reference can't be trusted: {reason}. Their errors say so.", style="bold")
+    for line in _notes(comparison):
+        console.print(line, markup=False)
     console.print(_divergence_table(scores))
     if comparison["evidence"].attrs["reason"]:
         console.print(
@@ -163,6 +166,23 @@ def _print(comparison: xr.DataTree, console: Console) -> int:
         if str(row["note"].item()):
             console.print(f"{name}: {row['note'].item()}", markup=False)
     return failed
+
+
+def _notes(comparison: xr.DataTree) -> Iterator[str]:
+    """Say what symmetry made of the modes, and what the draws given missed."""
+    modes = comparison["modes"]
+    if symmetries := json.loads(modes.attrs.get("symmetries", "[]")):
+        most = float(modes["copies"].max())
+        yield f"Up to {most:.0f} copies of a mode count as one: {', '.join(symmetries)}."
+    if "audit" not in comparison.children:
+        return
+    audit = comparison["audit"].to_dataset()
+    gone = audit["missed"].values.astype(bool)
+    if gone.any():
+        share = tables.format_share(float(audit["missed_mass"]), float(audit["missed_mass_se"]), 1.0)
+        yield f"The draws given missed {gone.sum()} of {gone.size} modes, which hold {share} % of the mass."
+    elif not audit.attrs["mixes"]:
+        yield f"The draws given reached every mode, but {audit.attrs['reason']}; their shares are no masses."
 
 
 def _coverage_tables(comparison: xr.DataTree, width: int) -> Iterator[Table]:

@@ -13,7 +13,7 @@ from pymc_kl.estimates import UNKNOWN, Estimate
 from pymc_kl.local import TUNE, Chains, Task, make_task, sample_locally
 from pymc_kl.masses import Masses, masses_from_log, unknown_masses
 from pymc_kl.modes import Folded, Modes
-from pymc_kl.pieces import Completed, count_masses, negligible
+from pymc_kl.pieces import NEGLIGIBLE, Completed, count_masses, negligible
 from pymc_kl.progress import Report, Stages
 from pymc_kl.reference import Reference
 from pymc_kl.search import MIN_BARRIER, N_STARTS, search_target
@@ -42,6 +42,7 @@ class Sampling:
     chains: int = 2
     n_jobs: int | None = None
     max_modes: int = 400
+    negligible: float = NEGLIGIBLE
     as_given: bool = False
 
 
@@ -70,7 +71,7 @@ def complete(
             rng=rng,
             report=report,
         )
-        modes = _that_matter(modes, sampling.max_modes, visitors)
+        modes = _that_matter(modes, sampling, visitors)
         if not sampling.as_given:
             refuse_improper(target, modes, rng)
         folded = None if given is None else modes.fold(given.flat)
@@ -109,14 +110,14 @@ def refuse_improper(target: Target, modes: Modes, rng: np.random.Generator) -> N
     )
 
 
-def _that_matter(modes: Modes, max_modes: int, visitors: Sequence[Array]) -> Modes:
+def _that_matter(modes: Modes, sampling: Sampling, visitors: Sequence[Array]) -> Modes:
     """Keep modes whose mass may matter or that a visitor is in, highest first by Laplace's approximation."""
     if not modes.proper:
         return modes
     order = np.argsort(-modes.log_mass_laplace, kind="stable")
     kept = np.zeros(modes.k, dtype=bool)
-    kept[order[:max_modes]] = True
-    kept &= ~negligible(modes)
+    kept[order[: sampling.max_modes]] = True
+    kept &= ~negligible(modes, sampling.negligible)
     for x in visitors:
         mode = modes.assign(x)
         kept |= np.bincount(mode[mode >= 0], minlength=modes.k) > LISTED_ABOVE * len(x)

@@ -15,7 +15,7 @@ from pymc_kl.modes import Folded, Modes
 from pymc_kl.reference import Reference
 from pymc_kl.target import Target
 
-NEGLIGIBLE = 15.0  # nats below the highest Laplace mass: a mode that low can't matter
+NEGLIGIBLE = 15.0  # nats below the highest Laplace mass, 3e-7 of it: a mode that low can't matter
 CORE_PROB = 0.9  # share of a normal mode's draws that count as its core
 WEIGHTED_DRAWS, LEAST_DRAWS = 20_000, 200  # of the whole posterior, and of each mode however small
 
@@ -151,9 +151,9 @@ def core_draws(reference: Reference, label: IntArray, modes: Modes) -> BoolArray
     return np.asarray(depth < 0.5 * chi2.ppf(CORE_PROB, modes.x.shape[1]))
 
 
-def negligible(modes: Modes) -> BoolArray:
+def negligible(modes: Modes, depth: float = NEGLIGIBLE) -> BoolArray:
     """Tell which modes (K,) are so low that their mass can't matter."""
     if not modes.proper:
         return np.zeros(modes.k, dtype=bool)
     log_mass_laplace = modes.log_mass_laplace
-    return np.asarray(log_mass_laplace < log_mass_laplace.max() - NEGLIGIBLE)
+    return np.asarray(log_mass_laplace < log_mass_laplace.max() - depth)

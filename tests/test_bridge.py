@@ -40,7 +40,7 @@ def test_bridge_between_two_normals_is_calibrated(rng):
     assert 250 < shared < 500
 
 
-def test_bridge_without_overlap_says_so(rng):
+def test_bridge_without_overlap_says_so():
     estimate, shared = bridge(np.full(100, 800.0), np.full(100, -800.0))
     assert shared < 1e-6
     assert not np.isfinite(estimate.value) or estimate.se > 10
