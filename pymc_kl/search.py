@@ -26,6 +26,7 @@ ROUND = 512  # of them climb before anyone asks whether to go on
 N_JUMPS = 128  # starts about the modes found, after each round
 N_CHAIN_STARTS = 200
 MATTERS = 9.0  # nats below the highest mass: lower modes don't keep the search going
+NEAR_PEAK = 0.3  # local standard deviations from a peak, where a symmetry is checked again
 N_DISPERSED = 4
 IMAGES = 24  # copies of a peak among which the nearest to other peaks is looked for
 
@@ -41,7 +42,7 @@ def find_modes(
     symmetry: bool | Sequence[str] = True,
     min_barrier: float = MIN_BARRIER,
     random_seed: RandomSeed = None,
-    progressbar: bool = False,
+    progressbar: bool = True,
 ) -> Modes:
     """Search for the modes of a model's posterior.
 
@@ -57,7 +58,7 @@ def find_modes(
     starts : DataTree, Dataset or array (n, d), optional
         More starts; an array is in the unconstrained space.
     n_starts : int
-        Draws of the prior to start from, at the most.
+        Draws of the prior to start from, at the most; a search that finds nothing new ends after a quarter.
     symmetry : bool or sequence of str
         Whether to look for exchangeable labels and signs, or names of the dims and variables to look at.
         Copies of a mode are one mode then.
@@ -77,7 +78,7 @@ def find_modes(
     >>> import pymc as pm
     >>> with pm.Model() as model:
     ...     x = pm.NormalMixture("x", w=[0.3, 0.7], mu=[-3, 3], sigma=[0.6, 1])
-    ...     modes = find_modes(random_seed=1)
+    ...     modes = find_modes(random_seed=1, progressbar=False)
     >>> modes.x.ravel().round(3)
     array([ 3., -3.])
     """
@@ -129,8 +130,23 @@ def search_target(
         taken, prior = prior[:n], prior[n:]
         return taken
 
-    search = Search(target.log_density_and_grad, known, draws, rng, report)
-    return search.run(points, more, n_starts, min_barrier)
+    while True:
+        search = Search(target.log_density_and_grad, known, draws, rng, report)
+        modes = search.run(points, more, n_starts, min_barrier)
+        kept = known if known.is_trivial or modes.partial else _holding(known, target, search, rng)
+        if len(kept.classes) == len(known.classes) and len(kept.flips) == len(known.flips):
+            return modes
+        known, points["peaks"] = kept, search.peaks.x
+        prior = prior_starts(target, min(n_starts, 2 * ROUND), rng)
+
+
+def _holding(known: Symmetry, target: Target, search: "Search", rng: np.random.Generator) -> Symmetry:
+    """Keep the symmetries that hold at the peaks found and near them."""
+    if not len(search.peaks):
+        return known
+    near = search.peaks.x + NEAR_PEAK * rng.standard_normal(search.peaks.x.shape) @ search.scale.T
+    x = np.concatenate([search.peaks.x, near])
+    return known.holding(target.log_density, x[np.isfinite(target.log_density(x))])
 
 
 def search_draws(target: Target, draws: Array, rng: np.random.Generator) -> Modes:
@@ -220,7 +236,7 @@ class Search:
                 self.climb_from("jumps", jumps(self.peaks.x[kept], covariances, N_JUMPS, self.rng))
             if not n_starts:
                 return 0
-            settled = self.last_new <= done / 2 and self.unseen(done).value == 0
+            settled = done >= n_starts / 4 and self.last_new <= done / 2 and self.unseen(done).value == 0
             if done >= n_starts or settled:
                 return done
             n = min(ROUND, n_starts - done)

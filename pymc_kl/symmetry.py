@@ -4,8 +4,8 @@ A group element first permutes the labels of every class, then flips signs. All 
 log p̃ if the symmetry is one of it, and act on all rows at once; the group itself is never enumerated.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import factorial, prod
 from typing import Any
@@ -18,6 +18,7 @@ from pymc_kl.blocks import Block, LabelClass, SignFlip, take_labels
 
 KEY_TOLERANCE = 1e-6  # relative difference of two labels' keys below which they keep their order
 ZERO_TOLERANCE = 1e-9  # unit of the unconstrained space: a sum this small has no sign
+HOLDS = 1e-6  # change of log p̃ at a peak, relative to |log p̃| + 1, that a symmetry may make
 SAME_LABEL = 1e-3  # local standard deviations between a point and its copy that are one point
 MERGE_DECIMALS = 8  # of a point's largest coordinate: copies that agree so far are one
 
@@ -120,6 +121,28 @@ class Symmetry:
                     turns.orders[c][turn, group] = np.roll(group, turn)
                 point = self.apply(turns, np.tile(point, (len(group), 1))).mean(axis=0)
         return point
+
+    def holding(self, log_density: Callable[[Array], Array], x: Array) -> "Symmetry":
+        """Keep the classes and flips that leave a log density unchanged at points (n, d) too, to 1e-6 of its size.
+
+        A mode too narrow for the points where a symmetry was looked for may break it.
+        """
+        value = log_density(x)
+
+        def holds(element: Element) -> bool:
+            images = [self.apply(element, np.tile(point, (len(element), 1))) for point in x]
+            change = np.abs(log_density(np.concatenate(images)).reshape(len(x), -1) - value[:, None])
+            return bool((change <= HOLDS * (1 + np.abs(value[:, None]))).all())
+
+        flips = self.single_flips()
+        each = [Element(tuple(o[[f]] for o in flips.orders), flips.signs[[f]]) for f in range(len(self.flips))]
+        return replace(
+            self,
+            classes=tuple(
+                labels for c, labels in enumerate(self.classes) if holds(self.swaps(c, np.arange(len(labels.labels))))
+            ),
+            flips=tuple(flip for flip, element in zip(self.flips, each, strict=True) if holds(element)),
+        )
 
     def random(self, n: int, rng: np.random.Generator) -> Element:
         """Draw n elements, uniform over the whole group."""

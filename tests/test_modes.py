@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import pytest
 from scipy.stats import norm
 
@@ -145,3 +146,25 @@ def test_bad_input_is_refused(zoo):
         find_modes(model=target, n_starts=0)
     with pytest.raises(ValueError, match=r"shape \(n, 1\); got shape \(1, 3\)"):
         find_modes(model=target, starts=np.zeros(3))
+
+
+def test_a_symmetry_that_a_narrow_mode_breaks_is_dropped():
+    """Where the prior lies, all signs of 0.7 N(0, I) seem free to flip; 0.3 N(2·1, 0.5² I) says otherwise."""
+
+    def log_normal(x, loc, sd):
+        return -0.5 * (((x - loc) / sd) ** 2).sum() - 10 * np.log(sd * np.sqrt(2 * np.pi))
+
+    with pm.Model() as model:
+        x = pm.Normal("x", 0, np.float64(4), shape=10)
+        both = pt.logaddexp(np.log(0.7) + log_normal(x, 0.0, 1.0), np.log(0.3) + log_normal(x, 2.0, 0.5))
+        pm.Potential("target", both - log_normal(x, 0.0, 4.0))
+    for seed in range(5):
+        modes = find_modes(model=model, starts=np.full((1, 10), 2.1), random_seed=seed)
+        assert modes.copies.tolist() == [1, 1]
+
+
+def test_a_larger_budget_searches_longer(zoo):
+    _, target = zoo("two_modes")
+    few, many = (find_modes(model=target, n_starts=n, random_seed=1) for n in (512, 16_384))
+    assert few.n_starts == 512 + 128
+    assert many.n_starts >= 4096

@@ -11,7 +11,7 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
-from problems import improper
+from problems import UNIMODAL, improper
 
 import pymc_kl as pkl
 from pymc_kl import galaxies, local, search
@@ -206,6 +206,25 @@ class TestMissedModeAlarm:
     def test_it_sounds_in_all_of_a_hundred_seeds(self):
         rounds = [self.alarm(delta, seed) for seed, delta in enumerate(np.linspace(8, 20, 100))]
         assert all(of_q and of_chains for of_q, of_chains, _, _ in rounds)
+
+
+@pytest.mark.slow
+def test_the_alarm_is_silent_on_unimodal_controls(zoo):
+    """At most 5 % false alarms, of q's and of the chains', over the controls and five seeds."""
+    sounded, rounds = 0, 0
+    for name in UNIMODAL:
+        problem, target = zoo(name)
+        if problem.sample is None:
+            continue
+        for seed in range(5):
+            draws = target.to_dataset(problem.sample(2000, np.random.default_rng(seed)).reshape(4, 500, problem.d))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                dt = pkl.compare(draws, {}, model=target, forward=("fullrank",), random_seed=seed, progressbar=False)
+            sounded += bool(dt["scores"]["alarm"].values[0] == 1) + bool(dt["audit"]["alarm"] == 1)
+            rounds += 2
+    assert rounds >= 100
+    assert sounded <= 0.05 * rounds
 
 
 def test_galaxies_from_chains_stuck_in_labellings():
