@@ -22,7 +22,7 @@ from pymc_kl.target import Target
 MINOR = 6.0  # nats below all modes together: a quarter of a per cent of the mass, not worth a chain
 SMALL = 3.9  # the same at a doubtful estimate's upper bound: two per cent
 LISTED_ABOVE = 0.01  # share of an approximation's draws from which a mode is listed however small it is
-MIN_STAYING = 0.1  # share of a mode's chains inside it, below which another try is no use
+MIN_STAYING = 0.25  # share of a mode's chains inside it, below which another try is no use
 ENOUGH_ESS, ENOUGH_RHAT = 400.0, 1.05  # of the given draws in a mode, from which they suffice there
 MAX_HALVINGS = 30
 MASS_SE = 0.008  # largest standard error of a mass that more draws are not spent on
@@ -191,9 +191,11 @@ class _Work:
         self.partial = self.partial or interrupted
 
     def gone(self) -> IntArray:
-        """List the modes that chains leave at once, or that were tried twice."""
+        """List the modes that chains leave at once, that are small, or that were tried twice."""
         kept = np.array([len(draws) / max(len(draws) + draws.n_left, 1) for draws in self.local])
-        return np.flatnonzero(~self._known() & ((self.tried >= 2) | ((self.tried == 1) & (kept < MIN_STAYING))))
+        laplace = self.modes.log_mass_laplace
+        hopeless = (kept < MIN_STAYING) | (laplace < logsumexp(laplace) - SMALL)
+        return np.flatnonzero(~self._known() & ((self.tried >= 2) | ((self.tried == 1) & hopeless)))
 
     def weigh_rest(self, wanted: IntArray) -> None:
         """Weigh modes by importance sampling about their peaks where chains gave no mass.
@@ -297,7 +299,6 @@ class _Work:
         improper = not self.modes.proper
         covariance = self.modes.local_scale @ self.modes.local_scale.T if improper else self.modes.covariances[k]
         tune = sampling.tune * (3 if improper or self.tried[k] else 1)
-        draws = draws * (2 if self.tried[k] else 1)
         if improper:
             starts = np.linalg.solve(self.modes.local_scale, (self.modes.dispersed - self.modes.x[k]).T).T
             return Task(self.modes.x[k], self.modes.local_scale, starts, draws, tune, int(self.rng.integers(2**31)))
