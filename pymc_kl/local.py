@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import cloudpickle
 import joblib
 import numpy as np
 import pymc as pm
 
 from pymc_kl._typing import Array
-from pymc_kl.graphs import affine_model
+from pymc_kl.graphs import Variables, affine_model
 from pymc_kl.target import Target
 
 type Show = Callable[[int], None]
@@ -84,7 +85,7 @@ def sample_locally(
     size = 1 if parallel.n_jobs == 1 else max(joblib.effective_n_jobs(parallel.n_jobs), 1)
     if size == 1:
         try:
-            for i, x in enumerate(_run(target, tasks)):
+            for i, x in enumerate(_run(target.model, target.variables, tasks)):
                 results[i] = x
                 if show is not None:
                     show(i + 1)
@@ -92,8 +93,9 @@ def sample_locally(
             return results, True
         return results, False
     groups = [list(range(i, len(tasks), size)) for i in range(size)]
-    light = target.without_evaluator()
-    parts = parallel(joblib.delayed(_run_all)(light, [tasks[i] for i in group]) for group in groups)
+    # As bytes, since joblib's own pickler does not know all that a PyMC model may hold.
+    packed = cloudpickle.dumps((target.model, target.variables))
+    parts = parallel(joblib.delayed(_run_packed)(packed, [tasks[i] for i in group]) for group in groups)
     try:
         for group, part in zip(groups, parts, strict=True):
             for i, x in zip(group, part, strict=True):
@@ -105,22 +107,23 @@ def sample_locally(
     return results, False
 
 
-def _run_all(target: Target, tasks: Sequence[Task]) -> list[Chains | None]:
-    return list(_run(target, tasks))
+def _run_packed(packed: bytes, tasks: Sequence[Task]) -> list[Chains | None]:
+    model, variables = cloudpickle.loads(packed)
+    return list(_run(model, variables, tasks))
 
 
-def _run(target: Target, tasks: Sequence[Task]) -> Iterator[Chains | None]:
+def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task]) -> Iterator[Chains | None]:
     """Compile once and sample task after task."""
     if not tasks:
         return
-    model = affine_model(target.model, target.variables)
-    with _quiet(), model:
+    affine = affine_model(model, variables)
+    with _quiet(), affine:
         step = pm.NUTS(target_accept=TARGET_ACCEPT)
     fresh = step.sampling_state
     for task in tasks:
         step.sampling_state = fresh
         try:
-            with _quiet(), model:
+            with _quiet(), affine:
                 pm.set_data({"centre": task.centre, "factor": task.factor, "beta": np.float64(task.beta)})
                 trace = pm.sample(
                     task.draws,

@@ -5,7 +5,7 @@ else is found by name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -138,10 +138,6 @@ class Target:
             for index in product(*map(range, variable.value_shape))
         )
 
-    def without_evaluator(self) -> "Target":
-        """Return the target without its compiled density, which another process could not take over."""
-        return replace(self, _evaluator=_NoEvaluator())
-
     def log_density(self, x: Array) -> Array:
         """Evaluate log p̃, Jacobian terms included.
 
@@ -270,16 +266,6 @@ class Target:
         if x.ndim != 2 or x.shape[1] != self.d:
             raise ValueError(f"x must have shape (n, {self.d}); got {x.shape}.")
         return x
-
-
-class _NoEvaluator:
-    """Stands where a compiled density was."""
-
-    def value(self, _: Array) -> Array:
-        raise RuntimeError("this target was sent to another process without its compiled density.")
-
-    def value_and_grad(self, _: Array) -> tuple[Array, Array]:
-        raise RuntimeError("this target was sent to another process without its compiled density.")
 
 
 def model_in_context(model: pm.Model | None) -> pm.Model:

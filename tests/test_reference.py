@@ -15,6 +15,7 @@ from problems import UNIMODAL, improper
 
 import pymc_kl as pkl
 from pymc_kl import galaxies, local, search
+from pymc_kl.approximations import MeanField
 
 N_SE = 3.5  # some dozens of masses are checked
 LARGEST_SE = {
@@ -188,7 +189,7 @@ class TestMissedModeAlarm:
             pm.Potential("target", both + 0.5 * (x / np.float64(12.0)) ** 2)
         target = pkl.Target.from_model(model)
         chains = target.to_dataset(np.random.default_rng(seed).normal(size=(4, 1000, 1)))
-        q = pkl.approximations.MeanField(loc=np.array([0.02]), scale=np.array([1.02]), kind="reverse")
+        q = MeanField(loc=np.array([0.02]), scale=np.array([1.02]), kind="reverse")
         dt = pkl.compare(chains, {"q": q}, model=target, forward=(), random_seed=seed, progressbar=False)
         row = dt["scores"].to_dataset().sel(approximation="q")
         assert float(row["khat"]) < 0.5
