@@ -25,6 +25,7 @@ LISTED_ABOVE = 0.01  # share of an approximation's draws from which a mode is li
 MIN_STAYING = 0.25  # share of a mode's chains inside it, below which another try is no use
 ENOUGH_ESS, ENOUGH_RHAT = 400.0, 1.05  # of the given draws in a mode, from which they suffice there
 MAX_HALVINGS = 30
+MAX_REASONS = 3  # told in one line; each mode keeps its own
 MASS_SE = 0.008  # largest standard error of a mass that more draws are not spent on
 MAX_ROUNDS = 3
 RAY = (1e4, 1e8)  # scales of the posterior, far out, between which an integrable density falls
@@ -236,12 +237,14 @@ class _Work:
         n_draws = np.array([*(len(draws) for draws in self.local), 0])
         known = self._known()
         values = np.array([m.estimate.value for m in self.log_masses])
-        reason = "; ".join(f"mode {k + 1}: {m.reason}" for k, m in enumerate(self.log_masses) if not known[k])
         if known.all():
             masses, log_z = masses_from_log([m.estimate for m in self.log_masses], n_draws)
         else:
-            masses, log_z = self._without_all(known, values, n_draws, reason)
+            masses, log_z = self._without_all(known, values, n_draws)
         order = np.argsort(-masses.mass[:-1], kind="stable")
+        reasons = [f"mode {i + 1}: {self.log_masses[k].reason}" for i, k in enumerate(order) if not known[k]]
+        reason = "; ".join(reasons[:MAX_REASONS]) + ("; …" if len(reasons) > MAX_REASONS else "")
+        masses = masses if masses.mixes else replace(masses, reason=reason)
         return Completed(
             target=self.target,
             modes=self.modes.reorder(order),
@@ -255,12 +258,12 @@ class _Work:
             partial=self.partial,
         )
 
-    def _without_all(self, known: BoolArray, values: Array, n_draws: IntArray, reason: str) -> tuple[Masses, Estimate]:
+    def _without_all(self, known: BoolArray, values: Array, n_draws: IntArray) -> tuple[Masses, Estimate]:
         """Fall back to counting where some log masses are not known; log Z then follows from one that is."""
         if self.modes.k == 1:
             alone = masses_from_log([Estimate(0.0, 0.0)], n_draws)[0]
-            apart = not self.modes.proper and "not mixed" in reason
-            return replace(alone, mixes=not apart, reason=reason if apart else ""), UNKNOWN
+            apart = not self.modes.proper and "not mixed" in self.log_masses[0].reason
+            return replace(alone, mixes=not apart), UNKNOWN
         if self.given is not None and self.folded is not None:
             counted = count_masses(self.given, self.folded.mode, self.modes)
             if counted.mixes:
@@ -272,7 +275,7 @@ class _Work:
                 return counted, Estimate(float(values[j] - np.log(counted.mass[j])), se)
         guess = np.where(known, values, self.modes.log_mass_laplace)
         guess = np.exp(guess - np.nanmax(guess))
-        return unknown_masses(guess / guess.sum(), n_draws, reason), UNKNOWN
+        return unknown_masses(guess / guess.sum(), n_draws, ""), UNKNOWN
 
     def _from_given(self, k: int) -> LocalDraws:
         if self.given is None or self.folded is None or self.given.weights is not None:
