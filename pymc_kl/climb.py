@@ -90,14 +90,15 @@ def climb(
     -------
     Climbed
     """
-    state = _Rows.begin(value_and_grad, starts, scale)
-    for _ in range(max_steps):
-        if capture is not None:
-            state.capture(capture)
-        active = state.active()
-        if not len(active):
-            break
-        state.step(active, tolerance)
+    with np.errstate(invalid="ignore", over="ignore"):  # rows that leave the support are stepped back from
+        state = _Rows.begin(value_and_grad, starts, scale)
+        for _ in range(max_steps):
+            if capture is not None:
+                state.capture(capture)
+            active = state.active()
+            if not len(active):
+                break
+            state.step(active, tolerance)
     return Climbed(state.y @ scale.T, state.value, state.converged, state.captured)
 
 

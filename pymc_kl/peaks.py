@@ -155,10 +155,11 @@ def _whitened_precision(value_and_grad: ValueAndGrad, x: Array, scale: Array) ->
     h = 1e-4
     steps = h * scale.T
     _, grads = value_and_grad(np.concatenate([x + steps, x - steps]))
-    grads = grads @ scale
-    d = len(x)
-    hessian = (grads[:d] - grads[d:]) / (2 * h)
-    return np.asarray(-0.5 * (hessian + hessian.T))
+    with np.errstate(invalid="ignore", over="ignore"):  # the caller asks whether all is finite
+        grads = grads @ scale
+        d = len(x)
+        hessian = (grads[:d] - grads[d:]) / (2 * h)
+        return np.asarray(-0.5 * (hessian + hessian.T))
 
 
 def end_peaks(value_and_grad: ValueAndGrad, peaks: Peaks, x: Array, scale: Array) -> tuple[IntArray, Element]:
