@@ -21,6 +21,7 @@ from pymc_kl.target import Target
 type Show = Callable[[int], None]
 
 TARGET_ACCEPT = 0.95  # above PyMC's 0.8: regions are curved, and short trajectories cost little here
+MAX_TREEDEPTH = 8  # 255 steps in whitened coordinates; on a plateau every trajectory would be as long as it may
 TUNE = 400
 START_SPREAD = 0.5  # standard deviations about the mode from where chains start
 
@@ -118,7 +119,7 @@ def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task])
         return
     affine = affine_model(model, variables)
     with _quiet(), affine:
-        step = pm.NUTS(target_accept=TARGET_ACCEPT)
+        step = pm.NUTS(target_accept=TARGET_ACCEPT, max_treedepth=MAX_TREEDEPTH)
     fresh = step.sampling_state
     for task in tasks:
         step.sampling_state = fresh
