@@ -300,12 +300,12 @@ class _Work:
     def _task(self, k: int, draws: int) -> Task:
         sampling = self.sampling
         improper = not self.modes.proper
-        covariance = self.modes.local_scale @ self.modes.local_scale.T if improper else self.modes.covariances[k]
         tune = sampling.tune * (3 if improper or self.tried[k] else 1)
         if improper:
             starts = np.linalg.solve(self.modes.local_scale, (self.modes.dispersed - self.modes.x[k]).T).T
             return Task(self.modes.x[k], self.modes.local_scale, starts, draws, tune, int(self.rng.integers(2**31)))
-        task = make_task(self.modes.x[k], covariance, draws=draws, tune=tune, chains=sampling.chains, rng=self.rng)
+        place = self.modes.x[k], self.modes.covariances[k]
+        task = make_task(*place, draws=draws, tune=tune, chains=sampling.chains, rng=self.rng)
         for _ in range(MAX_HALVINGS):  # towards the mode, until every chain starts inside the support
             outside = ~np.isfinite(self.target.log_density(task.centre + task.starts @ task.factor.T))
             if not outside.any():

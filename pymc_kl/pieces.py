@@ -42,8 +42,6 @@ class Completed:
         The user's draws.
     folded : Folded or None
         Where the user's draws lie.
-    n_left : array (K,) of int
-        Draws that chains started in a mode made outside it.
     partial : bool
         The search or the sampling was interrupted.
     """

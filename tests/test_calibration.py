@@ -12,7 +12,7 @@ REPLICATES = 100
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["two_modes", "two_normals_10d", "wells_and_normals", "two_bananas"])
 def test_intervals_cover_the_truth(name, zoo):
-    """Counts of a hundred that shares of 0.90 and 0.99 leave possible: 100 of 100 are likely under 0.99."""
+    """A binomial count of 100 with a share of 0.95 lies in [89, 99] with a probability of 0.99."""
     problem, target = zoo(name)
     covered = {"log_z": 0, "mass": 0}
     truth = _distinct(problem)
@@ -23,8 +23,9 @@ def test_intervals_cover_the_truth(name, zoo):
         covered["log_z"] += abs(value - problem.log_z) < 1.96 * se + 1e-6
         first = done.masses.mass[0] - truth[0]
         covered["mass"] += abs(first) < 1.96 * done.masses.se[0] + 1e-6
+    exact = name == "two_normals_10d"  # local draws are normal to nine digits, and the bridge has no error at all
     for share in covered.values():
-        assert 89 <= share <= 100, covered
+        assert 89 <= share <= (100 if exact else 99), covered
 
 
 def _distinct(problem):
