@@ -1,7 +1,7 @@
 """Draws, labels and fits → every score of every approximation → the comparison's DataTree."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,20 @@ from pymc_kl import scores, tree
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.alarm import missed
 from pymc_kl.approximations import Approximation
-from pymc_kl.estimates import Estimate
+from pymc_kl.crossfit import IN_SAMPLE, CrossFit
+from pymc_kl.estimates import Estimate, effective_size
 from pymc_kl.masses import masses_from_independent
+from pymc_kl.modes import MAX_COPY_LABELS, Folded, Modes
+from pymc_kl.parameters import Source, describe
+from pymc_kl.relabelled import symmetrised_log_prob
 from pymc_kl.reverse import Convergence
 from pymc_kl.yardstick import Yardstick
 
-EQUAL_CHAINS = 4  # that resampled draws are laid out in
+EQUAL_CHAINS, EQUAL_DRAWS = 4, 4000  # that resampled draws are laid out in, and at most in all
 LOCAL_DRAWS = 200  # of Laplace's approximation at a mode that no draw visited
+REACHED = 0.01  # share of an approximation's draws in a mode from which on it reaches a copy
+LINE_POINTS = 2001  # on which densities in one dimension are kept
+LINE_TAIL = 0.001  # of an approximation's draws on either side that need not be on it
 
 
 @dataclass(eq=False)
@@ -32,7 +39,17 @@ class Row:
     x: Array | None = None
     log_density: Array | None = None
     log_prob: Array | None = None
-    mode: IntArray | None = None
+    cross_fit: CrossFit | None = None
+    folded: Folded | None = None
+
+    def at_draws(
+        self, x: Array, fold: IntArray, evaluate: Callable[[Approximation, Array], Array | None]
+    ) -> Array | None:
+        """Evaluate q at draws of p (n, d); a forward fit by fits that have not seen the draw."""
+        assert self.approximation is not None
+        if self.cross_fit is None:
+            return evaluate(self.approximation, x)
+        return self.cross_fit.at_draws(x, fold, evaluate)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,73 +64,108 @@ class Result:
         score_rows: dict[str, dict[str, Any]] = {}
         coverage_rows: dict[str, dict[str, Any]] = {}
         groups: dict[str, xr.DataTree] = {}
-        local = self._local_draws(rng)
+        local, rows = self._local_draws(rng), self._equal_rows(rng)
         for row in self.rows:
             score_rows[row.name], coverage_rows[row.name] = {"error": row.error, "seconds": row.seconds}, {}
             if row.approximation is None or row.x is None:
                 continue
             try:
-                reference_log_prob = self._reference_log_prob(row.approximation)
+                reference_log_prob = self._reference_log_prob(row, _log_prob)
                 scored, covered = self._score(row, reference_log_prob, local)
-                groups[row.name] = self._approximation_tree(row, reference_log_prob)
+                groups[row.name] = self._approximation_tree(row, rows)
             except Exception as error:  # noqa: BLE001 one score that fails must not lose the others
                 score_rows[row.name]["error"] = f"{type(error).__name__}: {error}"
                 continue
             score_rows[row.name] |= scored
             coverage_rows[row.name] |= covered
-        dt = self._reference_tree(rng)
+        dt = self._reference_tree(rows)
         for name in ("observed_data", "constant_data"):
             if isinstance(given, xr.DataTree) and name in given.children:
                 dt[name] = given[name].copy()
+        yardstick = self.yardstick
         dt["modes"] = xr.DataTree(
-            tree.describe_modes(self.yardstick.reference.target, self.yardstick.modes, self.yardstick.masses)
+            tree.describe_modes(
+                yardstick.draws.reference.target, yardstick.modes, yardstick.masses, yardstick.log_masses
+            )
         )
         for name, group in groups.items():
             dt[f"approximations/{name}"] = group
-        if self.yardstick.audit is not None:
-            dt["audit"] = self.yardstick.audit
+        if yardstick.audit is not None:
+            dt["audit"] = yardstick.audit
         dt["scores"] = xr.DataTree(tree.scores_dataset(score_rows, tree.SCORE_COLUMNS))
-        dt["coverage"] = xr.DataTree(tree.coverage_dataset(coverage_rows, self.yardstick.modes.k))
-        dt["evidence"] = xr.DataTree(tree.evidence_dataset(*self.yardstick.evidence))
+        dt["coverage"] = xr.DataTree(tree.coverage_dataset(coverage_rows, yardstick.modes.k))
+        dt["evidence"] = xr.DataTree(tree.evidence_dataset(*yardstick.evidence))
+        dt["parameters"] = xr.DataTree(self._parameters())
+        if yardstick.draws.reference.target.d == 1:
+            dt["line"] = xr.DataTree(self._line())
         return dt
 
-    def _reference_log_prob(self, q: Approximation) -> Array | None:
-        if not q.has_log_prob:
+    def _reference_log_prob(self, row: Row, evaluate: Callable[[Approximation, Array], Array | None]) -> Array | None:
+        """Evaluate log q (chain, draw) at the draws of p that are scored on."""
+        assert row.approximation is not None
+        draws = self.yardstick.draws
+        if not row.approximation.has_log_prob:
             return None
-        return q.log_prob(self.yardstick.reference.flat).reshape(self.yardstick.reference.log_density.shape)
+        values = row.at_draws(draws.reference.flat, draws.fold, evaluate)
+        return None if values is None else values.reshape(draws.reference.log_density.shape)
 
     def _local_draws(self, rng: np.random.Generator) -> dict[int, tuple[Array, Array]]:
         """Draws (n, d) and log p̃ (n,) of Laplace's approximation at each mode that no draw visited."""
         local = {}
         for k in self.yardstick.unvisited:
             x = rng.multivariate_normal(self.yardstick.modes.x[k], self.yardstick.modes.covariances[k], LOCAL_DRAWS)
-            local[int(k)] = (x, self.yardstick.reference.target.log_density(x))
+            local[int(k)] = (x, self.yardstick.draws.reference.target.log_density(x))
         return local
 
     def _score(
         self, row: Row, reference_log_prob: Array | None, local: Mapping[int, tuple[Array, Array]]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        assert row.approximation is not None and row.mode is not None and row.log_density is not None
-        k, log_z = self.yardstick.modes.k, self.yardstick.evidence[0]
+        assert row.approximation is not None and row.folded is not None and row.log_density is not None
+        k, log_z, folded = self.yardstick.modes.k, self.yardstick.evidence[0], row.folded
         unvisited = np.full(k + 1, np.nan)
         if row.approximation.has_log_prob:
             for j, (x, log_density) in local.items():
                 unvisited[j] = (log_density - row.approximation.log_prob(x)).mean()
-        shape = self.yardstick.reference.log_density.shape
-        label = np.where(self.yardstick.label < 0, k, self.yardstick.label).reshape(shape)
+        shape = self.yardstick.draws.reference.log_density.shape
+        label = np.where(self.yardstick.draws.label < 0, k, self.yardstick.draws.label).reshape(shape)
         p = scores.PosteriorDraws(
-            self.yardstick.reference.log_density,
+            self.yardstick.draws.reference.log_density,
             reference_log_prob,
             label,
-            self.yardstick.reference.weights,
+            self.yardstick.draws.reference.weights,
             self.yardstick.masses,
             unvisited,
         )
-        mode = np.where(row.mode < 0, k, row.mode)
-        q = scores.ApproximationDraws(row.log_density, row.log_prob, mode, masses_from_independent(row.mode, k))
+        mode = np.where(folded.mode < 0, k, folded.mode)
+        q = scores.ApproximationDraws(row.log_density, row.log_prob, mode, masses_from_independent(folded.mode, k))
         forward = scores.forward_chain_rule(p, q, log_z)
         reverse = scores.reverse_chain_rule(p, q, log_z)
-        return self._score_row(row, p, q, forward, reverse), _coverage_row(p, q, forward, reverse)
+        scored = self._score_row(row, p, q, forward, reverse) | self._relabelled(row, p, q)
+        covered = _coverage_row(p, q, forward, reverse)
+        covered["copies_reached"] = _copies_reached(self.yardstick.modes, row.x, folded)
+        return scored, covered
+
+    def _relabelled(self, row: Row, p: scores.PosteriorDraws, q: scores.ApproximationDraws) -> dict[str, float]:
+        """Both divergences of q averaged over the symmetries of p; nothing without any."""
+        symmetry, log_z = self.yardstick.modes.symmetry, self.yardstick.evidence[0]
+        assert row.approximation is not None and row.x is not None
+        if symmetry.is_trivial or not row.approximation.has_log_prob:
+            return {}
+
+        def averaged(fit: Approximation, x: Array) -> Array | None:
+            return symmetrised_log_prob(fit.log_prob, symmetry, x)
+
+        log_prob = averaged(row.approximation, row.x)
+        if log_prob is None:
+            return {}
+        forward = scores.forward_kl(replace(p, log_prob=self._reference_log_prob(row, averaged)), log_z)
+        reverse = scores.reverse_kl(replace(q, log_prob=log_prob), log_z)
+        return {
+            "forward_kl_relabelled": forward.value,
+            "forward_kl_relabelled_se": forward.se,
+            "reverse_kl_relabelled": reverse.value,
+            "reverse_kl_relabelled_se": reverse.se,
+        }
 
     def _score_row(
         self,
@@ -159,30 +211,89 @@ class Result:
             "khat_reference": scores.khat_reference(p),
             "kind": row.approximation.kind,
             "family": row.approximation.family,
-            "note": " ".join(row.approximation.info.get("warnings", ())),
+            "note": " ".join((*row.approximation.info.get("warnings", ()), *_in_sample(row))),
         }
 
-    def _approximation_tree(self, row: Row, reference_log_prob: Array | None) -> xr.DataTree:
+    def _approximation_tree(self, row: Row, rows: IntArray) -> xr.DataTree:
         assert row.approximation is not None and row.x is not None
-        assert row.log_density is not None and row.mode is not None
+        assert row.log_density is not None and row.folded is not None
+        reference_log_prob = None
+        if row.approximation.has_log_prob:
+            draws = self.yardstick.training
+            flat = row.at_draws(draws.reference.flat[rows.ravel()], draws.fold[rows.ravel()], _log_prob)
+            reference_log_prob = None if flat is None else flat.reshape(rows.shape)
         return tree.approximation_tree(
-            row.approximation, row.x, row.log_density, row.log_prob, row.mode + 1, reference_log_prob
+            row.approximation, row.x, row.log_density, row.log_prob, row.folded.mode + 1, reference_log_prob
         )
 
-    def _reference_tree(self, rng: np.random.Generator) -> xr.DataTree:
-        """Lay out the draws; weighted ones are resampled to equal weight, as ArviZ expects them."""
-        reference, label = (
-            self.yardstick.reference,
-            self.yardstick.label.reshape(self.yardstick.reference.log_density.shape),
-        )
+    def _equal_rows(self, rng: np.random.Generator) -> IntArray:
+        """Choose draws (chain, draw) of equal weight, as ArviZ expects: all, or by their weights in random order."""
+        reference = self.yardstick.training.reference
         if reference.weights is None:
-            return tree.reference_tree(reference.target, reference.x, reference.log_density, label + 1)
-        n = label.size - label.size % EQUAL_CHAINS
+            return np.arange(reference.log_density.size).reshape(reference.log_density.shape)
+        n = min(reference.weights.size - reference.weights.size % EQUAL_CHAINS, EQUAL_DRAWS)
         rows = np.searchsorted(np.cumsum(reference.weights.ravel()), (np.arange(n) + rng.random()) / n)
-        rows = rng.permutation(np.minimum(rows, label.size - 1)).reshape(EQUAL_CHAINS, -1)
+        return rng.permutation(np.minimum(rows, reference.weights.size - 1)).reshape(EQUAL_CHAINS, -1)
+
+    def _reference_tree(self, rows: IntArray) -> xr.DataTree:
+        reference, label = self.yardstick.training.reference, self.yardstick.training.label
         return tree.reference_tree(
-            reference.target, reference.flat[rows], reference.log_density.ravel()[rows], label.ravel()[rows] + 1
+            reference.target, reference.flat[rows], reference.log_density.ravel()[rows], label[rows] + 1
         )
+
+    def _parameters(self) -> xr.Dataset:
+        """Tabulate every variable on draws brought to one copy of their mode."""
+        yardstick = self.yardstick
+        home, weights = yardstick.draws.home.flat, yardstick.draws.home.flat_weights
+        rows = np.arange(len(home))
+        if weights is None:  # chains: as many draws as they are worth
+            size = int(np.clip(effective_size(yardstick.draws.reference.log_density), 1, len(home)))
+            rows = np.linspace(0, len(home) - 1, size).astype(int)
+            weights = np.ones(len(home))
+        reference = Source(
+            home[rows], weights[rows] / weights[rows].sum(), yardstick.draws.label[rows], yardstick.masses
+        )
+        others = {
+            row.name: Source(row.folded.x, np.full(len(row.folded.x), 1 / len(row.folded.x)))
+            for row in self.rows
+            if row.folded is not None
+        }
+        return describe(yardstick.draws.reference.target, reference, others)
+
+    def _line(self) -> xr.Dataset:
+        """Both log densities along the one dimension that there is."""
+        target, x = self.yardstick.draws.reference.target, self.yardstick.draws.reference.flat
+        ends = [np.array([x.min(), x.max()])]
+        ends += [np.quantile(row.x, (LINE_TAIL, 1 - LINE_TAIL)) for row in self.rows if row.x is not None]
+        low, high = np.min(ends), np.max(ends)
+        grid = np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), LINE_POINTS)
+        log_prob = {
+            row.name: row.approximation.log_prob(grid[:, None])
+            for row in self.rows
+            if row.approximation is not None and row.x is not None and row.approximation.has_log_prob
+        }
+        return tree.line_dataset(target.labels[0], grid, target.log_density(grid[:, None]), log_prob)
+
+
+def _log_prob(fit: Approximation, x: Array) -> Array:
+    return fit.log_prob(x)
+
+
+def _in_sample(row: Row) -> tuple[str, ...]:
+    return (IN_SAMPLE,) if row.cross_fit is not None and not row.cross_fit.others else ()
+
+
+def _copies_reached(modes: Modes, x: Array | None, folded: Folded) -> Array:
+    """Count the copies of each mode (K,) that hold a hundredth of the draws in it; NaN where there are too many."""
+    assert x is not None
+    label = modes.copy_labels(x, folded.peak)
+    reached = np.full(modes.k, np.nan)
+    for k in range(modes.k):
+        inside = (folded.mode == k) & (label >= 0)
+        counts = np.bincount(np.unique(label[inside] % MAX_COPY_LABELS, return_inverse=True)[1]) if inside.any() else ()
+        if modes.copies[k] <= MAX_COPY_LABELS:
+            reached[k] = min(sum(c > REACHED * inside.sum() for c in counts), modes.copies[k])
+    return reached
 
 
 def _coverage_row(

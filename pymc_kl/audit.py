@@ -4,9 +4,9 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl import tree
-from pymc_kl._typing import Array, IntArray
 from pymc_kl.alarm import missed
-from pymc_kl.masses import Masses, last_core
+from pymc_kl.masses import last_core
+from pymc_kl.parameters import Source, mean_se
 from pymc_kl.pieces import Completed, core_draws
 
 
@@ -61,24 +61,10 @@ def _means(completed: Completed) -> xr.Dataset:
         right = np.average(reference, axis=0, weights=drawn.weights)
         centred = reference - right
         sd = np.sqrt(np.average(centred**2, axis=0, weights=drawn.weights))
-        se = _se(reference, drawn.weights, drawn.mode, completed.masses)
+        se = mean_se(reference, Source(drawn.x, drawn.weights, drawn.mode, completed.masses))
         with np.errstate(invalid="ignore", divide="ignore"):
             off = (mean - right) / sd
         dims = theirs[name].dims[2:]
         means[name] = xr.DataArray(np.stack([mean, right, se, off]), dims=["quantity", *dims])
     ds = xr.Dataset(means, coords={"quantity": ["given", "reference", "reference_se", "off_in_sd"]})
     return ds.assign_coords({dim: theirs[dim] for dim in theirs.dims if dim not in ("chain", "draw") and dim in theirs})
-
-
-def _se(values: Array, weights: Array, mode: IntArray, masses: Masses) -> Array:
-    """Standard error of a weighted mean over modes: of the draws within each, and of the masses."""
-    k = len(masses.mass) - 1
-    local = np.stack([values[mode == j].mean(axis=0) if (mode == j).any() else 0 * values[0] for j in range(k)])
-    residual = values - local[mode]
-    within = np.tensordot(weights**2, residual**2, axes=1)
-    if masses.covariance is not None:
-        between = np.einsum("i...,ij,j...->...", local, masses.covariance[:k, :k], local)
-    else:
-        centred = local - np.tensordot(masses.mass[:k], local, axes=1)
-        between = np.tensordot(masses.se[:k] ** 2, centred**2, axes=1) if k > 1 else 0.0
-    return np.asarray(np.sqrt(within + np.maximum(between, 0.0)))

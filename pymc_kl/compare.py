@@ -12,12 +12,13 @@ import xarray as xr
 from pymc_kl import tree
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.adapters import as_approximation
-from pymc_kl.approximations import FAMILIES, FullRank, MeanField
+from pymc_kl.approximations import FAMILIES, FullRank, MeanField, Mixture
 from pymc_kl.assemble import Result, Row
 from pymc_kl.complete import Sampling, complete
-from pymc_kl.forward import fit_family
+from pymc_kl.crossfit import CrossFit, cross_fit
 from pymc_kl.progress import stages
 from pymc_kl.reference import Reference, as_reference
+from pymc_kl.relabelled import MAX_COPIES, group_order
 from pymc_kl.reverse import check_convergence
 from pymc_kl.search import MIN_BARRIER, N_STARTS
 from pymc_kl.starts import check_initial_point, user_starts
@@ -141,7 +142,7 @@ def compare(
             rng = next(streams)
             _fill_draws(rows, target, n_draws, rng)
             for row in rows:
-                row.mode = None if row.x is None else yardstick.modes.assign(row.x)
+                row.folded = None if row.x is None else yardstick.modes.fold(row.x)
         with stage("scores"):
             comparison = Result(yardstick, rows).to_datatree(idata, next(streams))
     settings = {
@@ -214,11 +215,21 @@ def _fit_reverse_row(method: str, target: Target, rng: np.random.Generator) -> R
 def _fit_forward_row(family: str, yardstick: Yardstick, rng: np.random.Generator) -> Row:
     row, start = Row(f"forward {family}"), time.perf_counter()
     try:
-        row.approximation = fit_family(family, yardstick.reference, yardstick.copy, rng=rng)
+        row.cross_fit = _cross_fit(family, yardstick, rng)
+        row.approximation = row.cross_fit.approximation
     except Exception as error:  # noqa: BLE001 one fit that fails must not lose the others
         row.error = f"{type(error).__name__}: {error}"
     row.seconds = time.perf_counter() - start
     return row
+
+
+def _cross_fit(family: str, yardstick: Yardstick, rng: np.random.Generator) -> CrossFit:
+    """Fit to the whole posterior; a mixture to one copy of each mode if it can be spread over all of them."""
+    draws, symmetry = yardstick.training, yardstick.modes.symmetry
+    at_home = FAMILIES[family] is Mixture and draws.weighted and not symmetry.is_trivial
+    if at_home and group_order(symmetry) <= MAX_COPIES:
+        return cross_fit(family, draws.home, draws.label, draws.fold, symmetry=symmetry, rng=rng)
+    return cross_fit(family, draws.reference, draws.copy, draws.fold, rng=rng)
 
 
 def _fill_draws(rows: Sequence[Row], target: Target, n: int, rng: np.random.Generator) -> None:

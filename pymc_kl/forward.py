@@ -75,16 +75,17 @@ def fit_forward(
 
 
 def fit_family(
-    family: str, reference: Reference, labels: IntArray | None, *, rng: np.random.Generator
+    family: str, reference: Reference, labels: IntArray | None, *, rng: np.random.Generator, quiet: bool = False
 ) -> Approximation:
-    """Fit one family to a reference whose draws carry mode labels (n,); -1 is elsewhere."""
+    """Fit one family to a reference whose draws carry mode labels (n,); -1 is elsewhere. `quiet` does not warn."""
     x, weights = reference.flat, reference.flat_weights
     kind = FAMILIES[family]
     if kind is Mixture:
         fit: Approximation = Mixture.fit_forward(x, weights, labels=labels, blocks=reference.blocks(), rng=rng)
     else:
         fit = kind.fit_forward(x, weights, rng=rng)
-    if heavy := _heavy_tails(fit, x) if isinstance(fit, MeanField | FullRank) else ():
+    heavy = _heavy_tails(fit, x) if isinstance(fit, MeanField | FullRank) else ()
+    if heavy and not quiet:
         warnings.warn(heavy[0], UserWarning, stacklevel=3)
     info = MappingProxyType({**fit.info, "warnings": (*fit.info.get("warnings", ()), *heavy)})
     return replace(fit, target=reference.target, info=info)

@@ -33,6 +33,7 @@ def one_region(search: "Search", posterior: Array, prior: Array, partial: bool) 
         covariances=np.full((1, d, d), np.nan),
         copies=np.ones(1),
         barrier=np.full(1, np.nan),
+        passes=np.full((1, 1), np.nan),
         hits=np.array([n]),
         found_by=("draws",),
         n_starts=n,
@@ -64,12 +65,14 @@ def merge_peaks(search: "Search", min_barrier: float, unseen: Estimate, partial:
     reached = np.where(owner >= 0, group[owner], ELSEWHERE)
     k = len(top)
     copies = search.symmetry.n_copies(peaks.x, search.scale)
+    between = _between_modes(passes, to_copies, group)
     return Modes(
         x=peaks.x[top],
         log_density=peaks.log_density[top],
         covariances=np.linalg.inv(peaks.precisions[top]),
         copies=copies[top],
-        barrier=np.fmin(_barriers(passes, group, peaks.log_density[top]), (peaks.log_density - to_copies)[top]),
+        barrier=_barriers(between, peaks.log_density[top]),
+        passes=between,
         hits=np.bincount(reached[reached >= 0], minlength=k),
         found_by=tuple("+".join(dict.fromkeys(source[reached == g])) for g in range(k)),
         n_starts=len(owner),
@@ -114,13 +117,17 @@ def _passes(search: "Search", min_barrier: float) -> tuple[Array, Array]:
     return passes, np.where(np.isfinite(to_copies), to_copies, np.nan)
 
 
-def _barriers(passes: Array, group: IntArray, log_density: Array) -> Array:
-    """Fall from the lower of two modes to the pass between them, least over the other modes (K,); NaN for one."""
-    k = len(log_density)
-    barrier = np.full(k, np.nan)
-    for g in range(k):
-        for other in range(k):
-            if other != g:
-                top = passes[np.ix_(group == g, group == other)].max()
-                barrier[g] = np.fmin(barrier[g], min(log_density[g], log_density[other]) - top)
-    return np.where(np.isfinite(barrier), barrier, np.nan)
+def _between_modes(passes: Array, to_copies: Array, group: IntArray) -> Array:
+    """Height of the highest pass between any peaks of two modes (K, K), and to a copy of a mode; NaN where none is."""
+    k = group.max() + 1
+    between = np.full((k, k), -np.inf)
+    np.maximum.at(between, (group[:, None], group[None]), passes)
+    np.fill_diagonal(between, -np.inf)
+    np.maximum.at(between, (group, group), np.where(np.isnan(to_copies), -np.inf, to_copies))
+    return np.where(np.isfinite(between), between, np.nan)
+
+
+def _barriers(between: Array, log_density: Array) -> Array:
+    """Fall from the lower of two modes to the pass between them, least over others and copies (K,); NaN if none."""
+    falls = np.minimum(log_density[:, None], log_density) - between
+    return np.asarray(np.fmin.reduce(falls, axis=1))

@@ -65,6 +65,9 @@ class Modes:
     barrier : array (K,)
         Nats from the lower of two peaks to the pass, on the best path found to any other mode or to another
         copy; NaN where there is none.
+    passes : array (K, K)
+        log p̃ in nats at the highest pass found between two modes, or to another copy of a mode; NaN where no
+        path was found. A lower bound of the true pass.
     hits : array (K,)
         Starts that climbed there.
     found_by : tuple of str
@@ -89,6 +92,7 @@ class Modes:
     covariances: Array
     copies: Array
     barrier: Array
+    passes: Array
     hits: IntArray
     found_by: tuple[str, ...]
     n_starts: int
@@ -215,6 +219,7 @@ class Modes:
             covariances=self.covariances[rows],
             copies=self.copies[rows],
             barrier=self.barrier[rows],
+            passes=self.passes[np.ix_(rows, rows)],
             hits=self.hits[rows],
             found_by=tuple(self.found_by[i] for i in rows),
             _group=np.where(self._group >= 0, new[self._group], ELSEWHERE),

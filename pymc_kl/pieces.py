@@ -1,7 +1,7 @@
 """A posterior in pieces, one a mode: local draws and what each weighs; and draws of the whole made from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from pymc_kl.target import Target
 NEGLIGIBLE = 15.0  # nats below the highest Laplace mass, 3e-7 of it: a mode that low can't matter
 CORE_PROB = 0.9  # share of a normal mode's draws that count as its core
 WEIGHTED_DRAWS, LEAST_DRAWS = 20_000, 200  # of the whole posterior, and of each mode however small
+N_FOLDS = 5  # that draws are held out in
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +73,23 @@ class Completed:
 
     @cached_property
     def thinned(self) -> "Weighted":
-        """Nearly independent draws of every mode, in its first copy, weighted by its mass."""
+        """Nearly independent draws of every mode, in its first copy, weighted by its mass: what is scored on."""
+        return self._spread([draws.ess for draws in self.local])
+
+    @cached_property
+    def every(self) -> "Weighted":
+        """All draws of every mode, in the order of their chains, weighted by its mass: what is fitted to."""
+        return self._spread([np.inf] * len(self.local))
+
+    def _spread(self, sizes: Sequence[float]) -> "Weighted":
+        """Take at most so many draws of each mode, and no more than are worth keeping, evenly spread."""
         rows = []
-        for draws, mass in zip(self.local, self.masses.mass[:-1], strict=True):
+        for draws, mass, size in zip(self.local, self.masses.mass[:-1], sizes, strict=True):
             n = max(WEIGHTED_DRAWS * mass, LEAST_DRAWS)
-            size = int(max(min(n, draws.ess, len(draws)), 1)) if len(draws) else 0
-            rows.append(np.linspace(0, len(draws) - 1, size).round().astype(int))
-        return self._gather(
-            rows, np.concatenate([np.full(len(r), m) for r, m in zip(rows, self._shares(rows), strict=True)])
-        )
+            most = int(max(min(n, size, len(draws)), 1)) if len(draws) else 0
+            rows.append(np.linspace(0, len(draws) - 1, most).round().astype(int))
+        weights = [np.full(len(r), share) for r, share in zip(rows, self._shares(rows), strict=True)]
+        return self._gather(rows, np.concatenate(weights))
 
     def equal(self, n: int, rng: np.random.Generator) -> "Weighted":
         """Draws (n) of every mode, as many as its mass asks for, in its first copy and in random order."""
@@ -110,22 +119,27 @@ class Completed:
             mode=np.concatenate([np.full(len(r), k) for k, (_, r) in enumerate(pairs)]),
             peak=np.concatenate([draws.peak[r] for draws, r in pairs]),
             weights=weights,
+            fold=np.concatenate([r * N_FOLDS // max(len(draws), 1) for draws, r in pairs]),
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Weighted:
-    """Draws x (n, d) in the first copy of their modes, with log p̃, mode, peak and weight (n,) of each."""
+    """Draws x (n, d) in the first copy of their modes, with log p̃, mode, peak and weight (n,) of each.
+
+    `fold` says which fifth of its mode's draws, in the order of their chains, each is from.
+    """
 
     x: Array
     log_density: Array
     mode: IntArray
     peak: IntArray
     weights: Array
+    fold: IntArray
 
     def take(self, rows: IntArray) -> "Weighted":
         """Return some of the draws."""
-        return Weighted(self.x[rows], self.log_density[rows], self.mode[rows], self.peak[rows], self.weights[rows])
+        return Weighted(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def whole(self, modes: Modes, target: Target, rng: np.random.Generator) -> tuple[Reference, IntArray]:
         """Spread the draws over all copies: a weighted reference, and a number of each draw's copy and peak."""

@@ -140,12 +140,7 @@ def completed_tree(
 
 def modes_dataset(completed: Completed) -> xr.Dataset:
     """Build `/modes`, with how each mass was found; masses that are not known are NaN."""
-    ds = tree.describe_modes(completed.target, completed.modes, completed.masses)
-    ds["overlap"] = ("mode", np.array([m.overlap for m in completed.log_masses]))
-    ds["log_mass"] = ("mode", np.array([m.estimate.value for m in completed.log_masses]))
-    ds["log_mass_se"] = ("mode", np.array([m.estimate.se for m in completed.log_masses]))
-    ds["method"] = ("mode", np.array([m.method for m in completed.log_masses], dtype=object))
-    ds["reason"] = ("mode", np.array([m.reason for m in completed.log_masses], dtype=object))
+    ds = tree.describe_modes(completed.target, completed.modes, completed.masses, completed.log_masses)
     ds["n_left"] = ("mode", np.array([local.n_left for local in completed.local]))
     ds["n_diverging"] = ("mode", np.array([local.n_diverging for local in completed.local]))
     if not completed.masses.mixes:

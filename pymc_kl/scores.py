@@ -252,14 +252,20 @@ def ess_forward(p: PosteriorDraws, log_evidence: Estimate) -> Estimate:
 
 
 def spill(p: PosteriorDraws, q: ApproximationDraws) -> Estimate:
-    """Share of q's draws where log p̃ is below the 0.1 % quantile of log p̃ under p."""
+    """Share of q's draws where log p̃ is below the 0.1 % quantile of log p̃ under p.
+
+    The error has a part for the quantile's own, which is large where draws of p are few.
+    """
     values, weights = p.log_density.ravel(), None if p.weights is None else p.weights.ravel()
+    n_effective = effective_size(p.log_density) if weights is None else 1 / ((weights / weights.sum()) ** 2).sum()
+    off = np.sqrt(SPILL_QUANTILE / n_effective)
+    probs = np.array([max(SPILL_QUANTILE - off, 0.0), SPILL_QUANTILE, min(SPILL_QUANTILE + off, 1.0)])
     method = "linear" if weights is None else "inverted_cdf"
-    floor = np.quantile(values, SPILL_QUANTILE, weights=weights, method=method)  # type: ignore[call-overload]
+    floors = np.quantile(values, probs, weights=weights, method=method)  # type: ignore[call-overload]
+    low, share, high = ((q.log_density < floor).mean() for floor in floors)
     n = q.log_density.size
-    share = float((q.log_density < floor).mean())
     smoothed = (share * n + 0.5) / (n + 1)
-    return Estimate(share, float(np.sqrt(smoothed * (1 - smoothed) / n)))
+    return Estimate(float(share), float(np.hypot(np.sqrt(smoothed * (1 - smoothed) / n), (high - low) / 2)))
 
 
 def entropic_coverage(masses: Masses) -> Estimate:

@@ -18,12 +18,13 @@ from pymc_kl._typing import Array, IntArray
 
 if TYPE_CHECKING:
     from pymc_kl.approximations import Approximation
+    from pymc_kl.bridge import LogMass
     from pymc_kl.estimates import Estimate
     from pymc_kl.masses import Masses
     from pymc_kl.modes import Modes
     from pymc_kl.target import Target
 
-FORMAT = 1  # of the DataTree; raised when a reader of the last one would misread
+FORMAT = 2  # of the DataTree; raised when a reader of the last one would misread
 MAX_STEPS = 2000  # of a loss history that are kept
 
 
@@ -100,8 +101,8 @@ def modes_dataset(locations: xr.Dataset, columns: Mapping[str, Any], attrs: Mapp
     return ds.assign_attrs(attrs)
 
 
-def describe_modes(target: "Target", modes: "Modes", masses: "Masses") -> xr.Dataset:
-    """Build `/modes` from the modes found and their masses."""
+def describe_modes(target: "Target", modes: "Modes", masses: "Masses", log_masses: "Sequence[LogMass]") -> xr.Dataset:
+    """Build `/modes` from the modes found, their masses, and how each was weighed."""
     columns = {
         "mass": masses.mass[:-1],
         "mass_se": masses.se[:-1],
@@ -115,6 +116,11 @@ def describe_modes(target: "Target", modes: "Modes", masses: "Masses") -> xr.Dat
         "found_by": np.array(modes.found_by, dtype=object),
         "ess": masses.ess[:-1],
         "rhat": masses.rhat[:-1],
+        "log_mass": [m.estimate.value for m in log_masses],
+        "log_mass_se": [m.estimate.se for m in log_masses],
+        "overlap": [m.overlap for m in log_masses],
+        "method": np.array([m.method for m in log_masses], dtype=object),
+        "reason": np.array([m.reason for m in log_masses], dtype=object),
     }
     attrs = {
         "elsewhere": float(masses.mass[-1]),
@@ -130,13 +136,22 @@ def describe_modes(target: "Target", modes: "Modes", masses: "Masses") -> xr.Dat
         "crossings": masses.crossings,
         "reason": masses.reason,
     }
-    return modes_dataset(target.to_dataset(modes.x[None]), columns, attrs)
+    ds = modes_dataset(target.to_dataset(modes.x[None]), columns, attrs)
+    ds["pass_log_density"] = (("mode", "other_mode"), modes.passes)
+    return ds.assign_coords(other_mode=mode_numbers(modes.k))
 
 
 def evidence_dataset(log_evidence: "Estimate", method: str, reason: str) -> xr.Dataset:
     """Build `/evidence`: log Z in nats with its error, and why it is NaN if it is."""
     value, se = log_evidence
     return xr.Dataset({"log_evidence": value, "log_evidence_se": se, "method": method}, attrs={"reason": reason})
+
+
+def line_dataset(label: str, x: Array, log_density: Array, log_prob: Mapping[str, Array]) -> xr.Dataset:
+    """Build `/line` of a model in one dimension: log p̃ (point) and log q (approximation, point) in nats."""
+    ds = xr.Dataset({"log_density": ("point", log_density)}, coords={"x": ("point", x)}, attrs={"variable": label})
+    ds["log_prob"] = (("approximation", "point"), np.array([*log_prob.values()]).reshape(-1, len(x)))
+    return ds.assign_coords(approximation=list(log_prob))
 
 
 def mode_numbers(k: int) -> IntArray:
@@ -226,7 +241,7 @@ def load(path: str | Path) -> xr.DataTree:
 
 
 def check_comparison(dt: Any) -> xr.DataTree:
-    """Return a comparison as it is; raise if it is none, or one of a format unknown here."""
+    """Return a comparison, converted if it is of an older format; raise if it is none, or of a newer one."""
     if not isinstance(dt, xr.DataTree):
         raise TypeError(f"expected a comparison, the DataTree that compare() returns; got {type(dt).__name__}.")
     needed = ("posterior", "modes", "scores", "coverage", "evidence")
@@ -240,7 +255,21 @@ def check_comparison(dt: Any) -> xr.DataTree:
             f"this comparison was written in format {made} by pymc_kl "
             f"{dt.attrs.get('creation_library_version', '?')}; this version reads up to {FORMAT}. Upgrade pymc_kl."
         )
-    return dt
+    return dt if made == FORMAT else _converted(dt, made)
+
+
+def _converted(dt: xr.DataTree, made: int) -> xr.DataTree:
+    """Bring a comparison of format 1 to this one: it says nothing of passes, parameters and densities on a line.
+
+    Its log q at the reference was at other draws than `posterior` has, and is left out.
+    """
+    if made < 1:
+        raise ValueError("this DataTree does not say which version of pymc_kl wrote it. Make one with compare().")
+    left_out = {f"/approximations/{name}/reference" for name in dt["coverage"]["approximation"].values}
+    nodes = {node.path: node.to_dataset() for node in dt.subtree if node.path not in left_out}
+    new = xr.DataTree.from_dict(nodes, name=dt.name)
+    new.attrs |= {"pymc_kl_format": FORMAT, "converted_from": made}
+    return new
 
 
 def _plain(value: Any) -> Any:
@@ -262,7 +291,8 @@ TEXT_COLUMNS = ("kind", "family", "error", "verdict", "note")
 WITH_SE = (
     "forward_kl", "reverse_kl", "elbo", "eubo", "forward_kl_between", "forward_kl_within",
     "reverse_kl_between", "reverse_kl_within", "elbo_gap", "elbo_gradient", "ess_forward", "ess_reverse",
-    "missed_mass", "spill", "emc", "emc_reference", "mode_jsd", "mode_tv",
+    "forward_kl_relabelled", "reverse_kl_relabelled", "missed_mass", "spill", "emc", "emc_reference",
+    "mode_jsd", "mode_tv",
 )  # fmt: skip
 SCORE_COLUMNS = (
     *(column for name in WITH_SE for column in (name, f"{name}_se")),
@@ -271,5 +301,5 @@ SCORE_COLUMNS = (
 )  # fmt: skip
 COVERAGE_COLUMNS = (
     "mass", "mass_se", "mass_upper", "ratio", "ratio_se", "forward_kl_within", "forward_kl_within_se",
-    "reverse_kl_within", "reverse_kl_within_se", "hdr_coverage", "verdict",
+    "reverse_kl_within", "reverse_kl_within_se", "hdr_coverage", "copies_reached", "verdict",
 )  # fmt: skip

@@ -9,11 +9,12 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.audit import audit
+from pymc_kl.bridge import LogMass
 from pymc_kl.complete import Sampling, complete
 from pymc_kl.estimates import Estimate
 from pymc_kl.masses import Masses
 from pymc_kl.modes import Modes
-from pymc_kl.pieces import Completed, negligible
+from pymc_kl.pieces import N_FOLDS, Completed, Weighted, negligible
 from pymc_kl.progress import Stages
 from pymc_kl.reference import Reference, as_reference
 from pymc_kl.target import Target
@@ -22,19 +23,49 @@ DRAWS, CHAINS = 1000, 4  # of pm.sample where a plain reference is asked for and
 
 
 @dataclass(frozen=True, eq=False)
+class Labelled:
+    """Draws of p, with what is known of each.
+
+    Attributes
+    ----------
+    reference : Reference
+        Weighted or Markov chains.
+    home : Reference
+        The same draws brought to one copy of their mode.
+    label : array (n,) of int
+        Mode of each draw, -1 for elsewhere.
+    copy : array (n,) of int
+        A number for the copy of a peak that each draw lies at: where a mixture starts.
+    fold : array (n,) of int
+        Which of five parts, each of neighbours in their chains, a draw belongs to.
+    """
+
+    reference: Reference
+    home: Reference
+    label: IntArray
+    copy: IntArray
+    fold: IntArray
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the draws stand for every mode by its mass, not for where chains went."""
+        return self.reference.weights is not None
+
+
+@dataclass(frozen=True, eq=False)
 class Yardstick:
     """The posterior as the scores see it.
 
     Attributes
     ----------
-    reference : Reference
-        Draws of p, weighted or Markov chains.
-    label : array (n,) of int
-        Mode of each draw, -1 for elsewhere.
-    copy : array (n,) of int
-        A number for the copy of a peak that each draw lies at: where a mixture starts.
+    draws : Labelled
+        Nearly independent, or whole chains: what is scored on.
+    training : Labelled
+        Everything there is, in the order of the chains: what is fitted to.
     modes : Modes
     masses : Masses
+    log_masses : tuple of LogMass
+        How each mode was weighed.
     unvisited : array of int
         Modes without draws that may hold mass.
     evidence : tuple
@@ -44,11 +75,11 @@ class Yardstick:
     partial : bool
     """
 
-    reference: Reference
-    label: IntArray
-    copy: IntArray
+    draws: Labelled
+    training: Labelled
     modes: Modes
     masses: Masses
+    log_masses: tuple[LogMass, ...]
     unvisited: IntArray
     evidence: tuple[Estimate, str, str]
     audit: xr.DataTree | None
@@ -58,20 +89,24 @@ class Yardstick:
 def completed_yardstick(completed: Completed, rng: np.random.Generator) -> Yardstick:
     """Measure by draws of every mode, weighted by its mass and spread over its copies."""
     drawn = completed.thinned.take(rng.permutation(len(completed.thinned.weights)))
-    reference, copy = drawn.whole(completed.modes, completed.target, rng)
     without = np.array([not len(draws) for draws in completed.local])
-    masses = completed.masses
+    n_draws = np.append(np.bincount(drawn.mode, minlength=completed.modes.k), 0)
     return Yardstick(
-        reference=reference,
-        label=drawn.mode,
-        copy=copy,
+        draws=_labelled(drawn, completed, rng),
+        training=_labelled(completed.every, completed, rng),
         modes=completed.modes,
-        masses=replace(masses, n_draws=np.append(np.bincount(drawn.mode, minlength=completed.modes.k), 0)),
+        masses=replace(completed.masses, n_draws=n_draws),
+        log_masses=completed.log_masses,
         unvisited=np.flatnonzero(without & ~negligible(completed.modes)),
         evidence=(completed.log_evidence, "bridge sampling", completed.reason),
         audit=audit(completed),
         partial=completed.partial,
     )
+
+
+def _labelled(drawn: Weighted, completed: Completed, rng: np.random.Generator) -> Labelled:
+    reference, copy = drawn.whole(completed.modes, completed.target, rng)
+    return Labelled(reference, replace(reference, x=drawn.x[None]), drawn.mode, copy, drawn.fold)
 
 
 def given_yardstick(
@@ -94,12 +129,15 @@ def given_yardstick(
     masses, folded = completed.given_masses(), completed.folded
     assert masses is not None
     assert folded is not None
+    home = replace(given, x=folded.x.reshape(given.x.shape))
+    copy = completed.modes.copy_labels(given.flat, folded.peak)
+    draws = Labelled(given, home, folded.mode, copy, given.blocks() % N_FOLDS)
     return Yardstick(
-        reference=given,
-        label=folded.mode,
-        copy=completed.modes.copy_labels(given.flat, folded.peak),
+        draws=draws,
+        training=draws,
         modes=completed.modes,
         masses=masses,
+        log_masses=completed.log_masses,
         unvisited=np.flatnonzero((masses.n_draws[:-1] == 0) & ~negligible(completed.modes)),
         evidence=(completed.log_evidence, "bridge sampling", completed.reason),
         audit=audit(completed),

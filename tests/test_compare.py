@@ -259,7 +259,7 @@ def test_no_model_and_no_comparison():
 def test_a_newer_format_is_refused(comparison):
     newer = comparison.copy()
     newer.attrs = {**comparison.attrs, "pymc_kl_format": 99}
-    with pytest.raises(ValueError, match=r"format 99 by pymc_kl 0\.1\.0; this version reads up to 1"):
+    with pytest.raises(ValueError, match=r"format 99 by pymc_kl 0\.1\.0; this version reads up to 2"):
         pkl.coverage(newer)
 
 
