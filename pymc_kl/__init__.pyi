@@ -3,7 +3,15 @@ from .approximations import Approximation
 from .compare import compare
 from .divergence import kl_divergence
 from .forward import fit_forward
-from .plots import plot_coverage, plot_modes
+from .plots import (
+    plot_contributions,
+    plot_coverage,
+    plot_divergence,
+    plot_khat,
+    plot_loss,
+    plot_mode_tree,
+    plot_modes,
+)
 from .sampled import sample_reference
 from .search import find_modes
 from .tables import coverage, summary
@@ -20,7 +28,12 @@ __all__ = [
     "fit_forward",
     "kl_divergence",
     "load",
+    "plot_contributions",
     "plot_coverage",
+    "plot_divergence",
+    "plot_khat",
+    "plot_loss",
+    "plot_mode_tree",
     "plot_modes",
     "sample_reference",
     "save",

@@ -1,10 +1,10 @@
 """The pictures keep arviz-plots' contract: asked on the `none` backend what exists, run on every backend."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,85 +15,35 @@ from arviz_base.labels import MapLabeller
 from arviz_plots import PlotCollection
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictured import BACKENDS, NAMES, elements, everything, exists, make_comparison, texts, visual_keys, with_histories
 
-from pymc_kl import tree
-from pymc_kl.plots import captions, coverage, plot_coverage, plot_modes, scalars, style
+from pymc_kl.plots import (
+    captions,
+    coverage,
+    plot_contributions,
+    plot_coverage,
+    plot_divergence,
+    plot_khat,
+    plot_loss,
+    plot_mode_tree,
+    plot_modes,
+    scalars,
+    style,
+)
 
-NAMES = ("ADVI", "full-rank ADVI", "forward mixture")
-BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
-PLOTS = {"coverage": plot_coverage, "modes": plot_modes}
-
-
-def draws(x: np.ndarray) -> xr.Dataset:
-    """Make variables of x (chain, draw, d): `mu`, all columns but one, `tau`, and `fixed`, a constant."""
-    lead = ("chain", "draw")
-    data = {"mu": ((*lead, "component"), x[..., :-1]), "tau": (lead, np.exp(0.3 * x[..., -1]))}
-    labels = [f"c{i}" for i in range(x.shape[-1] - 1)]
-    coords = {"chain": range(x.shape[0]), "draw": range(x.shape[1]), "component": labels}
-    return xr.Dataset(data | {"fixed": (lead, np.full(x.shape[:2], 2.0))}, coords)
-
-
-def counts(mode: np.ndarray, k: int) -> dict[str, Any]:
-    """Masses of draws whose mode is 1..k, 0 for elsewhere."""
-    share = np.bincount(mode.ravel(), minlength=k + 1) / mode.size
-    se = np.sqrt((share * (1 - share) + 1 / mode.size) / mode.size)
-    upper = np.where(share > 0, share + 2 * se, 3 / mode.size)
-    return {
-        "mass": share[1:],
-        "mass_se": se[1:],
-        "mass_upper": upper[1:],
-        "elsewhere": share[0],
-        "elsewhere_se": se[0],
-    }
-
-
-def make_comparison(
-    k: int = 2,
-    names: Sequence[str] = NAMES,
-    *,
-    d: int = 3,
-    elsewhere: float = 0.0,
-    unvisited: bool = False,
-    reason: str = "",
-) -> xr.DataTree:
-    """Lay out a comparison of k Gaussian modes; every third approximation misses all modes but the first."""
-    rng = np.random.default_rng(k)
-    weights = np.sort(rng.dirichlet(np.full(k, 3.0)))[::-1]
-    centre = rng.normal(0, 4, (k, d))
-    centre[:, -1] = 0
-
-    def sample(weights: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        mode = rng.choice(k, shape, p=weights)
-        return centre[mode] + 0.5 * rng.normal(size=(*shape, d)), mode + 1
-
-    def groups(x: np.ndarray, mode: np.ndarray) -> dict[str, xr.Dataset]:
-        return {"posterior": draws(x), "sample_stats": xr.Dataset({"mode": (("chain", "draw"), mode)})}
-
-    given = np.append(weights[:-1] / weights[:-1].sum(), 0.0) if unvisited else weights
-    x, mode = sample(given, (4, 300))
-    mode = np.where(rng.random(mode.shape) < elsewhere, 0, mode)
-    reference = counts(mode, k)
-    attrs = {name: float(reference.pop(name)) for name in ("elsewhere", "elsewhere_se")}
-    attrs |= {"mixes": int(not reason), "reason": reason}
-    nodes, rows = groups(x, mode), {}
-    for i, name in enumerate(names):
-        own = [np.eye(k)[0], weights, rng.dirichlet(np.ones(k))][i % 3]
-        q, q_mode = sample(own, (1, 500))
-        words = np.where(counts(q_mode, k)["mass"] < 0.1 * reference["mass"], "missed", "covered")
-        rows[name] = counts(q_mode, k) | {"verdict": words.tolist()}
-        nodes |= {f"approximations/{name}/{key}": ds for key, ds in groups(q, q_mode).items()}
-    reference["found_by"] = np.array(["chains"] * k, dtype=object)
-    nodes["modes"] = tree.modes_dataset(draws(centre[None]), reference, attrs)
-    nodes["scores"] = tree.scores_dataset({name: {} for name in names}, ("forward_kl", "kind"))
-    nodes["coverage"] = tree.coverage_dataset(rows, k)
-    nodes["evidence"] = xr.Dataset({"log_evidence": 0.0})
-    dt = xr.DataTree.from_dict(nodes)
-    dt.attrs = {"pymc_kl_format": tree.FORMAT}
-    return dt
-
-
+PLOTS = {
+    "contributions": plot_contributions,
+    "coverage": plot_coverage,
+    "divergence": plot_divergence,
+    "khat": plot_khat,
+    "loss": plot_loss,
+    "mode_tree": plot_mode_tree,
+    "modes": plot_modes,
+}
+OF_APPROXIMATIONS = {name: function for name, function in PLOTS.items() if name != "mode_tree"}
 COMPARISON = make_comparison(reason="the 4 chains never moved between modes")
 MANY = make_comparison(60, [f"approximation {i}" for i in range(12)])
+FULL = everything()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -111,75 +61,69 @@ def _close_figures() -> Iterator[None]:
     assert parameters == dict(rcParams), "ArviZ's rcParams were changed"
 
 
-def visual_keys(function: Any, argument: str) -> tuple[str, ...]:
-    """Read the legal keys from the annotation, the way that arviz-plots does."""
-    return get_args(get_args(get_type_hints(function)[argument])[0])
+# ---- the contract, for all plots ----
+
+KINDS = {
+    "contributions line": (plot_contributions, {"kind": "line"}, ()),
+    "contributions marginal": (plot_contributions, {"kind": "marginal"}, ()),
+    "coverage": (plot_coverage, {}, ()),
+    "split": (plot_divergence, {"kind": "split"}, (
+        "sandwich", "elbo", "eubo", "evidence", "evidence_interval", "evidence_text", "xlabel",
+    )),
+    "bounds": (plot_divergence, {"kind": "bounds"}, (
+        "between", "within", "outline", "total", "zero", "key", "key_text", "ylabel",
+    )),
+    "khat": (plot_khat, {}, ()),
+    "loss": (plot_loss, {}, ()),
+    "mode_tree": (plot_mode_tree, {}, ()),
+    "modes pair": (plot_modes, {"kind": "pair"}, ("reference_line", "remove_axis", "legend")),
+    "modes marginal": (plot_modes, {"kind": "marginal"}, ("other_locations", "missed_text", "xlabel", "ylabel")),
+}  # fmt: skip
+KEYS = {
+    name: [key for key in visual_keys(function, "visuals") if key not in absent]
+    for name, (function, _, absent) in KINDS.items()
+}
+SWITCHES = [(name, key) for name, keys in KEYS.items() for key in keys]
 
 
-def exists(pc: PlotCollection) -> set[str]:
-    return {*pc.viz.children, *pc.viz.data_vars}
-
-
-def elements(pc: PlotCollection) -> list[dict[str, Any]]:
-    """Everything that was drawn on the `none` backend."""
-    return [element for facet in np.ravel(pc.viz["plot"].values) for element in facet]
-
-
-def texts(pc: PlotCollection, visual: str) -> set[str]:
-    data = next(iter(pc.viz[visual].data_vars.values()))
-    return {element["string"] for element in data.values.ravel() if element is not None}
-
-
-# ---- the contract, for both plots ----
-
-PAIR_ONLY = {"other_locations", "missed_text", "xlabel", "ylabel"}
-MARGINAL_ONLY = {"reference_line", "remove_axis", "legend"}
-OF_COVERAGE, OF_MODES = (visual_keys(function, "visuals") for function in PLOTS.values())
-SWITCHES = [
-    *((plot_coverage, {}, key) for key in OF_COVERAGE),
-    *((plot_modes, {"kind": "pair"}, key) for key in OF_MODES if key not in MARGINAL_ONLY),
-    *((plot_modes, {"kind": "marginal"}, key) for key in OF_MODES if key not in PAIR_ONLY),
-]
+def draw_kind(name: str, **more: Any) -> PlotCollection:
+    function, kwargs, _ = KINDS[name]
+    return function(FULL, backend="none", **kwargs, **more)
 
 
 @cache
-def draw_one(function: Any, many: bool, kwargs: tuple[tuple[str, Any], ...], **more: Any) -> PlotCollection:
-    """Draw one approximation on the `none` backend."""
-    dt, name = (MANY, "approximation 0") if many else (COMPARISON, "ADVI")
-    return function(dt, backend="none", approximations=name, **dict(kwargs), **more)
+def shown_by(name: str) -> set[str]:
+    return exists(draw_kind(name))
 
 
-@pytest.mark.parametrize(("function", "kwargs", "key"), SWITCHES)
-def test_a_visual_is_there_unless_switched_off(function: Any, kwargs: Mapping[str, Any], key: str) -> None:
-    many = key in ("other_locations", "note") and function is plot_modes
-    shown = exists(draw_one(function, many, tuple(kwargs.items())))
-    hidden = exists(draw_one.__wrapped__(function, many, tuple(kwargs.items()), visuals={key: False}))
-    assert shown - hidden == ({key, "figure_title"} if key == "note" else {key})
-    assert hidden < shown
+@pytest.mark.parametrize(("name", "key"), SWITCHES)
+def test_a_visual_is_there_unless_switched_off(name: str, key: str) -> None:
+    hidden = exists(draw_kind(name, visuals={key: False}))
+    assert shown_by(name) - hidden == ({key, "figure_title"} if key == "note" else {key})
+    assert hidden < shown_by(name)
 
 
-@settings(max_examples=10, deadline=None)
-@given(st.sets(st.sampled_from(OF_COVERAGE)))
-def test_switches_do_not_depend_on_each_other(off: set[str]) -> None:
-    pc = plot_coverage(COMPARISON, backend="none", visuals=dict.fromkeys(off, False))
-    assert exists(pc) & set(OF_COVERAGE) == set(OF_COVERAGE) - off
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(list(KINDS)), st.data())
+def test_switches_do_not_depend_on_each_other(name: str, data: st.DataObject) -> None:
+    off = data.draw(st.sets(st.sampled_from(KEYS[name])))
+    pc = draw_kind(name, visuals=dict.fromkeys(off, False))
+    assert exists(pc) & set(KEYS[name]) == set(KEYS[name]) - off
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dt", [COMPARISON, make_comparison(1, ["ADVI"])], ids=["two modes", "one mode"])
-def test_every_backend_draws(dt: xr.DataTree, backend: str, tmp_path: Path) -> None:
-    for i, pc in enumerate(
-        [
-            plot_coverage(dt, backend=backend),
-            plot_modes(dt, backend=backend, kind="pair"),
-            plot_modes(dt, backend=backend, kind="marginal"),
-        ]
-    ):
-        assert isinstance(pc, PlotCollection)
-        assert pc.backend == backend
-        if backend == "matplotlib":
-            pc.savefig(tmp_path / f"{i}.png")
-            assert (tmp_path / f"{i}.png").stat().st_size > 5000
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("dt", [FULL, make_comparison(1, ["ADVI"])], ids=["everything", "one mode"])
+def test_every_backend_draws(dt: xr.DataTree, name: str, backend: str, tmp_path: Path) -> None:
+    function, kwargs, _ = KINDS[name]
+    if kwargs.get("kind") == "line" and "line" not in dt.children:
+        kwargs = {}
+    pc = function(dt, backend=backend, **kwargs)
+    assert isinstance(pc, PlotCollection)
+    assert pc.backend == backend
+    if backend == "matplotlib":
+        pc.savefig(tmp_path / "plot.png")
+        assert (tmp_path / "plot.png").stat().st_size > 5000
 
 
 def test_twelve_facets_of_sixty_modes_fit() -> None:
@@ -203,7 +147,7 @@ def test_a_loaded_comparison_is_drawn_alike(function: Any, tmp_path: Path) -> No
     COMPARISON.to_netcdf(tmp_path / "comparison.nc")
     with warnings.catch_warnings(), xr.open_datatree(tmp_path / "comparison.nc") as loaded:
         before, after = (elements(function(dt, backend="none")) for dt in (COMPARISON, loaded))
-    assert len(before) > 10
+    assert len(before) > 5
     np.testing.assert_equal(after, before)
 
 
@@ -234,6 +178,7 @@ def test_the_comparison_is_not_changed(function: Any) -> None:
         (lambda: plot_modes(COMPARISON, kind="pair", var_names="tau"), r"two scalars.*\['tau'\]"),
         (lambda: plot_modes(COMPARISON, var_names="fixed"), "constant"),
         (lambda: plot_modes(COMPARISON, max_variables=0), "max_variables must be at least 1"),
+        (lambda: plot_modes(COMPARISON, max_draws=0), "max_draws must be at least 1"),
     ],
 )
 def test_errors_name_what_is_known(call: Any, message: str) -> None:
@@ -250,11 +195,13 @@ def test_only_a_comparison_is_drawn(function: Any) -> None:
 # ---- colours ----
 
 
-@pytest.mark.parametrize("function", PLOTS.values(), ids=PLOTS)
+@pytest.mark.parametrize("function", OF_APPROXIMATIONS.values(), ids=OF_APPROXIMATIONS)
 def test_an_approximation_keeps_its_colour_in_any_company(function: Any) -> None:
     colors = style.approximation_colors(NAMES)
+    key = "approximation_color" if function is plot_contributions else "color"
+    dt = with_histories(COMPARISON)
     for subset in (NAMES, NAMES[2:], NAMES[::-1]):
-        mapping = function(COMPARISON, backend="none", approximations=subset).aes["color"]["mapping"]
+        mapping = function(dt, backend="none", approximations=subset).aes[key]["mapping"]
         assert {name: mapping.sel(approximation=name).item() for name in subset} == {
             name: colors[name] for name in subset
         }
@@ -388,7 +335,9 @@ def test_scalars_are_chosen_as_in_arviz(kwargs: dict[str, Any], expected: list[s
 def test_the_note_says_what_was_left_out() -> None:
     pc = plot_modes(COMPARISON, backend="none", kind="marginal", max_variables=2)
     assert pc.viz["plot"].sizes == {"scalar": 2}
-    assert pc.viz["note"].item()["string"].startswith("2 of 3 scalars are shown: those that separate the modes")
+    assert pc.viz["note"].item()["string"].startswith("2 of 3 scalars are shown: where the approximations")
+    alone = plot_modes(make_comparison(names=()), backend="none", kind="marginal", max_variables=2)
+    assert alone.viz["note"].item()["string"].startswith("2 of 3 scalars are shown: where the modes lie furthest")
     one = plot_modes(make_comparison(1), backend="none", max_variables=1)
     assert "differ most" in one.viz["note"].item()["string"]
 
@@ -417,6 +366,21 @@ def test_draws_are_thinned_alike_every_time() -> None:
     np.testing.assert_equal(elements(first), elements(second))
     by_mode = first.viz["reference"]["draws"].values.ravel()
     assert sum(len(element["x"]) for element in by_mode) <= 2000
+
+
+@pytest.mark.parametrize("n", [10, 301])
+def test_a_pair_shows_as_many_draws_as_asked_for(n: int) -> None:
+    pc = plot_modes(COMPARISON, backend="none", approximations="ADVI", kind="pair", max_draws=n)
+    assert sum(len(element["x"]) for element in pc.viz["reference"]["draws"].values.ravel()) == n
+    assert len(pc.viz["approximations"]["draws"].item()["x"]) == -(-n // 2)
+
+
+def test_a_marginal_plot_shows_the_scalar_that_differs_most_though_the_modes_lie_apart_in_another() -> None:
+    dt = COMPARISON.copy(deep=True)
+    for name in NAMES:
+        dt[f"approximations/{name}/posterior"]["tau"] += 100.0
+    pc = plot_modes(dt, backend="none", kind="marginal", max_variables=1)
+    assert pc.viz["plot"]["scalar"].values.tolist() == ["tau"]
 
 
 def test_areas_hold_the_masses_and_their_sum_is_the_line() -> None:

@@ -10,6 +10,7 @@ from arviz_plots.visuals import annotate_xy, labelled_title
 from pymc_kl._typing import Array
 
 CLOSE = 0.055  # of a facet's width: discs nearer than that hide each other's number
+LISTED = 4  # names in a note
 DIGIT = 0.028  # of a facet's width that a character takes
 
 
@@ -43,6 +44,12 @@ def group_line(places: Array) -> list[list[int]]:
 def join_numbers(group: Sequence[int]) -> str:
     """Write the numbers of modes (positions from 0)."""
     return ",".join(str(k + 1) for k in group)
+
+
+def listed(names: Sequence[str]) -> str:
+    """List names, only the first few of many."""
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def name_missed(group: Sequence[int], missed: Collection[int]) -> str:

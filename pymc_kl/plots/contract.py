@@ -26,6 +26,7 @@ LEGEND_AESTHETICS = ("color", "linestyle", "width", "marker")
 NO_MARKER = "none"
 NOTE_WIDTH = 75  # characters of a line that is still read at a glance
 MIN_WIDTH = 5.4  # inches that such a line takes
+COLUMNS = 2  # of facets that are wide
 LEGEND_ROW = 0.22  # inches
 NOTE_STYLE: Mapping[str, Mapping[str, Any]] = {
     "matplotlib": {"size": 9, "x": 0.01, "horizontalalignment": "left"},
@@ -92,7 +93,7 @@ class Canvas:
         backend = self.collection.backend
         newline = "<br>" if backend in ("plotly", "bokeh") else "\n"
         kwargs = {"color": "B2"} | dict(NOTE_STYLE[backend]) | get_visual_kwargs(self.visuals, "note")
-        lines = [line for part in text.splitlines() for line in textwrap.wrap(part, NOTE_WIDTH)]
+        lines = [line for part in text.splitlines() for line in textwrap.wrap(part, NOTE_WIDTH, break_on_hyphens=False)]
         self.collection.add_title(newline.join(lines), **kwargs)
         self.collection.viz["note"] = self.collection.viz["figure_title"]
 
@@ -158,6 +159,22 @@ def open_collection(
     return PlotCollection.wrap(data, backend=backend, **{**kwargs, "figure_kwargs": figure})
 
 
+def open_facets(
+    data: xr.Dataset,
+    aesthetics: Aesthetics,
+    n: int,
+    *,
+    backend: str,
+    inches: tuple[float, float],
+    pc_kwargs: Mapping[str, Any],
+) -> PlotCollection:
+    """Make a collection of n facets, one an approximation, each of a size in inches."""
+    kwargs: dict[str, Any] = {"cols": ["approximation"], "col_wrap": COLUMNS} | dict(pc_kwargs)
+    columns = min(n, kwargs["col_wrap"] or n)
+    size = (max(inches[0] * columns, MIN_WIDTH), inches[1] * -(-n // columns) + 0.5)
+    return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=kwargs)
+
+
 def _figure_size(backend: str, size: tuple[float, float]) -> dict[str, Any]:
     if backend == "matplotlib":
         return {"figsize": size, "figsize_units": "inches"}
@@ -197,6 +214,14 @@ def backend_module(backend: str) -> Any:
 def known_approximations(dt: xr.DataTree) -> list[str]:
     """Names of all approximations of a comparison, in its order."""
     return [str(name) for name in dt["coverage"].to_dataset()["approximation"].values]
+
+
+def some_approximations(dt: xr.DataTree, asked: Any) -> list[str]:
+    """Return the approximations asked for; raise if there are none to ask for."""
+    known = known_approximations(dt)
+    if not known:
+        raise ValueError("the comparison has no approximations; pass some to compare().")
+    return subset(asked, known, "approximations")
 
 
 def subset(asked: Any, known: Sequence[Any], what: str) -> list[Any]:

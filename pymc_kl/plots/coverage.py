@@ -8,11 +8,11 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 from arviz_base.validate import validate_ci_prob
 from arviz_plots import PlotCollection
-from arviz_plots.plot_collection import backend_from_object
 from arviz_plots.visuals import annotate_xy, fill_between_y, line_x, scatter_x, set_xlim, set_ylim
 from scipy.stats import norm
 
 from pymc_kl.plots import style
+from pymc_kl.plots.axes import label_axis, set_ticks
 from pymc_kl.plots.contract import (
     LEGEND_ROW,
     NONE_GIVEN,
@@ -283,19 +283,10 @@ def _decorate(canvas: Canvas, table: xr.Dataset, prob: float, labeller: Any) -> 
     canvas.collection.facet_map(set_ylim, limits=(-0.6, len(rows) - 0.4), store_artist=False)
     modes = rows["mode"].values.tolist()
     labels = [labeller.sel_to_str({"mode": k}, {"mode": i}) for i, k in enumerate(modes)]
-    canvas.decorate("ticklabels", _yticks, ticks=rows.values, labels=labels)
-    canvas.decorate("xlabel", _xlabel, defaults={"text": f"mass (intervals: {100 * prob:.3g} %)"})
+    canvas.decorate("ticklabels", set_ticks, axis="y", ticks=rows.values, labels=labels)
+    text = f"mass (intervals: {100 * prob:.3g} %)"
+    canvas.decorate("xlabel", label_axis, axis="x", defaults={"text": text})
     canvas.legend("approximation", labeller=labeller)
-
-
-def _yticks(_da: xr.DataArray, target: Any, *, ticks: Any, labels: Sequence[str], **kwargs: Any) -> Any:
-    made = np.empty((), dtype=object)  # Matplotlib returns a list, which `viz` holds as one visual
-    made[()] = backend_from_object(target).yticks(ticks, labels, target, **kwargs)
-    return made
-
-
-def _xlabel(_da: xr.DataArray, target: Any, *, text: str, **kwargs: Any) -> Any:
-    return backend_from_object(target).xlabel(text, target, **kwargs)
 
 
 def _note(dt: xr.DataTree, table: xr.Dataset) -> str:

@@ -39,6 +39,7 @@ def plot_modes(
     approximations: str | Sequence[str] | None = None,
     kind: Literal["auto", "pair", "marginal"] = "auto",
     max_variables: int = 4,
+    max_draws: int = 2000,
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     labeller: Labeller | None = None,
@@ -68,10 +69,13 @@ def plot_modes(
     kind : {"auto", "pair", "marginal"}
         "auto" is a pair for several modes in at least two scalars.
     max_variables : int
-        The most scalars that a marginal plot shows; a pair shows two. If there are more, those are shown in
-        which the modes lie furthest apart, measured by the variance between modes over that within; with a
-        single mode, those in which an approximation differs most from the reference, by 1-Wasserstein
-        distance over the reference's standard deviation. The note says so.
+        The most scalars that a marginal plot shows: those in which an approximation differs most from the
+        reference, by 1-Wasserstein distance over the reference's standard deviation. A pair plot, and a
+        marginal one without approximations, shows those in which the modes lie furthest apart, measured by
+        the variance between modes over that within. The note says so.
+    max_draws : int
+        The most draws of the reference that a facet of a pair plot shows, and twice the most of the
+        approximation; fewer where there are so many facets that the picture would be too large.
     plot_collection : PlotCollection, optional
     backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
     labeller : labeller, optional
@@ -135,6 +139,8 @@ def plot_modes(
     backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
     if max_variables < 1:
         raise ValueError(f"max_variables must be at least 1; got {max_variables}.")
+    if max_draws < 1:
+        raise ValueError(f"max_draws must be at least 1; got {max_draws}.")
     pair = _is_pair(kind, dt["modes"].sizes["mode"])
     view = view_comparison(
         dt,
@@ -152,7 +158,10 @@ def plot_modes(
         plot_collection = (open_pair if pair else open_marginal)(view, backend, pc_kwargs)
     defaults = PAIR_AESTHETICS if pair else MARGINAL_AESTHETICS
     canvas = Canvas(plot_collection, wanted, with_defaults(aesthetics, defaults, plot_collection))
-    (draw_pair if pair else draw_marginal)(canvas, view, backend, labeller)
+    if pair:
+        draw_pair(canvas, view, backend, labeller, max_draws=max_draws)
+    else:
+        draw_marginal(canvas, view, backend, labeller)
     canvas.note(view.note)
     return plot_collection
 

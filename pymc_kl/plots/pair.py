@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from arviz_plots import PlotCollection
-from arviz_plots.plot_collection import backend_from_object
 from arviz_plots.visuals import scatter_xy, set_xlim, set_ylim
 
 from pymc_kl._typing import Array
 from pymc_kl.plots import style
+from pymc_kl.plots.axes import label_axis, rim
 from pymc_kl.plots.captions import annotate_text, group_places, join_numbers, name_missed, title_facet
 from pymc_kl.plots.contract import MIN_WIDTH, Aesthetics, Canvas, open_collection
 from pymc_kl.plots.scalars import spread
 from pymc_kl.plots.view import NAMED, View
 
-REFERENCE_DRAWS, APPROXIMATION_DRAWS = 2000, 1000
+MAX_POINTS = 24_000  # in all facets: an SVG with more is slow to open
 FACET_INCHES = (2.9, 2.8)
 COLUMNS = 3
 
@@ -52,16 +52,17 @@ PAIR_AESTHETICS = {
 }
 
 
-def draw_pair(canvas: Canvas, view: View, backend: str, labeller: Any) -> None:
+def draw_pair(canvas: Canvas, view: View, backend: str, labeller: Any, *, max_draws: int) -> None:
     """Draw the reference by mode, the approximation over it, and the modes' locations and numbers."""
     facets = canvas.collection.data["approximation"].values
-    row = np.unique(np.linspace(0, len(view.mode) - 1, min(len(view.mode), REFERENCE_DRAWS)).astype(int))
+    n = max(1, min(max_draws, int(MAX_POINTS / (1.5 * len(facets)))))
+    row = np.unique(np.linspace(0, len(view.mode) - 1, min(len(view.mode), n)).astype(int))
     reference = _points(view.reference[row], "draw").assign_coords(mode=("draw", view.mode[row]))
     canvas.draw(
         "reference", _scatter, reference.expand_dims(approximation=facets),
         defaults={"facecolor": style.REFERENCE, "size": style.marker_size(backend, 4)},
     )  # fmt: skip
-    draws = [_points(spread(x, APPROXIMATION_DRAWS), "draw") for x in view.approximations.values()]
+    draws = [_points(spread(x, -(-n // 2)), "draw") for x in view.approximations.values()]
     if draws:
         over = xr.concat(draws, "approximation", join="outer").assign_coords(approximation=facets)
         dots = {"color": style.REFERENCE, "size": style.marker_size(backend, 2), "alpha": 0.5}
@@ -113,14 +114,6 @@ def _decorate(canvas: Canvas, view: View, labeller: Any) -> None:
     places = [({"approximation": name}, {"approximation": i}) for i, name in enumerate(names.values)]
     titles = [labeller.sel_to_str(*place) for place in places]
     canvas.decorate("title", title_facet, text=names.copy(data=titles))
-    row, column = collection.viz["row_index"], collection.viz["col_index"]
-    lowest = row.copy(data=[int(row.where(column == c).max()) for c in column.values])
-    canvas.decorate("xlabel", _axis_label, axis="x", text=view.labels[0], here=row == lowest)
-    canvas.decorate("ylabel", _axis_label, axis="y", text=view.labels[1], here=column == 0)
-
-
-def _axis_label(_da: xr.DataArray, target: Any, *, axis: str, text: str, here: Any, **kwargs: Any) -> Any:
-    """Label the axis of the facets that lie at the rim."""
-    backend = backend_from_object(target)
-    label = {"x": backend.xlabel, "y": backend.ylabel}[axis]
-    return label(text, target, **kwargs) if here else None
+    lowest, first = rim(collection)
+    canvas.decorate("xlabel", label_axis, axis="x", text=view.labels[0], here=lowest)
+    canvas.decorate("ylabel", label_axis, axis="y", text=view.labels[1], here=first)

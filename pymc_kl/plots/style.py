@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from itertools import cycle
 
 APPROXIMATIONS = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
-)  # fmt: skip  # Okabe and Ito 2008, without the yellow that white paper swallows
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255",
+)  # fmt: skip  # Okabe and Ito 2008, without what white or black paper swallows; the last is Tol's wine
 MODES = (
     "#C3CBEA", "#F0DC9C", "#F5C2CE", "#B5E0CD", "#F6C9A8", "#BFE3F2", "#D9DE9B", "#D5C7B8",
 )  # fmt: skip  # pale: a ground for the approximations
 REFERENCE = "#777777"
 REFERENCE_LIGHT = "#D9D9D9"
 ELSEWHERE = "#DCDCDC"
+FORWARD, REVERSE = "#7A62B8", "#8C6D1F"  # the two directions, where a curve stands for a direction alone
 MARKERS = {
     "matplotlib": ("o", "s", "^", "D", "v", "P", "*", "X", "<", ">", "p", "h"),
     "plotly": (

@@ -33,8 +33,8 @@ class View:
         Draws of those that are shown, in order.
     known : list of str
         All approximations of the comparison, which settle the colours.
-    note : str
-        What was chosen, and what was left out.
+    choice, note : str
+        Which scalars were chosen, if not all; this and what else was left out.
     """
 
     labels: list[str]
@@ -45,6 +45,7 @@ class View:
     missed: xr.DataArray
     approximations: dict[str, Array]
     known: list[str]
+    choice: str
     note: str
 
     @property
@@ -87,10 +88,10 @@ def view_comparison(
     sources = {name: groups[name]["posterior"].to_dataset() for name in names}
     variables, modes = list(map(str, posterior.data_vars)), dt["modes"].to_dataset()
     sources = {name: select(ds, variables, coords or {}) for name, ds in sources.items()}
-    locations = scalars.matrix(_locations(modes, variables, coords or {}), ["mode"])
+    locations = scalars.matrix(locations_of(modes, variables, coords or {}), ["mode"])
     mode = dt["sample_stats"].to_dataset()["mode"].transpose(*SAMPLE_DIMS).values.ravel().astype(int)
     few = [spread(scalars.matrix(ds, SAMPLE_DIMS), CHOICE_DRAWS) for ds in (posterior, *sources.values())]
-    columns, note = _choose(few[0], spread(mode, CHOICE_DRAWS).astype(int), locations, few[1:], n, jointly)
+    columns, choice = _choose(few[0], spread(mode, CHOICE_DRAWS).astype(int), locations, few[1:], n, jointly)
     return View(
         labels=scalars.labels(columns, labeller),
         reference=scalars.matrix(posterior, SAMPLE_DIMS, columns),
@@ -100,7 +101,8 @@ def view_comparison(
         missed=dt["coverage"].to_dataset()["verdict"].sel(approximation=names) == "missed",
         approximations={name: scalars.matrix(ds, SAMPLE_DIMS, columns) for name, ds in sources.items()},
         known=known,
-        note=" ".join(note + _left_out(mode, len(locations))),
+        choice=choice,
+        note=" ".join(filter(None, [choice, *_left_out(mode, len(locations))])),
     )
 
 
@@ -111,7 +113,7 @@ def _left_out(mode: IntArray, k: int) -> list[str]:
     return [*lines, f"The reference has no draws in mode {', '.join(map(str, empty))}."] if empty else lines
 
 
-def _locations(modes: xr.Dataset, names: Sequence[str], coords: Mapping[str, Any]) -> xr.Dataset:
+def locations_of(modes: xr.Dataset, names: Sequence[str], coords: Mapping[str, Any]) -> xr.Dataset:
     """Locations under the variables' own names, which a column of the table may have taken."""
     taken = {f"{name}_location": name for name in names if f"{name}_location" in modes and name in modes}
     return select(modes.drop_vars(taken.values()).rename(taken), names, coords)
@@ -119,19 +121,19 @@ def _locations(modes: xr.Dataset, names: Sequence[str], coords: Mapping[str, Any
 
 def _choose(
     x: Array, mode: IntArray, locations: Array, others: Sequence[Array], n: int, jointly: bool
-) -> tuple[list[int], list[str]]:
+) -> tuple[list[int], str]:
     """Choose at most n columns of draws x (n, D) and say how."""
     usable = varies(x)
     if not len(usable):
         raise ValueError("every variable asked for is constant in the reference; ask for others.")
     if len(usable) <= n:
-        return [int(j) for j in usable], []
+        return [int(j) for j in usable], ""
     x, others = x[:, usable], [other[:, usable] for other in others]
-    if len(locations) > 1:
+    if len(locations) > 1 and (jointly or not others):
         chosen = separating(x, mode, locations[:, usable], n, jointly=jointly)
-        why = "that separate the modes best"
+        why = "where the modes lie furthest apart"
     else:
         chosen = differing(x, others, n)
-        why = "in which the approximations differ most from the reference"
-    said = f"{len(chosen)} of {len(usable)} scalars are shown: those {why}."
-    return [int(usable[j]) for j in chosen], [said]
+        why = "where the approximations differ most from the reference"
+    shown = "are shown" if len(chosen) > 1 else "is shown"
+    return [int(usable[j]) for j in chosen], f"{len(chosen)} of {len(usable)} scalars {shown}: {why}."

@@ -1,0 +1,132 @@
+"""Both divergences split over bins of one scalar, from draws: exact, since each is a mean over draws."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.plots.captions import listed
+from pymc_kl.plots.contract import SAMPLE_DIMS, known_approximations, subset
+from pymc_kl.plots.curves import Curves
+from pymc_kl.plots.view import View, view_comparison
+from pymc_kl.tables import format_estimate
+
+BINS = 40
+
+
+def read_bins(dt: xr.DataTree, *, approximations: Any, **choice: Any) -> Curves:
+    """Lay out the contribution of each bin of the chosen scalar to both divergences, in nats."""
+    log_z = float(dt["evidence"]["log_evidence"].item())
+    if not np.isfinite(log_z):
+        raise ValueError(
+            "log Z is unknown, so that neither divergence can be split over bins; "
+            "plot_divergence(kind='bounds') compares the approximations without it."
+        )
+    known = known_approximations(dt)
+    asked = subset(approximations, known, "approximations")
+    names = [name for name in asked if _has_density(dt, name)]
+    if not names:
+        raise ValueError(f"none of {asked} has a density, so that neither divergence is defined.")
+    view = view_comparison(dt, approximations=names, n=1, jointly=False, **choice)
+    edges = np.linspace(*view.limits(0), BINS + 1)
+    x, draws = view.reference[:, 0], [view.approximations[name][:, 0] for name in names]
+    log_p = _flat(dt["sample_stats"].to_dataset()["log_density"]) - log_z
+    forward = [log_p - _reference_log_prob(dt, name) for name in names]
+    reverse = [log_z - _log_ratio(dt, name) for name in names]
+    split = np.array([
+        [_split(x, ratio, edges) for ratio in forward],
+        [_split(values, ratio, edges) for values, ratio in zip(draws, reverse, strict=True)],
+    ])  # fmt: skip
+    return Curves(
+        names=names,
+        known=known,
+        x=edges,
+        p=_share(x, edges),
+        q=np.stack([_share(values, edges) for values in draws]),
+        forward=split[0],
+        reverse=split[1],
+        values=_totals(dt, names),
+        limits=view.limits(0),
+        xlabel=view.labels[0],
+        ylabel="contribution (nats)",
+        is_binned=True,
+        note=_note(view, x, draws, edges, [forward, reverse], [name for name in asked if name not in names]),
+    )
+
+
+def _has_density(dt: xr.DataTree, name: str) -> bool:
+    groups = dt["approximations"].children if "approximations" in dt.children else {}
+    return name in groups and "log_prob" in groups[name]["sample_stats"].data_vars
+
+
+def _flat(da: xr.DataArray) -> Array:
+    return np.asarray(da.transpose(*SAMPLE_DIMS).values.ravel(), dtype=float)
+
+
+def _reference_log_prob(dt: xr.DataTree, name: str) -> Array:
+    """Return log q at the draws of the reference, in their order."""
+    needed = dt["sample_stats"].to_dataset()["log_density"].sizes
+    group = dt["approximations"][name].children.get("reference")
+    log_prob = xr.DataArray() if group is None else group.to_dataset()["log_prob"]
+    sizes = log_prob.sizes
+    if dict(sizes) != dict(needed):
+        raise ValueError(
+            f"log q of {name!r} does not belong to the draws in /posterior: expected sizes {dict(needed)}, "
+            f"got {dict(sizes)}, as in files of earlier versions. Run compare() again."
+        )
+    return _flat(log_prob)
+
+
+def _log_ratio(dt: xr.DataTree, name: str) -> Array:
+    """Return log p̃ - log q at the draws of q."""
+    stats = dt["approximations"][name]["sample_stats"].to_dataset()
+    return _flat(stats["log_density"] - stats["log_prob"])
+
+
+def _bin(x: Array, edges: Array) -> IntArray:
+    """Position of each draw's bin; BINS for those outside and those that are not finite."""
+    inside = (x >= edges[0]) & (x <= edges[-1])
+    position = np.searchsorted(edges, x, side="right") - 1
+    return np.where(inside, np.minimum(position, len(edges) - 2), len(edges) - 1)
+
+
+def _split(x: Array, log_ratio: Array, edges: Array) -> Array:
+    """Contribution of each bin to the mean of log_ratio over all draws."""
+    return np.asarray(np.bincount(_bin(x, edges), log_ratio, minlength=len(edges))[:-1] / len(x))
+
+
+def _share(x: Array, edges: Array) -> Array:
+    """Share of the draws in each bin."""
+    return np.bincount(_bin(x, edges), minlength=len(edges))[:-1] / len(x)
+
+
+def _totals(dt: xr.DataTree, names: list[str]) -> list[list[str]]:
+    scores = dt["scores"].to_dataset().sel(approximation=names)
+    columns = [(scores[key].values, scores[f"{key}_se"].values) for key in ("forward_kl", "reverse_kl")]
+    return [[format_estimate(value[i], se[i]) for value, se in columns] for i in range(len(names))]
+
+
+def _note(view: View, x: Array, draws: list[Array], edges: Array, ratios: list[list[Array]], lost: list[str]) -> str:
+    """Say which scalar was chosen, what lies outside, and who was left out."""
+    lines = [view.choice] if view.choice else []
+    outside = [_bin(values, edges) == len(edges) - 1 for values in (x, *draws)]
+    if n := int(outside[0].sum()):
+        worth = [
+            f"{name} {np.sum(ratio[outside[0]]) / len(x):.2g} nats"
+            for name, ratio in zip(view.approximations, ratios[0], strict=True)
+        ]
+        lines.append(f"{n} draws of the reference lie outside; they add to the forward KL: {listed(worth)}.")
+    beyond = [
+        f"{name} ({int(out.sum())}: {np.sum(ratio[out]) / len(out):.2g} nats)"
+        for name, out, ratio in zip(view.approximations, outside[1:], ratios[1], strict=True)
+        if out.any()
+    ]
+    if beyond:
+        lines.append(f"Draws that lie outside, and what they add to the reverse KL: {listed(beyond)}.")
+    infinite = [name for name, ratio in zip(view.approximations, ratios[0], strict=True) if np.isinf(ratio).any()]
+    if infinite:
+        lines.append(f"q has no density at some draws of the reference: {listed(infinite)}.")
+    if lost:
+        lines.append(f"No density: {listed(lost)}.")
+    return "\n".join(lines)

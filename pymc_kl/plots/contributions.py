@@ -1,0 +1,125 @@
+"""Where each divergence comes from: along the line, or in bins of one scalar."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import xarray as xr
+from arviz_base.labels import BaseLabeller, Labeller
+from arviz_plots import PlotCollection
+
+from pymc_kl.plots.bins import read_bins
+from pymc_kl.plots.contract import NONE_GIVEN, Canvas, choose_backend, validated, with_defaults
+from pymc_kl.plots.curves import CURVE_AESTHETICS, draw_curves, open_curves
+from pymc_kl.plots.line import read_line
+from pymc_kl.tree import check_comparison
+
+KINDS = ("auto", "line", "marginal")
+
+AesVisual = Literal["reference", "approximations", "forward", "reverse"]
+Visual = Literal[
+    "reference", "approximations", "forward", "reverse", "zero", "value", "title", "xlabel", "ylabel", "legend",
+    "note",
+]  # fmt: skip
+
+
+def plot_contributions(
+    comparison: xr.DataTree,
+    *,
+    var_names: str | Sequence[str] | None = None,
+    filter_vars: Literal["like", "regex"] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    approximations: str | Sequence[str] | None = None,
+    kind: Literal["auto", "line", "marginal"] = "auto",
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    labeller: Labeller | None = None,
+    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Plot where the forward and the reverse KL come from, a facet an approximation.
+
+    Along the line, in a model of one dimension, the integrands p·log(p/q) and q·log(q/p) are drawn under the
+    two densities; the areas under them are the divergences. In more dimensions, "marginal" splits both over
+    bins of one scalar: the forward KL is the mean of log p - log q over draws of p, so the draws in a bin
+    contribute their share of it, in nats; the reverse KL likewise over draws of q. The bins add up to the
+    divergence, with what lies outside the picture, which the note counts.
+
+    Parameters
+    ----------
+    comparison : DataTree
+        What :func:`pymc_kl.compare` returned.
+    var_names, filter_vars, coords : optional
+        Variables and coordinates to choose the scalar from, as in :func:`plot_modes`; for a marginal plot. By
+        default the scalar is that in which an approximation differs most from the reference.
+    approximations : str or sequence of str, optional
+        Which to show; all by default. Those without a density are left out.
+    kind : {"auto", "line", "marginal"}
+        "auto" is a line where the comparison holds one.
+    plot_collection : PlotCollection, optional
+    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
+    labeller : labeller, optional
+        Names approximations and scalars.
+    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+        Valid keys are those of `visuals` down to "reverse". By default color tells approximations apart.
+    visuals : mapping of {str : mapping or bool}, optional
+        Valid keys are:
+
+        * reference -> passed to :func:`arviz_plots.visuals.fill_between_y`; p, not to scale in a marginal plot
+        * approximations -> passed to :func:`arviz_plots.visuals.line_xy`; q, on the scale of p
+        * forward, reverse, zero -> passed to :func:`arviz_plots.visuals.line_xy`
+        * value -> passed to the backend's `text`; both divergences in nats
+        * title -> passed to :func:`arviz_plots.visuals.labelled_title`
+        * xlabel, ylabel -> passed to the backend's functions of these names
+        * legend -> passed to :meth:`arviz_plots.PlotCollection.add_legend`
+        * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; what was left out or lies outside
+
+    **pc_kwargs
+        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
+
+    Returns
+    -------
+    PlotCollection
+        `viz` holds every visual over the dim `approximation`.
+
+    Raises
+    ------
+    ValueError
+        For a name that is not known; without a line, if one is asked for; without any density; for a marginal
+        plot also if log Z is unknown, since then neither divergence can be split.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
+    >>> rng = np.random.default_rng(1)
+    >>> with pm.Model() as model:
+    ...     x = pm.Normal("x", shape=2)
+    ...     reference = xr.Dataset({"x": (("chain", "draw", "x_dim_0"), rng.normal(size=(4, 500, 2)))})
+    ...     comparison = pkl.compare(reference, {}, forward=("meanfield",), random_seed=1, progressbar=False)
+    >>> pc = pkl.plot_contributions(comparison, backend="none", coords={"x_dim_0": 0})
+    >>> pc.viz["xlabel"]["density"].item()["string"]
+    'x'
+    """
+    dt = check_comparison(comparison)
+    wanted = validated(visuals, plot_contributions, "visuals")
+    aesthetics = validated(aes_by_visuals, plot_contributions, "aes_by_visuals")
+    backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
+    if kind == "line" or (kind == "auto" and "line" in dt.children):
+        curves = read_line(dt, approximations)
+    else:
+        curves = read_bins(
+            dt,
+            var_names=var_names,
+            filter_vars=filter_vars,
+            coords=coords,
+            approximations=approximations,
+            labeller=labeller,
+        )
+    if plot_collection is None:
+        plot_collection = open_curves(curves, backend, pc_kwargs)
+    canvas = Canvas(plot_collection, wanted, with_defaults(aesthetics, CURVE_AESTHETICS, plot_collection))
+    draw_curves(canvas, curves, labeller)
+    canvas.note(curves.note)
+    return plot_collection

@@ -1,0 +1,131 @@
+"""Both divergences of each approximation, in the same unit."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import xarray as xr
+from arviz_base.labels import BaseLabeller, Labeller
+from arviz_base.validate import validate_ci_prob
+from arviz_plots import PlotCollection
+
+from pymc_kl.plots.bounds import BOUNDS_AESTHETICS, draw_bounds, open_bounds
+from pymc_kl.plots.contract import (
+    NONE_GIVEN,
+    Canvas,
+    choose_backend,
+    some_approximations,
+    validated,
+    with_defaults,
+)
+from pymc_kl.plots.split import SPLIT_AESTHETICS, draw_split, open_split
+from pymc_kl.tree import check_comparison
+
+KINDS = {
+    "split": (open_split, draw_split, SPLIT_AESTHETICS),
+    "bounds": (open_bounds, draw_bounds, BOUNDS_AESTHETICS),
+}
+
+AesVisual = Literal["between", "within", "outline", "total", "interval", "cut", "value", "sandwich", "elbo", "eubo"]
+Visual = Literal[
+    "between", "within", "outline", "total", "interval", "cut", "value", "sandwich", "elbo", "eubo", "zero",
+    "key", "key_text", "evidence", "evidence_interval", "evidence_text", "ticklabels", "xlabel", "ylabel", "note",
+]  # fmt: skip
+
+
+def plot_divergence(
+    comparison: xr.DataTree,
+    *,
+    approximations: str | Sequence[str] | None = None,
+    kind: Literal["split", "bounds"] = "split",
+    ci_prob: float | None = None,
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    labeller: Labeller | None = None,
+    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Plot how far each approximation is from the posterior, in both directions.
+
+    "split" stacks what is lost between modes (full) and within them (pale): the forward KL upwards, the
+    reverse KL downwards, in nats. A part may be negative, since no estimate is clamped; it then lies beyond
+    zero, and a tick marks the total. "bounds" shows ELBO ≤ log Z ≤ EUBO: the distance of the ELBO from log Z is the
+    reverse KL, that of the EUBO the forward KL, and their difference is known without log Z. What is far
+    larger than the rest is cut, with an arrow and its number.
+
+    Parameters
+    ----------
+    comparison : DataTree
+        What :func:`pymc_kl.compare` returned.
+    approximations : str or sequence of str, optional
+        Which to show; all by default.
+    kind : {"split", "bounds"}
+    ci_prob : float, optional
+        Probability of the normal intervals. Defaults to ``rcParams["stats.ci_prob"]``. None is drawn where
+        the standard error is infinite.
+    plot_collection : PlotCollection, optional
+    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
+    labeller : labeller, optional
+        Names the approximations.
+    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+        Valid keys are those of `visuals` down to "eubo". By default color, and marker in "bounds", tell
+        approximations apart, and overlay_direction goes through the directions.
+    visuals : mapping of {str : mapping or bool}, optional
+        Valid keys are:
+
+        * between, within -> passed to :func:`arviz_plots.visuals.fill_between_y`; split only
+        * outline -> passed to :func:`arviz_plots.visuals.line_xy`; of both parts, split only
+        * total -> passed to :func:`arviz_plots.visuals.line_xy`; split only
+        * interval -> passed to :func:`arviz_plots.visuals.line_xy`
+        * cut -> passed to :func:`arviz_plots.visuals.scatter_xy`; the arrow at what is cut
+        * value -> passed to :func:`arviz_plots.visuals.annotate_xy`; each total with its standard error, and
+          what lies between modes if that is a lower bound (split), or what is cut (bounds)
+        * sandwich -> passed to :func:`arviz_plots.visuals.line_xy`; bounds only
+        * elbo, eubo -> passed to :func:`arviz_plots.visuals.scatter_xy`; bounds only
+        * zero -> passed to :func:`arviz_plots.visuals.line_xy`; split only
+        * key, key_text -> passed to :func:`arviz_plots.visuals.fill_between_y` and to
+          :func:`arviz_plots.visuals.annotate_xy`; split only
+        * evidence, evidence_interval, evidence_text -> log Z, passed to :func:`arviz_plots.visuals.line_xy`,
+          :func:`arviz_plots.visuals.fill_between_y` and :func:`arviz_plots.visuals.annotate_xy`; bounds only
+        * ticklabels, xlabel, ylabel -> passed to the backend's functions
+        * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; what is cut, unknown or a bound
+
+    **pc_kwargs
+        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
+
+    Returns
+    -------
+    PlotCollection
+        `viz` holds every visual over the dims `approximation` and `direction`.
+
+    Raises
+    ------
+    ValueError
+        For a name or kind that is not known; the message lists the known ones.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
+    >>> rng = np.random.default_rng(1)
+    >>> with pm.Model() as model:
+    ...     x = pm.Normal("x")
+    ...     reference = xr.Dataset({"x": (("chain", "draw"), rng.normal(size=(4, 500)))})
+    ...     comparison = pkl.compare(reference, {}, forward=("meanfield",), random_seed=1, progressbar=False)
+    >>> pc = pkl.plot_divergence(comparison, backend="none")
+    >>> pc.viz["value"]["divergence"].dims
+    ('approximation', 'direction')
+    """
+    dt = check_comparison(comparison)
+    prob = validate_ci_prob(ci_prob)
+    wanted = validated(visuals, plot_divergence, "visuals")
+    aesthetics = validated(aes_by_visuals, plot_divergence, "aes_by_visuals")
+    backend = choose_backend(backend, plot_collection)
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
+    open_figure, draw, defaults = KINDS[kind]
+    names = some_approximations(dt, approximations)
+    if plot_collection is None:
+        plot_collection = open_figure(dt, names, backend, pc_kwargs)
+    canvas = Canvas(plot_collection, wanted, with_defaults(aesthetics, defaults, plot_collection))
+    canvas.note(draw(canvas, dt, names, prob=prob, backend=backend, labeller=labeller or BaseLabeller()))
+    return plot_collection

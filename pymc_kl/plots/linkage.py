@@ -1,0 +1,90 @@
+"""Modes → a tree by single linkage over the passes between them, laid out so that no branches cross."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.cluster.hierarchy import cophenet, dendrogram, linkage
+from scipy.spatial.distance import squareform
+
+from pymc_kl._typing import Array
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """K modes as leaves; depths are log densities below the highest peak of all, nats, so at most 0.
+
+    Attributes
+    ----------
+    x, depth : array (K,)
+        Place of each mode and the depth of its peak.
+    foot : array (K,)
+        Depth of the pass where it joins another; NaN if none.
+    copy_pass : array (K,)
+        Depth of the pass to another copy of the mode; NaN if none is known.
+    join : array (J,)
+        Depth of each pass that joins two branches.
+    join_lines : array (2, n)
+        The lines that join branches, as points with gaps of NaN.
+    roots : list of (place, depth)
+        What no path joins, from left to right.
+    """
+
+    x: Array
+    depth: Array
+    foot: Array
+    copy_pass: Array
+    join: Array
+    join_lines: Array
+    roots: list[tuple[float, float]]
+
+
+def link(log_density: Array, passes: Array, chosen: Sequence[int]) -> Tree:
+    """Join modes by log p at the highest known pass between any two (K, K), NaN without one, over all modes."""
+    top = np.nanmax(log_density)
+    depth, copies = (log_density - top)[list(chosen)], (np.diag(passes) - top)[list(chosen)]
+    fall = _highest_route(top - passes)[np.ix_(chosen, chosen)]
+    k = len(chosen)
+    unknown = 1.0 + 2 * np.max(np.abs(fall[np.isfinite(fall)]), initial=0.0)
+    if k == 1:
+        return _lay_out(depth, copies, np.empty((0, 4)), np.zeros(1), unknown)
+    np.fill_diagonal(fall, 0.0)
+    merges = linkage(squareform(np.where(np.isfinite(fall), fall, unknown), checks=False), "single")
+    leaves = dendrogram(merges, no_plot=True, distance_sort="ascending")["leaves"]
+    return _lay_out(depth, copies, merges, np.argsort(leaves).astype(float), unknown)
+
+
+def _highest_route(fall: Array) -> Array:
+    """Fall to the highest pass on any route over the modes; infinite where there is no path (K, K)."""
+    if len(fall) == 1:
+        return np.zeros((1, 1))
+    known = np.isfinite(fall)
+    unknown = 1.0 + 2 * np.max(np.abs(fall[known]), initial=0.0)
+    least = np.fmin(np.where(known, fall, unknown), np.where(known, fall, unknown).T)
+    np.fill_diagonal(least, 0.0)
+    route = squareform(cophenet(linkage(squareform(least, checks=False), "single")))
+    return np.where(route >= unknown, np.inf, route)
+
+
+def _lay_out(depth: Array, copies: Array, merges: Array, x: Array, unknown: float) -> Tree:
+    """Place the joins over the middle of what they join."""
+    k = len(depth)
+    place, height = [*x], [*depth]
+    foot, joins, lines, heads = np.full(k, np.nan), [], [], set(range(k))
+    for new, (left, right, fall, _) in enumerate(merges, start=k):
+        place.append((place[int(left)] + place[int(right)]) / 2)
+        height.append(-fall)
+        if fall >= unknown:
+            continue
+        joins.append(-fall)
+        for child in (int(left), int(right)):
+            heads.discard(child)
+            if child < k:
+                foot[child] = -fall
+            else:
+                lines.append([(place[child], height[child]), (place[child], -fall)])
+        lines.append([(place[int(left)], -fall), (place[int(right)], -fall)])
+        heads.add(new)
+    roots = sorted((float(place[node]), float(height[node])) for node in heads)
+    points = [point for line in lines for point in (*line, (np.nan, np.nan))]
+    return Tree(x, depth, foot, copies, np.array(joins), np.reshape(points, (-1, 2)).T, roots)

@@ -1,0 +1,272 @@
+"""The modes as a tree of peaks and the passes between them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from arviz_plots import PlotCollection
+from arviz_plots.visuals import remove_axis, scatter_xy
+
+from pymc_kl._typing import Array
+from pymc_kl.plots import style
+from pymc_kl.plots.axes import (
+    at,
+    cut_above,
+    draw_line,
+    draw_lines,
+    label_axis,
+    polyline,
+    round_ticks,
+    set_limits,
+    set_ticks,
+    write,
+)
+from pymc_kl.plots.captions import annotate_text
+from pymc_kl.plots.contract import (
+    MIN_WIDTH,
+    NONE_GIVEN,
+    Aesthetics,
+    Canvas,
+    choose_backend,
+    open_collection,
+    subset,
+    validated,
+    with_defaults,
+)
+from pymc_kl.plots.linkage import Tree, link
+from pymc_kl.tables import format_share
+from pymc_kl.tree import check_comparison
+
+COLUMN_INCHES = 0.75  # with room for a mass
+MAX_WIDTH = 9.0
+NUMBER_INCHES = 0.24
+MASS_ROOM = 0.62  # inches that a mass takes
+AREA = (3.0, 15.0)  # points across, of the peak of no mass and of the heaviest
+HEIGHT = 4.2
+HOOK = 0.22  # of a column that the pass to another copy lies beside the stem
+PAD = (0.16, 0.1)  # of the height: above for the numbers, below for the root
+
+AESTHETICS = {
+    "stem": ["overlay_mode"],
+    "copy_pass": ["overlay_mode"],
+    "peak": ["overlay_mode"],
+    "unknown_mass": ["overlay_mode"],
+    "mode_label": ["overlay_mode"],
+}
+
+AesVisual = Literal["stem", "copy_pass", "peak", "unknown_mass", "mode_label"]
+Visual = Literal[
+    "stem", "copy_pass", "peak", "unknown_mass", "mode_label", "join", "root", "root_text", "ylabel",
+    "remove_axis", "note",
+]  # fmt: skip
+
+
+def plot_mode_tree(
+    comparison: xr.DataTree,
+    *,
+    modes: int | Sequence[int] | None = None,
+    plot_collection: PlotCollection | None = None,
+    backend: str | None = None,
+    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
+    **pc_kwargs: Any,
+) -> PlotCollection:
+    """Plot the peaks of the posterior and how deep the passes between them lie.
+
+    Each mode is a line from its peak down to where it joins another: at the highest known pass between them,
+    over any other modes (single linkage). How far a line reaches is how many nats the log density must fall on the
+    way out. The area of a disc is the mode's mass. Modes that no path joins hang from a dashed root.
+
+    Parameters
+    ----------
+    comparison : DataTree
+        What :func:`pymc_kl.compare` returned.
+    modes : int or sequence of int, optional
+        Which to show; all by default. Paths through the others count.
+    plot_collection : PlotCollection, optional
+    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
+    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+        Valid keys are those of `visuals` down to "mode_label". By default overlay_mode goes through the modes.
+    visuals : mapping of {str : mapping or bool}, optional
+        Valid keys are:
+
+        * stem, copy_pass, join, root -> passed to :func:`arviz_plots.visuals.line_xy`; copy_pass is the pass
+          from a mode to another copy of it under the symmetries
+        * peak, unknown_mass -> passed to :func:`arviz_plots.visuals.scatter_xy`
+        * mode_label -> passed to :func:`arviz_plots.visuals.annotate_xy`; number, and mass in per cent
+        * root_text -> passed to the backend's `text`
+        * ylabel, remove_axis -> passed to the backend's functions of these names
+        * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; what has no number or is cut
+
+    **pc_kwargs
+        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
+
+    Returns
+    -------
+    PlotCollection
+        `viz` holds the visuals of the modes over the dim `mode`.
+
+    Raises
+    ------
+    ValueError
+        For a number that is not known, and for a comparison without passes.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
+    >>> rng = np.random.default_rng(1)
+    >>> with pm.Model() as model:
+    ...     x = pm.Normal("x")
+    ...     reference = xr.Dataset({"x": (("chain", "draw"), rng.normal(size=(4, 500)))})
+    ...     comparison = pkl.compare(reference, {}, forward=("meanfield",), random_seed=1, progressbar=False)
+    >>> pc = pkl.plot_mode_tree(comparison, backend="none")
+    >>> pc.viz["peak"]["depth"].sizes
+    Frozen({'mode': 1})
+    """
+    dt = check_comparison(comparison)
+    wanted = validated(visuals, plot_mode_tree, "visuals")
+    aesthetics = validated(aes_by_visuals, plot_mode_tree, "aes_by_visuals")
+    backend, ds = choose_backend(backend, plot_collection), dt["modes"].to_dataset()
+    if "pass_log_density" not in ds:
+        raise ValueError(
+            "the comparison holds no passes between modes, as files of earlier versions; run compare() again."
+        )
+    shown = subset(modes, ds["mode"].values.tolist(), "modes")
+    chosen = [ds["mode"].values.tolist().index(mode) for mode in dict.fromkeys(shown)]
+    tree = link(ds["log_density"].values, ds["pass_log_density"].values, chosen)
+    table = ds[["mass", "mass_se", "mass_upper"]].isel(mode=chosen)
+    width = float(np.clip(1.2 + COLUMN_INCHES * len(chosen), MIN_WIDTH, MAX_WIDTH))
+    if plot_collection is None:
+        plot_collection = _open(table, width, backend, pc_kwargs)
+    canvas = Canvas(plot_collection, wanted, with_defaults(aesthetics, AESTHETICS, plot_collection))
+    column = (width - 1.0) / len(chosen)
+    floor = _floor(tree)
+    _draw_branches(canvas, tree, table, floor)
+    labelled = _draw_peaks(canvas, tree, table, column, floor, backend)
+    _decorate(canvas, tree, floor, len(chosen))
+    canvas.note(_note(tree, table, labelled, floor))
+    return plot_collection
+
+
+def _open(table: xr.Dataset, width: float, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
+    modes = table["mode"].values
+    data = xr.Dataset({"depth": ("mode", np.zeros(len(modes)))}, {"mode": modes})
+    aesthetics: Aesthetics = {"color": (["mode"], ["B1"] * len(modes)), "overlay_mode": (["mode"], [None] * len(modes))}
+    return open_collection(data, aesthetics, backend=backend, size=(width, HEIGHT), pc_kwargs=pc_kwargs)
+
+
+def _floor(tree: Tree) -> float:
+    """Return the depth below which passes are not drawn to scale: no peak lies lower."""
+    depths = np.concatenate([-tree.depth, -tree.join, -tree.copy_pass])
+    return min(-cut_above(depths[depths > 0]) if (depths > 0).any() else -1.0, float(tree.depth.min()))
+
+
+def _draw_branches(canvas: Canvas, tree: Tree, table: xr.Dataset, floor: float) -> None:
+    """Draw the stems, the passes where branches join, and the dashed root of what no path joins."""
+    modes = {"mode": table["mode"].values}
+    bottom = _root(tree, floor)
+    x, top = (xr.DataArray(values, modes, ["mode"]) for values in (tree.x, tree.depth))
+    foot = xr.DataArray(np.where(np.isnan(tree.foot), top, np.maximum(tree.foot, floor)), modes, ["mode"])
+    line = {"color": "B1", "width": 1.4}
+    canvas.draw("stem", draw_lines, polyline(at(x, top), at(x, foot)), defaults=line)
+    hook = xr.DataArray(np.maximum(tree.copy_pass, floor), modes, ["mode"])
+    beside = polyline(at(x, top), at(x + HOOK, top), at(x + HOOK, hook), at(x + 2 * HOOK, hook))
+    dotted = {"color": "B2", "width": 1.2, "linestyle": "C2"}
+    canvas.draw("copy_pass", draw_lines, beside.where(hook.notnull()), defaults=dotted)
+    if len(tree.join):
+        ys = np.maximum(tree.join_lines[1], floor)
+        canvas.decorate("join", draw_line, x=tree.join_lines[0].tolist(), y=ys.tolist(), defaults=line)
+    if len(tree.roots) > 1:
+        ends = [(max(depth, floor) if np.isfinite(depth) else depth, place) for place, depth in tree.roots]
+        points = [(place, depth) for depth, place in ends]
+        xs = [value for place, _ in points for value in (place, place, np.nan)] + [points[0][0], points[-1][0]]
+        ys = [value for _, depth in points for value in (depth, bottom, np.nan)] + [bottom, bottom]
+        dashed = line | {"linestyle": "C1"}
+        canvas.decorate("root", draw_line, x=xs, y=ys, defaults=dashed)
+        text = {"color": "B1", "size": 9, "vertical_align": "top"}
+        middle = (points[0][0] + points[-1][0]) / 2
+        canvas.decorate(
+            "root_text", write, x=middle, y=bottom - 0.015 * abs(bottom), text="no path found", defaults=text
+        )
+
+
+def _root(tree: Tree, floor: float) -> float:
+    return floor * 1.12 if len(tree.roots) > 1 else floor
+
+
+def _draw_peaks(canvas: Canvas, tree: Tree, table: xr.Dataset, column: float, floor: float, backend: str) -> Array:
+    """Draw the peaks, as large as the masses, and the numbers of the heaviest that fit; return who has one."""
+    modes = {"mode": table["mode"].values}
+    x, depth = (xr.DataArray(values, modes, ["mode"]) for values in (tree.x, tree.depth))
+    mass = table["mass"].values
+    share = np.sqrt(np.clip(np.nan_to_num(mass), 0, None) / max(np.nanmax(mass, initial=0.0), 1e-300))
+    across = AREA[0] + (AREA[1] * min(1.0, column / NUMBER_INCHES) - AREA[0]) * share
+    size = xr.DataArray([style.marker_size(backend, float(points)) for points in across], modes, ["mode"])
+    disc = {"facecolor": style.REFERENCE_LIGHT, "edgecolor": "B1", "width": 1.0}
+    known = np.isfinite(mass)
+    canvas.draw(
+        "peak", _scatter, at(x, depth).where(xr.DataArray(known, modes, ["mode"])), defaults=disc | {"size": size}
+    )
+    hollow = disc | {"facecolor": "B0", "size": style.marker_size(backend, 6)}
+    canvas.draw("unknown_mass", _scatter, at(x, depth).where(xr.DataArray(~known, modes, ["mode"])), defaults=hollow)
+    labelled = _labelled(tree.x, mass, column)
+    lift = 0.012 * abs(floor) + abs(floor) * across / 72 / (HEIGHT * 1.2)
+    full = column >= MASS_ROOM
+    texts = [
+        f"{mode}\n{_share(*row)}" if full else str(mode)
+        for mode, row in zip(table["mode"].values, zip(*(table[key].values for key in table), strict=True), strict=True)
+    ]
+    place = at(x, depth + xr.DataArray(lift, modes, ["mode"])).where(xr.DataArray(labelled, modes, ["mode"]))
+    text = {"color": "B1", "size": 9, "vertical_align": "bottom"}
+    canvas.draw("mode_label", annotate_text, place, text=x.copy(data=np.array(texts, dtype=object)), defaults=text)
+    return labelled
+
+
+def _share(mass: float, se: float, upper: float) -> str:
+    """Write a mass in per cent."""
+    return "mass ?" if np.isnan(mass) else f"{format_share(mass, se, upper)} %"
+
+
+def _scatter(da: xr.DataArray, target: Any, *, size: Any, **kwargs: Any) -> Any:
+    """Scatter points whose size is their own."""
+    return scatter_xy(da, target, size=float(size), **kwargs)
+
+
+def _labelled(x: Array, mass: Array, column: float) -> Array:
+    """Say which modes have a number: the heaviest first, as long as none would overlap."""
+    kept = np.zeros(len(x), dtype=bool)
+    for k in np.argsort(-np.nan_to_num(mass, nan=-1.0), kind="stable"):
+        kept[k] = not (np.abs(x[kept] - x[k]) * column < NUMBER_INCHES).any()
+    return kept
+
+
+def _decorate(canvas: Canvas, tree: Tree, floor: float, k: int) -> None:
+    bottom = _root(tree, floor)
+    limits = (bottom - PAD[1] * abs(bottom), PAD[0] * abs(bottom))
+    canvas.collection.facet_map(set_limits, x=(-0.6, k - 0.4 + HOOK), y=limits, store_artist=False)
+    ticks = round_ticks(floor, 0.0)
+    canvas.collection.facet_map(
+        set_ticks, axis="y", ticks=ticks, labels=[f"{tick:g}" for tick in ticks], store_artist=False
+    )
+    canvas.decorate("remove_axis", remove_axis, defaults={"axis": "x"})
+    canvas.decorate("ylabel", label_axis, axis="y", text="log density (nats below the highest peak)")
+
+
+def _note(tree: Tree, table: xr.Dataset, labelled: Array, floor: float) -> str:
+    """Say what has no number, what is cut, and what dotted lines are."""
+    lines = []
+    if len(labelled) == 1:
+        lines.append("A single mode joins no other.")
+    if not labelled.all():
+        lines.append(f"{labelled.sum()} of {len(labelled)} modes have a number: the heaviest for which there is room.")
+    passes = np.concatenate([tree.join, tree.copy_pass[np.isfinite(tree.copy_pass)]])
+    if (cut := passes < floor).any():
+        lines.append(
+            f"{cut.sum()} passes lie deeper than {floor:.3g} and are drawn there; the deepest at {passes.min():.3g}."
+        )
+    if np.isfinite(tree.copy_pass).any():
+        lines.append("Dotted: the pass from a mode to another copy of it.")
+    if np.isnan(table["mass"].values).any():
+        lines.append("Hollow: mass unknown.")
+    return "\n".join(lines)
