@@ -89,9 +89,11 @@ def polyline(*corners: xr.DataArray) -> xr.DataArray:
 
 
 def at(x: xr.DataArray | float, y: xr.DataArray) -> xr.DataArray:
-    """Make points (…, plot_axis) of their coordinates."""
-    both = xr.broadcast(xr.zeros_like(y) + x, y)
-    return xr.concat(both, xr.DataArray(["x", "y"], dims="plot_axis", name="plot_axis"))
+    """Make points (…, plot_axis) of their coordinates; NaN in one leaves none."""
+    both = xr.concat(
+        xr.broadcast(xr.zeros_like(y) + x, y), xr.DataArray(["x", "y"], dims="plot_axis", name="plot_axis")
+    )
+    return both.where(both.notnull().all("plot_axis"))
 
 
 def draw_lines(da: xr.DataArray, target: Any, **kwargs: Any) -> Any:

@@ -22,7 +22,7 @@ from pymc_kl.plots.axes import (
     set_limits,
     write,
 )
-from pymc_kl.plots.captions import annotate_text, listed
+from pymc_kl.plots.captions import annotate_text, listed, write_each
 from pymc_kl.plots.contract import Aesthetics, Canvas, known_approximations, open_collection
 from pymc_kl.plots.rows import ROW_INCHES, label_rows, rows_of
 from pymc_kl.tables import format_estimate
@@ -119,8 +119,7 @@ def _draw_cut(canvas: Canvas, table: xr.Dataset, cut: xr.DataArray, shown: xr.Da
     x = shown.where(cut & table["value"].notnull())
     arrow = {"color": style.REFERENCE, "size": style.marker_size(backend, 8)}
     canvas.draw("cut", draw_arrow, at(x, rows + 0 * x), defaults=arrow)
-    numbers = np.vectorize(format_estimate, otypes=[object])(table["value"].values, table["se"].values)
-    text = table["value"].copy(data=numbers)
+    text = write_each(format_estimate, table["value"], table["se"])
     right = x == x.max()
     align = xr.where(table["value"] > table.attrs["log_evidence"], "right", "left")
     align = align if np.isfinite(table.attrs["log_evidence"]) else xr.where(right, "right", "left")

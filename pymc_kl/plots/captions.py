@@ -1,6 +1,6 @@
 """Texts that differ from place to place: titles, and the numbers of modes, joined where several lie close."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,15 @@ def listed(names: Sequence[str]) -> str:
     """List names, only the first few of many."""
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def write_each(function: Callable[..., str], first: xr.DataArray, *others: xr.DataArray) -> xr.DataArray:
+    """Write a text at each element of `first`, from it and from those of the others."""
+    text = np.empty(first.shape, dtype=object)
+    columns = [da.transpose(*first.dims).values for da in (first, *others)]
+    for place in np.ndindex(first.shape):
+        text[place] = function(*(float(column[place]) for column in columns))
+    return first.copy(data=text)
 
 
 def name_missed(group: Sequence[int], missed: Collection[int]) -> str:

@@ -11,7 +11,7 @@ from arviz_plots.visuals import scatter_xy
 
 from pymc_kl.plots import style
 from pymc_kl.plots.axes import at, draw_arrow, draw_line, fill_band, label_axis, set_limits, set_ticks, write
-from pymc_kl.plots.captions import annotate_text, listed
+from pymc_kl.plots.captions import annotate_text, listed, write_each
 from pymc_kl.plots.contract import (
     NONE_GIVEN,
     Aesthetics,
@@ -202,7 +202,7 @@ def _draw_marks(canvas: Canvas, scores: xr.Dataset, backend: str) -> None:
     canvas.draw("cut", draw_arrow, at(x, heights + 0 * x), defaults=mark)
     inwards = xr.DataArray([0.06, -0.06], {"edge": edge.values}, ["edge"])
     align = xr.DataArray(["left", "right"], {"edge": edge.values}, ["edge"])
-    text = both.copy(data=np.vectorize(_number, otypes=[object])(both.values))
+    text = write_each(_number, both)
     canvas.draw(
         "value", annotate_text, at(x + inwards, heights + 0 * x), text=text, horizontal_align=align,
         defaults={"color": "B1", "size": 8},

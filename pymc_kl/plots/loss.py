@@ -1,6 +1,7 @@
 """The loss histories of the fits that keep one, a facet a fit."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from arviz_plots.visuals import line_xy
 from pymc_kl._typing import Array
 from pymc_kl.plots import style
 from pymc_kl.plots.axes import at, fill_band, half_width, label_axis, rim, set_limits, wrap_name
-from pymc_kl.plots.captions import annotate_text, listed, title_facet
+from pymc_kl.plots.captions import annotate_text, listed, title_facet, write_each
 from pymc_kl.plots.contract import (
     NONE_GIVEN,
     Aesthetics,
@@ -235,12 +236,15 @@ def _draw_levels(
         level, se = levels[name], levels[f"{name}_se"]
         look = {"color": "B1", "width": 1.3, "linestyle": line}
         canvas.draw(name, line_xy, at(x, level + 0 * x), defaults=look)
-        numbers = np.vectorize(format_estimate, otypes=[object])(level.values, se.values)
-        text = level.copy(data=np.array([f"{label} {number}" for number in numbers], dtype=object))
+        text = write_each(partial(_label, label), level, se)
         y = names.copy(data=[high + height * HEADROOM * (high - low) for low, high in limits.values()])
         own = {"color": "B1", "size": 8, "horizontal_align": "right"}
         place = at(x.isel(point=-1), y.where(level.notnull()))
         canvas.draw(f"{name}_text", annotate_text, place, text=text, defaults=own)
+
+
+def _label(label: str, value: float, se: float) -> str:
+    return f"{label} {format_estimate(value, se)}"
 
 
 def _band(da: xr.DataArray, target: Any, *, x: xr.DataArray, **kwargs: Any) -> Any:

@@ -1,6 +1,7 @@
 """What each approximation loses between modes and within them: a column an approximation, a bar a direction."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from pymc_kl.plots.axes import (
     wrap_name,
     write,
 )
-from pymc_kl.plots.captions import annotate_text, listed
+from pymc_kl.plots.captions import annotate_text, listed, write_each
 from pymc_kl.plots.contract import Aesthetics, Canvas, known_approximations, open_collection
 from pymc_kl.tables import format_estimate
 
@@ -81,7 +82,7 @@ def draw_split(
 ) -> str:
     """Draw the bars; return what the note must say."""
     table = _read(dt, names, prob)
-    limit = cut_above(table["total"].values)
+    limit = cut_above(table["size"].values)
     _draw_bars(canvas, table, limit)
     _draw_interval(canvas, table, limit)
     _draw_numbers(canvas, table, limit, backend)
@@ -99,6 +100,11 @@ def _read(dt: xr.DataTree, names: Sequence[str], prob: float) -> xr.Dataset:
         parts[direction] = scores[list(keys.values())].rename({column: key for key, column in keys.items()})
     table = xr.concat(list(parts.values()), xr.DataArray(list(parts), dims="direction", name="direction"))
     table["half"] = half_width(table["se"], prob)
+    known = table["total"].notnull()
+    table["unsplit"] = known & table["between"].isnull()
+    table["between"] = table["between"].fillna(0.0).where(known)
+    table["within"] = (table["total"] - table["between"]).fillna(0.0).where(known)
+    table["size"] = abs(xr.concat([table[part] for part in ("total", "between", "within")], "part")).max("part")
     table["sign"] = ("direction", [1.0, -1.0])
     table["x"] = _columns(table) - SIDE * table["sign"]
     return table
@@ -114,14 +120,15 @@ def _bars(left: xr.DataArray, right: xr.DataArray, bottom: xr.DataArray, top: xr
     """Bars (…, kwarg, point) for `fill_between_y`."""
     corners = [xr.concat([left, right], "point"), bottom, top]
     kwarg = xr.DataArray(["x", "y_bottom", "y_top"], dims="kwarg", name="kwarg")
-    return xr.concat(xr.broadcast(*corners), kwarg).transpose(..., "kwarg", "point").copy()
+    bars = xr.concat(xr.broadcast(*corners), kwarg).transpose(..., "kwarg", "point")
+    return bars.where(bars.notnull().all(["kwarg", "point"]))
 
 
 def _draw_bars(canvas: Canvas, table: xr.Dataset, limit: float) -> None:
     left, right = table["x"] - BAR / 2, table["x"] + BAR / 2
-    within = table["total"] - table["between"]
-    start = table["between"].where(table["between"] * within > 0, 0.0)
-    ends = {"between": (0 * table["total"], table["between"]), "within": (start, start + within)}
+    between, within = table["between"], table["within"]
+    start = between.where(between * within > 0, 0.0)
+    ends = {"between": (xr.zeros_like(between), between), "within": (start, start + within)}
     outlines = []
     for name, sizes in ends.items():
         bottom, top = (table["sign"] * size.clip(-limit, limit).where(table["total"].notnull()) for size in sizes)
@@ -146,7 +153,7 @@ def _draw_interval(canvas: Canvas, table: xr.Dataset, limit: float) -> None:
 def _extent(table: xr.Dataset, limit: float) -> tuple[float, float]:
     """Lowest and highest point that is drawn."""
     total, half = table["total"], table["half"]
-    sizes = [table["between"].where(total.notnull()), total - table["between"], total, total + half, total - half]
+    sizes = [table["between"], table["within"], total, total + half, total - half]
     points = xr.concat([table["sign"] * size.clip(-limit, limit) for size in sizes], "end").fillna(0)
     low, high = float(points.min()), float(points.max())
     pad = _of_size(HEADROOM, table["approximation"].values) * max(high - low, LEAST)
@@ -157,25 +164,25 @@ def _draw_numbers(canvas: Canvas, table: xr.Dataset, limit: float, backend: str)
     """Write each total beyond its bar, and put an arrow where a bar is cut."""
     sign, tip = table["sign"], table["total"].clip(-limit, limit)
     low, high = _extent(table, limit)
-    cut = (sign * tip).where(np.abs(table["total"]) > limit)
+    cut = (sign * tip).where(table["size"] > limit)
     arrow = {"color": style.REFERENCE, "edgecolor": "B0", "width": 1.0, "size": style.marker_size(backend, 11)}
     canvas.draw("cut", draw_arrow, at(table["x"], cut), defaults=arrow)
-    parts = xr.concat([table["between"], table["total"] - table["between"]], "end")
+    parts = xr.concat([table["between"], table["within"]], "end")
     across = -parts.min("end").roll(direction=1, roll_coords=False)
     outer = xr.concat([tip, table["between"], tip + table["half"].fillna(0), across], "end").max("end").clip(0, limit)
     gap = 0.025 * (high - low) * xr.where(cut.notnull(), 2, 1)
     y = sign * (outer + gap).where(table["total"].notnull())
     few = table.sizes["approximation"] <= FEW
-    columns = (table[name].values for name in ("total", "se", "between", "between_se", "is_bound"))
+    columns = (table[name] for name in ("total", "se", "between", "between_se", "is_bound"))
     align = xr.DataArray(["bottom", "top"], {"direction": table["direction"]}, ["direction"])
-    text = table["total"].copy(data=np.vectorize(_number, otypes=[object])(*columns, few))
+    text = write_each(partial(_number, few), *columns)
     canvas.draw(
         "value", annotate_text, at(_columns(table), y), text=text, vertical_align=align,
         defaults={"color": "B1", "size": _of_size(NUMBER_POINTS, table["approximation"].values)},
     )  # fmt: skip
 
 
-def _number(total: float, se: float, between: float, between_se: float, is_bound: float, few: bool) -> str:
+def _number(few: bool, total: float, se: float, between: float, between_se: float, is_bound: float) -> str:
     """Write a total, and what lies between modes if that is known from below alone."""
     written = format_estimate(total, se)
     if not few:
@@ -237,12 +244,15 @@ def _key_text(da: xr.DataArray, target: Any, *, place: Mapping[str, float], **kw
 
 def _note(dt: xr.DataTree, table: xr.Dataset, limit: float) -> str:
     """Say what is cut, and for what there is nothing to draw."""
-    total, names = table["total"].transpose("approximation", "direction").values, table["approximation"].values
-    cut = names[(np.abs(total) > limit).any(axis=1)].tolist()
+    names, total = table["approximation"].values, table["total"].transpose("approximation", "direction").values
+    size, unsplit = (table[name].transpose("approximation", "direction").values for name in ("size", "unsplit"))
+    cut = names[(size > limit).any(axis=1)].tolist()
     lines = [f"Bars longer than {limit:.3g} nats are cut: {listed(cut)}."] if cut else []
     lost = names[np.isnan(total).any(axis=1)].tolist()
     if lost and np.isnan(dt["evidence"]["log_evidence"].item()):
         lines.append("Log Z is unknown, so both divergences are; kind='bounds' compares ELBO and EUBO without it.")
     elif lost:
         lines.append(f"No divergence is defined in at least one direction: {listed(lost)}.")
+    if unsplit.any():
+        lines.append(f"Not split, since masses are unknown: {listed(names[unsplit.any(axis=1)].tolist())}.")
     return "\n".join(lines)

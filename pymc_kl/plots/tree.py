@@ -158,8 +158,8 @@ def _open(table: xr.Dataset, width: float, backend: str, pc_kwargs: Mapping[str,
 
 def _floor(tree: Tree) -> float:
     """Return the depth below which passes are not drawn to scale: no peak lies lower."""
-    depths = np.concatenate([-tree.depth, -tree.join, -tree.copy_pass])
-    return min(-cut_above(depths[depths > 0]) if (depths > 0).any() else -1.0, float(tree.depth.min()))
+    falls = -np.concatenate([tree.join, tree.copy_pass])
+    return min(-cut_above(falls[falls > 0]), float(tree.depth.min()))
 
 
 def _draw_branches(canvas: Canvas, tree: Tree, table: xr.Dataset, floor: float) -> None:
