@@ -12,6 +12,7 @@ from .plots import (
     plot_mode_tree,
     plot_modes,
 )
+from .reports import report
 from .sampled import sample_reference
 from .search import find_modes
 from .tables import coverage, summary
@@ -35,6 +36,7 @@ __all__ = [
     "plot_loss",
     "plot_mode_tree",
     "plot_modes",
+    "report",
     "sample_reference",
     "save",
     "summary",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,19 @@ class Result:
         values = row.at_draws(draws.reference.flat, draws.fold, evaluate)
         return None if values is None else values.reshape(draws.reference.log_density.shape)
 
+    @cached_property
+    def _tail(self) -> scores.TailDraws:
+        """Every draw that there is, by weight; their worth is that of log p̃ along the chains."""
+        draws = self.yardstick.training
+        values, weights = draws.reference.log_density, draws.reference.flat_weights
+        if weights is None:
+            return scores.TailDraws(values.ravel(), None, effective_size(values))
+        worth = 0.0
+        for k in np.unique(draws.label):
+            inside = draws.label == k
+            worth += weights[inside].sum() ** 2 / effective_size(values.ravel()[inside][None])
+        return scores.TailDraws(values.ravel(), weights, 1 / worth)
+
     def _local_draws(self, rng: np.random.Generator) -> dict[int, tuple[Array, Array]]:
         """Draws (n, d) and log p̃ (n,) of Laplace's approximation at each mode that no draw visited."""
         local = {}
@@ -135,6 +149,7 @@ class Result:
             self.yardstick.draws.reference.weights,
             self.yardstick.masses,
             unvisited,
+            self._tail,
         )
         mode = np.where(folded.mode < 0, k, folded.mode)
         q = scores.ApproximationDraws(row.log_density, row.log_prob, mode, masses_from_independent(folded.mode, k))

@@ -33,6 +33,8 @@ class PosteriorDraws:
     masses : Masses
     unvisited : array (K + 1,)
         Mean of log p̃ - log q over local draws of modes that no draw visited; NaN for the others.
+    tail : TailDraws, optional
+        More draws of p, for what lies far out; those above by default.
     """
 
     log_density: Array
@@ -41,6 +43,16 @@ class PosteriorDraws:
     weights: Array | None
     masses: Masses
     unvisited: Array
+    tail: "TailDraws | None" = None
+
+
+@dataclass(frozen=True, eq=False)
+class TailDraws:
+    """log p̃ (n,) and weights (n,) of draws of p, and how many independent ones they are worth."""
+
+    log_density: Array
+    weights: Array | None
+    n_effective: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,16 +268,22 @@ def spill(p: PosteriorDraws, q: ApproximationDraws) -> Estimate:
 
     The error has a part for the quantile's own, which is large where draws of p are few.
     """
-    values, weights = p.log_density.ravel(), None if p.weights is None else p.weights.ravel()
-    n_effective = effective_size(p.log_density) if weights is None else 1 / ((weights / weights.sum()) ** 2).sum()
-    off = np.sqrt(SPILL_QUANTILE / n_effective)
-    probs = np.array([max(SPILL_QUANTILE - off, 0.0), SPILL_QUANTILE, min(SPILL_QUANTILE + off, 1.0)])
-    method = "linear" if weights is None else "inverted_cdf"
-    floors = np.quantile(values, probs, weights=weights, method=method)  # type: ignore[call-overload]
+    tail = p.tail or _tail_of(p)
+    factor = 1 + 1 / np.sqrt(SPILL_QUANTILE * tail.n_effective)  # a standard error of the quantile's probability
+    probs = np.array([SPILL_QUANTILE / factor, SPILL_QUANTILE, min(SPILL_QUANTILE * factor, 1.0)])
+    method = "linear" if tail.weights is None else "inverted_cdf"
+    floors = np.quantile(tail.log_density, probs, weights=tail.weights, method=method)  # type: ignore[call-overload]
     low, share, high = ((q.log_density < floor).mean() for floor in floors)
     n = q.log_density.size
     smoothed = (share * n + 0.5) / (n + 1)
     return Estimate(float(share), float(np.hypot(np.sqrt(smoothed * (1 - smoothed) / n), (high - low) / 2)))
+
+
+def _tail_of(p: PosteriorDraws) -> TailDraws:
+    if p.weights is None:
+        return TailDraws(p.log_density.ravel(), None, effective_size(p.log_density))
+    weights = p.weights.ravel() / p.weights.sum()
+    return TailDraws(p.log_density.ravel(), weights, float(1 / (weights**2).sum()))
 
 
 def entropic_coverage(masses: Masses) -> Estimate:
@@ -321,19 +339,19 @@ def verdicts(p: Masses, q: Masses) -> list[str]:
     """Say of each of the K modes how q covers it: 'missed', 'under', 'covered' or 'over'.
 
     A mode is missed if even the upper bound of its mass under q is below a tenth of what it may hold under p.
-    'under' and 'over' are said only where the ratio leaves [0.8, 1.25] by more than two standard errors.
+    'under' and 'over' are said only where the mass leaves 0.8 to 1.25 times p's by more than two standard errors
+    of both.
     """
     words = []
-    ratio, se = mass_ratio(p, q)
     for k in range(len(p.mass) - 1):
         most = p.mass[k] if p.mass[k] > 2 * p.se[k] else p.upper[k]
         if p.mass[k] == 0 and q.mass[k] - 2 * q.se[k] > OVER_ABOVE * p.upper[k]:
             words.append("over")
         elif q.upper[k] < MISSED_BELOW * most:
             words.append("missed")
-        elif ratio[k] + 2 * se[k] < UNDER_BELOW:
+        elif q.mass[k] + 2 * np.hypot(q.se[k], UNDER_BELOW * p.se[k]) < UNDER_BELOW * p.mass[k]:
             words.append("under")
-        elif ratio[k] - 2 * se[k] > OVER_ABOVE:
+        elif q.mass[k] - 2 * np.hypot(q.se[k], OVER_ABOVE * p.se[k]) > OVER_ABOVE * p.mass[k]:
             words.append("over")
         else:
             words.append("covered")

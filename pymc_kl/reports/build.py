@@ -1,0 +1,215 @@
+"""A comparison → the page: read the facts, judge, draw, lay out, write."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import xarray as xr
+from arviz_base.labels import BaseLabeller, Labeller
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pymc_kl.plots import plot_coverage
+from pymc_kl.plots.contract import select_variables
+from pymc_kl.reports.evidence import coverage_section, modes_section, reference_section
+from pymc_kl.reports.facts import MATTERS, Facts, read_facts
+from pymc_kl.reports.figures import Painter, plotly_library
+from pymc_kl.reports.headline import headlines
+from pymc_kl.reports.losses import divergence_section, fits_section, origin_section
+from pymc_kl.reports.making import next_section
+from pymc_kl.reports.page import Options, Section
+from pymc_kl.reports.space import parameters_section, uses_section
+from pymc_kl.reports.theme import css_variables
+from pymc_kl.reports.trust import Trust, judge_reference
+from pymc_kl.reports.verdict import judge
+from pymc_kl.tree import check_comparison
+
+LONGEST = 18  # letters of a name that stay together
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was made: show it in a notebook, print it in a terminal, or save it.
+
+    Attributes
+    ----------
+    html : str
+        The whole page.
+    verdict : tuple of str
+        What it says first, worst news first.
+    path : Path or None
+        Where it was written.
+    """
+
+    html: str = field(repr=False)
+    verdict: tuple[str, ...]
+    path: Path | None = None
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the page to an HTML file.
+
+        Raises
+        ------
+        FileExistsError
+            If there is a file and `overwrite` is not True.
+        """
+        path = writable(path, overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self.html, encoding="utf-8")
+        return path
+
+
+def report(
+    comparison: xr.DataTree,
+    path: str | Path | None = None,
+    *,
+    var_names: str | Sequence[str] | None = None,
+    filter_vars: Literal["like", "regex"] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    ci_prob: float | None = None,
+    labeller: Labeller | None = None,
+    round_to: int | None = None,
+    interactive: bool = False,
+    overwrite: bool = False,
+) -> Report:
+    """Write what a comparison shows as one HTML page that can be mailed, opened offline and printed.
+
+    The page is drawn from the comparison alone, without the model. It begins with a verdict in words, by rules that
+    say no more than the errors allow; tables and pictures follow as evidence.
+
+    Parameters
+    ----------
+    comparison : DataTree
+        What :func:`compare` returned or :func:`load` read.
+    path : path, optional
+        Where to write it. Without it, the page is only returned.
+    var_names : str or sequence of str, optional
+        Variables to show in tables and pictures of the parameters; ``~`` excludes. All by default, of which those
+        are chosen that tell most.
+    filter_vars : {None, "like", "regex"}, optional
+        How `var_names` are read.
+    coords : mapping, optional
+        Coordinates to show.
+    ci_prob : float, optional
+        Probability of the intervals in pictures. Defaults to ``rcParams["stats.ci_prob"]``.
+    labeller : labeller, optional
+        Names the parameters.
+    round_to : int, optional
+        Decimals of all estimates; by default two digits of each one's error.
+    interactive : bool
+        Draw with plotly, which adds 4.5 MB to the page, instead of SVG.
+    overwrite : bool
+        Replace a file that is there.
+
+    Returns
+    -------
+    Report
+        `html`, `verdict` and `path`; shows itself in a notebook.
+
+    Raises
+    ------
+    FileExistsError
+        If there is a file at `path` and `overwrite` is not True.
+    ValueError
+        If `comparison` is none, or of a newer version.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
+    >>> rng = np.random.default_rng(1)
+    >>> with pm.Model() as model:
+    ...     x = pm.NormalMixture("x", w=[0.3, 0.7], mu=[-3, 3], sigma=[0.6, 1])
+    ...     one_sided = xr.Dataset({"x": (("chain", "draw"), rng.normal(3, 1, (1, 1000)))})
+    ...     comparison = pkl.compare(None, {"one-sided": one_sided}, forward=(), random_seed=1, progressbar=False)
+    >>> pkl.report(comparison).verdict[0][:34]
+    'one-sided covers mode 1 (70 % ± 0.'
+    """
+    dt = check_comparison(comparison)
+    if path is not None:
+        writable(path, overwrite)
+    options = Options(var_names, filter_vars, coords, ci_prob, labeller or BaseLabeller(), round_to)
+    select_variables(dt["posterior"].to_dataset(), **options.variables)
+    facts = read_facts(dt)
+    trust, sentences = judge_reference(facts), judge(facts)
+    painter = Painter(interactive)
+    caption = "Mass of each mode: the reference as a grey bar with its interval, each approximation as a mark."
+    if len(_pictured(facts)) < len(facts.modes):
+        caption += " Modes below 1 % everywhere are left out."
+    html = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=dt.attrs.get("model_name", "model"),
+            date=str(dt.attrs.get("creation_time", ""))[:10],
+            version=version("pymc_kl"),
+            source=f"a comparison by pymc_kl {dt.attrs.get('creation_library_version', '?')}",
+            headlines=headlines(facts, trust),
+            verdict=sentences,
+            coverage=painter.draw(
+                "coverage-picture", caption, plot_coverage, dt, modes=_pictured(facts), ci_prob=ci_prob
+            ),
+            sections=_sections(dt, facts, trust, painter, options),
+            variables=css_variables(),
+            style=_read("report.css"),
+            script=_read("report.js"),
+            plotly=plotly_library() if interactive else "",
+        )
+    )
+    made = Report(html, tuple(sentence.text for sentence in sentences))
+    return made if path is None else Report(html, made.verdict, made.save(path, overwrite=overwrite))
+
+
+def _sections(dt: xr.DataTree, facts: Facts, trust: Trust, painter: Painter, options: Options) -> list[Section]:
+    return [
+        reference_section(dt, facts, trust),
+        modes_section(dt, painter, options),
+        coverage_section(dt, options),
+        divergence_section(dt, facts, painter, options),
+        origin_section(dt, facts, painter, options),
+        parameters_section(dt, painter, options),
+        uses_section(facts),
+        fits_section(dt, facts, painter, options),
+        next_section(dt, facts, trust),
+    ]
+
+
+def _pictured(facts: Facts) -> list[int]:
+    """Modes that may hold a hundredth of the posterior or of an approximation, and elsewhere if one is there."""
+    held = {c.mode.number for fit in facts.fits for c in fit.covers if c.mass.value > MATTERS}
+    shown = [mode.number for mode in facts.modes if mode.matters or mode.number in held] or [facts.modes[0].number]
+    return shown + [0] * any(fit.elsewhere.value > MATTERS for fit in facts.fits)
+
+
+def writable(path: str | Path, overwrite: bool) -> Path:
+    """Return where to write; raise before anything long is done for nothing."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name a file in it, such as {path / 'report.html'}.")
+    if path.suffix not in (".html", ".htm"):
+        raise ValueError(f"the path of a report must end in .html; got {path.name!r}.")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+    return path
+
+
+def _environment() -> Environment:
+    loader = PackageLoader("pymc_kl.reports")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["breakable"] = breakable
+    return environment
+
+
+def breakable(text: str) -> Markup:
+    """Let a long name break where its parts meet, and a part without any after so many letters."""
+    parts = re.findall(rf"[^_./\[\],\- ]{{1,{LONGEST}}}[_./\[\],\- ]*|[_./\[\],\- ]+", text)
+    return Markup("<wbr>").join(parts)
+
+
+def _read(name: str) -> str:
+    return files("pymc_kl.reports").joinpath("templates", name).read_text(encoding="utf-8")

@@ -1,0 +1,102 @@
+"""Tables as the page has them: every number with the place in the comparison that it comes from."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl.tables import format_estimate
+
+NONE = "–"
+SMALLEST = 0.005  # per cent below which a share is written as <0.01
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text, the variable and coordinates it shows, and how it looks."""
+
+    text: str
+    source: str = ""
+    at: str = ""
+    kind: str = ""
+    title: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headers, and rows whose first cell names the row."""
+
+    name: str
+    caption: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = field(default=())
+
+
+def words(text: object, kind: str = "words", title: str = "") -> Cell:
+    """Make a cell of text."""
+    return Cell(str(text) or NONE, kind=kind, title=title)
+
+
+def number(ds: xr.Dataset, group: str, variable: str, at: Mapping[str, object], digits: int = 2) -> Cell:
+    """Show a number that has no error, to so many decimals."""
+    return _placed(format_number(_value(ds, variable, at), digits), group, variable, at)
+
+
+def estimate(ds: xr.Dataset, group: str, variable: str, at: Mapping[str, object], round_to: int | None = None) -> Cell:
+    """Show a number with its standard error, to two digits of it or to `round_to` decimals."""
+    value, se = _value(ds, variable, at), _value(ds, f"{variable}_se", at)
+    text = NONE if np.isnan(value) else rounded(value, se, round_to)
+    return _placed(text, group, variable, at)
+
+
+def share(ds: xr.Dataset, group: str, variable: str, at: Mapping[str, object], round_to: int | None = None) -> Cell:
+    """Show a share in per cent with its error; one of which nothing was counted as its upper bound."""
+    value, se = _value(ds, variable, at), _value(ds, f"{variable}_se", at)
+    upper = _value(ds, f"{variable}_upper", at)
+    return _placed(format_percent(value, se, upper, round_to), group, variable, at)
+
+
+def rounded(value: float, se: float, round_to: int | None) -> str:
+    """Write an estimate, to `round_to` decimals if that is asked for."""
+    if round_to is None or not (np.isfinite(value) and np.isfinite(se)):
+        return format_estimate(value, se)
+    return f"{round(value, round_to) + 0.0:.{round_to}f} ± {se:.{round_to}f}"
+
+
+def format_percent(value: float, se: float, upper: float = float("nan"), round_to: int | None = None) -> str:
+    """Write a share in per cent, such as `30.0 ± 1.2`, `<0.2` where nothing was counted, `<0.01` below that."""
+    if np.isnan(value):
+        return NONE
+    if value == 0 and upper < 0.5:
+        return f"<{np.ceil(1000 * upper) / 10:.1f}"
+    if 100 * (value + max(se, 0.0)) < SMALLEST:
+        return "<0.01"
+    digits = round_to
+    if digits is None:
+        digits = int(np.clip(1 - np.floor(np.log10(100 * se)), 0, 2)) if se > 0 else 1
+    return f"{100 * value:.{digits}f} ± {100 * se:.{digits}f}" if np.isfinite(se) else f"{100 * value:.{digits}f}"
+
+
+def format_number(value: float, digits: int = 2) -> str:
+    """Write a number without an error; infinities as such."""
+    if np.isnan(value):
+        return NONE
+    if not np.isfinite(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{value:,.{digits}f}"
+
+
+def _value(ds: xr.Dataset, variable: str, at: Mapping[str, object]) -> float:
+    if variable not in ds:
+        return float("nan")
+    da = ds[variable]
+    return float(da.sel({dim: label for dim, label in at.items() if dim in da.dims}))
+
+
+def _placed(text: str, group: str, variable: str, at: Mapping[str, object]) -> Cell:
+    labels = {dim: int(v) if isinstance(v, int | np.integer) else str(v) for dim, v in at.items()}
+    return Cell(text, f"{group}/{variable}", json.dumps(labels, ensure_ascii=False), "number")

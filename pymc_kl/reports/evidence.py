@@ -1,0 +1,230 @@
+"""The first three sections: can the reference be trusted, the modes, and who covers which."""
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl.plots import plot_mode_tree
+from pymc_kl.plots.contract import SAMPLE_DIMS, select_variables
+from pymc_kl.plots.scalars import Scalars, separating, spread, varies
+from pymc_kl.plots.view import CHOICE_DRAWS, locations_of
+from pymc_kl.reports.cells import NONE, Cell, Table, estimate, format_number, number, share, words
+from pymc_kl.reports.facts import Facts
+from pymc_kl.reports.figures import Painter
+from pymc_kl.reports.page import Block, Folded, Items, Options, Section, Text
+from pymc_kl.reports.phrases import counted, percent
+from pymc_kl.reports.trust import Trust
+
+SHOWN_MODES = 8  # of which a table has a column each
+TELLING = 4  # parameters that tell the modes apart, shown first
+MOST_SCALARS = 200  # of a location that are listed
+HEAT_FULL = 1.5  # log ratio of masses at which a cell has its full colour: a factor of 4.5
+SCREEN = (
+    "No search sees a mode that no chain, start or fit reached. What is said here holds for the modes that were found."
+)
+
+
+def reference_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
+    """Tell where the chains were, how each mode was found and weighed, and what may still be missing."""
+    blocks: list[Block] = [Items(trust.reasons)]
+    if "audit" in dt.children:
+        blocks.append(_chains_table(dt))
+    blocks += [_search_table(dt, facts), Text(f"{_unseen(dt, facts)} {SCREEN}")]
+    lead = (
+        f"Trust it: {trust.answer}. The table shows how each mode was found and weighed; a mode whose mass rests on "
+        "little overlap or few draws is the first to doubt."
+    )
+    return Section("reference", "Can the reference be trusted?", lead, blocks)
+
+
+def _chains_table(dt: xr.DataTree) -> Table:
+    audit = dt["audit"].to_dataset()
+    shown = audit["mode"].values[:SHOWN_MODES]
+    rows = []
+    for chain in audit["chain"].values:
+        cells = [number(audit, "audit", "n_draws", {"chain": chain, "mode": k}, 0) for k in shown]
+        rows.append([words(f"chain {chain}"), *cells, number(audit, "audit", "crossings", {"chain": chain}, 0)])
+    for label, variable, digits in (("R-hat of the mode", "rhat", 3), ("ESS of the mode", "ess", 0)):
+        cells = [number(audit, "audit", variable, {"mode": k}, digits) for k in shown]
+        rows.append([words(label), *cells, words("")])
+    left = f" Modes after {shown[-1]} are left out." if audit.sizes["mode"] > len(shown) else ""
+    caption = f"Your draws: how many each chain has in each mode, and how often it moved between modes.{left}"
+    return Table("chains", caption, ["", *(f"mode {k}" for k in shown), "moves"], rows)
+
+
+def _search_table(dt: xr.DataTree, facts: Facts) -> Table:
+    ds = dt["modes"].to_dataset()
+    rows = []
+    for mode in facts.modes:
+        at = {"mode": mode.number}
+        row = ds.sel(mode=mode.number)
+        reason = str(row["reason"].item()) if "reason" in row else ""
+        method = str(row["method"].item()) if "method" in row else NONE
+        rows.append(
+            [
+                words(f"mode {mode.number}"),
+                words(str(row["found_by"].item()).replace("+", ", ") if "found_by" in row else NONE),
+                number(ds, "modes", "hits", at, 0),
+                words(method if not reason else f"{method}: {reason}"),
+                number(ds, "modes", "overlap", at),
+                number(ds, "modes", "n_draws", at, 0),
+            ]
+        )
+    headers = ["", "found from", "starts that ended there", "weighed by", "overlap", "draws"]
+    return Table("search", "How each mode was found and how its mass was estimated.", headers, rows)
+
+
+def _unseen(dt: xr.DataTree, facts: Facts) -> str:
+    attrs = dt["modes"].attrs
+    n, lost = int(attrs.get("n_starts", 0)), int(attrs.get("n_lost", 0))
+    if not n:
+        return ""
+    text = f"{counted(n, 'start was', 'starts were')} climbed; {lost} reached no proper maximum."
+    if np.isfinite(facts.unseen.value):
+        text += (
+            f" The chance that one more draw of the prior climbs to a mode that is not listed is estimated at "
+            f"{percent(facts.unseen)} (Good and Turing): it knows only what such starts can reach."
+        )
+    return text
+
+
+def modes_section(dt: xr.DataTree, painter: Painter, options: Options) -> Section:
+    """Tell what the modes are: mass, copies, place, depth."""
+    blocks: list[Block] = [*_mode_tables(dt, options)]
+    if dt["modes"].sizes["mode"] > 1:
+        caption = (
+            "Peaks and the passes between them: the further a branch falls before it joins another, the more separate "
+            "the mode, and the less likely a chain is to leave it."
+        )
+        blocks.append(painter.draw("tree", caption, plot_mode_tree, dt))
+    lead = "A row a mode, copies together; the parameters that tell the modes apart come first."
+    return Section("modes", "The modes", lead, blocks)
+
+
+def _mode_tables(dt: xr.DataTree, options: Options) -> Iterator[Block]:
+    ds = dt["modes"].to_dataset()
+    labels, places, order = _locations(dt, options)
+    top = float(ds["log_density"].max())
+    telling, rest = order[:TELLING], order[TELLING:MOST_SCALARS]
+    rows = []
+    for i, k in enumerate(ds["mode"].values):
+        at = {"mode": k}
+        depth = Cell(format_number(float(ds["log_density"].sel(mode=k)) - top), kind="number")
+        rows.append(
+            [
+                words(f"mode {k}"),
+                share(ds, "modes", "mass", at, options.round_to),
+                number(ds, "modes", "copies", at, 0),
+                depth,
+                number(ds, "modes", "barrier", at),
+                *(Cell(format_number(places[i, j], 3), kind="number") for j in telling),
+            ]
+        )
+    headers = ["", "mass (%)", "copies", "log density (nats)", "barrier (nats)", *(labels[j] for j in telling)]
+    caption = (
+        "Mass is that of all copies; log density is relative to the highest peak; the barrier is how far the log "
+        "density falls on the best path found to another mode or copy."
+    )
+    yield Table("modes-table", caption, headers, rows)
+    if len(rest):
+        wide = [
+            [words(labels[j]), *(Cell(format_number(x, 3), kind="number") for x in places[:SHOWN_MODES, j])]
+            for j in rest
+        ]
+        numbers = ds["mode"].values[:SHOWN_MODES]
+        left = len(order) - TELLING - len(rest)
+        caption = "Location of the modes in the model's own space." + (
+            f" {left} more are left out." if left > 0 else ""
+        )
+        table = Table("locations", caption, ["", *(f"mode {k}" for k in numbers)], wide)
+        yield Folded(f"Where the modes are in the other {len(rest)} parameters", [table])
+
+
+def _locations(dt: xr.DataTree, options: Options) -> tuple[list[str], np.ndarray, list[int]]:
+    """Label all scalars, place the modes in them (K, D), and order the scalars by how well they tell modes apart."""
+    posterior = select_variables(dt["posterior"].to_dataset(), **options.variables)
+    scalars = Scalars(posterior.isel(dict.fromkeys(SAMPLE_DIMS, 0), drop=True))
+    places = scalars.matrix(
+        locations_of(dt["modes"].to_dataset(), list(map(str, posterior.data_vars)), options.coords or {}), ["mode"]
+    )
+    x = spread(scalars.matrix(posterior, SAMPLE_DIMS), CHOICE_DRAWS)
+    mode = spread(dt["sample_stats"].to_dataset()["mode"].values.ravel()[:, None], CHOICE_DRAWS)[:, 0].astype(int)
+    usable = varies(x)
+    order = [int(usable[j]) for j in separating(x[:, usable], mode, places[:, usable], len(usable), jointly=False)]
+    return scalars.labels(range(scalars.n), options.labeller), places, order
+
+
+def coverage_section(dt: xr.DataTree, options: Options) -> Section:
+    """Tell which modes each approximation covers, in numbers."""
+    lead = (
+        "Each cell is the mass that the approximation has in the mode; blue cells have too much, red ones too little, "
+        "and the word says which."
+    )
+    return Section("coverage", "Coverage", lead, [_heat_table(dt, options), _detail_table(dt, options)])
+
+
+def _heat_table(dt: xr.DataTree, options: Options) -> Table:
+    modes, coverage = dt["modes"].to_dataset(), dt["coverage"].to_dataset()
+    names = [str(name) for name in coverage["approximation"].values]
+    rows = []
+    for k in modes["mode"].values:
+        cells = [share(modes, "modes", "mass", {"mode": k}, options.round_to)]
+        cells += [_heat_cell(coverage, name, int(k), options) for name in names]
+        rows.append([words(f"mode {k}"), *cells])
+    attrs = modes.attrs
+    rest = xr.Dataset({"elsewhere": attrs["elsewhere"], "elsewhere_se": attrs["elsewhere_se"]})
+    last = [Cell(share(rest, "", "elsewhere", {}, options.round_to).text, kind="number")]
+    last += [share(coverage, "coverage", "elsewhere", {"approximation": name}, options.round_to) for name in names]
+    rows.append([words("elsewhere"), *last])
+    caption = "Mass in each mode, in per cent ± one standard error."
+    return Table("heat", caption, ["", "reference", *names], rows)
+
+
+def _heat_cell(coverage: xr.Dataset, name: str, k: int, options: Options) -> Cell:
+    at = {"approximation": name, "mode": k}
+    cell = share(coverage, "coverage", "mass", at, options.round_to)
+    row = coverage.sel(at)
+    word = str(row["verdict"].item())
+    ratio = float(row["ratio"])
+    log_ratio = np.log(ratio) if ratio > 0 else -np.inf if ratio == 0 else np.nan
+    strength = 0.0 if np.isnan(log_ratio) or word == "covered" else float(np.clip(abs(log_ratio) / HEAT_FULL, 0.15, 1))
+    side = "over" if log_ratio > 0 else "under"
+    style = f"--heat:{strength:.2f}" if strength else ""
+    return Cell(f"{cell.text} {word}".strip(), cell.source, cell.at, f"number heat {side} {word}", style=style)
+
+
+def _detail_table(dt: xr.DataTree, options: Options) -> Folded:
+    coverage = dt["coverage"].to_dataset()
+    rows = []
+    for name in map(str, coverage["approximation"].values):
+        for k in coverage["mode"].values:
+            at = {"approximation": name, "mode": k}
+            inside = coverage.sel(at)
+            hdr = float(inside["hdr_coverage"])
+            rows.append(
+                [
+                    words(f"{name}, mode {k}"),
+                    estimate(coverage, "coverage", "ratio", at, options.round_to),
+                    Cell(format_number(100 * hdr, 0), kind="number"),
+                    number(coverage, "coverage", "copies_reached", at, 0),
+                    estimate(coverage, "coverage", "forward_kl_within", at, options.round_to),
+                    estimate(coverage, "coverage", "reverse_kl_within", at, options.round_to),
+                    words(inside["verdict"].item()),
+                ]
+            )
+    headers = [
+        "", "mass / reference", "in 90 % region (%)", "copies reached", "forward KL within (nats)",
+        "reverse KL within (nats)", "verdict",
+    ]  # fmt: skip
+    caption = (
+        "Ratio of masses; share of the mode's draws inside the approximation's 90 % region; copies that hold a "
+        "hundredth of its draws there; divergence within the mode."
+    )
+    return Folded("Ratios, regions and divergences of each mode", [Table("detail", caption, headers, rows)])
+
+
+def settings_of(dt: xr.DataTree) -> dict[str, object]:
+    """Settings that `compare` was called with."""
+    return dict(json.loads(dt.attrs.get("settings", "{}")))

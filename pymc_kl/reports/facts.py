@@ -1,0 +1,317 @@
+"""DataTree → the plain numbers that sentences are made from, every one with its standard error.
+
+Nothing is judged here. Masses are shares, divergences nats; NaN means that a number is not known.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+from arviz_base.labels import BaseLabeller
+
+from pymc_kl._typing import Array
+from pymc_kl.estimates import UNKNOWN, Estimate
+from pymc_kl.plots.scalars import Scalars
+from pymc_kl.tree import ESTIMATES, check_comparison
+
+MATTERS = 0.01  # upper bound of a mode's mass below which no sentence counts it
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One row of the modes found, copies together."""
+
+    number: int
+    mass: Estimate
+    upper: float
+    copies: float
+    overlap: float
+    reason: str
+
+    @property
+    def matters(self) -> bool:
+        """Whether it may hold a hundredth of the posterior; a mode of unknown mass may."""
+        return not self.upper <= MATTERS
+
+
+@dataclass(frozen=True)
+class Cover:
+    """How one approximation covers one mode."""
+
+    mode: Mode
+    verdict: str
+    mass: Estimate
+    upper: float
+    forward_within: Estimate
+    reverse_within: Estimate
+    copies_reached: float
+
+
+@dataclass(frozen=True)
+class Off:
+    """The parameter in which an approximation is furthest off, and by how much."""
+
+    label: str
+    by: Estimate
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """One approximation, as its row of `/scores` and `/coverage` has it."""
+
+    name: str
+    kind: str
+    family: str
+    error: str
+    note: str
+    n_components: int
+    scores: dict[str, Estimate]
+    khat: float
+    converged: float
+    alarm: bool
+    bounds: tuple[bool, bool]
+    covers: tuple[Cover, ...]
+    elsewhere: Estimate
+    mean_off: Off | None
+    sd_off: Off | None
+    tail_off: Off | None
+    sd_ratios: tuple[Estimate, ...]
+
+    @property
+    def scored(self) -> bool:
+        """Whether it got as far as being compared."""
+        return any(cover.verdict for cover in self.covers)
+
+    @property
+    def is_polished(self) -> bool:
+        """Whether it is the polished companion of a fit that had not converged."""
+        return self.name.endswith(" (polished)")
+
+    def within(self, direction: str) -> Estimate:
+        """Divergence within modes, in nats; up to relabelling where the posterior has symmetries."""
+        whole, between = self.scores[f"{direction}_kl_relabelled"], self.scores[f"{direction}_kl_between"]
+        if np.isnan(whole.value):
+            return self.scores[f"{direction}_kl_within"]
+        return Estimate(whole.value - between.value, float(np.hypot(whole.se, between.se)))
+
+    def that_matter(self, *verdicts: str) -> tuple[Cover, ...]:
+        """Return its rows for the modes that matter, of these verdicts or of any."""
+        return tuple(c for c in self.covers if c.mode.matters and (not verdicts or c.verdict in verdicts))
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What the user's own draws saw."""
+
+    missed: tuple[int, ...]
+    missed_mass: Estimate
+    alarm: bool
+    mixes: bool
+    reason: str
+    mean: tuple[str, float, Estimate] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Everything that the first page of a report is made from."""
+
+    modes: tuple[Mode, ...]
+    fits: tuple[Fit, ...]
+    audit: Audit | None
+    symmetries: tuple[str, ...]
+    masses_known: bool
+    masses_reason: str
+    completed: bool
+    proper: bool
+    partial: bool
+    unseen: Estimate
+    log_evidence: Estimate
+    evidence_reason: str
+
+    @cached_property
+    def that_matter(self) -> tuple[Mode, ...]:
+        """Modes that may hold a hundredth of the posterior."""
+        return tuple(mode for mode in self.modes if mode.matters)
+
+    @property
+    def n_copies(self) -> float:
+        """Modes with all their copies counted."""
+        return float(sum(mode.copies for mode in self.modes))
+
+    def polished(self, fit: Fit) -> Fit | None:
+        """Return the polished companion of a fit, if there is one."""
+        return next((other for other in self.fits if other.name == f"{fit.name} (polished)"), None)
+
+
+def read_facts(comparison: xr.DataTree) -> Facts:
+    """Read a comparison.
+
+    Parameters
+    ----------
+    comparison : DataTree
+        What :func:`pymc_kl.compare` returned, or `load` read.
+
+    Returns
+    -------
+    Facts
+    """
+    dt = check_comparison(comparison)
+    attrs, evidence = dt["modes"].attrs, dt["evidence"]
+    modes = _modes(dt["modes"].to_dataset())
+    settings = json.loads(dt.attrs.get("settings", "{}"))
+    return Facts(
+        modes=modes,
+        fits=tuple(_fit(dt, str(name), modes) for name in dt["scores"].to_dataset()["approximation"].values),
+        audit=_audit(dt),
+        symmetries=tuple(json.loads(attrs.get("symmetries", "[]"))),
+        masses_known=bool(int(attrs.get("mixes", 1))),
+        masses_reason=str(attrs.get("reason", "")),
+        completed=settings.get("reference", "complete") == "complete",
+        proper=bool(int(attrs.get("proper", 1))),
+        partial=bool(int(attrs.get("partial", 0)) or int(dt.attrs.get("partial", 0))),
+        unseen=Estimate(float(attrs.get("unseen", np.nan)), float(attrs.get("unseen_se", np.nan))),
+        log_evidence=_estimate(evidence.to_dataset(), "log_evidence"),
+        evidence_reason=str(evidence.attrs.get("reason", "")),
+    )
+
+
+def _estimate(ds: xr.Dataset, name: str) -> Estimate:
+    if name not in ds:
+        return UNKNOWN
+    return Estimate(float(ds[name]), float(ds[f"{name}_se"]) if f"{name}_se" in ds else float("nan"))
+
+
+def _modes(ds: xr.Dataset) -> tuple[Mode, ...]:
+    rows = (ds.sel(mode=number) for number in ds["mode"].values)
+    return tuple(
+        Mode(
+            number=int(row["mode"]),
+            mass=_estimate(row, "mass"),
+            upper=float(row["mass_upper"]),
+            copies=float(row["copies"]) if "copies" in row else 1.0,
+            overlap=float(row["overlap"]) if "overlap" in row else float("nan"),
+            reason=str(row["reason"].item()) if "reason" in row else "",
+        )
+        for row in rows
+    )
+
+
+def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> Fit:
+    row = dt["scores"].to_dataset().sel(approximation=name)
+    coverage = dt["coverage"].to_dataset().sel(approximation=name)
+    offs = _offs(dt, name)
+    return Fit(
+        name=name,
+        kind=_text(row, "kind"),
+        family=_text(row, "family"),
+        error=_text(row, "error"),
+        note=_text(row, "note"),
+        n_components=_n_components(dt, name),
+        scores={score: _estimate(row, score) for score in ESTIMATES},
+        khat=_number(row, "khat"),
+        converged=_number(row, "converged"),
+        alarm=_number(row, "alarm") == 1,
+        bounds=(_number(row, "forward_kl_is_bound") == 1, _number(row, "reverse_kl_is_bound") == 1),
+        covers=tuple(_cover(coverage.sel(mode=mode.number), mode) for mode in modes),
+        elsewhere=_estimate(coverage, "elsewhere"),
+        mean_off=offs[0],
+        sd_off=offs[1],
+        tail_off=offs[2],
+        sd_ratios=offs[3],
+    )
+
+
+def _n_components(dt: xr.DataTree, name: str) -> int:
+    """Components of a mixture, 0 for what has none."""
+    path = f"approximations/{name}/fit"
+    groups = [node.path.lstrip("/") for node in dt.subtree]
+    info = json.loads(dt[path].attrs.get("info", "{}")) if path in groups else {}
+    return int(info.get("n_components", 0))
+
+
+def _text(row: xr.Dataset, name: str) -> str:
+    return str(row[name].item()) if name in row else ""
+
+
+def _number(row: xr.Dataset, name: str) -> float:
+    return float(row[name]) if name in row else float("nan")
+
+
+def _cover(row: xr.Dataset, mode: Mode) -> Cover:
+    return Cover(
+        mode=mode,
+        verdict=_text(row, "verdict"),
+        mass=_estimate(row, "mass"),
+        upper=_number(row, "mass_upper"),
+        forward_within=_estimate(row, "forward_kl_within"),
+        reverse_within=_estimate(row, "reverse_kl_within"),
+        copies_reached=_number(row, "copies_reached"),
+    )
+
+
+def _offs(dt: xr.DataTree, name: str) -> tuple[Off | None, Off | None, Off | None, tuple[Estimate, ...]]:
+    """Largest errors of means and tails (reference sd) and of sds (log ratio), and every ratio of sds."""
+    table = dt["parameters"].to_dataset() if "parameters" in dt.children else xr.Dataset()
+    if "source" not in table or name not in table["source"].values:
+        return None, None, None, ()
+    labels, (p, q) = parameter_rows(table, "reference", name)
+    with np.errstate(all="ignore"):
+        sd = p["sd"]
+        mean = (q["mean"] - p["mean"]) / sd, np.hypot(q["mean_se"], p["mean_se"]) / sd
+        ratio = q["sd"] / sd
+        ratio_se = ratio * np.hypot(q["sd_se"] / q["sd"], p["sd_se"] / sd)
+        tails = [((q[end] - p[end]) / sd, np.hypot(q[f"{end}_se"], p[f"{end}_se"]) / sd) for end in ("lower", "upper")]
+        worst_tail = np.abs(tails[0][0]) > np.abs(tails[1][0])
+        tail = [np.where(worst_tail, low, high) for low, high in zip(*tails, strict=True)]
+        logs = np.log(ratio), ratio_se / ratio
+    varies = np.isfinite(ratio)
+    ratios = tuple(Estimate(float(r), float(s)) for r, s in zip(ratio[varies], ratio_se[varies], strict=True))
+    return _worst(labels, *mean), _worst(labels, *logs), _worst(labels, tail[0], tail[1]), ratios
+
+
+def parameter_rows(table: xr.Dataset, *sources: str) -> tuple[list[str], list[dict[str, Array]]]:
+    """Lay out `/parameters`: labels of all scalars, and for each source its statistics by name, arrays (D,)."""
+    scalars = Scalars(table.isel(source=0, statistic=0, drop=True))
+    labels = scalars.labels(range(scalars.n), BaseLabeller())
+    rows = []
+    for source in sources:
+        matrix = scalars.matrix(table.sel(source=source), ["statistic"])
+        rows.append(dict(zip(table["statistic"].values.tolist(), matrix, strict=True)))
+    return labels, rows
+
+
+def _worst(labels: list[str], off: Array, se: Array) -> Off | None:
+    if not np.isfinite(off).any():
+        return None
+    j = int(np.nanargmax(np.where(np.isfinite(off), np.abs(off), np.nan)))
+    return Off(labels[j], Estimate(float(off[j]), float(se[j])))
+
+
+def _audit(dt: xr.DataTree) -> Audit | None:
+    if "audit" not in dt.children:
+        return None
+    ds = dt["audit"].to_dataset()
+    missed = ds["mode"].values[ds["missed"].values.astype(bool)]
+    return Audit(
+        missed=tuple(int(k) for k in missed),
+        missed_mass=_estimate(ds, "missed_mass"),
+        alarm=float(ds["alarm"]) == 1,
+        mixes=bool(int(ds.attrs.get("mixes", 1))),
+        reason=str(ds.attrs.get("reason", "")),
+        mean=_mean_off(dt["audit/means"].to_dataset()) if "means" in dt["audit"].children else None,
+    )
+
+
+def _mean_off(means: xr.Dataset) -> tuple[str, float, Estimate] | None:
+    """The mean that the user's draws get most wrong, in reference standard deviations, if any by two errors."""
+    table = means.expand_dims(source=["all"]).rename(quantity="statistic")
+    labels, (row,) = parameter_rows(table, "all")
+    with np.errstate(invalid="ignore"):
+        sure = np.abs(row["given"] - row["reference"]) > 2 * row["reference_se"]
+        off = np.where(sure & np.isfinite(row["off_in_sd"]), np.abs(row["off_in_sd"]), 0.0)
+    if not (off > 0).any():
+        return None
+    j = int(off.argmax())
+    return labels[j], float(row["given"][j]), Estimate(float(row["reference"][j]), float(row["reference_se"][j]))

@@ -1,0 +1,95 @@
+"""Plots → SVG or plotly inside the page: text as text, ids that don't clash, colours that follow the theme.
+
+A picture that cannot be drawn is a sentence in its place: nothing else is lost for it.
+"""
+
+import html
+import io
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+from arviz_plots import PlotCollection
+
+from pymc_kl.reports.theme import themed
+
+SETTINGS: dict[Any, Any] = {  # names may hold a dollar
+    "svg.fonttype": "none", "svg.hashsalt": "pymc_kl", "figure.max_open_warning": 0, "text.parse_math": False,
+}  # fmt: skip
+PIXELS_PER_POINT = 4 / 3
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One picture of the page: its markup, what it is called, and what to conclude from it."""
+
+    name: str
+    markup: str
+    caption: str
+    failed: str = ""
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Draws plots for the page, as SVG or with plotly."""
+
+    interactive: bool = False
+
+    def draw(self, name: str, caption: str, plot: Callable[..., PlotCollection], *args: Any, **kwargs: Any) -> Figure:
+        """Draw one picture; `name` is its id and its accessible label."""
+        backend = "plotly" if self.interactive else "matplotlib"
+        before = set(plt.get_fignums())
+        try:
+            with warnings.catch_warnings(), mpl.rc_context(SETTINGS):
+                warnings.simplefilter("ignore")
+                collection = plot(*args, backend=backend, **kwargs)
+                markup = self._plotly(collection, name) if self.interactive else _svg(collection, name, caption)
+        except Exception as error:  # noqa: BLE001 a picture that fails must not lose the page
+            return Figure(name, "", caption, f"{type(error).__name__}: {error}")
+        finally:
+            for opened in set(plt.get_fignums()) - before:
+                plt.close(opened)
+        return Figure(name, markup, caption)
+
+    def _plotly(self, collection: PlotCollection, name: str) -> str:
+        figure = collection.get_viz("figure")
+        figure.update_layout(paper_bgcolor="rgba(0,0,0,0)", font={"color": "#808080"})
+        options = {"full_html": False, "include_plotlyjs": False, "div_id": f"plotly-{name}"}
+        return str(figure.to_html(**options, config={"displaylogo": False, "responsive": True}))
+
+
+def plotly_library() -> str:
+    """Return plotly's own script, to be put in the page once."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def _svg(collection: PlotCollection, name: str, caption: str) -> str:
+    buffer = io.StringIO()
+    collection.get_viz("figure").savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    return _inline(buffer.getvalue(), name, caption)
+
+
+def _inline(svg: str, name: str, caption: str) -> str:
+    """Make a file of matplotlib's an element of the page."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r'href="#', f'href="#{name}-', body)
+    body = re.sub(r"url\(#", f"url(#{name}-", body)
+    body = re.sub(r"font-family: [^;\"]*", "font-family: inherit", body)
+    body = re.sub(r"font: (\d+(?:\.\d+)?px) [^;\"]*", r"font-size: \1; font-family: inherit", body)
+    body = re.sub(r"(\d+\.\d\d)\d+", r"\1", body)
+    width = float(re.search(r'width="([\d.]+)pt"', body)[1]) * PIXELS_PER_POINT  # type: ignore[index]
+    head = f'<svg role="img" aria-label="{html.escape(caption)}" style="width:{width:.0f}px" '
+    body = re.sub(
+        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'{head}viewBox="\1" xmlns="http://www.w3.org/2000/svg">', body, count=1
+    )
+    return themed(re.sub(r"\s*\n\s*", "\n", body).replace("xlink:href", "href"))

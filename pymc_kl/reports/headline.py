@@ -1,0 +1,61 @@
+"""The three figures in large type: modes found, what the best approximation covers, whether to trust the reference."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pymc_kl.estimates import Estimate
+from pymc_kl.reports.facts import Facts, Fit
+from pymc_kl.reports.phrases import percent
+from pymc_kl.reports.trust import Trust
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A figure and what it is."""
+
+    figure: str
+    label: str
+
+
+def headlines(facts: Facts, trust: Trust) -> list[Headline]:
+    """Sum up a comparison in three figures."""
+    n = len(facts.modes)
+    copies = facts.n_copies
+    with_copies = f", {copies:.0f} with copies" if np.isfinite(copies) and copies > n else ""
+    small = n - len(facts.that_matter)
+    found = f"{'mode' if n == 1 else 'modes'} found{with_copies}" + (f"; {small} of them below 1 %" if small else "")
+    return [
+        Headline(str(n), found),
+        _best(facts),
+        Headline(trust.answer, f"the reference can be trusted: {trust.why}"),
+    ]
+
+
+def covered_mass(facts: Facts, fit: Fit) -> Estimate:
+    """Mass of the modes that a fit neither misses nor has too little of, with its error."""
+    covered = {c.mode.number for c in fit.covers if c.verdict in ("covered", "over")}
+    mass = sum(mode.mass.value for mode in facts.modes if mode.number in covered)
+    inside, outside = (
+        float(np.linalg.norm([m.mass.se for m in facts.modes if (m.number in covered) is side]))
+        for side in (True, False)
+    )
+    return Estimate(float(mass), min(inside, outside) if len(covered) < len(facts.modes) else 0.0)
+
+
+def _best(facts: Facts) -> Headline:
+    scored = [fit for fit in facts.fits if fit.scored]
+    if not scored:
+        return Headline("–", "no approximation could be scored")
+    if not facts.masses_known:
+        return Headline("unknown", "mass that the best approximation covers, since masses are not known")
+    best = max(scored, key=lambda fit: (round(covered_mass(facts, fit).value, 2), -_loss(fit)))
+    mass = covered_mass(facts, best)
+    return Headline(
+        percent(mass) if mass.se > 0 else "100 %", f"of the mass found is covered by {best.name}, the best here"
+    )
+
+
+def _loss(fit: Fit) -> float:
+    value = fit.within("forward").value
+    return float(value) if np.isfinite(value) else np.inf

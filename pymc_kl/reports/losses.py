@@ -1,0 +1,170 @@
+"""Sections four, five and eight: both divergences, where they come from, and the fits themselves."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl.plots import plot_contributions, plot_divergence, plot_khat, plot_loss
+from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, rounded, words
+from pymc_kl.reports.facts import Facts
+from pymc_kl.reports.figures import Painter
+from pymc_kl.reports.page import Block, Folded, Items, Options, Section, Text
+from pymc_kl.reports.verdict import NO_LOG_Z
+from pymc_kl.tables import format_estimate
+
+DIVERGENCES = {
+    "forward_kl": "KL(p‖q) forward", "forward_kl_between": "between", "forward_kl_within": "within",
+    "reverse_kl": "KL(q‖p) reverse", "reverse_kl_between": "between", "reverse_kl_within": "within",
+}  # fmt: skip
+BOUNDS = {"elbo": "ELBO", "eubo": "EUBO"}
+RELABELLED = {"forward_kl_relabelled": "forward, up to labels", "reverse_kl_relabelled": "reverse, up to labels"}
+
+
+def divergence_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Section:
+    """Both divergences, split between and within modes, and ELBO ≤ log Z ≤ EUBO."""
+    scores = dt["scores"].to_dataset()
+    shown = dict(DIVERGENCES)
+    if "forward_kl_relabelled" in scores and np.isfinite(scores["forward_kl_relabelled"]).any():
+        shown |= RELABELLED
+    blocks: list[Block] = []
+    if np.isnan(facts.log_evidence.value):
+        blocks.append(Text(NO_LOG_Z))
+    caption = "Divergences in nats: forward upwards, reverse downwards, each in what is lost between modes and within."
+    blocks.append(painter.draw("divergence", caption, plot_divergence, dt, ci_prob=options.ci_prob))
+    caption = "All in nats on the unconstrained space, ± one standard error. No estimate is clamped at zero."
+    if any(fit.bounds[0] or fit.bounds[1] for fit in facts.fits):
+        caption += " Where an approximation has no draw in a mode, its between part is a lower bound."
+    if len(shown) > len(DIVERGENCES):
+        caption += " Up to labels: of the approximation averaged over the symmetries of the posterior."
+    blocks.append(_score_table(scores, "divergences", caption, shown, options))
+    caption = "The sandwich: log Z lies between ELBO and EUBO; their distance is the sum of both divergences."
+    blocks.append(painter.draw("bounds", caption, plot_divergence, dt, kind="bounds", ci_prob=options.ci_prob))
+    caption = "ELBO and EUBO in nats, ± one standard error."
+    if np.isfinite(facts.log_evidence.value):
+        caption += f" log Z is {format_estimate(*facts.log_evidence)}, by {dt['evidence']['method'].item()}."
+    blocks.append(_score_table(scores, "elbo-table", caption, BOUNDS, options))
+    lead = (
+        "Forward KL grows where the posterior has mass that the approximation lacks, reverse KL where the "
+        "approximation has mass that the posterior lacks; smaller is better, and two values that differ by less than "
+        "their errors do not differ."
+    )
+    return Section("divergences", "Both divergences", lead, blocks)
+
+
+def _score_table(scores: xr.Dataset, name: str, caption: str, shown: dict[str, str], options: Options) -> Table:
+    """A row an approximation, a column a score."""
+    names = [str(label) for label in scores["approximation"].values]
+    rows = [
+        [words(label), *(estimate(scores, "scores", s, {"approximation": label}, options.round_to) for s in shown)]
+        for label in names
+    ]
+    return Table(name, caption, ["", *shown.values()], rows)
+
+
+def origin_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Section:
+    """Where each divergence comes from: the integrand, and the part of each mode."""
+    caption = "Where each divergence comes from: what each place adds to it, in nats."
+    blocks: list[Block] = [painter.draw("contributions", caption, plot_contributions, dt, **options.variables)]
+    blocks.append(Folded("The part of each mode", [_parts_table(dt, facts, options)]))
+    lead = "A tall forward part marks what the approximation lacks there, a tall reverse part what it has too much of."
+    return Section("origin", "Where it comes from", lead, blocks)
+
+
+def _parts_table(dt: xr.DataTree, facts: Facts, options: Options) -> Table:
+    modes, coverage = dt["modes"].to_dataset(), dt["coverage"].to_dataset()
+    rows = []
+    for fit in facts.fits:
+        for cover in fit.that_matter() if fit.scored else ():
+            k = cover.mode.number
+            row, mode = coverage.sel(approximation=fit.name, mode=k), modes.sel(mode=k)
+            w, v = ((float(ds["mass"]), float(ds["mass_se"])) for ds in (mode, row))
+            upper = float(row["mass_upper"]), float(mode["mass_upper"])
+            forward = _part(w, v, upper[0], row, "forward_kl_within", options)
+            reverse = _part(v, w, upper[1], row, "reverse_kl_within", options)
+            rows.append([words(f"{fit.name}, mode {k}"), *forward, *reverse])
+    headers = ["", "forward: between", "forward: within", "reverse: between", "reverse: within"]
+    caption = (
+        "Part of each mode, in nats: first mass × log of the ratio of masses, then first mass × divergence within; "
+        "≥ where nothing was counted on the other side. Modes below 1 % are left out."
+    )
+    return Table("parts", caption, headers, rows)
+
+
+def _part(
+    first: tuple[float, float],
+    second: tuple[float, float],
+    upper: float,
+    row: xr.Dataset,
+    within: str,
+    options: Options,
+) -> tuple[Cell, Cell]:
+    """What one mode adds between and within modes, with errors."""
+    (w, w_se), (v, v_se) = first, second
+    local, local_se = float(row[within]), float(row[f"{within}_se"])
+    inside = Cell(rounded(w * local, float(np.hypot(w * local_se, w_se * local)), options.round_to), kind="number")
+    if w == 0 or np.isnan(w):
+        return Cell("0" if w == 0 else format_number(w), kind="number"), Cell(
+            "0" if w == 0 else inside.text, kind="number"
+        )
+    known = v if v > 0 else min(upper, 1.0)
+    ratio = np.log(w / known)
+    se = float(np.hypot((ratio + 1) * w_se, w * v_se / known))
+    text = rounded(w * ratio, se, options.round_to)
+    return Cell(text if v > 0 else f"≥ {text}", kind="number"), inside
+
+
+def fits_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Section:
+    """How each fit went: loss, convergence, k-hat, family, seconds."""
+    scores = dt["scores"].to_dataset()
+    rows = [_fit_row(scores, facts, i, options) for i in range(len(facts.fits))]
+    headers = [
+        "", "minimises", "family", "converged", "ELBO can gain (nats)", "k-hat of p/q", "k-hat of q/p",
+        "ESS share of q", "spill (%)", "seconds",
+    ]  # fmt: skip
+    caption = (
+        "A fit has converged if polishing it gains at most 0.1 nats. k-hat below 0.7 lets importance sampling correct "
+        "a fit where it has mass; it sees no mode that the fit misses. Spill is the share of a fit where the posterior "
+        "has 0.1 % of its mass."
+    )
+    blocks: list[Block] = []
+    if any("loss" in node for node in _histories(dt)):
+        text = (
+            "Loss of each fit over its steps, with its running median; dashed is the final ELBO with its sign turned."
+        )
+        blocks.append(painter.draw("loss", text, plot_loss, dt))
+    text = "k-hat of each approximation: filled for correcting q to the posterior, hollow for the other way."
+    blocks += [painter.draw("khat", text, plot_khat, dt), Table("fits-table", caption, headers, rows)]
+    notes = [f"{fit.name}: {text}" for fit in facts.fits for text in (fit.error, fit.note) if text]
+    if notes:
+        blocks.append(Items(notes))
+    lead = "Look here when a fit surprises you: an optimiser that has not arrived is not a divergence that failed."
+    return Section("fits", "The fits", lead, blocks)
+
+
+def _histories(dt: xr.DataTree) -> list[Any]:
+    groups = dt["approximations"].children.values() if "approximations" in dt.children else ()
+    return [group["fit"].data_vars for group in groups if "fit" in group.children]
+
+
+def _fit_row(scores: xr.Dataset, facts: Facts, i: int, options: Options) -> list[Cell]:
+    fit = facts.fits[i]
+    at = {"approximation": fit.name}
+    converged = {1.0: "yes", 0.0: "no"}.get(fit.converged, "polished" if fit.is_polished else "–")
+    spill = fit.scores["spill"]
+    family = f"{fit.family}, {fit.n_components} components" if fit.n_components else fit.family
+    return [
+        words(fit.name),
+        words({"forward": "KL(p‖q)", "reverse": "KL(q‖p)", "draws": "draws only"}.get(fit.kind, "–")),
+        words(family),
+        words(converged),
+        estimate(scores, "scores", "elbo_gap", at, options.round_to),
+        number(scores, "scores", "khat", at),
+        number(scores, "scores", "khat_reference", at),
+        estimate(scores, "scores", "ess_reverse", at, options.round_to),
+        Cell(
+            rounded(100 * spill.value, 100 * spill.se, options.round_to) if np.isfinite(spill.value) else "–",
+            kind="number",
+        ),
+        number(scores, "scores", "seconds", at, 1),
+    ]

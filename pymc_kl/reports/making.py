@@ -1,0 +1,122 @@
+"""The last section: what to do next, and how this was made."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl.reports.cells import Table, words
+from pymc_kl.reports.evidence import settings_of
+from pymc_kl.reports.facts import Facts
+from pymc_kl.reports.page import Block, Code, Folded, Section
+from pymc_kl.reports.phrases import numbered
+from pymc_kl.reports.trust import Trust
+
+MOST_STEPS = 4
+REVERSE_NAMES = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}
+USUAL = {"reference": "complete", "n_starts": 4096, "symmetry": True, "min_barrier": 1.0, "n_draws": 2000}
+
+
+def next_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
+    """At most four commands, and the settings."""
+    steps = list(_steps(facts, trust))[:MOST_STEPS]
+    blocks: list[Block] = [*steps]
+    again = Code(reproduce(dt), "The same again, with the model at hand.")
+    blocks.append(Folded("How this was made", [_made_table(dt), again]))
+    lead = "In this order; each is one command to copy."
+    return Section("next", "What to do next", lead, blocks)
+
+
+def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
+    if trust.answer != "yes":
+        yield Code(
+            "reference = pkl.sample_reference(idata, model=model, n_starts=16_384, random_seed=1)",
+            "A reference that can be trusted comes first: search longer, and sample every mode found.",
+        )
+    elif facts.audit is not None and facts.audit.alarm:
+        yield Code(
+            "reference = pkl.sample_reference(idata, model=model, random_seed=1)",
+            f"Go on with draws that have {numbered(facts.audit.missed)}, which yours miss.",
+        )
+    if (late := next((fit for fit in facts.fits if fit.converged == 0), None)) is not None:
+        yield Code(
+            "advi = pm.fit(100_000, obj_optimizer=pm.adam(learning_rate=1e-3), random_seed=1)",
+            f"Run {late.name} until it has converged before you judge it.",
+        )
+    good = [
+        fit
+        for fit in facts.fits
+        if fit.scored and fit.kind != "draws" and not fit.that_matter("missed", "under", "over")
+    ]
+    good = [fit for fit in good if fit.khat < 0.7]
+    if good:
+        best = min(good, key=lambda fit: np.nan_to_num(fit.within("forward").value, nan=np.inf))
+        yield Code(
+            f'draws = comparison["approximations/{best.name}"]  # a DataTree for ArviZ',
+            f"{best.name} covers every mode found: use its draws, corrected by importance sampling where that matters.",
+        )
+    if facts.symmetries:
+        yield Code(
+            "reference = pkl.sample_reference(idata, model=model, relabel=True, random_seed=1)",
+            "Means of labelled parameters mean something on draws brought to one labelling.",
+        )
+    yield Code(
+        'az.plot_forest({"reference": comparison, **comparison["approximations"].children})',
+        "ArviZ's own plots and tables take the comparison as a dictionary of DataTrees.",
+    )
+
+
+def _made_table(dt: xr.DataTree) -> Table:
+    attrs = dt.attrs
+    rows = [
+        ("pymc_kl", attrs.get("creation_library_version", "–")),
+        ("PyMC", attrs.get("pymc_version", "–")),
+        ("ArviZ", attrs.get("arviz_version", "–")),
+        ("made", attrs.get("creation_time", "–")),
+        ("random seed", attrs.get("random_seed", "–")),
+        *((name, _shown(value)) for name, value in settings_of(dt).items()),
+        *((f"seconds: {name}", f"{value:.1f}") for name, value in json.loads(attrs.get("seconds", "{}")).items()),
+    ]
+    if "converted_from" in attrs:
+        rows.append(("converted", f"from format {int(attrs['converted_from'])} of an older version"))
+    return Table("made", "Versions, settings and timings.", ["", ""], [[words(k), words(v)] for k, v in rows])
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def reproduce(dt: xr.DataTree) -> str:
+    """Write the call that makes this comparison again, from its settings."""
+    settings = settings_of(dt)
+    forward, reverse = (list(settings.get(key, ())) for key in ("forward", "reverse"))  # type: ignore[call-overload]
+    made = {f"forward {family}" for family in forward} | {REVERSE_NAMES.get(method, method) for method in reverse}
+    names = [str(name) for name in dt["scores"].to_dataset()["approximation"].values]
+    given = [name for name in names if name not in made and not name.endswith(" (polished)")]
+    arguments = ["idata" if "audit" in dt.children else "None", _as_dict(given)]
+    arguments += [f"forward={forward!r}", f"reverse={reverse!r}"]
+    arguments += [f"{key}={settings[key]!r}" for key, usual in USUAL.items() if settings.get(key, usual) != usual]
+    lines = [
+        "import pymc_kl as pkl",
+        "",
+        "with model:",
+        "    comparison = pkl.compare(",
+        *(f"        {argument}," for argument in (*arguments, f"random_seed={_seed(dt)}")),
+        "    )",
+        'pkl.report(comparison, "report.html")',
+    ]
+    return "\n".join(lines)
+
+
+def _as_dict(names: list[str]) -> str:
+    """Write fits by name, each as a variable that its user will have called something like it."""
+    variables = (re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "fit" for name in names)
+    return "{" + ", ".join(f"{name!r}: {variable}" for name, variable in zip(names, variables, strict=True)) + "}"
+
+
+def _seed(dt: xr.DataTree) -> str:
+    """The seed as it is written in code; a generator cannot be written."""
+    seed = json.loads(str(dt.attrs.get("random_seed", "null")))
+    return str(seed) if isinstance(seed, int) else "None"

@@ -1,0 +1,63 @@
+"""Numbers and lists as a sentence has them: rounded by their error, with their unit, never clamped."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pymc_kl.estimates import Estimate
+
+
+def percent(share: Estimate, upper: float = float("nan")) -> str:
+    """Write a share as `30 % ± 1 %`; one of which nothing was seen as `below 0.2 %`."""
+    value, se = 100 * share.value, 100 * share.se
+    if np.isnan(value):
+        return "an unknown share"
+    if value == 0 and np.isfinite(upper):
+        return f"below {np.ceil(1000 * upper) / 10:.1f} %"
+    if not np.isfinite(se):
+        return f"{value:.0f} %"
+    digits = _digits(se, least=0, most=2)
+    error = f"± {se:.{digits}f}" if round(se, digits) > 0 else "± <0.01"
+    return f"{value:.{digits}f} % {error} %"
+
+
+def nats(estimate: Estimate) -> str:
+    """Write a divergence as `0.605 ± 0.012`; the unit follows in the sentence."""
+    value, se = estimate
+    if np.isnan(value):
+        return "unknown"
+    if not np.isfinite(value):
+        return "infinite" if value > 0 else "minus infinity"
+    if not np.isfinite(se):
+        return f"{value:.2g}, with an error that is not known"
+    digits = 3 if se == 0 else int(np.clip(1 - np.floor(np.log10(se)), 0, 6))
+    return f"{round(value, digits) + 0.0:.{digits}f} ± {se:.{digits}f}"
+
+
+def plain(value: float, se: float) -> str:
+    """Write a number to one digit of its error, without the error."""
+    digits = _digits(se, least=0, most=6) if np.isfinite(se) and se > 0 else 2
+    return f"{round(value, digits) + 0.0:.{digits}f}"
+
+
+def _digits(se: float, *, least: int, most: int) -> int:
+    """Decimals that show one digit of an error."""
+    return most if se <= 0 else int(np.clip(-np.floor(np.log10(se)), least, most))
+
+
+def listed(items: Sequence[object], most: int = 4) -> str:
+    """Join as `1, 3 and 4`; of many, the first few and how many more."""
+    words = [str(item) for item in items]
+    if len(words) > most + 1:
+        return f"{', '.join(words[:most])} and {len(words) - most} more"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def counted(n: float, one: str, many: str) -> str:
+    """Write `1 mode` or `3 modes`."""
+    return f"{n:.0f} {one if n == 1 else many}"
+
+
+def numbered(numbers: Sequence[int]) -> str:
+    """Name modes: `mode 2`, `modes 1 and 3`."""
+    return f"{'mode' if len(numbers) == 1 else 'modes'} {listed(numbers)}"

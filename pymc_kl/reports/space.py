@@ -1,0 +1,114 @@
+"""Section six and seven: the parameters, and what each approximation can be used for."""
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl._typing import Array
+from pymc_kl.plots import plot_modes
+from pymc_kl.plots.contract import select_variables
+from pymc_kl.reports.cells import Cell, Table, rounded, words
+from pymc_kl.reports.facts import Facts, parameter_rows
+from pymc_kl.reports.figures import Painter
+from pymc_kl.reports.page import Block, Options, Section, Text
+from pymc_kl.reports.uses import USES
+
+SHOWN_PARAMETERS = 6
+POINTS = 6000  # of all facets of a pair plot together, so that the page stays small
+MOST_FACETS = 12
+
+
+def parameters_section(dt: xr.DataTree, painter: Painter, options: Options) -> Section:
+    """The parameters that differ most, as densities and numbers, and the pair that separates the modes best."""
+    caption = (
+        "Densities of the parameters in which the approximations differ most from the reference (grey, an area a mode)."
+    )
+    blocks: list[Block] = [
+        painter.draw(
+            "marginals", caption, plot_modes, dt, kind="marginal", labeller=options.labeller, **options.variables
+        )
+    ]
+    if dt["modes"].sizes["mode"] > 1 and not _one_scalar(dt, options):
+        n = max(1, min(dt["scores"].sizes["approximation"], MOST_FACETS))
+        caption = "The two parameters that separate the modes best: the reference by mode, each approximation over it."
+        blocks.append(
+            painter.draw(
+                "pair", caption, plot_modes, dt, kind="pair", labeller=options.labeller,
+                max_draws=max(POINTS * 2 // (3 * n), 100), **options.variables,
+            )
+        )  # fmt: skip
+    if "parameters" in dt.children:
+        blocks.append(_numbers_table(dt, options))
+    else:
+        blocks.append(Text("This comparison was written by an older version and holds no table of parameters."))
+    lead = "Grey is the posterior as the reference has it; where a line leaves it, that approximation is wrong there."
+    return Section("parameters", "Parameters", lead, blocks)
+
+
+def _one_scalar(dt: xr.DataTree, options: Options) -> bool:
+    chosen = select_variables(dt["posterior"].to_dataset(), **options.variables)
+    n = sum(da.size for da in chosen.isel(chain=0, draw=0).data_vars.values())
+    return int(n) < 2
+
+
+def _numbers_table(dt: xr.DataTree, options: Options) -> Table:
+    """Mean and standard deviation of the parameters that differ most, under the reference and each approximation."""
+    table = select_variables(dt["parameters"].to_dataset(), **options.variables)
+    names = [str(name) for name in table["source"].values]
+    labels, rows = parameter_rows(table, *names)
+    order, distance = _most_different(rows)
+    lines = []
+    for j in order[:SHOWN_PARAMETERS]:
+        cells = [Cell(_moments(row, j, options.round_to), kind="number") for row in rows]
+        worst = f"{distance[j]:.2f}" if np.isfinite(distance[j]) else "–"
+        lines.append([words(labels[j]), *cells, Cell(worst, kind="number")])
+    left = f" {len(labels) - len(lines)} more parameters are left out." if len(labels) > len(lines) else ""
+    caption = (
+        "Mean ± its standard error, and standard deviation in brackets, on draws brought to one copy of their mode; "
+        "last the largest 1-Wasserstein distance of any approximation from the reference, in its standard "
+        f"deviations.{left}"
+    )
+    return Table("parameters-table", caption, ["", *names, "furthest (sd)"], lines)
+
+
+def _most_different(rows: list[dict[str, Array]]) -> tuple[list[int], Array]:
+    """Order the scalars by the largest 1-Wasserstein distance of any approximation, in reference sd (D,)."""
+    sd = rows[0]["sd"]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = np.array([row["wasserstein"] / sd for row in rows[1:]]).reshape(-1, len(sd))
+    each = np.where(np.isfinite(each), each, -np.inf)
+    distance = each.max(axis=0, initial=-np.inf)
+    order = np.argsort(-distance, kind="stable")
+    return [int(j) for j in order if sd[j] > 0 or len(sd) == 1], np.where(np.isfinite(distance), distance, np.nan)
+
+
+def _moments(row: dict[str, Array], j: int, round_to: int | None) -> str:
+    mean, se, sd = (float(row[name][j]) for name in ("mean", "mean_se", "sd"))
+    if np.isnan(mean):
+        return "–"
+    digits = int(np.clip(1 - np.floor(np.log10(se)), 0, 6)) if se > 0 and np.isfinite(se) else 3
+    return f"{rounded(mean, se, round_to)} ({sd:.{round_to if round_to is not None else min(digits, 4)}f})"
+
+
+def uses_section(facts: Facts) -> Section:
+    """What each approximation can be used for, and the number that says so."""
+    rows = []
+    for label, rule in USES.items():
+        uses = [rule(facts, fit) if fit.scored else None for fit in facts.fits]
+        cells = [
+            words("–") if use is None else Cell(f"{use.answer}: {use.why}", kind=f"use {use.answer.replace(' ', '-')}")
+            for use in uses
+        ]
+        rows.append([words(label), *cells])
+    caption = (
+        "Yes, with care or no, and the number that says so. Limits: means within 0.1 sd (0.5 with care), standard "
+        "deviations within 10 % (50 %), ends of 90 % intervals within 0.2 sd (0.5), k-hat 0.5 (0.7); a limit is broken "
+        "where a number is beyond it by two standard errors. All on draws brought to one copy of their mode."
+    )
+    blocks: list[Block] = [Table("uses-table", caption, ["use for", *(fit.name for fit in facts.fits)], rows)]
+    if not facts.masses_known:
+        blocks.insert(
+            0,
+            Text("The masses of the modes are not known, so what is said of means, spreads and tails is as uncertain."),
+        )
+    lead = "Find your purpose on the left; the cell says whether the approximation serves it and why."
+    return Section("uses", "What each can be used for", lead, blocks)

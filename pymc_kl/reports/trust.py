@@ -1,0 +1,85 @@
+"""Can the reference be trusted: yes, with care or no, and why in a few words; and all that speaks against it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pymc_kl.reports.facts import Facts
+from pymc_kl.reports.phrases import counted, numbered, percent
+
+UNCERTAIN = 0.05  # standard error of a mass from which on it deserves care
+LITTLE_OVERLAP = 0.1  # share of draws that carry a bridge, below which its error deserves a second look
+SEEN = 0.001  # chance that one more start finds a new mode, below which the search had settled
+
+Answer = Literal["yes", "with care", "no"]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The answer, why in at most eight words, and the reasons as sentences."""
+
+    answer: Answer
+    why: str
+    reasons: tuple[str, ...]
+
+
+def judge_reference(facts: Facts) -> Trust:
+    """Judge the reference from its masses, its search and how each mode was weighed."""
+    if not facts.masses_known:
+        reason = facts.masses_reason or "the masses of its modes are not known"
+        return Trust("no", "mode masses are not known", (f"{capital(reason)}.", *_doubts(facts)))
+    doubts = tuple(_short_doubts(facts))
+    if doubts:
+        return Trust("with care", doubts[0], tuple(_doubts(facts)))
+    if facts.completed:
+        said = "Every mode found was sampled and weighed, and no check objects."
+        return Trust("yes", "every mode found was sampled and weighed", (said,))
+    return Trust("yes", "chains moved freely between modes", ("Chains moved freely between the modes found.",))
+
+
+def _short_doubts(facts: Facts) -> Iterator[str]:
+    if facts.partial:
+        yield "the run was interrupted"
+    if not facts.proper:
+        yield "one region without a proper maximum"
+    if any(mode.mass.se > UNCERTAIN for mode in facts.that_matter):
+        yield "some mode masses are uncertain"
+    if facts.unseen.value > SEEN:
+        yield "starts were still finding new modes"
+    if np.isnan(facts.log_evidence.value):
+        yield "log Z could not be estimated"
+    if any(mode.overlap < LITTLE_OVERLAP for mode in facts.that_matter):
+        yield "a mode was weighed with little overlap"
+
+
+def _doubts(facts: Facts) -> Iterator[str]:
+    """Say each doubt with its number."""
+    if facts.partial:
+        yield "The search or the sampling was interrupted: modes and draws may be missing."
+    if not facts.proper:
+        yield (
+            "The log density has no proper maximum that stands for a mode, so the posterior is taken as one region; "
+            "that chains from all over agree is all that speaks for it."
+        )
+    for mode in facts.that_matter:
+        if facts.masses_known and mode.mass.se > UNCERTAIN:
+            yield f"The mass of mode {mode.number} is uncertain: {percent(mode.mass)}."
+    if facts.unseen.value > SEEN:
+        yield (
+            f"The chance that one more start finds a new mode is estimated at {percent(facts.unseen)}: "
+            "search longer with a larger n_starts."
+        )
+    if np.isnan(facts.log_evidence.value) and facts.masses_known:
+        yield f"Log Z could not be estimated: {facts.evidence_reason or 'no mode has a known integral'}."
+    thin = [mode for mode in facts.that_matter if mode.overlap < LITTLE_OVERLAP]
+    for mode in thin:
+        yield f"The mass of mode {mode.number} rests on an overlap of {mode.overlap:.2f} of its draws and the proposal."
+    if unweighed := [mode.number for mode in facts.that_matter if mode.reason and not facts.masses_known]:
+        yield f"{counted(len(unweighed), 'mode', 'modes')} could not be weighed: {numbered(unweighed)}."
+
+
+def capital(text: str) -> str:
+    """Begin a sentence."""
+    return text[:1].upper() + text[1:]
