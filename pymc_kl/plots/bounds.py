@@ -125,7 +125,7 @@ def _draw_cut(canvas: Canvas, table: xr.Dataset, cut: xr.DataArray, shown: xr.Da
     align = align if np.isfinite(table.attrs["log_evidence"]) else xr.where(right, "right", "left")
     canvas.draw(
         "value", annotate_text, at(x, rows + 0.3 + 0 * x), text=text, horizontal_align=align,
-        defaults={"color": "B1", "size": 8},
+        defaults={"color": "B1", "size": canvas.letters(8)},
     )  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def _draw_evidence(canvas: Canvas, table: xr.Dataset, n: int) -> None:
     if np.isfinite(half):
         band = {"color": style.REFERENCE_LIGHT, "alpha": 0.8}
         canvas.decorate("evidence_interval", fill_band, x=(log_z - half, log_z + half), y=ends, defaults=band)
-    text = {"color": "B1", "size": 9, "vertical_align": "bottom"}
+    text = {"color": "B1", "size": canvas.letters(9), "vertical_align": "bottom"}
     label = f"log Z {format_estimate(log_z, se)}"
     canvas.decorate("evidence_text", write, x=log_z, y=n - 0.5, text=label, defaults=text)
 

@@ -27,6 +27,7 @@ NO_MARKER = "none"
 NOTE_WIDTH = 75  # characters of a line that is still read at a glance
 MIN_WIDTH = 5.4  # inches that such a line takes
 COLUMNS = 2  # of facets that are wide
+NOTE_LINE, PLOTLY_MARGIN = 20, 100  # pixels
 LEGEND_ROW = 0.22  # inches
 NOTE_STYLE: Mapping[str, Mapping[str, Any]] = {
     "matplotlib": {"size": 9, "x": 0.01, "horizontalalignment": "left"},
@@ -52,6 +53,10 @@ class Canvas:
     def wants(self, name: str) -> bool:
         """Say whether a visual is to be drawn."""
         return self.visuals.get(name, True) is not False
+
+    def letters(self, points: float) -> float:
+        """Turn a size of letters into what the backend takes: points, or pixels."""
+        return points if self.collection.backend in ("matplotlib", "none") else points * DOTS_PER_INCH / 72
 
     def draw(
         self,
@@ -95,6 +100,8 @@ class Canvas:
         kwargs = {"color": "B2"} | dict(NOTE_STYLE[backend]) | get_visual_kwargs(self.visuals, "note")
         lines = [line for part in text.splitlines() for line in textwrap.wrap(part, NOTE_WIDTH, break_on_hyphens=False)]
         self.collection.add_title(newline.join(lines), **kwargs)
+        if backend == "plotly":
+            _make_room_plotly(self.collection.get_viz("figure"), len(lines))
         self.collection.viz["note"] = self.collection.viz["figure_title"]
 
     def legend(self, dim: str, **defaults: Any) -> None:
@@ -110,6 +117,12 @@ class Canvas:
         if "marker" in alone and "marker" not in by_line:
             styles = mapped["marker"]["mapping"].values, mapped["color"]["mapping"].values
             _ADD_MARKERS[backend](self.collection, list(zip(*styles, strict=True)))
+
+
+def _make_room_plotly(figure: Any, n_lines: int) -> None:
+    """Move the facets down for a note of many lines, which hides their titles otherwise."""
+    more = NOTE_LINE * max(0, n_lines - 2)
+    figure.update_layout(margin={"t": PLOTLY_MARGIN + more}, height=figure.layout.height + more)
 
 
 def _add_markers_plotly(collection: PlotCollection, styles: Sequence[tuple[str, str]]) -> None:

@@ -97,7 +97,7 @@ def plot_contributions(
     ...     reference = xr.Dataset({"x": (("chain", "draw", "x_dim_0"), rng.normal(size=(4, 500, 2)))})
     ...     comparison = pkl.compare(reference, {}, forward=("meanfield",), random_seed=1, progressbar=False)
     >>> pc = pkl.plot_contributions(comparison, backend="none", coords={"x_dim_0": 0})
-    >>> pc.viz["xlabel"]["density"].item()["string"]
+    >>> pc.viz["xlabel"]["plot"].item()["string"]
     'x'
     """
     dt = check_comparison(comparison)

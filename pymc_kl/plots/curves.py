@@ -153,7 +153,7 @@ def _decorate(canvas: Canvas, curves: Curves, heights: Array, labeller: Any) -> 
     canvas.decorate("zero", draw_line, x=curves.limits, y=(0.0, 0.0), defaults=zero)
     labels = [labeller.sel_to_str({"approximation": name}, {"approximation": i}) for i, name in enumerate(names)]
     titles = [wrap_name(label, TITLE_CHARACTERS, 2) for label in labels]
-    canvas.decorate("title", title_facet, text=facets.copy(data=titles), defaults={"size": 10})
+    canvas.decorate("title", title_facet, text=facets.copy(data=titles), defaults={"size": canvas.letters(10)})
     lowest, first = rim(collection)
     canvas.decorate("xlabel", label_axis, axis="x", text=curves.xlabel, here=lowest)
     canvas.decorate("ylabel", label_axis, axis="y", text=curves.ylabel, here=first)
@@ -162,7 +162,7 @@ def _decorate(canvas: Canvas, curves: Curves, heights: Array, labeller: Any) -> 
     corners = [[left, high - 0.02 * (high - low)] for low, high in heights]
     coords = {"approximation": names, "plot_axis": ["x", "y"]}
     place = xr.DataArray(corners, coords, list(coords))
-    text = {"color": "B1", "size": 8, "horizontal_align": "left", "vertical_align": "top"}
+    text = {"color": "B1", "size": canvas.letters(8), "horizontal_align": "left", "vertical_align": "top"}
     canvas.draw("value", annotate_text, place, text=facets.copy(data=written), defaults=text)
     below = {"loc": "outside lower center", "ncols": 4 if len(names) > 1 else 2}
     canvas.legend("curve", **(below if collection.backend == "matplotlib" else {}))

@@ -113,7 +113,7 @@ def plot_divergence(
     ...     comparison = pkl.compare(reference, {}, forward=("meanfield",), random_seed=1, progressbar=False)
     >>> pc = pkl.plot_divergence(comparison, backend="none")
     >>> pc.viz["value"]["divergence"].dims
-    ('approximation', 'direction')
+    ('direction', 'approximation')
     """
     dt = check_comparison(comparison)
     prob = validate_ci_prob(ci_prob)

@@ -117,7 +117,7 @@ def plot_khat(
     ...     reference = xr.Dataset({"x": (("chain", "draw"), rng.normal(size=(4, 500)))})
     ...     comparison = pkl.compare(reference, {}, forward=("meanfield",), random_seed=1, progressbar=False)
     >>> pc = pkl.plot_khat(comparison, backend="none")
-    >>> pc.viz["zone_text"]["khat"].item()["string"]
+    >>> pc.viz["zone_text"]["plot"].item()["string"]
     'poor'
     """
     dt = check_comparison(comparison)
@@ -170,7 +170,9 @@ def _draw_zones(canvas: Canvas, n: int) -> None:
     zones = {"good": (SHOWN[0], KHAT_GOOD), "fair": (KHAT_GOOD, KHAT_FAIR), "poor": (KHAT_FAIR, SHOWN[1])}
     canvas.decorate("zones", _zones, zones=list(zones.values())[1:], y=heights, defaults={"color": style.ELSEWHERE})
     canvas.decorate("limits", _limits, y=heights, defaults={"color": "B2", "width": 1.0, "linestyle": "C1"})
-    canvas.decorate("zone_text", _zone_text, zones=zones, y=n - 0.15, defaults={"color": "B1", "size": 9})
+    canvas.decorate(
+        "zone_text", _zone_text, zones=zones, y=n - 0.15, defaults={"color": "B1", "size": canvas.letters(9)}
+    )
 
 
 def _zones(da: xr.DataArray, target: Any, *, zones: Sequence[tuple[float, float]], y: Any, **kwargs: Any) -> Any:
@@ -205,7 +207,7 @@ def _draw_marks(canvas: Canvas, scores: xr.Dataset, backend: str) -> None:
     text = write_each(_number, both)
     canvas.draw(
         "value", annotate_text, at(x + inwards, heights + 0 * x), text=text, horizontal_align=align,
-        defaults={"color": "B1", "size": 8},
+        defaults={"color": "B1", "size": canvas.letters(8)},
     )  # fmt: skip
 
 
@@ -218,7 +220,7 @@ def _draw_alarm(canvas: Canvas, alarm: xr.DataArray) -> None:
     x = xr.where(alarm, SHOWN[1] + 0.08, np.nan)
     canvas.draw(
         "alarm_text", annotate_text, at(x, rows + 0 * x), text=xr.full_like(x, ALARM, dtype=object),
-        defaults={"color": "B1", "size": 8, "horizontal_align": "left"},
+        defaults={"color": "B1", "size": canvas.letters(8), "horizontal_align": "left"},
     )  # fmt: skip
 
 

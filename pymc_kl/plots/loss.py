@@ -238,7 +238,7 @@ def _draw_levels(
         canvas.draw(name, line_xy, at(x, level + 0 * x), defaults=look)
         text = write_each(partial(_label, label), level, se)
         y = names.copy(data=[high + height * HEADROOM * (high - low) for low, high in limits.values()])
-        own = {"color": "B1", "size": 8, "horizontal_align": "right"}
+        own = {"color": "B1", "size": canvas.letters(8), "horizontal_align": "right"}
         place = at(x.isel(point=-1), y.where(level.notnull()))
         canvas.draw(f"{name}_text", annotate_text, place, text=text, defaults=own)
 
@@ -260,7 +260,7 @@ def _decorate(
     collection.facet_map(set_limits, y=y, store_artist=False)
     titles = [labeller.sel_to_str({"approximation": name}, {"approximation": i}) for i, name in enumerate(names.values)]
     text = [wrap_name(title, TITLE_CHARACTERS, 2) for title in titles]
-    canvas.decorate("title", title_facet, text=names.copy(data=text), defaults={"size": 10})
+    canvas.decorate("title", title_facet, text=names.copy(data=text), defaults={"size": canvas.letters(10)})
     lowest, first = rim(collection)
     canvas.decorate("xlabel", label_axis, axis="x", text="step (thick: running median)", here=lowest)
     canvas.decorate("ylabel", label_axis, axis="y", text=f"loss (nats, {100 * prob:.3g} %)", here=first)

@@ -142,7 +142,7 @@ def _mark_locations(canvas: Canvas, view: View, tops: xr.DataArray, backend: str
     for i, places in enumerate(x.values):
         for group in group_line(places / np.subtract(*view.limits(i)[::-1])):
             middle[i, group[0]], text[i, group[0]] = places[group].mean(), join_numbers(group)
-    label = {"color": "B1", "size": 9}
+    label = {"color": "B1", "size": canvas.letters(9)}
     canvas.draw("mode_label", annotate_text, middle, defaults=label, text=text, y=(1 + HEADROOM / 2) * tops)
 
 

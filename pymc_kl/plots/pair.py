@@ -92,7 +92,7 @@ def _mark_modes(canvas: Canvas, view: View, backend: str) -> None:
     dot = {"size": style.marker_size(backend, 3), "color": "B1"}
     canvas.draw("other_locations", scatter_xy, locations.isel(mode=slice(NAMED, None)), defaults=dot)
     canvas.draw("location", scatter_xy, named, defaults=disc)
-    text = {"color": "B1", "size": 8}
+    text = {"color": "B1", "size": canvas.letters(8)}
     blank = named.isel(plot_axis=0, drop=True)
     number = blank.copy(data=[[join_numbers(group) for group in groups]] * len(facets))
     canvas.draw("mode_label", annotate_text, named, defaults=text, text=number)

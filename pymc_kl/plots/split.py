@@ -178,7 +178,7 @@ def _draw_numbers(canvas: Canvas, table: xr.Dataset, limit: float, backend: str)
     text = write_each(partial(_number, few), *columns)
     canvas.draw(
         "value", annotate_text, at(_columns(table), y), text=text, vertical_align=align,
-        defaults={"color": "B1", "size": _of_size(NUMBER_POINTS, table["approximation"].values)},
+        defaults={"color": "B1", "size": canvas.letters(_of_size(NUMBER_POINTS, table["approximation"].values))},
     )  # fmt: skip
 
 
@@ -210,13 +210,18 @@ def _decorate(canvas: Canvas, table: xr.Dataset, limit: float, prob: float, labe
         axis="x",
         ticks=np.arange(len(names)),
         labels=wrapped,
-        defaults={"size": _of_size(NAME_POINTS, names)},
+        defaults={"size": canvas.letters(_of_size(NAME_POINTS, names))},
     )
     canvas.decorate("ylabel", label_axis, axis="y", text=f"← reverse   KL (nats, {100 * prob:.3g} %)   forward →")
     canvas.decorate("zero", draw_line, x=(-0.6, len(names) - 0.4), y=(0.0, 0.0), defaults={"color": "B1", "width": 0.8})
     key = {"x": len(names) - 0.4 + 0.1 * inch, "inch": inch, "low": low, "high": high}
     canvas.decorate("key", _key, place=key, defaults={"color": style.REFERENCE})
-    canvas.decorate("key_text", _key_text, place=key, defaults={"color": "B1", "size": 9, "horizontal_align": "left"})
+    canvas.decorate(
+        "key_text",
+        _key_text,
+        place=key,
+        defaults={"color": "B1", "size": canvas.letters(9), "horizontal_align": "left"},
+    )
 
 
 def _swatches(place: Mapping[str, float]) -> dict[str, float]:

@@ -184,7 +184,7 @@ def _draw_branches(canvas: Canvas, tree: Tree, table: xr.Dataset, floor: float) 
         ys = [value for _, depth in points for value in (depth, bottom, np.nan)] + [bottom, bottom]
         dashed = line | {"linestyle": "C1"}
         canvas.decorate("root", draw_line, x=xs, y=ys, defaults=dashed)
-        text = {"color": "B1", "size": 9, "vertical_align": "top"}
+        text = {"color": "B1", "size": canvas.letters(9), "vertical_align": "top"}
         middle = (points[0][0] + points[-1][0]) / 2
         canvas.decorate(
             "root_text", write, x=middle, y=bottom - 0.015 * abs(bottom), text="no path found", defaults=text
@@ -218,7 +218,7 @@ def _draw_peaks(canvas: Canvas, tree: Tree, table: xr.Dataset, column: float, fl
         for mode, row in zip(table["mode"].values, zip(*(table[key].values for key in table), strict=True), strict=True)
     ]
     place = at(x, depth + xr.DataArray(lift, modes, ["mode"])).where(xr.DataArray(labelled, modes, ["mode"]))
-    text = {"color": "B1", "size": 9, "vertical_align": "bottom"}
+    text = {"color": "B1", "size": canvas.letters(9), "vertical_align": "bottom"}
     canvas.draw("mode_label", annotate_text, place, text=x.copy(data=np.array(texts, dtype=object)), defaults=text)
     return labelled
 
