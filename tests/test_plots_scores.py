@@ -79,7 +79,7 @@ def test_a_long_bar_is_cut_and_keeps_its_number() -> None:
 def test_a_lower_bound_is_written_as_one() -> None:
     dt = changed("scores", forward_kl_is_bound=[1.0, 0.0, 0.0], forward_kl_between=[2.0] * 3)
     written = plot_divergence(dt, backend="none").viz["value"]["divergence"].sel(direction="forward")
-    assert "between ≥ 2.000 ± 0.020" in written.sel(approximation="ADVI").item()["string"]
+    assert "between ≥\n2.000 ± 0.020" in written.sel(approximation="ADVI").item()["string"]
     assert "≥" not in written.sel(approximation="full-rank ADVI").item()["string"]
 
 

@@ -39,7 +39,7 @@ NAME_POINTS = (9, 8)
 KEY_INCHES = 1.4
 LINE_INCHES = 0.15
 HEIGHT = 4.4
-HEADROOM = (0.2, 0.25)  # of the height, for the numbers
+HEADROOM = 0.25  # of the height, for the numbers
 NUMBER_POINTS = (8, 7)
 LEAST = 0.02  # nats that the axis spans
 FULL_ALPHA, WITHIN_ALPHA = 0.9, 0.25
@@ -156,7 +156,7 @@ def _extent(table: xr.Dataset, limit: float) -> tuple[float, float]:
     sizes = [table["between"], table["within"], total, total + half, total - half]
     points = xr.concat([table["sign"] * size.clip(-limit, limit) for size in sizes], "end").fillna(0)
     low, high = float(points.min()), float(points.max())
-    pad = _of_size(HEADROOM, table["approximation"].values) * max(high - low, LEAST)
+    pad = HEADROOM * max(high - low, LEAST)
     return low - pad, high + pad
 
 
@@ -189,7 +189,7 @@ def _number(few: bool, total: float, se: float, between: float, between_se: floa
         written = written.replace(" ±", "\n±")
     if is_bound != 1:
         return written
-    bound = f"between ≥ {format_estimate(between, between_se)}" if few else f"betw. ≥ {round(between, 2) + 0.0:.2f}"
+    bound = f"between ≥\n{format_estimate(between, between_se)}" if few else f"betw. ≥ {round(between, 2) + 0.0:.2f}"
     return f"{written}\n{bound}"
 
 
@@ -197,7 +197,7 @@ def _decorate(canvas: Canvas, table: xr.Dataset, limit: float, prob: float, labe
     names, (low, high) = table["approximation"].values.tolist(), _extent(table, limit)
     inch = 1 / _of_size(COLUMN_INCHES, names)
     limits = (-0.6, len(names) - 0.4 + KEY_INCHES * inch)
-    pad = 0.5 * _of_size(HEADROOM, names) * (high - low)
+    pad = 0.5 * HEADROOM * (high - low)
     ticks = round_ticks(low + pad, high - pad)
     sizes = [f"{abs(tick):g}" for tick in ticks]
     canvas.collection.facet_map(set_limits, x=limits, y=(low, high), store_artist=False)
