@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,7 @@ from pymc_kl.plots import plot_coverage
 from pymc_kl.plots.contract import select_variables
 from pymc_kl.reports.evidence import coverage_section, modes_section, reference_section
 from pymc_kl.reports.facts import MATTERS, Facts, read_facts
-from pymc_kl.reports.figures import Painter, plotly_library
+from pymc_kl.reports.figures import Figure, Painter, plotly_library
 from pymc_kl.reports.headline import headlines
 from pymc_kl.reports.losses import divergence_section, fits_section, origin_section
 from pymc_kl.reports.making import next_section
@@ -29,6 +29,7 @@ from pymc_kl.reports.verdict import judge
 from pymc_kl.tree import check_comparison
 
 LONGEST = 18  # letters of a name that stay together
+IN_NOTEBOOKS = ("heat", "divergences")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Report:
     ----------
     html : str
         The whole page.
+    notebook : str
+        The verdict, the picture and the two main tables, as a notebook shows them.
     verdict : tuple of str
         What it says first, worst news first.
     path : Path or None
@@ -46,8 +49,12 @@ class Report:
     """
 
     html: str = field(repr=False)
+    notebook: str = field(repr=False)
     verdict: tuple[str, ...]
     path: Path | None = None
+
+    def _repr_html_(self) -> str:
+        return self.notebook
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the page to an HTML file.
@@ -136,31 +143,41 @@ def report(
     facts = read_facts(dt)
     trust, sentences = judge_reference(facts), judge(facts)
     painter = Painter(interactive)
-    caption = "Mass of each mode: the reference as a grey bar with its interval, each approximation as a mark."
-    if len(_pictured(facts)) < len(facts.modes):
-        caption += " Modes below 1 % everywhere are left out."
-    html = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            title=dt.attrs.get("model_name", "model"),
-            date=str(dt.attrs.get("creation_time", ""))[:10],
-            version=version("pymc_kl"),
-            source=f"a comparison by pymc_kl {dt.attrs.get('creation_library_version', '?')}",
-            headlines=headlines(facts, trust),
-            verdict=sentences,
-            coverage=painter.draw(
-                "coverage-picture", caption, plot_coverage, dt, modes=_pictured(facts), ci_prob=ci_prob
-            ),
-            sections=_sections(dt, facts, trust, painter, options),
-            variables=css_variables(),
-            style=_read("report.css"),
-            script=_read("report.js"),
-            plotly=plotly_library() if interactive else "",
-        )
+    shared = {
+        "verdict": sentences,
+        "coverage": _coverage_picture(dt, facts, painter, ci_prob),
+        "style": _read("report.css"),
+    }
+    sections = _sections(dt, facts, trust, painter, options)
+    environment = _environment()
+    html = environment.get_template("report.html.j2").render(
+        title=dt.attrs.get("model_name", "model"),
+        date=str(dt.attrs.get("creation_time", ""))[:10],
+        version=version("pymc_kl"),
+        source=f"a comparison by pymc_kl {dt.attrs.get('creation_library_version', '?')}",
+        headlines=headlines(facts, trust),
+        sections=sections,
+        variables=css_variables(":root"),
+        script=_read("report.js"),
+        plotly=plotly_library() if interactive else "",
+        **shared,
     )
-    made = Report(html, tuple(sentence.text for sentence in sentences))
-    return made if path is None else Report(html, made.verdict, made.save(path, overwrite=overwrite))
+    main_tables = [
+        block for section in sections for block in section.blocks if getattr(block, "name", "") in IN_NOTEBOOKS
+    ]
+    notebook = environment.get_template("notebook.html.j2").render(
+        tables=main_tables, variables=css_variables(".pymc-kl"), **shared
+    )
+    made = Report(html, notebook, tuple(sentence.text for sentence in sentences))
+    return made if path is None else replace(made, path=made.save(path, overwrite=overwrite))
+
+
+def _coverage_picture(dt: xr.DataTree, facts: Facts, painter: Painter, ci_prob: float | None) -> Figure:
+    shown = _pictured(facts)
+    caption = "Mass of each mode: the reference as a grey bar with its interval, each approximation as a mark."
+    if not {mode.number for mode in facts.modes} <= set(shown):
+        caption += " Modes below 1 % everywhere are left out."
+    return painter.draw("coverage-picture", caption, plot_coverage, dt, modes=shown, ci_prob=ci_prob)
 
 
 def _sections(dt: xr.DataTree, facts: Facts, trust: Trust, painter: Painter, options: Options) -> list[Section]:

@@ -17,14 +17,16 @@ LEAST_LIGHT = 0.62  # lightness of a mark on dark paper
 GROUND_LIGHT = 0.30  # lightness of a ground on dark paper
 
 
-def css_variables() -> str:
-    """Declare every colour, and what it is in the dark; print stays light."""
+def css_variables(root: str) -> str:
+    """Declare every colour at a selector, and what it is in the dark; print stays light."""
     light = {name: value for value, name in NAMES.items()}
     dark = {name: DARK[value] for value, name in NAMES.items()}
     for value in (*GROUNDS, *MARKS):
         light[_name(value)] = value.lower()
         dark[_name(value)] = _in_the_dark(value)
-    return f":root{{{_declared(light)}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{_declared(dark)}}}}}"
+    return (
+        f"{root}{{{_declared(light)}}}\n@media screen and (prefers-color-scheme: dark){{{root}{{{_declared(dark)}}}}}"
+    )
 
 
 def themed(svg: str) -> str:

@@ -259,7 +259,7 @@ def _weighs_wrongly(facts: Facts, fit: Fit) -> str | None:
     wrong = fit.that_matter("under", "over")
     if not wrong or not facts.masses_known:
         return None
-    worst = max(wrong, key=lambda c: abs(c.mass.value - c.mode.mass.value))
+    worst = max(wrong, key=lambda c: (round(abs(c.mass.value - c.mode.mass.value), 9), c.mode.mass.value))
     has = f"{percent(worst.mass, worst.upper)} where the posterior has {percent(worst.mode.mass)}"
     if len(facts.that_matter) == 1:
         return f"{fit.name} reaches mode {worst.mode.number} but holds only {has}.{_shape(fit)}{_correctable(fit)}"

@@ -1,0 +1,93 @@
+"""The report in 80 columns: the verdict, then the coverage table, then the divergences."""
+
+from collections.abc import Iterator
+from string import ascii_uppercase
+
+import numpy as np
+import xarray as xr
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pymc_kl.reports.cells import format_percent
+from pymc_kl.reports.facts import MATTERS, Facts, Fit, read_facts
+from pymc_kl.reports.phrases import counted
+from pymc_kl.reports.verdict import judge
+from pymc_kl.tables import format_estimate
+
+MARKS = {"covered": "✓", "under": "↓", "over": "↑", "missed": "✗"}
+MODE_COLUMN, FIT_COLUMN = 22, 15  # characters
+
+
+def render(comparison: xr.DataTree, width: int) -> Iterator[RenderableType]:
+    """Lay out a comparison for a terminal that is `width` characters wide."""
+    facts = read_facts(comparison)
+    yield Text("Verdict", style="bold")
+    for sentence in judge(facts):
+        text = Text(sentence.text, style="red" if sentence.rule in ("untrusted", "failed") else "")
+        text.highlight_words([sentence.about] if sentence.about else [], "bold")
+        yield Padding(text, (0, 0, 0, 2))
+    yield Text("")
+    yield Text("\n".join(f"[{_letter(i)}] {fit.name}" for i, fit in enumerate(facts.fits)))
+    yield from _coverage_tables(facts, width)
+    yield Text("  ".join(f"{mark} {word}" for word, mark in MARKS.items()))
+    if left := len(facts.modes) - len(_listed(facts)):
+        yield Text(f"{counted(left, 'mode', 'modes')} below 1 % everywhere left out.")
+    yield _divergence_table(facts)
+    for fit in facts.fits:
+        if fit.note:
+            yield Text(f"{fit.name}: {fit.note}")
+
+
+def _coverage_tables(facts: Facts, width: int) -> Iterator[Table]:
+    """A row a mode and a column an approximation, in as many tables as the width asks for."""
+    per_table = max((width - MODE_COLUMN) // FIT_COLUMN, 1)
+    for first in range(0, max(len(facts.fits), 1), per_table):
+        shown = list(enumerate(facts.fits))[first : first + per_table]
+        title = "Mass of each mode in % ± one standard error, and how it is covered" if first == 0 else None
+        table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
+        for heading in ("mode", "reference", *(f"[{_letter(i)}]" for i, _ in shown)):
+            table.add_column(Text(heading), justify="right", no_wrap=True)
+        for row in _listed(facts):
+            mode, cells = facts.modes[row], [_mass(fit, row) for _, fit in shown]
+            table.add_row(str(mode.number), _short(format_percent(*mode.mass, mode.upper)), *cells)
+        rest = [f"{_short(format_percent(*fit.elsewhere))}  " for _, fit in shown]
+        table.add_row("rest", "", *rest)
+        yield table
+
+
+def _listed(facts: Facts) -> list[int]:
+    """Rows of the modes that may hold a hundredth of the posterior or of a fit."""
+    held = (max((fit.covers[row].mass.value for fit in facts.fits), default=0.0) for row in range(len(facts.modes)))
+    return [row for row, mass in enumerate(held) if facts.modes[row].matters or mass > MATTERS]
+
+
+def _mass(fit: Fit, row: int) -> str:
+    cover = fit.covers[row]
+    return f"{_short(format_percent(*cover.mass, cover.upper))} {MARKS.get(cover.verdict, ' ')}"
+
+
+def _short(text: str) -> str:
+    return text.replace(" ± ", "±")
+
+
+def _letter(i: int) -> str:
+    """Name a column: A to Z, then AA and on."""
+    return ascii_uppercase[i] if i < 26 else _letter(i // 26 - 1) + ascii_uppercase[i % 26]
+
+
+def _divergence_table(facts: Facts) -> Table:
+    pairs = {"forward_kl": "KL(p‖q)", "reverse_kl": "KL(q‖p)"}
+    if not any(np.isfinite(fit.scores["reverse_kl"].value) for fit in facts.fits):
+        pairs = {"eubo": "EUBO", "elbo": "ELBO"}
+    title = "Divergences in nats (p: posterior, q: approximation)"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
+    for heading in ("q", *pairs.values(), "k-hat", "spill"):
+        table.add_column(heading, justify="left" if heading == "q" else "right", no_wrap=True)
+    for i, fit in enumerate(facts.fits):
+        cells = [format_estimate(*fit.scores[score]) for score in (*pairs, "spill")]
+        khat = "-" if np.isnan(fit.khat) else f"{fit.khat:.2f}"
+        table.add_row(Text(f"[{_letter(i)}]"), *cells[:2], khat, cells[2])
+    return table

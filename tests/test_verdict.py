@@ -1,0 +1,389 @@
+"""The rules of the verdict: for each case the sentences that they must give, and those that they must not."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from said import NAN, audit, cover, covering, facts, fit, missing, modes
+
+from pymc_kl.estimates import UNKNOWN, Estimate
+from pymc_kl.reports.facts import Facts, Off
+from pymc_kl.reports.headline import headlines
+from pymc_kl.reports.phrases import listed, nats, numbered, percent, plain
+from pymc_kl.reports.trust import judge_reference
+from pymc_kl.reports.uses import USES
+from pymc_kl.reports.verdict import judge
+
+ONE, TWO = modes(1.0), modes(0.7, 0.3)
+TINY = modes(0.7, 0.297, 0.003, se=0.001)
+UNKNOWN_MASSES = tuple(m.__class__(m.number, UNKNOWN, 1.0, 1, NAN, "the two halves disagree") for m in TWO)
+LABELLED = modes(0.7, 0.3, copies=6)
+RATIOS = (Estimate(0.44, 0.01), Estimate(0.98, 0.02))
+
+CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
+    "one mode": (
+        facts(ONE, fit("ADVI", covering(ONE), converged=1.0, sd_ratios=RATIOS)),
+        ["ADVI covers the one mode found", "0.44 to 0.98 times the reference's", "k-hat 0.2"],
+        ["all modes", "misses", "perfect", "trusted"],
+    ),
+    "one mode, equal spread": (
+        facts(ONE, fit("ADVI", covering(ONE), sd_ratios=(Estimate(0.98, 0.02), Estimate(1.01, 0.01)))),
+        ["standard deviations are the reference's, as far as their errors tell"],
+        ["0.98 to 1.01"],
+    ),
+    "one of two missed": (
+        facts(TWO, fit("ADVI", missing(TWO, 2), converged=1.0)),
+        [
+            "ADVI covers mode 1 (70 % ± 1 % of the posterior) and misses mode 2 (30 % ± 1 % of the posterior)",
+            "Within mode 1 it is accurate (reverse KL 0.0020 ± 0.0010 nats): use it there, not for means",
+        ],
+        ["covers both", "converged", "the optimiser's", "corrected"],
+    ),
+    "one of two missed, wrong shape": (
+        facts(TWO, fit("ADVI", missing(TWO, 2, within=0.9))),
+        ["Within mode 1 its reverse KL is 0.9000 ± 0.0010 nats"],
+        ["accurate"],
+    ),
+    "a missed mode too small to matter": (
+        facts(TINY, fit("ADVI", missing(TINY, 3), converged=1.0)),
+        ["ADVI covers the 2 modes found that may hold more than 1 %"],
+        ["misses"],
+    ),
+    "none reached": (
+        facts(TWO, fit("ADVI", missing(TWO, 1, 2))),
+        ["misses modes 1 and 2", "reaches no mode that may hold a hundredth", "for nothing but starting points"],
+        ["covers", "accurate"],
+    ),
+    "masses uncertain": (
+        facts(modes(0.6, 0.4, se=0.15), fit("ADVI", missing(modes(0.6, 0.4, se=0.15), 2))),
+        ["Take the reference with care", "The mass of mode 1 is uncertain: 60 % ± 15 %", "misses mode 2 (40 % ± 15 %"],
+        ["cannot be trusted"],
+    ),
+    "chains do not mix": (
+        facts(
+            UNKNOWN_MASSES,
+            fit("ADVI", covering(UNKNOWN_MASSES)),
+            masses_known=False,
+            masses_reason="the 4 chains never moved between modes",
+            completed=False,
+            log_evidence=UNKNOWN,
+        ),
+        [
+            "The reference cannot be trusted: the 4 chains never moved between modes.",
+            "compares with the modes as the chains saw them",
+            "Against this reference: ADVI reaches both modes found",
+            "Log Z could not be estimated",
+        ],
+        ["of the posterior)", "masses within", "covers both"],
+    ),
+    "reference untrusted, a mode missed": (
+        facts(
+            UNKNOWN_MASSES,
+            fit("ADVI", (cover(UNKNOWN_MASSES[0], 1.0, "covered"), cover(UNKNOWN_MASSES[1], 0.0, "missed"))),
+            masses_known=False,
+            masses_reason="mode 2: the two halves disagree",
+            log_evidence=UNKNOWN,
+        ),
+        [
+            "What follows says which modes are reached, not what they hold",
+            "Against this reference: ADVI covers mode 1 and misses mode 2.",
+        ],
+        ["% of the posterior"],
+    ),
+    "the draws missed a mode": (
+        facts(
+            TWO,
+            fit("mixture", covering(TWO), kind="forward", family="mixture", n_components=2),
+            audit=audit(2, mean=("mu[1]", 2.7, Estimate(1.2, 0.03))),
+        ),
+        [
+            "Your draws miss mode 2, which holds 30 % ± 1 % of the posterior.",
+            "Their mean of mu[1] is 2.70; over all modes found it is 1.200 ± 0.030",
+        ],
+        ["trust"],
+    ),
+    "the draws missed next to nothing": (
+        facts(TINY, fit("ADVI", covering(TINY)), audit=audit(3, mass=Estimate(0.003, 0.001), alarm=False, mixes=True)),
+        ["ADVI covers"],
+        ["Your draws miss"],
+    ),
+    "the draws reached all but did not mix": (
+        facts(TWO, audit=audit(mixes=False, reason="the 4 chains never moved between modes")),
+        ["Your draws reached every mode found, but the 4 chains never moved between modes"],
+        ["Your draws miss"],
+    ),
+    "high k-hat": (
+        facts(TWO, fit("ADVI", covering(TWO), khat=0.9)),
+        ["Importance sampling cannot correct it (k-hat 0.9, above 0.7)"],
+        ["can be corrected", "model is"],
+    ),
+    "middling k-hat": (
+        facts(TWO, fit("ADVI", covering(TWO), khat=0.6)),
+        ["by importance sampling, with many draws (k-hat 0.6)"],
+        [],
+    ),
+    "constant weights": (facts(TWO, fit("q", covering(TWO), khat=-np.inf)), ["(constant weights)"], ["nan", "inf"]),
+    "k-hat unknown": (
+        facts(TWO, fit("q", covering(TWO), khat=NAN)),
+        ["k-hat is not known"],
+        ["nan", "can be corrected"],
+    ),
+    "draws only": (
+        facts(
+            TWO,
+            fit(
+                "SVGD",
+                covering(TWO),
+                kind="draws",
+                family="draws",
+                khat=NAN,
+                forward_kl=UNKNOWN,
+                reverse_kl=UNKNOWN,
+                spill=Estimate(0.3, 0.01),
+            ),
+        ),
+        [
+            "SVGD gives draws without a density: coverage is shown, divergences are not defined",
+            "reaches both modes found",
+        ],
+        ["k-hat", "forward KL"],
+    ),
+    "symmetry": (
+        facts(
+            LABELLED,
+            fit("ADVI", covering(LABELLED), forward_kl_relabelled=Estimate(0.01, 0.002)),
+            symmetries=("labels of component (3)",),
+        ),
+        [
+            "The 12 modes found are 2 distinct ones times the 3! orders of component.",
+            "Covering one copy is enough unless you need the labels",
+            "covers both modes found in 1 of its 6 copies",
+            "forward KL 0.0100 ± 0.0020 nats up to relabelling",
+        ],
+        ["misses"],
+    ),
+    "sign symmetry": (
+        facts(modes(1.0, copies=2), symmetries=("sign of loading",)),
+        ["The 2 modes found are one with their copies under sign of loading"],
+        ["!"],
+    ),
+    "not converged": (
+        facts(
+            TWO,
+            fit("ADVI", missing(TWO, 2), converged=0.0, elbo_gap=Estimate(1.81, 0.01)),
+            fit("ADVI (polished)", missing(TWO, 2)),
+        ),
+        [
+            "ADVI has not converged: its ELBO can still gain 1.810 ± 0.010 nats where it stands",
+            "the optimiser's, not the divergence's; the polished fit is shown beside it",
+        ],
+        [
+            "ADVI covers mode 1 (70 % ± 1 % of the posterior) and misses mode 2 (30 % ± 1 % of the posterior). Within mode 1 it is accurate (reverse KL 0.002 ± 0.001 nats): use it there, not for means or intervals of the whole. ADVI"
+        ],
+    ),
+    "not converged, nothing missed": (
+        facts(TWO, fit("ADVI", covering(TWO), converged=0.0, elbo_gap=Estimate(0.5, 0.01))),
+        ["What it gets wrong is the optimiser's, not the divergence's."],
+        ["Its misses", "polished", "accurate"],
+    ),
+    "family too small": (
+        facts(
+            TWO,
+            fit("full-rank ADVI", covering(TWO), family="fullrank", converged=1.0, spill=Estimate(0.12, 0.01)),
+            fit("forward fullrank", covering(TWO), kind="forward", family="fullrank", forward_kl=Estimate(0.60, 0.01)),
+        ),
+        [
+            "full-rank ADVI reaches both modes found, but 12 % ± 1 % of its mass lies where the posterior has almost none",
+            "the family is too small",
+            "The best forward fit of that family has forward KL 0.600 ± 0.010 nats",
+        ],
+        ["has not converged"],
+    ),
+    "spills, optimum unknown": (
+        facts(TWO, fit("q", covering(TWO), spill=Estimate(0.12, 0.01))),
+        ["12 % ± 1 % of its mass lies where"],
+        ["family is too small"],
+    ),
+    "spill within its error": (
+        facts(TWO, fit("q", covering(TWO), spill=Estimate(0.12, 0.05))),
+        ["q covers both modes found"],
+        ["lies where the posterior"],
+    ),
+    "forward Gaussian": (
+        facts(
+            TWO, fit("forward fullrank", covering(TWO), kind="forward", family="fullrank", spill=Estimate(0.25, 0.01))
+        ),
+        [
+            "reaches both modes found and matches the mean and covariance of the unconstrained parameters, but 25 % ± 1 %",
+            "right for moments there, wrong for plausible draws",
+        ],
+        ["optimum of its family"],
+    ),
+    "forward mixture": (
+        facts(TWO, fit("forward mixture", covering(TWO), kind="forward", family="mixture", n_components=2)),
+        [
+            "forward mixture (2 components) covers both modes found, masses within 3 %, forward KL 0.0020 ± 0.0010 nats",
+            "corrected by importance sampling (k-hat 0.2)",
+        ],
+        ["perfect", "all modes"],
+    ),
+    "wrong weights": (
+        facts(TWO, fit("q", (cover(TWO[0], 0.4, "under"), cover(TWO[1], 0.6, "over")))),
+        ["weighs them wrongly: mode 1 has 40.0 % ± 0.5 % where the posterior has 70 % ± 1 %"],
+        ["covers both"],
+    ),
+    "wrong shape": (
+        facts(TWO, fit("q", covering(TWO), kind="forward", family="mixture", forward_kl_within=Estimate(2.0, 0.1))),
+        ["q reaches both modes found", "2.00 ± 0.10 nats of forward KL are lost there"],
+        ["covers"],
+    ),
+    "failed": (
+        facts(TWO, fit("ADVI", tuple(cover(m, NAN, "") for m in TWO), error="FloatingPointError: NaN in the loss")),
+        ["ADVI failed and has no scores: FloatingPointError: NaN in the loss"],
+        ["covers", "misses", "nan"],
+    ),
+    "NaN scores": (
+        facts(
+            TWO,
+            fit(
+                "ADVI",
+                covering(TWO),
+                forward_kl=UNKNOWN,
+                reverse_kl=UNKNOWN,
+                forward_kl_within=UNKNOWN,
+                reverse_kl_within=UNKNOWN,
+                spill=UNKNOWN,
+                khat=NAN,
+            ),
+            log_evidence=UNKNOWN,
+        ),
+        ["ADVI covers both modes found", "Log Z could not be estimated"],
+        ["nan", "forward KL"],
+    ),
+    "no scores": (facts(TWO, fit("ADVI", tuple(cover(m, NAN, "") for m in TWO))), ["ADVI has no scores"], ["nan"]),
+    "interrupted": (
+        facts(TWO, fit("q", covering(TWO)), partial=True),
+        ["Take the reference with care. The search or the sampling was interrupted"],
+        [],
+    ),
+    "no approximation": (facts(TWO), [], ["covers"]),
+}
+
+
+def text_of(case: Facts) -> str:
+    return " ".join(sentence.text for sentence in judge(case))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_case_says_what_it_must_and_nothing_wrong(name: str) -> None:
+    case, must, must_not = CASES[name]
+    text = text_of(case)
+    for part in must:
+        assert part in text, f"{part!r} is not in: {text}"
+    for part in (*must_not, "perfect", "ELBO loss"):
+        assert part not in text, f"{part!r} is in: {text}"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nobody_reads_a_raw_number(name: str) -> None:
+    case = CASES[name][0]
+    for sentence in judge(case):
+        assert sentence.text[0].isupper() or sentence.text.startswith(sentence.about)
+        assert not re.search(r"\bnan\b", sentence.text)
+        assert sentence.text.endswith((".", "loss"))
+        assert "  " not in sentence.text
+
+
+def test_the_reference_comes_first_and_the_worst_news_next() -> None:
+    case = facts(
+        TWO,
+        fit("good", covering(TWO), kind="forward", family="mixture"),
+        fit("bad", missing(TWO, 2)),
+        fit("late", missing(TWO, 2), converged=0.0, elbo_gap=Estimate(1.0, 0.1)),
+        fit("broken", tuple(cover(m, NAN, "") for m in TWO), error="ValueError: no"),
+        audit=audit(2),
+    )
+    assert [s.about for s in judge(case)] == ["", "broken", "late", "bad", "good"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0.02, 0.98), st.floats(0, 0.2), st.floats(0, 1), st.floats(0, 0.3), st.floats(0, 2), st.floats(-2, 3))
+def test_no_claim_is_stronger_than_its_errors(
+    mass: float, se: float, spill: float, spill_se: float, within: float, khat: float
+) -> None:
+    """Whatever the numbers: spill is told beyond two errors, accuracy below, correction for a low k-hat."""
+    found = modes(mass, 1 - mass, se=se)
+    q = fit("q", covering(found), spill=Estimate(spill, spill_se), reverse_kl_within=Estimate(within, 0.1), khat=khat)
+    text = text_of(facts(found, q))
+    assert ("lies where the posterior has almost none" in text) == (spill - 2 * spill_se > 0.05)
+    if "can be corrected" in text:
+        assert khat < 0.7
+    if "shape is off" in text:
+        assert within - 0.2 > 0.5
+    missed = text_of(facts(found, fit("q", missing(found, 2, within=within))))
+    if "accurate" in missed:
+        assert within + 0.002 <= 0.1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_headlines_and_uses_hold_for_every_case(name: str) -> None:
+    case = CASES[name][0]
+    trust = judge_reference(case)
+    figures = [h.figure for h in headlines(case, trust)]
+    assert figures[0] == str(len(case.modes))
+    assert "nan" not in " ".join(figures)
+    assert trust.answer in ("yes", "with care", "no")
+    assert len(trust.why.split()) <= 8
+    for q in case.fits:
+        if q.scored:
+            for rule in USES.values():
+                use = rule(case, q)
+                assert use.answer in ("yes", "with care", "no", "unknown")
+                assert "nan" not in use.why
+
+
+def test_an_untrusted_reference_is_no_and_a_doubtful_one_with_care() -> None:
+    assert judge_reference(CASES["chains do not mix"][0]).answer == "no"
+    assert judge_reference(CASES["masses uncertain"][0]).answer == "with care"
+    assert judge_reference(facts(TWO)).answer == "yes"
+    assert judge_reference(facts(TWO, proper=False)).answer == "with care"
+    assert judge_reference(facts(TWO, unseen=Estimate(0.01, 0.005))).answer == "with care"
+    assert judge_reference(facts(modes(0.7, 0.3, overlap=0.03))).answer == "with care"
+
+
+def test_a_use_is_refused_only_beyond_two_errors() -> None:
+    def answer(use: str, **changes: object) -> str:
+        return USES[use](facts(TWO), fit("q", covering(TWO), **changes)).answer
+
+    assert answer("means", mean_off=Off("mu", Estimate(-0.6, 0.01))) == "no"
+    assert answer("means", mean_off=Off("mu", Estimate(0.6, 0.1))) == "with care"
+    assert answer("means", mean_off=Off("mu", Estimate(0.12, 0.02))) == "yes"
+    assert answer("standard deviations", sd_off=Off("mu", Estimate(np.log(0.4), 0.02))) == "no"
+    assert answer("tail intervals (90 %)", tail_off=Off("mu", Estimate(0.4, 0.02))) == "with care"
+    assert answer("importance sampling", khat=0.3) == "yes"
+    assert answer("importance sampling", khat=0.6) == "with care"
+    assert answer("importance sampling", khat=1.2) == "no"
+
+
+def test_importance_sampling_is_refused_where_a_mode_is_missed_however_good_khat_is() -> None:
+    q = fit("ADVI", missing(TWO, 2), khat=-1.8)
+    assert USES["importance sampling"](facts(TWO), q).answer == "no"
+    assert USES["PSIS-LOO"](facts(TWO), q).answer == "no"
+    assert "blind to mode 2" in USES["importance sampling"](facts(TWO), q).why
+
+
+def test_numbers_are_rounded_by_their_error() -> None:
+    assert percent(Estimate(0.3049, 0.012)) == "30 % ± 1 %"
+    assert percent(Estimate(0.3049, 0.0012)) == "30.5 % ± 0.1 %"
+    assert percent(Estimate(0.0, 0.001), 0.0015) == "below 0.2 %"
+    assert percent(UNKNOWN) == "an unknown share"
+    assert nats(Estimate(0.60486, 0.0123)) == "0.605 ± 0.012"
+    assert nats(Estimate(-0.002, 0.001)) == "-0.0020 ± 0.0010"
+    assert nats(Estimate(np.inf, NAN)) == "infinite"
+    assert plain(2.7134, 0.02) == "2.71"
+    assert listed([1]) == "1" and listed([1, 2, 3]) == "1, 2 and 3"
+    assert listed(range(9)) == "0, 1, 2, 3 and 5 more"
+    assert numbered([2]) == "mode 2" and numbered([1, 2]) == "modes 1 and 2"
