@@ -50,7 +50,7 @@ def describe(target: Target, reference: Source, approximations: Mapping[str, Sou
         All are in the variable's own unit. The first source is the reference.
     """
     sources = [reference.thinned(), *(source.thinned() for source in approximations.values())]
-    spaces = [target.to_dataset(source.x[None]).isel(chain=0, drop=True) for source in sources]
+    spaces = [_own_dims(target.to_dataset(source.x[None]).isel(chain=0, drop=True)) for source in sources]
     columns = {}
     for name, first in spaces[0].data_vars.items():
         truth = first.values.astype(float)
@@ -62,6 +62,11 @@ def describe(target: Target, reference: Source, approximations: Mapping[str, Sou
     coords = {dim: values for dim, values in spaces[0].coords.items() if dim != "draw"}
     labels = {"source": [REFERENCE, *approximations], "statistic": list(STATISTICS)}
     return xr.Dataset(columns, coords={**coords, **labels})
+
+
+def _own_dims(ds: xr.Dataset) -> xr.Dataset:
+    """Rename dims of the model that bear the names of the table's own."""
+    return ds.rename({dim: f"{dim}_of_model" for dim in ("source", "statistic") if dim in ds.dims})
 
 
 def _statistics(values: Array, source: Source, truth: Array, reference: Source) -> Array:

@@ -8,6 +8,8 @@ import xarray as xr
 
 from pymc_kl.tree import SCORE_COLUMNS, TEXT_COLUMNS, check_comparison
 
+NONE = "–"
+SMALLEST = 0.005  # per cent below which a share is written as <0.01
 SUMMARY = (
     "kind", "family", "forward_kl", "forward_kl_se", "reverse_kl", "reverse_kl_se", "forward_kl_between",
     "forward_kl_between_se", "forward_kl_within", "forward_kl_within_se", "forward_kl_is_bound",
@@ -18,7 +20,7 @@ SUMMARY = (
 )  # fmt: skip
 
 
-def summary(comparison: xr.DataTree, *, kind: str = "main") -> pd.DataFrame:
+def summary(comparison: xr.DataTree, *, kind: str = "main", round_to: int | None = None) -> pd.DataFrame:
     """Tabulate the scores, a row an approximation.
 
     Parameters
@@ -27,6 +29,8 @@ def summary(comparison: xr.DataTree, *, kind: str = "main") -> pd.DataFrame:
         What :func:`compare` returned.
     kind : {"main", "all"}
         The columns that most readers want, or every score.
+    round_to : int, optional
+        Decimals of all numbers; all that there are by default.
 
     Returns
     -------
@@ -38,10 +42,15 @@ def summary(comparison: xr.DataTree, *, kind: str = "main") -> pd.DataFrame:
     columns = {"main": SUMMARY, "all": SCORE_COLUMNS}
     if kind not in columns:
         raise ValueError(f"kind must be one of {sorted(columns)}; got {kind!r}.")
-    return ds[list(columns[kind])].to_dataframe()[list(columns[kind])]
+    return _rounded(ds[list(columns[kind])].to_dataframe()[list(columns[kind])], round_to)
 
 
-def coverage(comparison: xr.DataTree, *, values: Sequence[str] = ("mass", "mass_se", "verdict")) -> pd.DataFrame:
+def coverage(
+    comparison: xr.DataTree,
+    *,
+    values: Sequence[str] = ("mass", "mass_se", "verdict"),
+    round_to: int | None = None,
+) -> pd.DataFrame:
     """Tabulate which modes each approximation covers, a row a mode.
 
     Parameters
@@ -50,6 +59,8 @@ def coverage(comparison: xr.DataTree, *, values: Sequence[str] = ("mass", "mass_
         What :func:`compare` returned.
     values : sequence of str
         Which of the `coverage` group's variables to show for each approximation.
+    round_to : int, optional
+        Decimals of all numbers; all that there are by default.
 
     Returns
     -------
@@ -72,13 +83,17 @@ def coverage(comparison: xr.DataTree, *, values: Sequence[str] = ("mass", "mass_
         for value in values:
             blank = "" if value in TEXT_COLUMNS else np.nan
             table[(str(name), value)] = [*row[value].values, last.get(value, blank)]
-    return pd.DataFrame(table, index=rows)
+    return _rounded(pd.DataFrame(table, index=rows), round_to)
+
+
+def _rounded(table: pd.DataFrame, round_to: int | None) -> pd.DataFrame:
+    return table if round_to is None else table.round(round_to)
 
 
 def format_estimate(value: float, se: float) -> str:
     """Write a number rounded to two digits of its standard error, such as `0.605 ± 0.012`."""
     if np.isnan(value):
-        return "-"
+        return NONE
     if not np.isfinite(value):
         return "∞" if value > 0 else "-∞"
     if not np.isfinite(se):
@@ -87,11 +102,15 @@ def format_estimate(value: float, se: float) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f} ± {se:.{digits}f}"
 
 
-def format_share(mass: float, se: float, upper: float) -> str:
-    """Write a mass in per cent with its error, such as `55.6±1.1`; an empty one as its upper bound, `<0.2`."""
-    if np.isnan(mass):
-        return "-"
-    if mass == 0 and upper < 0.5:
+def format_percent(value: float, se: float, upper: float = float("nan"), round_to: int | None = None) -> str:
+    """Write a share in per cent, such as `30.0 ± 1.2`, `<0.2` where nothing was counted, `<0.01` below that."""
+    if np.isnan(value):
+        return NONE
+    if value == 0 and upper < 0.5:
         return f"<{np.ceil(1000 * upper) / 10:.1f}"
-    digits = int(np.clip(1 - np.floor(np.log10(100 * se)), 0, 1)) if se > 0 else 1
-    return f"{100 * mass:.{digits}f}±{100 * se:.{digits}f}"
+    if 100 * (value + max(se, 0.0)) < SMALLEST:
+        return "<0.01"
+    digits = round_to
+    if digits is None:
+        digits = int(np.clip(1 - np.floor(np.log10(100 * se)), 0, 2)) if se > 0 else 1
+    return f"{100 * value:.{digits}f} ± {100 * se:.{digits}f}" if np.isfinite(se) else f"{100 * value:.{digits}f}"

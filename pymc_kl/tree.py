@@ -265,7 +265,7 @@ def _converted(dt: xr.DataTree, made: int) -> xr.DataTree:
     """
     if made < 1:
         raise ValueError("this DataTree does not say which version of pymc_kl wrote it. Make one with compare().")
-    left_out = {f"/approximations/{name}/reference" for name in dt["coverage"]["approximation"].values}
+    left_out = {f"/approximations/{name}/reference" for name in dt["coverage"].to_dataset()["approximation"].values}
     nodes = {node.path: node.to_dataset() for node in dt.subtree if node.path not in left_out}
     new = xr.DataTree.from_dict(nodes, name=dt.name)
     new.attrs |= {"pymc_kl_format": FORMAT, "converted_from": made}

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 import pymc_kl as pkl
+from pymc_kl import tree
 from pymc_kl.approximations import Draws, FullRank, MeanField
 
 
@@ -100,6 +101,7 @@ def test_tables(comparison):
     assert list(coverage.index) == [1, 2, "elsewhere"]
     for name in coverage.columns.get_level_values(0).unique():
         assert coverage[(name, "mass")].sum() == pytest.approx(1, abs=1e-9)
+    assert pkl.summary(comparison, round_to=2)["elbo"].iloc[0] == round(table["elbo"].iloc[0], 2)
     with pytest.raises(ValueError, match=r"kind must be one of \['all', 'main'\]"):
         pkl.summary(comparison, kind="some")
     with pytest.raises(ValueError, match=r"unknown values \['weight'\]"):
@@ -261,6 +263,77 @@ def test_a_newer_format_is_refused(comparison):
     newer.attrs = {**comparison.attrs, "pymc_kl_format": 99}
     with pytest.raises(ValueError, match=r"format 99 by pymc_kl 0\.1\.0; this version reads up to 2"):
         pkl.coverage(newer)
+
+
+def test_an_older_format_is_converted(comparison):
+    nodes = {
+        node.path: node.to_dataset()
+        for node in comparison.subtree
+        if node.path.split("/")[1] not in ("parameters", "line")
+    }
+    nodes["/modes"] = nodes["/modes"].drop_vars("pass_log_density")
+    older = xr.DataTree.from_dict(nodes)
+    older.attrs = {**comparison.attrs, "pymc_kl_format": 1}
+    assert pkl.coverage(older).equals(pkl.coverage(comparison))
+    new = tree.check_comparison(older)
+    assert (new.attrs["pymc_kl_format"], new.attrs["converted_from"]) == (tree.FORMAT, 1)
+    assert "reference" in older["approximations/ADVI"].children
+    assert "reference" not in new["approximations/ADVI"].children
+    nameless = older.copy()
+    nameless.attrs = {}
+    with pytest.raises(ValueError, match="does not say which version"):
+        pkl.summary(nameless)
+
+
+def test_densities_on_the_line_integrate_to_one(comparison):
+    line, evidence = comparison["line"].to_dataset(), comparison["evidence"]
+    log_z, se = (float(evidence[name]) for name in ("log_evidence", "log_evidence_se"))
+    x = line["x"].values
+    mass = np.trapezoid(np.exp(line["log_density"].values - log_z), x)
+    assert abs(mass - 1) < 5 * se + 1e-4
+    assert line.attrs["variable"] == "x"
+    for name in line["approximation"].values:
+        assert np.trapezoid(np.exp(line["log_prob"].sel(approximation=name).values), x) == pytest.approx(1, abs=2e-3)
+
+
+def test_log_q_is_kept_at_the_draws_that_are_kept(comparison, two_modes, advi):
+    _, target = two_modes
+    q = pkl.as_approximation(advi, model=target)
+    x = target.unconstrain(comparison["posterior"].to_dataset())
+    kept = comparison["approximations/ADVI/reference"]["log_prob"].values
+    np.testing.assert_allclose(kept, q.log_prob(x.reshape(-1, 1)).reshape(kept.shape), rtol=1e-9)
+    density = target.log_density(x.reshape(-1, 1)).reshape(kept.shape)
+    np.testing.assert_allclose(comparison["sample_stats"]["log_density"], density, rtol=1e-9)
+
+
+def test_the_pass_between_two_modes_is_at_the_saddle(comparison, two_modes):
+    problem, _ = two_modes
+    saddle = float(problem.log_density(np.array([[-0.73127]]))[0])
+    passes = comparison["modes"]["pass_log_density"].values
+    np.testing.assert_allclose([passes[0, 1], passes[1, 0]], saddle, atol=0.01)  # of the points looked at on the line
+    assert np.isnan(np.diag(passes)).all()
+    peaks = comparison["modes"]["log_density"].values
+    np.testing.assert_allclose(comparison["modes"]["barrier"], peaks.min() - passes[0, 1])
+
+
+def test_a_fit_to_one_labelling_is_judged_up_to_labels_too(zoo):
+    """q has one of two copies: log 2 of its reverse KL is the other's absence, and its forward KL is all that."""
+    problem, target = zoo("normal_2")
+    x = problem.sample(2000, np.random.default_rng(5))
+    home = x[x[:, 1] < x[:, 2]] if x.shape[1] > 2 else x[x[:, 0] < x[:, 1]]
+    q = FullRank.fit_forward(home)
+    dt = pkl.compare(None, {"one labelling": q}, model=target, forward=("mixture",), random_seed=1, progressbar=False)
+    scores = dt["scores"].to_dataset().sel(approximation="one labelling")
+    names = ("reverse_kl", "reverse_kl_relabelled", "reverse_kl_relabelled_se", "forward_kl_relabelled", "forward_kl")
+    reverse, relabelled, se, forward_relabelled, forward = (float(scores[name]) for name in names)
+    assert reverse - relabelled == pytest.approx(np.log(2), abs=0.02)
+    assert -5 * se < relabelled < 0.2
+    assert forward_relabelled < 0.2 < 5 < forward
+    reached = dt["coverage"]["copies_reached"]
+    assert float(reached.sel(approximation="one labelling", mode=1)) == 1
+    assert float(reached.sel(approximation="forward mixture", mode=1)) == 2
+    mixture = dt["scores"].to_dataset().sel(approximation="forward mixture")
+    assert float(mixture["forward_kl"]) == pytest.approx(float(mixture["forward_kl_relabelled"]), abs=1e-9)
 
 
 def test_posterior_without_maximum_is_one_region(zoo):

@@ -35,7 +35,7 @@ from pymc_kl.plots.contract import (
     with_defaults,
 )
 from pymc_kl.plots.linkage import Tree, link
-from pymc_kl.tables import format_share
+from pymc_kl.tables import format_percent
 from pymc_kl.tree import check_comparison
 
 COLUMN_INCHES = 0.75  # with room for a mass
@@ -225,7 +225,7 @@ def _draw_peaks(canvas: Canvas, tree: Tree, table: xr.Dataset, column: float, fl
 
 def _share(mass: float, se: float, upper: float) -> str:
     """Write a mass in per cent."""
-    return "mass ?" if np.isnan(mass) else f"{format_share(mass, se, upper)} %"
+    return "mass ?" if np.isnan(mass) else f"{format_percent(mass, se, upper)} %"
 
 
 def _scatter(da: xr.DataArray, target: Any, *, size: Any, **kwargs: Any) -> Any:

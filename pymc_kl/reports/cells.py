@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import xarray as xr
 
-from pymc_kl.tables import format_estimate
-
-NONE = "–"
-SMALLEST = 0.005  # per cent below which a share is written as <0.01
+from pymc_kl.tables import NONE, format_estimate, format_percent
 
 
 @dataclass(frozen=True)
@@ -65,20 +62,6 @@ def rounded(value: float, se: float, round_to: int | None) -> str:
     if round_to is None or not (np.isfinite(value) and np.isfinite(se)):
         return format_estimate(value, se)
     return f"{round(value, round_to) + 0.0:.{round_to}f} ± {se:.{round_to}f}"
-
-
-def format_percent(value: float, se: float, upper: float = float("nan"), round_to: int | None = None) -> str:
-    """Write a share in per cent, such as `30.0 ± 1.2`, `<0.2` where nothing was counted, `<0.01` below that."""
-    if np.isnan(value):
-        return NONE
-    if value == 0 and upper < 0.5:
-        return f"<{np.ceil(1000 * upper) / 10:.1f}"
-    if 100 * (value + max(se, 0.0)) < SMALLEST:
-        return "<0.01"
-    digits = round_to
-    if digits is None:
-        digits = int(np.clip(1 - np.floor(np.log10(100 * se)), 0, 2)) if se > 0 else 1
-    return f"{100 * value:.{digits}f} ± {100 * se:.{digits}f}" if np.isfinite(se) else f"{100 * value:.{digits}f}"
 
 
 def format_number(value: float, digits: int = 2) -> str:

@@ -10,12 +10,13 @@ from pymc_kl.plots import plot_mode_tree
 from pymc_kl.plots.contract import SAMPLE_DIMS, select_variables
 from pymc_kl.plots.scalars import Scalars, separating, spread, varies
 from pymc_kl.plots.view import CHOICE_DRAWS, locations_of
-from pymc_kl.reports.cells import NONE, Cell, Table, estimate, format_number, number, share, words
+from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, share, words
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, Folded, Items, Options, Section, Text
 from pymc_kl.reports.phrases import counted, percent
 from pymc_kl.reports.trust import Trust
+from pymc_kl.tables import NONE
 
 SHOWN_MODES = 8  # of which a table has a column each
 TELLING = 4  # parameters that tell the modes apart, shown first
