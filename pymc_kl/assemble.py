@@ -164,7 +164,7 @@ class Result:
         """Both divergences of q averaged over the symmetries of p; nothing without any."""
         symmetry, log_z = self.yardstick.modes.symmetry, self.yardstick.evidence[0]
         assert row.approximation is not None and row.x is not None
-        if symmetry.is_trivial or not row.approximation.has_log_prob:
+        if not self.yardstick.modes.has_copies or not row.approximation.has_log_prob:
             return {}
 
         def averaged(fit: Approximation, x: Array) -> Array | None:

@@ -226,7 +226,7 @@ def _fit_forward_row(family: str, yardstick: Yardstick, rng: np.random.Generator
 def _cross_fit(family: str, yardstick: Yardstick, rng: np.random.Generator) -> CrossFit:
     """Fit to the whole posterior; a mixture to one copy of each mode if it can be spread over all of them."""
     draws, symmetry = yardstick.training, yardstick.modes.symmetry
-    at_home = FAMILIES[family] is Mixture and draws.weighted and not symmetry.is_trivial
+    at_home = FAMILIES[family] is Mixture and draws.weighted and yardstick.modes.has_copies
     if at_home and group_order(symmetry) <= MAX_COPIES:
         return cross_fit(family, draws.home, draws.label, draws.fold, symmetry=symmetry, rng=rng)
     return cross_fit(family, draws.reference, draws.copy, draws.fold, rng=rng)

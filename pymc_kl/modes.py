@@ -114,6 +114,11 @@ class Modes:
         return len(self.x)
 
     @property
+    def has_copies(self) -> bool:
+        """Whether the symmetries make copies of any mode, and do not only leave each in place."""
+        return bool((self.copies > 1).any())
+
+    @property
     def local_scale(self) -> Array:
         """Lower Cholesky factor (d, d) of the covariance that the posterior has about a typical point of a mode."""
         return self._scale

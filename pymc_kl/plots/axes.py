@@ -44,6 +44,11 @@ def wrap_name(name: str, width: int, lines: int = NAME_LINES) -> str:
     return "\n".join(textwrap.wrap(name, width, max_lines=lines, placeholder=" …") or [""])
 
 
+def lines_of(text: str, backend: str) -> str:
+    """Write line breaks as the backend has them."""
+    return text.replace("\n", "<br>") if backend == "plotly" else text
+
+
 def round_ticks(low: float, high: float, n: int = 6) -> Array:
     """Return about n round numbers between two ends."""
     raw = (high - low) / n
@@ -55,8 +60,7 @@ def round_ticks(low: float, high: float, n: int = 6) -> Array:
 def set_ticks(_da: xr.DataArray, target: Any, *, axis: str, ticks: Any, labels: Sequence[str], **kwargs: Any) -> Any:
     """Set ticks and their labels."""
     backend = backend_from_object(target)
-    newline = "<br>" if backend.__name__.endswith("plotly") else "\n"
-    written = [label.replace("\n", newline) for label in labels]
+    written = [lines_of(label, backend.__name__.rpartition(".")[2]) for label in labels]
     made = np.empty((), dtype=object)  # Matplotlib returns a list, which `viz` holds as one visual
     made[()] = getattr(backend, f"{axis}ticks")(ticks, written, target, **kwargs)
     return made
@@ -64,7 +68,10 @@ def set_ticks(_da: xr.DataArray, target: Any, *, axis: str, ticks: Any, labels: 
 
 def label_axis(_da: xr.DataArray, target: Any, *, axis: str, text: str, here: Any = True, **kwargs: Any) -> Any:
     """Label an axis of the facets that lie at the rim."""
-    return getattr(backend_from_object(target), f"{axis}label")(text, target, **kwargs) if here else None
+    if not here:
+        return None
+    text = lines_of(text, backend_from_object(target, return_module=False))
+    return getattr(backend_from_object(target), f"{axis}label")(text, target, **kwargs)
 
 
 def rim(collection: Any) -> tuple[xr.DataArray, xr.DataArray]:

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from arviz_plots.plot_collection import backend_from_object
 from arviz_plots.visuals import annotate_xy, labelled_title
 
 from pymc_kl._typing import Array
+from pymc_kl.plots.axes import lines_of
 
 CLOSE = 0.055  # of a facet's width: discs nearer than that hide each other's number
 LISTED = 4  # names in a note
@@ -76,4 +78,5 @@ def annotate_text(da: xr.DataArray, target: Any, *, text: Any, **kwargs: Any) ->
 
 def title_facet(da: xr.DataArray, target: Any, *, text: Any, **kwargs: Any) -> Any:
     """Title a facet with a text of its own."""
-    return labelled_title(da, target, text=str(text.item()), **kwargs)
+    text = lines_of(str(text.item()), backend_from_object(target, return_module=False))
+    return labelled_title(da, target, text=text, **kwargs)

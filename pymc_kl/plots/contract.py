@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from arviz_base import rcParams
+from arviz_base.labels import BaseLabeller
 from arviz_base.validate import validate_dict_argument
 from arviz_plots import PlotCollection
 from arviz_plots.plots.utils import filter_aes, get_visual_kwargs, process_group_variables_coords
+
+from pymc_kl.plots.axes import lines_of, wrap_name
 
 SAMPLE_DIMS = ("chain", "draw")
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
@@ -29,6 +32,7 @@ MIN_WIDTH = 5.4  # inches that such a line takes
 COLUMNS = 2  # of facets that are wide
 NOTE_LINE, PLOTLY_MARGIN = 20, 100  # pixels
 LEGEND_ROW = 0.22  # inches
+LEGEND_CHARACTERS = 32  # of a name on one line
 NOTE_STYLE: Mapping[str, Mapping[str, Any]] = {
     "matplotlib": {"size": 9, "x": 0.01, "horizontalalignment": "left"},
     "plotly": {"size": 12, "x": 0.01, "xanchor": "left"},
@@ -40,6 +44,23 @@ NONE_GIVEN: Mapping[Any, Any] = MappingProxyType({})
 
 type Aesthetics = Mapping[str, tuple[Sequence[str], Sequence[Any]]]
 """By aesthetic: the dims that it tells apart, and the values that it takes."""
+
+
+@dataclass(frozen=True)
+class InLines(BaseLabeller):  # type: ignore[misc]
+    """Break the long names of another labeller, so that a legend leaves room for the picture."""
+
+    labeller: Any
+    backend: str
+
+    def sel_to_str(self, sel: Any, isel: Any) -> str:
+        """Name the values of some dims."""
+        return lines_of(wrap_name(str(self.labeller.sel_to_str(sel, isel)), LEGEND_CHARACTERS), self.backend)
+
+
+def legend_height(names: Sequence[str]) -> float:
+    """Height in inches of a legend of these names, and of its frame."""
+    return LEGEND_ROW * (2 + sum(wrap_name(name, LEGEND_CHARACTERS).count("\n") + 1 for name in names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +133,7 @@ class Canvas:
             return
         backend = self.collection.backend
         by_line = alone if backend == "matplotlib" else [key for key in alone if key != "marker"]
+        defaults["labeller"] = InLines(defaults.get("labeller") or BaseLabeller(), backend)
         kwargs = {"aes": by_line, "title": ""} | defaults | get_visual_kwargs(self.visuals, "legend")
         self.collection.add_legend(dim, **kwargs)
         if "marker" in alone and "marker" not in by_line:

@@ -14,12 +14,12 @@ from scipy.stats import norm
 from pymc_kl.plots import style
 from pymc_kl.plots.axes import label_axis, set_ticks
 from pymc_kl.plots.contract import (
-    LEGEND_ROW,
     NONE_GIVEN,
     Aesthetics,
     Canvas,
     choose_backend,
     known_approximations,
+    legend_height,
     open_collection,
     subset,
     validated,
@@ -211,7 +211,7 @@ def _open(dt: xr.DataTree, table: xr.Dataset, backend: str, pc_kwargs: Mapping[s
         "overlay_mode": (["mode"], [None] * n_modes),
     }
     rows = n_modes * max(0.32, n_names * lane / LANES)
-    size = (8.0, max(1.1 + rows, LEGEND_ROW * (n_names + 2)))
+    size = (8.0, max(1.1 + rows, legend_height(names)))
     return open_collection(table[["mass"]], aesthetics, backend=backend, size=size, pc_kwargs=pc_kwargs)
 
 

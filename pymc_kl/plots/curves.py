@@ -155,7 +155,7 @@ def _decorate(canvas: Canvas, curves: Curves, heights: Array, labeller: Any) -> 
     titles = [wrap_name(label, TITLE_CHARACTERS, 2) for label in labels]
     canvas.decorate("title", title_facet, text=facets.copy(data=titles), defaults={"size": canvas.letters(10)})
     lowest, first = rim(collection)
-    canvas.decorate("xlabel", label_axis, axis="x", text=curves.xlabel, here=lowest)
+    canvas.decorate("xlabel", label_axis, axis="x", text=wrap_name(curves.xlabel, TITLE_CHARACTERS), here=lowest)
     canvas.decorate("ylabel", label_axis, axis="y", text=curves.ylabel, here=first)
     written = [f"forward KL {forward}\nreverse KL {reverse}" for forward, reverse in curves.values]
     left = curves.limits[0] + 0.02 * (curves.limits[1] - curves.limits[0])

@@ -12,12 +12,14 @@ from arviz_stats.base import array_stats
 
 from pymc_kl._typing import Array
 from pymc_kl.plots import style
+from pymc_kl.plots.axes import wrap_name
 from pymc_kl.plots.captions import annotate_text, group_line, join_numbers, title_facet
-from pymc_kl.plots.contract import LEGEND_ROW, Aesthetics, Canvas, open_collection
+from pymc_kl.plots.contract import Aesthetics, Canvas, legend_height, open_collection
 from pymc_kl.plots.coverage import reference_label
 from pymc_kl.plots.view import NAMED, View
 
 FACET_INCHES = (2.9, 2.3)
+TITLE_CHARACTERS = 32
 COLUMNS = 3  # but four facets make a square
 HEADROOM = 0.14  # above the densities, for the numbers of the modes
 MIN_DRAWS = 10  # fewer make no density
@@ -53,7 +55,7 @@ def open_marginal(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> Plo
     columns = min(len(view.labels), kwargs["col_wrap"] or len(view.labels))
     size = (
         FACET_INCHES[0] * columns + 2,
-        max(FACET_INCHES[1] * -(-len(view.labels) // columns), LEGEND_ROW * len(names)) + 0.5,
+        max(FACET_INCHES[1] * -(-len(view.labels) // columns) + 0.5, legend_height(names)),
     )
     return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=kwargs)
 
@@ -151,7 +153,10 @@ def _decorate(canvas: Canvas, view: View, tops: xr.DataArray, labeller: Any) -> 
     ends = np.transpose([view.limits(column) for column in range(len(view.labels))])
     limits = xr.DataArray(ends, {"scalar": view.labels}, ["end", "scalar"])
     collection.facet_map(_set_limits, x=limits, top=tops, store_artist=False)
-    canvas.decorate("title", title_facet, text=xr.DataArray(view.labels, {"scalar": view.labels}, ["scalar"]))
+    titles = [wrap_name(label, TITLE_CHARACTERS) for label in view.labels]
+    small = {"size": canvas.letters(10)} if titles != view.labels else {}
+    text = xr.DataArray(titles, {"scalar": view.labels}, ["scalar"])
+    canvas.decorate("title", title_facet, text=text, defaults=small)
     canvas.decorate("remove_axis", remove_axis, defaults={"axis": "y"})
     canvas.legend("approximation", labeller=labeller)
 

@@ -10,7 +10,7 @@ from arviz_plots.visuals import scatter_xy, set_xlim, set_ylim
 
 from pymc_kl._typing import Array
 from pymc_kl.plots import style
-from pymc_kl.plots.axes import label_axis, rim
+from pymc_kl.plots.axes import label_axis, rim, wrap_name
 from pymc_kl.plots.captions import annotate_text, group_places, join_numbers, name_missed, title_facet
 from pymc_kl.plots.contract import MIN_WIDTH, Aesthetics, Canvas, open_collection
 from pymc_kl.plots.scalars import spread
@@ -19,6 +19,7 @@ from pymc_kl.plots.view import NAMED, View
 MAX_POINTS = 24_000  # in all facets: an SVG with more is slow to open
 FACET_INCHES = (2.9, 2.8)
 COLUMNS = 3
+CHARACTERS = 32  # of a name along a facet
 
 
 def open_pair(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
@@ -112,8 +113,10 @@ def _decorate(canvas: Canvas, view: View, labeller: Any) -> None:
     collection.facet_map(set_ylim, limits=y, store_artist=False)
     names = collection.viz["plot"]["approximation"]
     places = [({"approximation": name}, {"approximation": i}) for i, name in enumerate(names.values)]
-    titles = [labeller.sel_to_str(*place) for place in places]
-    canvas.decorate("title", title_facet, text=names.copy(data=titles))
+    labels = [labeller.sel_to_str(*place) for place in places]
+    titles = [wrap_name(label, CHARACTERS) for label in labels]
+    small = {"size": canvas.letters(10)} if titles != labels else {}
+    canvas.decorate("title", title_facet, text=names.copy(data=titles), defaults=small)
     lowest, first = rim(collection)
-    canvas.decorate("xlabel", label_axis, axis="x", text=view.labels[0], here=lowest)
-    canvas.decorate("ylabel", label_axis, axis="y", text=view.labels[1], here=first)
+    canvas.decorate("xlabel", label_axis, axis="x", text=wrap_name(view.labels[0], CHARACTERS), here=lowest)
+    canvas.decorate("ylabel", label_axis, axis="y", text=wrap_name(view.labels[1], CHARACTERS), here=first)

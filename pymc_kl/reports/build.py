@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -29,6 +30,7 @@ from pymc_kl.reports.verdict import judge
 from pymc_kl.tree import check_comparison
 
 LONGEST = 18  # letters of a name that stay together
+MARKS, PICTURED = 60, (4, 16)  # in the first picture: marks, and the fewest and most modes
 IN_NOTEBOOKS = ("heat", "divergences")
 
 
@@ -173,9 +175,13 @@ def report(
 
 
 def _coverage_picture(dt: xr.DataTree, facts: Facts, painter: Painter, ci_prob: float | None) -> Figure:
-    shown = _pictured(facts)
+    worth = _pictured(facts)
     caption = "Mass of each mode: the reference as a grey bar with its interval, each approximation as a mark."
-    if not {mode.number for mode in facts.modes} <= set(shown):
+    most = int(np.clip(MARKS // max(len(facts.fits), 1), *PICTURED))
+    shown = worth if len(worth) <= most else worth[:most]
+    if len(shown) < len(worth):
+        caption += f" Only modes 1 to {shown[-1]} of {len(facts.modes)} are pictured; the table of coverage has all."
+    elif not {mode.number for mode in facts.modes} <= set(shown):
         caption += " Modes below 1 % everywhere are left out."
     return painter.draw("coverage-picture", caption, plot_coverage, dt, modes=shown, ci_prob=ci_prob)
 

@@ -32,6 +32,12 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = field(default=())
 
+    @property
+    def kinds(self) -> list[str]:
+        """How each column looks: `number` if it holds numbers."""
+        columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(self.headers)
+        return ["number" if any("number" in cell.kind for cell in column) else "" for column in columns]
+
 
 def words(text: object, kind: str = "words", title: str = "") -> Cell:
     """Make a cell of text."""

@@ -49,7 +49,7 @@ def _chains_table(dt: xr.DataTree) -> Table:
         rows.append([words(f"chain {chain}"), *cells, number(audit, "audit", "crossings", {"chain": chain}, 0)])
     for label, variable, digits in (("R-hat of the mode", "rhat", 3), ("ESS of the mode", "ess", 0)):
         cells = [number(audit, "audit", variable, {"mode": k}, digits) for k in shown]
-        rows.append([words(label), *cells, words("")])
+        rows.append([words(label), *cells, Cell(NONE, kind="number")])
     left = f" Modes after {shown[-1]} are left out." if audit.sizes["mode"] > len(shown) else ""
     caption = f"Your draws: how many each chain has in each mode, and how often it moved between modes.{left}"
     return Table("chains", caption, ["", *(f"mode {k}" for k in shown), "moves"], rows)

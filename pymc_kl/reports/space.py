@@ -10,6 +10,7 @@ from pymc_kl.reports.cells import Cell, Table, rounded, words
 from pymc_kl.reports.facts import Facts, parameter_rows
 from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, Options, Section, Text
+from pymc_kl.reports.phrases import counted
 from pymc_kl.reports.uses import USES
 
 SHOWN_PARAMETERS = 6
@@ -61,7 +62,8 @@ def _numbers_table(dt: xr.DataTree, options: Options) -> Table:
         cells = [Cell(_moments(row, j, options.round_to), kind="number") for row in rows]
         worst = f"{distance[j]:.2f}" if np.isfinite(distance[j]) else "–"
         lines.append([words(labels[j]), *cells, Cell(worst, kind="number")])
-    left = f" {len(labels) - len(lines)} more parameters are left out." if len(labels) > len(lines) else ""
+    rest = len(labels) - len(lines)
+    left = f" {counted(rest, 'more parameter is', 'more parameters are')} left out." if rest else ""
     caption = (
         "Mean ± its standard error, and standard deviation in brackets, on draws brought to one copy of their mode; "
         "last the largest 1-Wasserstein distance of any approximation from the reference, in its standard "
