@@ -32,9 +32,14 @@ def test_compare_then_summary(folder, capsys):
     code = main(["compare", "two.py:model", "--draws", "draws.nc", "--reverse", "--out", "out", "--quiet"])
     first = capsys.readouterr().out
     assert code == 0
-    assert {path.name for path in (folder / "out").iterdir()} == {"comparison.nc", "coverage.png", "modes.png"}
+    assert {path.name for path in (folder / "out").iterdir()} == {
+        "comparison.nc",
+        "coverage.png",
+        "modes.png",
+        "report.html",
+    }
     assert "Written to out" in first
-    assert "forward mixture: reaches 2 of 2 modes found" in first
+    assert "covers both modes found" in first
     assert main(["summary", "out/comparison.nc"]) == 0
     again = capsys.readouterr().out
     assert again.strip() in first
@@ -42,6 +47,26 @@ def test_compare_then_summary(folder, capsys):
     value = float(comparison["scores"]["forward_kl"].sel(approximation="forward fullrank"))
     assert f"{value:.2f}" in again
     assert np.isfinite(value)
+    page = (folder / "out" / "report.html").read_text()
+    assert main(["report", "out/comparison.nc", "-o", "again.html", "--round-to", "3"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("The full report: again.html")
+    assert (folder / "again.html").read_text() != page
+    assert main(["report", "out/comparison.nc", "-o", "again.html", "--overwrite"]) == 0
+    assert (folder / "again.html").read_text() == page
+    assert main(["report", "out/comparison.nc", "-o", "again.html"]) == 2
+    assert "again.html exists; pass overwrite=True" in capsys.readouterr().err
+
+
+def test_eighty_columns_are_enough(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert (
+        main(["compare", "two.py:model", "--draws", "draws.nc", "--reverse", "--out", "c", "--quiet", "--no-report"])
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert not (folder / "c" / "report.html").exists()
+    assert max(map(len, out.splitlines())) <= 80
+    assert out.index("Verdict") < out.index("Mass of each mode") < out.index("Divergences in nats")
 
 
 @pytest.mark.usefixtures("folder")

@@ -23,6 +23,7 @@ from pymc_kl.reports.headline import headlines
 from pymc_kl.reports.losses import divergence_section, fits_section, origin_section
 from pymc_kl.reports.making import next_section
 from pymc_kl.reports.page import Options, Section
+from pymc_kl.reports.phrases import listed
 from pymc_kl.reports.space import parameters_section, uses_section
 from pymc_kl.reports.theme import css_variables
 from pymc_kl.reports.trust import Trust, judge_reference
@@ -153,7 +154,7 @@ def report(
     sections = _sections(dt, facts, trust, painter, options)
     environment = _environment()
     html = environment.get_template("report.html.j2").render(
-        title=dt.attrs.get("model_name", "model"),
+        title=_title(dt),
         date=str(dt.attrs.get("creation_time", ""))[:10],
         version=version("pymc_kl"),
         source=f"a comparison by pymc_kl {dt.attrs.get('creation_library_version', '?')}",
@@ -172,6 +173,12 @@ def report(
     )
     made = Report(html, notebook, tuple(sentence.text for sentence in sentences))
     return made if path is None else replace(made, path=made.save(path, overwrite=overwrite))
+
+
+def _title(dt: xr.DataTree) -> str:
+    """Name of the model, or of what it is about where it has none."""
+    name = str(dt.attrs.get("model_name", "model"))
+    return name if name != "model" else f"Posterior of {listed(list(dt['posterior'].data_vars))}"
 
 
 def _coverage_picture(dt: xr.DataTree, facts: Facts, painter: Painter, ci_prob: float | None) -> Figure:
