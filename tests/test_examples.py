@@ -1,6 +1,11 @@
 """Every example, run as a user runs it: the pictures are there and the numbers are true."""
 
 import importlib.util
+import io
+import re
+import sys
+from contextlib import redirect_stdout
+from itertools import product
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -23,17 +28,20 @@ PICTURES = {
     "two_modes": {"asymmetry", "optima", "integrands", "missed_mode", "coverage", "modes"},
     "textbook_figure": {"textbook_figure", "switch"},
     "galaxies": {"predictive", "coverage", "modes"},
+    "report": {"forest", "densities"},
+    "gallery": set(),
 }
 
 
 def run(name: str, folder: Path) -> SimpleNamespace:
     """Run an example from a folder of its own, without a display."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as printed:
         patch.chdir(folder)
         example = load_example(name)
         result = example.main()
     plt.close("all")
-    return SimpleNamespace(module=example, result=result, folder=folder / "pymc_kl_demo" / name)
+    place = folder / "pymc_kl_demo" / name
+    return SimpleNamespace(module=example, result=result, folder=place, printed=printed.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +57,30 @@ def textbook_figure(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace
 @pytest.fixture(scope="module")
 def galaxies(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return run("galaxies", tmp_path_factory.mktemp("galaxies"))
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    return run("report", tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def gallery(
+    tmp_path_factory: pytest.TempPathFactory,
+    two_modes: SimpleNamespace,
+    galaxies: SimpleNamespace,
+    report: SimpleNamespace,
+) -> SimpleNamespace:
+    """The gallery, from comparisons that are there."""
+    folder = tmp_path_factory.mktemp("gallery")
+    made = {"two_modes": two_modes.result["comparison"], "galaxies": galaxies.result, "measurements": report.result}
+    for name, comparison in made.items():
+        pkl.save(comparison, folder / "pymc_kl_demo" / "gallery" / f"{name}.nc")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        for name in ("two_modes", "galaxies", "report"):
+            patch.setitem(sys.modules, name, load_example(name))
+        return run("gallery", folder)
 
 
 def load_example(name: str) -> ModuleType:
@@ -273,6 +305,90 @@ class TestGalaxies:
         }
         assert density["ADVI"] < 0.3 * density["reference"]
         assert density["mixture"] == pytest.approx(density["reference"], rel=0.1)
+
+
+@pytest.fixture(scope="module")
+def truth(report: SimpleNamespace) -> dict[str, float]:
+    """Sum over all 2^10 ways to tell common from rare: given one, mu is two independent normals."""
+    y, prior = report.module.OBSERVED, 10.0**2
+    common = np.array(list(product([True, False], repeat=len(y))))
+    log_weight, loc, variance = np.zeros(len(common)), [], []
+    for share, chosen in zip(report.module.SHARES, (common, ~common), strict=True):
+        n, total, squares = chosen.sum(1), (chosen * y).sum(1), (chosen * y**2).sum(1)
+        variance.append(prior / (1 + n * prior))
+        loc.append(variance[-1] * total)
+        log_weight += n * np.log(share) - 0.5 * (n * np.log(2 * np.pi) + np.log1p(n * prior))
+        log_weight -= 0.5 * (squares - variance[-1] * total**2)
+    weight = np.exp(log_weight - log_weight.max())
+    above = norm.cdf((loc[0] - loc[1]) / np.sqrt(variance[0] + variance[1]))
+    return {
+        "log_evidence": float(np.log(weight.sum()) + log_weight.max()),
+        "mass": float(weight @ above / weight.sum()),
+        "mean": float(weight @ loc[0] / weight.sum()),
+    }
+
+
+class TestReport:
+    def test_pictures(self, report):
+        check_pictures("report", report.folder)
+
+    def test_masses_and_log_evidence(self, report, truth):
+        assert truth["mass"] == pytest.approx(0.8, abs=2e-4)
+        modes, evidence = (report.result[group].to_dataset() for group in ("modes", "evidence"))
+        assert (modes["mu"].sel(component="common").values.round() == [5, -4]).all()
+        assert within(modes.sel(mode=1), "mass", truth["mass"])
+        assert within(evidence, "log_evidence", truth["log_evidence"])
+
+    def test_mean_over_both_modes(self, report, truth):
+        row = report.result["parameters"]["mu"].sel(source="reference", component="common")
+        assert abs(row.sel(statistic="mean") - truth["mean"]) < N_SE * row.sel(statistic="mean_se")
+
+    def test_chains_and_advi_agree_and_miss_a_fifth(self, report):
+        assert report.result["audit"]["missed"].values.tolist() == [0, 1]
+        assert within(report.result["audit"].to_dataset(), "missed_mass", 0.2)
+        verdict = report.result["coverage"]["verdict"]
+        assert verdict.sel(approximation="ADVI", mode=2) == "missed"
+        assert verdict.sel(approximation="forward mixture").values.tolist() == ["covered", "covered"]
+
+    def test_the_page_is_where_it_says(self, report):
+        path = Path("pymc_kl_demo", "report", "report.html")
+        assert str(path) in report.printed
+        assert "Your draws miss mode 2" in report.printed
+        assert "ADVI covers mode 1" in report.printed
+        assert "misses mode 2" in (report.folder / "report.html").read_text(encoding="utf-8")
+
+    def test_arviz_draws_every_source(self, report):
+        """Draws of different shapes would be filled with NaN, and the intervals be lost without a word."""
+        sources = report.module.side_by_side(report.result)
+        assert {"reference", "ADVI", "forward mixture"} <= set(sources)
+        figure = report.module.draw_forest(report.result).get_viz("figure")
+        lines = [line for ax in figure.axes for line in ax.lines if np.isfinite(line.get_xdata()).all()]
+        assert len(lines) >= 4 * len(sources)
+        plt.close(figure)
+
+
+@pytest.mark.slow
+class TestGallery:
+    def test_every_picture_is_drawn_and_on_the_page(self, gallery):
+        html = (gallery.folder / "index.html").read_text(encoding="utf-8")
+        for figure in gallery.result.values():
+            assert not figure.failed
+            assert f'id="figure-{figure.name}"' in html
+        plots = {picture.plot.__name__ for picture in gallery.module.PICTURES}
+        assert plots == {name for name in pkl.__all__ if name.startswith("plot_")}
+
+    def test_the_page_needs_no_other_file_and_its_links_lead_somewhere(self, gallery):
+        html = (gallery.folder / "index.html").read_text(encoding="utf-8")
+        assert not re.search(r'(src|href)="(https?:)?//', html)
+        links = set(re.findall(r'href="([^"#]+\.html)"', html))
+        assert links == {f"{name}.html" for name in gallery.module.EXAMPLES}
+        assert all((gallery.folder / link).exists() for link in links)
+
+    def test_the_code_under_each_picture_runs(self, gallery, monkeypatch):
+        monkeypatch.chdir(gallery.folder)
+        for picture in gallery.module.PICTURES:
+            exec(picture.code, {"pkl": pkl})
+        plt.close("all")
 
 
 def test_normal_at_the_mode_of_the_right_component_is_not_its_optimum():
