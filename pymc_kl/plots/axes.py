@@ -1,6 +1,6 @@
 """Axes that several pictures share: ticks, labels, names that wrap, and values that are cut for the others' sake."""
 
-import textwrap
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +15,7 @@ from pymc_kl._typing import Array
 CUT = 4.0  # a size is cut if it is this many times the median: the others would be too flat to read
 BARELY = 1.5  # but not if it is hardly larger than the cut
 NAME_LINES = 5
+PARTS = re.compile(r"\[?[^_./\[\],\- ]+[_./\],\- ]*|[_./\[\],\- ]+")  # of a name, each with what ends it
 ARROWS = {
     "matplotlib": {"up": "^", "down": "v", "left": "<", "right": ">"},
     "plotly": {"up": "triangle-up", "down": "triangle-down", "left": "triangle-left", "right": "triangle-right"},
@@ -40,8 +41,22 @@ def cut_above(sizes: Array) -> float:
 
 
 def wrap_name(name: str, width: int, lines: int = NAME_LINES) -> str:
-    """Break a long name into lines; more lines than there may be end in an ellipsis."""
-    return "\n".join(textwrap.wrap(name, width, max_lines=lines, placeholder=" …") or [""])
+    """Break a long name into lines, where its parts meet; more lines than there may be end in an ellipsis."""
+    words = [part for word in name.split(" ") for part in _parts(word, width)]
+    written = [""]
+    for word in words:
+        if len(written[-1].rstrip() + word.rstrip()) > width and written[-1]:
+            written.append("")
+        written[-1] += word
+    written = [line.rstrip() for line in written]
+    return "\n".join(written if len(written) <= lines else [*written[: lines - 1], f"{written[lines - 1]} …"])
+
+
+def _parts(word: str, width: int) -> list[str]:
+    """Cut a word that is wider than a line where its parts meet, and parts that are wider anywhere."""
+    parts = PARTS.findall(word) if len(word) > width else [word]
+    pieces = [part[i : i + width] for part in parts for i in range(0, len(part), width)] or [""]
+    return [*pieces[:-1], f"{pieces[-1]} "]
 
 
 def lines_of(text: str, backend: str) -> str:

@@ -47,7 +47,7 @@ type Aesthetics = Mapping[str, tuple[Sequence[str], Sequence[Any]]]
 
 
 @dataclass(frozen=True)
-class InLines(BaseLabeller):  # type: ignore[misc]
+class InLines(BaseLabeller):
     """Break the long names of another labeller, so that a legend leaves room for the picture."""
 
     labeller: Any

@@ -36,6 +36,11 @@ class Scalars:
         found = list(islice(xarray_sel_iter(self.template, skip_dims=set()), max(columns) + 1))
         return [str(labeller.make_label_flat(*found[column])) for column in columns]
 
+    def sources(self) -> list[tuple[str, dict[str, Any]]]:
+        """Variable and coordinates of each of them."""
+        found = xarray_sel_iter(self.template, skip_dims=set())
+        return [(str(name), {str(dim): label for dim, label in at.items()}) for name, at, _ in found]
+
     def matrix(self, ds: xr.Dataset, sample_dims: Sequence[str], columns: Sequence[int] | None = None) -> Array:
         """Lay out draws (n, P); NaN for what `ds` lacks or where it is not finite."""
         wanted = np.arange(self.n) if columns is None else np.asarray(columns)

@@ -1,6 +1,5 @@
 """A comparison → the page: read the facts, judge, draw, lay out, write."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -15,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pymc_kl.plots import plot_coverage
+from pymc_kl.plots.axes import PARTS
 from pymc_kl.plots.contract import select_variables
 from pymc_kl.reports.evidence import coverage_section, modes_section, reference_section
 from pymc_kl.reports.facts import MATTERS, Facts, read_facts
@@ -237,8 +237,8 @@ def _environment() -> Environment:
 
 def breakable(text: str) -> Markup:
     """Let a long name break where its parts meet, and a part without any after so many letters."""
-    parts = re.findall(rf"[^_./\[\],\- ]{{1,{LONGEST}}}[_./\[\],\- ]*|[_./\[\],\- ]+", text)
-    return Markup("<wbr>").join(parts)
+    parts = PARTS.findall(text)
+    return Markup("<wbr>").join(part[i : i + LONGEST] for part in parts for i in range(0, len(part), LONGEST))
 
 
 def _read(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -30,7 +30,6 @@ class Table:
     caption: str
     headers: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    notes: Sequence[str] = field(default=())
 
     @property
     def kinds(self) -> list[str]:
@@ -44,27 +43,37 @@ def words(text: object, kind: str = "words", title: str = "") -> Cell:
     return Cell(str(text) or NONE, kind=kind, title=title)
 
 
-def number(ds: xr.Dataset, group: str, variable: str, at: Mapping[str, object], digits: int = 2) -> Cell:
-    """Show a number that has no error, to so many decimals."""
-    return _placed(format_number(_value(ds, variable, at), digits), group, variable, at)
+def number(
+    ds: xr.Dataset, group: str, variable: str, at: Mapping[str, object], digits: int = 2, unit: float = 1.0
+) -> Cell:
+    """Show a number that has no error, to so many decimals; `unit` is 100 for per cent."""
+    return placed(format_number(unit * _value(ds, variable, at), digits), group, variable, at)
 
 
-def estimate(ds: xr.Dataset, group: str, variable: str, at: Mapping[str, object], round_to: int | None = None) -> Cell:
+def estimate(
+    ds: xr.Dataset,
+    group: str,
+    variable: str,
+    at: Mapping[str, object],
+    round_to: int | None = None,
+    unit: float = 1.0,
+) -> Cell:
     """Show a number with its standard error, to two digits of it or to `round_to` decimals."""
     value, se = _value(ds, variable, at), _value(ds, f"{variable}_se", at)
-    text = NONE if np.isnan(value) else rounded(value, se, round_to)
-    return _placed(text, group, variable, at)
+    return placed(rounded(unit * value, unit * se, round_to), group, variable, at)
 
 
 def share(ds: xr.Dataset, group: str, variable: str, at: Mapping[str, object], round_to: int | None = None) -> Cell:
     """Show a share in per cent with its error; one of which nothing was counted as its upper bound."""
     value, se = _value(ds, variable, at), _value(ds, f"{variable}_se", at)
     upper = _value(ds, f"{variable}_upper", at)
-    return _placed(format_percent(value, se, upper, round_to), group, variable, at)
+    return placed(format_percent(value, se, upper, round_to), group, variable, at)
 
 
 def rounded(value: float, se: float, round_to: int | None) -> str:
     """Write an estimate, to `round_to` decimals if that is asked for."""
+    if np.isnan(value):
+        return NONE
     if round_to is None or not (np.isfinite(value) and np.isfinite(se)):
         return format_estimate(value, se)
     return f"{round(value, round_to) + 0.0:.{round_to}f} ± {se:.{round_to}f}"
@@ -86,6 +95,7 @@ def _value(ds: xr.Dataset, variable: str, at: Mapping[str, object]) -> float:
     return float(da.sel({dim: label for dim, label in at.items() if dim in da.dims}))
 
 
-def _placed(text: str, group: str, variable: str, at: Mapping[str, object]) -> Cell:
+def placed(text: str, group: str, variable: str, at: Mapping[str, object]) -> Cell:
+    """Make a cell of a number and say where in the comparison it stands."""
     labels = {dim: int(v) if isinstance(v, int | np.integer) else str(v) for dim, v in at.items()}
     return Cell(text, f"{group}/{variable}", json.dumps(labels, ensure_ascii=False), "number")

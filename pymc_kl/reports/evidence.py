@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -10,7 +11,7 @@ from pymc_kl.plots import plot_mode_tree
 from pymc_kl.plots.contract import SAMPLE_DIMS, select_variables
 from pymc_kl.plots.scalars import Scalars, separating, spread, varies
 from pymc_kl.plots.view import CHOICE_DRAWS, locations_of
-from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, share, words
+from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, placed, share, words
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, Folded, Items, Options, Section, Text
@@ -106,7 +107,7 @@ def modes_section(dt: xr.DataTree, painter: Painter, options: Options) -> Sectio
 
 def _mode_tables(dt: xr.DataTree, options: Options) -> Iterator[Block]:
     ds = dt["modes"].to_dataset()
-    labels, places, order = _locations(dt, options)
+    labels, sources, places, order = _locations(dt, options)
     top = float(ds["log_density"].max())
     telling, rest = order[:TELLING], order[TELLING:MOST_SCALARS]
     rows = []
@@ -120,7 +121,7 @@ def _mode_tables(dt: xr.DataTree, options: Options) -> Iterator[Block]:
                 number(ds, "modes", "copies", at, 0),
                 depth,
                 number(ds, "modes", "barrier", at),
-                *(Cell(format_number(places[i, j], 3), kind="number") for j in telling),
+                *(_place(places[i, j], sources[j], k) for j in telling),
             ]
         )
     headers = ["", "mass (%)", "copies", "log density (nats)", "barrier (nats)", *(labels[j] for j in telling)]
@@ -130,11 +131,8 @@ def _mode_tables(dt: xr.DataTree, options: Options) -> Iterator[Block]:
     )
     yield Table("modes-table", caption, headers, rows)
     if len(rest):
-        wide = [
-            [words(labels[j]), *(Cell(format_number(x, 3), kind="number") for x in places[:SHOWN_MODES, j])]
-            for j in rest
-        ]
         numbers = ds["mode"].values[:SHOWN_MODES]
+        wide = [[words(labels[j]), *(_place(places[i, j], sources[j], k) for i, k in enumerate(numbers))] for j in rest]
         left = len(order) - TELLING - len(rest)
         caption = "Location of the modes in the model's own space." + (
             f" {left} more are left out." if left > 0 else ""
@@ -143,8 +141,15 @@ def _mode_tables(dt: xr.DataTree, options: Options) -> Iterator[Block]:
         yield Folded(f"Where the modes are in the other {len(rest)} parameters", [table])
 
 
-def _locations(dt: xr.DataTree, options: Options) -> tuple[list[str], np.ndarray, list[int]]:
-    """Label all scalars, place the modes in them (K, D), and order the scalars by how well they tell modes apart."""
+def _place(value: float, source: tuple[str, dict[str, Any]], mode: int) -> Cell:
+    name, at = source
+    return placed(format_number(value, 3), "modes", name, {"mode": mode, **at})
+
+
+def _locations(
+    dt: xr.DataTree, options: Options
+) -> tuple[list[str], list[tuple[str, dict[str, Any]]], np.ndarray, list[int]]:
+    """Label all scalars, say where they stand, place the modes in them (K, D), and order them by what they tell."""
     posterior = select_variables(dt["posterior"].to_dataset(), **options.variables)
     scalars = Scalars(posterior.isel(dict.fromkeys(SAMPLE_DIMS, 0), drop=True))
     places = scalars.matrix(
@@ -154,7 +159,9 @@ def _locations(dt: xr.DataTree, options: Options) -> tuple[list[str], np.ndarray
     mode = spread(dt["sample_stats"].to_dataset()["mode"].values.ravel()[:, None], CHOICE_DRAWS)[:, 0].astype(int)
     usable = varies(x)
     order = [int(usable[j]) for j in separating(x[:, usable], mode, places[:, usable], len(usable), jointly=False)]
-    return scalars.labels(range(scalars.n), options.labeller), places, order
+    in_modes = dt["modes"].to_dataset()
+    sources = [(f"{name}_location" if f"{name}_location" in in_modes else name, at) for name, at in scalars.sources()]
+    return scalars.labels(range(scalars.n), options.labeller), sources, places, order
 
 
 def coverage_section(dt: xr.DataTree, options: Options) -> Section:
@@ -203,12 +210,11 @@ def _detail_table(dt: xr.DataTree, options: Options) -> Folded:
         for k in coverage["mode"].values:
             at = {"approximation": name, "mode": k}
             inside = coverage.sel(at)
-            hdr = float(inside["hdr_coverage"])
             rows.append(
                 [
                     words(f"{name}, mode {k}"),
                     estimate(coverage, "coverage", "ratio", at, options.round_to),
-                    Cell(format_number(100 * hdr, 0), kind="number"),
+                    number(coverage, "coverage", "hdr_coverage", at, 0, unit=100),
                     number(coverage, "coverage", "copies_reached", at, 0),
                     estimate(coverage, "coverage", "forward_kl_within", at, options.round_to),
                     estimate(coverage, "coverage", "reverse_kl_within", at, options.round_to),

@@ -151,7 +151,6 @@ def _fit_row(scores: xr.Dataset, facts: Facts, i: int, options: Options) -> list
     fit = facts.fits[i]
     at = {"approximation": fit.name}
     converged = {1.0: "yes", 0.0: "no"}.get(fit.converged, "polished" if fit.is_polished else "–")
-    spill = fit.scores["spill"]
     family = f"{fit.family}, {fit.n_components} components" if fit.n_components else fit.family
     return [
         words(fit.name),
@@ -162,9 +161,6 @@ def _fit_row(scores: xr.Dataset, facts: Facts, i: int, options: Options) -> list
         number(scores, "scores", "khat", at),
         number(scores, "scores", "khat_reference", at),
         estimate(scores, "scores", "ess_reverse", at, options.round_to),
-        Cell(
-            rounded(100 * spill.value, 100 * spill.se, options.round_to) if np.isfinite(spill.value) else "–",
-            kind="number",
-        ),
+        estimate(scores, "scores", "spill", at, options.round_to, unit=100),
         number(scores, "scores", "seconds", at, 1),
     ]

@@ -6,7 +6,8 @@ import xarray as xr
 from pymc_kl._typing import Array
 from pymc_kl.plots import plot_modes
 from pymc_kl.plots.contract import select_variables
-from pymc_kl.reports.cells import Cell, Table, rounded, words
+from pymc_kl.plots.scalars import Scalars
+from pymc_kl.reports.cells import Cell, Table, placed, rounded, words
 from pymc_kl.reports.facts import Facts, parameter_rows
 from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, Options, Section, Text
@@ -56,10 +57,15 @@ def _numbers_table(dt: xr.DataTree, options: Options) -> Table:
     table = select_variables(dt["parameters"].to_dataset(), **options.variables)
     names = [str(name) for name in table["source"].values]
     labels, rows = parameter_rows(table, *names)
+    sources = Scalars(table.isel(source=0, statistic=0, drop=True)).sources()
     order, distance = _most_different(rows)
     lines = []
     for j in order[:SHOWN_PARAMETERS]:
-        cells = [Cell(_moments(row, j, options.round_to), kind="number") for row in rows]
+        variable, at = sources[j]
+        cells = [
+            placed(_moments(row, j, options.round_to), "parameters", variable, {"source": name, **at})
+            for name, row in zip(names, rows, strict=True)
+        ]
         worst = f"{distance[j]:.2f}" if np.isfinite(distance[j]) else "–"
         lines.append([words(labels[j]), *cells, Cell(worst, kind="number")])
     rest = len(labels) - len(lines)
