@@ -21,7 +21,7 @@ from pymc_kl.relabelled import symmetrised_log_prob
 from pymc_kl.reverse import Convergence
 from pymc_kl.yardstick import Yardstick
 
-EQUAL_CHAINS, EQUAL_DRAWS = 4, 4000  # that resampled draws are laid out in, and at most in all
+EQUAL_DRAWS = 2000  # of the reference where there is no approximation to match
 LOCAL_DRAWS = 200  # of Laplace's approximation at a mode that no draw visited
 REACHED = 0.01  # share of an approximation's draws in a mode from which on it reaches a copy
 LINE_POINTS = 2001  # on which densities in one dimension are kept
@@ -246,9 +246,10 @@ class Result:
         reference = self.yardstick.training.reference
         if reference.weights is None:
             return np.arange(reference.log_density.size).reshape(reference.log_density.shape)
-        n = min(reference.weights.size - reference.weights.size % EQUAL_CHAINS, EQUAL_DRAWS)
+        n = max((len(row.x) for row in self.rows if row.x is not None), default=EQUAL_DRAWS)
         rows = np.searchsorted(np.cumsum(reference.weights.ravel()), (np.arange(n) + rng.random()) / n)
-        return rng.permutation(np.minimum(rows, reference.weights.size - 1)).reshape(EQUAL_CHAINS, -1)
+        chains = tree.CHAINS if n % tree.CHAINS == 0 else 1
+        return rng.permutation(np.minimum(rows, reference.weights.size - 1)).reshape(chains, -1)
 
     def _reference_tree(self, rows: IntArray) -> xr.DataTree:
         reference, label = self.yardstick.training.reference, self.yardstick.training.label

@@ -52,7 +52,8 @@ def _means(completed: Completed) -> xr.Dataset:
     """Compare the posterior mean of every variable with the reference's, both relabelled to one copy."""
     assert completed.folded is not None and completed.given is not None
     target, drawn = completed.target, completed.thinned
-    theirs, ours = target.to_dataset(completed.folded.x[None]), target.to_dataset(drawn.x[None])
+    taken = ("quantity", "mode", "source", "statistic")
+    theirs, ours = (tree.free_dims(target.to_dataset(x[None]), taken) for x in (completed.folded.x, drawn.x))
     given_weights = completed.given.flat_weights
     means = {}
     for name in theirs.data_vars:

@@ -14,6 +14,7 @@ from scipy.stats import wasserstein_distance
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.masses import Masses
 from pymc_kl.target import Target
+from pymc_kl.tree import free_dims
 
 TAIL = 0.05  # on either side of a central interval of nine tenths
 MAX_DRAWS = 4000  # of each source that are mapped to the model's own space
@@ -50,7 +51,8 @@ def describe(target: Target, reference: Source, approximations: Mapping[str, Sou
         All are in the variable's own unit. The first source is the reference.
     """
     sources = [reference.thinned(), *(source.thinned() for source in approximations.values())]
-    spaces = [_own_dims(target.to_dataset(source.x[None]).isel(chain=0, drop=True)) for source in sources]
+    taken = ("source", "statistic")
+    spaces = [free_dims(target.to_dataset(s.x[None]).isel(chain=0, drop=True), taken) for s in sources]
     columns = {}
     for name, first in spaces[0].data_vars.items():
         truth = first.values.astype(float)
@@ -62,11 +64,6 @@ def describe(target: Target, reference: Source, approximations: Mapping[str, Sou
     coords = {dim: values for dim, values in spaces[0].coords.items() if dim != "draw"}
     labels = {"source": [REFERENCE, *approximations], "statistic": list(STATISTICS)}
     return xr.Dataset(columns, coords={**coords, **labels})
-
-
-def _own_dims(ds: xr.Dataset) -> xr.Dataset:
-    """Rename dims of the model that bear the names of the table's own."""
-    return ds.rename({dim: f"{dim}_of_model" for dim in ("source", "statistic") if dim in ds.dims})
 
 
 def _statistics(values: Array, source: Source, truth: Array, reference: Source) -> Array:

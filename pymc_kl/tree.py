@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pymc_kl.target import Target
 
 FORMAT = 2  # of the DataTree; raised when a reader of the last one would misread
+CHAINS = 4  # that independent draws are laid out in, so that ArviZ can set them side by side
 MAX_STEPS = 2000  # of a loss history that are kept
 
 
@@ -77,9 +78,11 @@ def approximation_tree(
     reference_log_prob: Array | None,
 ) -> xr.DataTree:
     """Build the groups of one approximation: its draws (n, d), log q at the reference, its loss history."""
-    prob = None if log_prob is None else log_prob[None]
     assert q.target is not None
-    tree = _draws_tree(q.target, x[None], log_density[None], prob, mode[None])
+    shape = (CHAINS if len(x) % CHAINS == 0 else 1, -1)
+    prob = None if log_prob is None else log_prob.reshape(shape)
+    draws = x.reshape(*shape, x.shape[1])
+    tree = _draws_tree(q.target, draws, log_density.reshape(shape), prob, mode.reshape(shape))
     if reference_log_prob is not None:
         tree["reference"] = xr.DataTree(xr.Dataset({"log_prob": (("chain", "draw"), reference_log_prob)}))
     history = np.asarray(q.info.get("history", ()), dtype=float)
@@ -91,10 +94,16 @@ def approximation_tree(
     return tree
 
 
+def free_dims(ds: xr.Dataset, taken: Sequence[str]) -> xr.Dataset:
+    """Rename dims of the model that bear the names of a table's own."""
+    return ds.rename({dim: f"{dim}_of_model" for dim in taken if dim in ds.dims})
+
+
 def modes_dataset(locations: xr.Dataset, columns: Mapping[str, Any], attrs: Mapping[str, Any]) -> xr.Dataset:
     """Build `/modes`: location in the model's own variables and one value a mode of each column."""
     k = locations.sizes["draw"]
-    ds = locations.isel(chain=0, drop=True).rename(draw="mode").assign_coords(mode=mode_numbers(k))
+    ds = free_dims(locations.isel(chain=0, drop=True), ("mode", "other_mode"))
+    ds = ds.rename(draw="mode").assign_coords(mode=mode_numbers(k))
     ds = ds.rename({name: f"{name}_location" for name in ds.data_vars if name in columns})
     for name, values in columns.items():
         ds[name] = ("mode", np.asarray(values))

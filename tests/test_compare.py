@@ -4,6 +4,7 @@ import copy
 import json
 import warnings
 
+import arviz as az
 import numpy as np
 import pymc as pm
 import pytest
@@ -334,6 +335,31 @@ def test_a_fit_to_one_labelling_is_judged_up_to_labels_too(zoo):
     assert float(reached.sel(approximation="forward mixture", mode=1)) == 2
     mixture = dt["scores"].to_dataset().sel(approximation="forward mixture")
     assert float(mixture["forward_kl"]) == pytest.approx(float(mixture["forward_kl_relabelled"]), abs=1e-9)
+
+
+def test_a_model_may_use_the_names_of_our_dims(tmp_path):
+    names = ("mode", "other_mode", "quantity", "source", "statistic", "approximation", "step", "point")
+    with pm.Model(coords={name: ["a", "b"] for name in names}) as model:
+        for name in names:
+            pm.Normal(f"of_{name}", dims=name)
+        draws = pm.sample_prior_predictive(500, random_seed=1)["prior"].to_dataset()
+        dt = pkl.compare(draws, {}, forward=("meanfield",), random_seed=1, progressbar=False)
+    assert dt["posterior"]["of_mode"].dims == ("chain", "draw", "mode")
+    loaded = pkl.load(pkl.save(dt, tmp_path / "comparison.nc"))
+    assert "of_statistic[a]" in pkl.report(loaded).html
+    assert model.coords["mode"] == ("a", "b")
+
+
+@pytest.mark.parametrize("plot", [az.plot_forest, az.plot_dist], ids=["forest", "dist"])
+def test_arviz_takes_a_comparison_as_a_dictionary(plot, comparison):
+    """Reference and approximations have draws of one shape, so ArviZ sets them side by side without a gap."""
+    together = {"reference": comparison, **comparison["approximations"].children}
+    sizes = {(dt["posterior"].sizes["chain"], dt["posterior"].sizes["draw"]) for dt in together.values()}
+    assert sizes == {(4, 500)}
+    pc = plot(together, backend="none")
+    assert pc.data["x"].sizes["model"] == len(together)
+    assert not pc.data["x"].isnull().any()
+    assert az.summary(together["ADVI"]).index.tolist() == ["x"]
 
 
 def test_posterior_without_maximum_is_one_region(zoo):

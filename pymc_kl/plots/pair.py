@@ -37,7 +37,9 @@ def open_pair(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCol
         "overlay": (["approximation"], [None] * len(facets)),
         "overlay_mode": (["mode"], [None] * len(view.modes)),
     }
-    kwargs: dict[str, Any] = {"cols": ["approximation"], "col_wrap": COLUMNS} | dict(pc_kwargs)
+    kwargs: dict[str, Any] = {"cols": ["approximation"], "col_wrap": 2 if len(facets) == 4 else COLUMNS} | dict(
+        pc_kwargs
+    )
     columns = min(len(facets), kwargs["col_wrap"] or len(facets))
     size = (max(FACET_INCHES[0] * columns, MIN_WIDTH), FACET_INCHES[1] * -(-len(facets) // columns) + 0.5)
     return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=kwargs)

@@ -50,7 +50,7 @@ class Scalars:
         for name, one in self.template.data_vars.items():
             here = (wanted >= start) & (wanted < start + one.size)
             if name in ds and ds[name].size == n * one.size:
-                values = ds[name].transpose(*sample_dims, *one.dims).values.reshape(n, one.size)
+                values = ds[name].transpose(*sample_dims, ...).values.reshape(n, one.size)
                 out[:, here] = values[:, wanted[here] - start]
             start += one.size
         return np.where(np.isfinite(out), out, np.nan)

@@ -32,7 +32,7 @@ from pymc_kl.tree import check_comparison
 
 LONGEST = 18  # letters of a name that stay together
 MARKS, PICTURED = 60, (4, 16)  # in the first picture: marks, and the fewest and most modes
-IN_NOTEBOOKS = ("heat", "divergences")
+IN_NOTEBOOKS = ("heat", "divergence-table")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from arviz_plots import PlotCollection
 
-from pymc_kl.reports.theme import themed
+from pymc_kl.reports.theme import INK, PAPER, themed
 
 SETTINGS: dict[Any, Any] = {  # names may hold a dollar
     "svg.fonttype": "none", "svg.hashsalt": "pymc_kl", "figure.max_open_warning": 0, "text.parse_math": False,
@@ -57,7 +57,7 @@ class Painter:
 
     def _plotly(self, collection: PlotCollection, name: str) -> str:
         figure = collection.get_viz("figure")
-        figure.update_layout(paper_bgcolor="rgba(0,0,0,0)", font={"color": "#808080"})
+        figure.update_layout(template="plotly_white", paper_bgcolor=PAPER, plot_bgcolor=PAPER, font={"color": INK})
         options = {"full_html": False, "include_plotlyjs": False, "div_id": f"plotly-{name}"}
         return str(figure.to_html(**options, config={"displaylogo": False, "responsive": True}))
 
@@ -86,7 +86,7 @@ def _inline(svg: str, name: str, caption: str) -> str:
     body = re.sub(r"url\(#", f"url(#{name}-", body)
     body = re.sub(r"font-family: [^;\"]*", "font-family: inherit", body)
     body = re.sub(r"font: (\d+(?:\.\d+)?px) [^;\"]*", r"font-size: \1; font-family: inherit", body)
-    body = re.sub(r"(\d+\.\d\d)\d+", r"\1", body)
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d+\.\d\d)\d+", r"\1", tag[0]), body)  # not the texts between
     width = float(re.search(r'width="([\d.]+)pt"', body)[1]) * PIXELS_PER_POINT  # type: ignore[index]
     head = f'<svg role="img" aria-label="{html.escape(caption)}" style="width:{width:.0f}px" '
     body = re.sub(

@@ -37,7 +37,7 @@ def divergence_section(dt: xr.DataTree, facts: Facts, painter: Painter, options:
         caption += " Where an approximation has no draw in a mode, its between part is a lower bound."
     if len(shown) > len(DIVERGENCES):
         caption += " Up to labels: of the approximation averaged over the symmetries of the posterior."
-    blocks.append(_score_table(scores, "divergences", caption, shown, options))
+    blocks.append(_score_table(scores, "divergence-table", caption, shown, options))
     caption = "The sandwich: log Z lies between ELBO and EUBO; their distance is the sum of both divergences."
     blocks.append(painter.draw("bounds", caption, plot_divergence, dt, kind="bounds", ci_prob=options.ci_prob))
     caption = "ELBO and EUBO in nats, ± one standard error."

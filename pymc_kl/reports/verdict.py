@@ -167,13 +167,27 @@ def _no_scores(_facts: Facts, fit: Fit) -> str | None:
 def _not_converged(facts: Facts, fit: Fit) -> str | None:
     if fit.converged != 0:
         return None
-    gap = nats(fit.scores["elbo_gap"])
-    text = f"{fit.name} has not converged: its ELBO can still gain {gap} nats where it stands."
-    missed = fit.that_matter("missed")
-    what = "Its misses are" if missed else "What it gets wrong is"
-    beside = "; the polished fit is shown beside it" if facts.polished(fit) else ""
-    reached = f" As it stands it {_reach(facts, fit)}." if missed else ""
-    return f"{text} {what} the optimiser's, not the divergence's{beside}.{reached}"
+    text = f"{fit.name} has not converged: its ELBO can still gain {nats(fit.scores['elbo_gap'])} nats where it stands."
+    missed, polished = fit.that_matter("missed"), facts.polished(fit)
+    if not missed:
+        beside = "; the polished fit is shown beside it" if polished else ""
+        return f"{text} What it gets wrong is the optimiser's, not the divergence's{beside}."
+    return f"{text}{_whose_fault(missed, polished)} As it stands it {_reach(facts, fit)}."
+
+
+def _whose_fault(missed: tuple[Cover, ...], polished: Fit | None) -> str:
+    """Blame the optimiser for the modes that the polished fit reaches, and not for those that it misses too."""
+    if polished is None or not polished.scored:
+        return " Whether its misses are the optimiser's or the divergence's can only be told of a fit that has arrived."
+    numbers = [c.mode.number for c in missed]
+    still = [c.mode.number for c in polished.that_matter("missed") if c.mode.number in numbers]
+    if not still:
+        return " Its misses are the optimiser's, not the divergence's; the polished fit is shown beside it."
+    it = "it" if len(still) == 1 else "them"
+    return (
+        f" That it misses {numbered(still)} is not the optimiser's fault alone: the polished fit, shown beside it, "
+        f"misses {it} too."
+    )
 
 
 def _misses(facts: Facts, fit: Fit) -> str | None:
