@@ -1,0 +1,282 @@
+"""What the report takes, refuses and says, without a browser."""
+
+import json
+import re
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pages
+import pytest
+import xarray as xr
+from arviz_base.labels import MapLabeller
+from pictured import make_comparison
+from rich.console import Console
+
+import pymc_kl as pkl
+from pymc_kl.reports import build, evidence, losses, space
+from pymc_kl.reports.terminal import render
+
+FIGURES = {
+    "coverage-picture", "tree", "divergence", "bounds", "contributions", "marginals", "pair", "loss", "khat",
+}  # fmt: skip
+COLUMNS = 80
+
+
+@pytest.fixture(scope="module")
+def typical() -> xr.DataTree:
+    return pages.typical()
+
+
+@pytest.fixture(scope="module")
+def html(typical) -> str:
+    return pkl.report(typical).html
+
+
+def figures(html: str) -> set[str]:
+    return set(re.findall(r'<figure id="figure-([^"]+)"', html))
+
+
+def text_of(html: str) -> str:
+    """The words of a page without its tags."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", html.replace("<wbr>", "")))
+
+
+# ---- what it is made from ----
+
+
+def test_another_process_draws_the_same_bytes_from_the_file_alone(typical, tmp_path):
+    here = pkl.report(typical, tmp_path / "here.html").path
+    saved = pkl.save(typical, tmp_path / "comparison.nc")
+    code = "import sys, pymc_kl as pkl; pkl.report(pkl.load(sys.argv[1]), sys.argv[2])"
+    subprocess.run([sys.executable, "-c", code, saved, tmp_path / "there.html"], check=True, capture_output=True)
+    assert here is not None
+    assert (tmp_path / "there.html").read_bytes() == here.read_bytes()
+
+
+def test_the_comparison_is_not_changed(typical):
+    before = typical.copy(deep=True)
+    pkl.report(typical, var_names="mu", round_to=1)
+    xr.testing.assert_identical(typical, before)
+    assert typical.attrs == before.attrs
+
+
+def test_everything_is_there(html):
+    assert figures(html) == FIGURES
+    assert "could not be drawn" not in html
+    assert "2026-01-31" in html
+    assert "three modes" in html
+
+
+def test_open_figures_are_left_open(typical):
+    mine = plt.figure()
+    pkl.report(typical)
+    assert plt.get_fignums() == [mine.number]
+    plt.close(mine)
+
+
+# ---- what it refuses ----
+
+
+@pytest.mark.parametrize(
+    ("comparison", "error", "match"),
+    [
+        (None, TypeError, "expected a comparison, the DataTree that compare"),
+        (xr.DataTree(), ValueError, "this DataTree is no comparison: it lacks the groups posterior, modes"),
+    ],
+)
+def test_what_is_no_comparison_is_refused(comparison, error, match):
+    with pytest.raises(error, match=match):
+        pkl.report(comparison)
+
+
+def test_a_newer_format_is_refused():
+    dt = make_comparison(1, ["ADVI"])
+    dt.attrs["pymc_kl_format"] = 99
+    with pytest.raises(ValueError, match=r"written in format 99.*Upgrade pymc_kl"):
+        pkl.report(dt)
+
+
+def test_places_that_cannot_be_written(typical, tmp_path):
+    with pytest.raises(IsADirectoryError, match=r"is a folder; name a file in it, such as .*report\.html"):
+        pkl.report(typical, tmp_path)
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(NotADirectoryError, match="is a file, so no report can be written into it"):
+        pkl.report(typical, file / "report.html")
+    with pytest.raises(ValueError, match=r"must end in \.html; got 'report\.pdf'"):
+        pkl.report(typical, tmp_path / "report.pdf")
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
+    assert file.read_text() == "mine"
+
+
+def test_a_report_that_is_there_is_kept_unless_asked(typical, html, tmp_path):
+    path = tmp_path / "new" / "report.html"
+    assert pkl.report(typical, path).path == path
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        pkl.report(typical, path)
+    assert path.read_text() == "mine"
+    pkl.report(typical, path, overwrite=True)
+    assert path.read_text(encoding="utf-8") == html
+
+
+def test_an_unknown_variable_is_named_with_the_known_ones(typical):
+    with pytest.raises(ValueError, match=r"(?s)theta.*known variables are \['mu', 'tau', 'fixed'\]"):
+        pkl.report(typical, var_names="theta")
+    with pytest.raises(ValueError, match=r"known coordinates are \{'component': \['c0', 'c1'\]\}"):
+        pkl.report(typical, coords={"component": ["c7"]})
+
+
+# ---- what changes it ----
+
+
+def rows(html: str, table: str) -> list[str]:
+    """First cells of a table's rows."""
+    found = re.search(rf'<table id="{table}".*?</table>', html, re.DOTALL)
+    assert found
+    return re.findall(r'<th scope="row"[^>]*>(.*?)</th>', found[0].replace("<wbr>", ""))
+
+
+def test_variables_that_are_shown(typical, html):
+    assert rows(html, "parameters-table") == ["mu[c0]", "mu[c1]", "tau"]
+    assert sorted(rows(pkl.report(typical, var_names="~mu").html, "parameters-table")) == ["tau"]
+    assert rows(pkl.report(typical, var_names="ta", filter_vars="like").html, "parameters-table") == ["tau"]
+    chosen = pkl.report(typical, coords={"component": ["c1"]}).html
+    assert rows(chosen, "parameters-table") == ["mu[c1]", "tau"]
+    assert figures(chosen) == FIGURES
+    assert "mu[c0]" not in re.sub(r"<section id=\"uses\".*?</section>", "", chosen, flags=re.DOTALL)
+
+
+def test_decimals(typical, html):
+    cells = re.findall(r'data-source="scores/[^"]+_kl[^"]*"[^>]*>([^<]+)<', pkl.report(typical, round_to=1).html)
+    assert len(cells) > 10
+    assert all(re.fullmatch(r"-?\d+\.\d ± \d+\.\d", cell) for cell in cells)
+    assert not all(
+        re.fullmatch(r"-?\d+\.\d ± \d+\.\d", c) for c in re.findall(r'data-source="scores/[^>]*>([^<]+)<', html)
+    )
+
+
+def test_a_labeller_names_the_parameters(typical):
+    labelled = pkl.report(typical, labeller=MapLabeller(var_name_map={"mu": "location"})).html
+    headers = text_of(re.search(r'<table id="modes-table".*?</thead>', labelled, re.DOTALL)[0])
+    assert "location[c0]" in headers and "mu[c0]" not in headers
+    assert "location[c0]" in text_of(re.search(r'<figure id="figure-pair".*?</figure>', labelled, re.DOTALL)[0])
+    assert "location[c0]" in rows(labelled, "parameters-table")
+
+
+def test_the_probability_of_intervals(typical, html):
+    assert "intervals: 89 %" in html
+    assert "intervals: 50 %" in pkl.report(typical, ci_prob=0.5).html
+
+
+# ---- what it makes of odd comparisons ----
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "name"),
+    [
+        (build, "plot_coverage", "coverage-picture"),
+        (evidence, "plot_mode_tree", "tree"),
+        (losses, "plot_divergence", "divergence"),
+        (losses, "plot_contributions", "contributions"),
+        (losses, "plot_loss", "loss"),
+        (losses, "plot_khat", "khat"),
+        (space, "plot_modes", "marginals"),
+    ],
+)
+def test_a_picture_that_fails_is_a_sentence(module, function, name, typical, html, monkeypatch):
+    def fails(*_args, **_kwargs):
+        plt.figure()
+        raise RuntimeError("no <ink>")
+
+    before = plt.get_fignums()
+    monkeypatch.setattr(module, function, fails)
+    broken = pkl.report(typical).html
+    assert f"The picture “{name}” could not be drawn: RuntimeError: no &lt;ink&gt;" in broken
+    lost = FIGURES - figures(broken)
+    assert name in lost and len(lost) <= 2
+    assert re.findall(r'<table id="([^"]+)"', broken) == re.findall(r'<table id="([^"]+)"', html)
+    assert plt.get_fignums() == before
+
+
+def test_an_older_format_says_what_it_lacks():
+    dt = pages.typical()
+    for group in ("parameters", "audit"):
+        del dt[group]
+    old = dt["modes"].to_dataset().drop_vars(["pass_log_density", "reason", "method"])
+    dt["modes"] = xr.DataTree(old)
+    dt.attrs["pymc_kl_format"] = 1
+    made = pkl.report(dt)
+    assert "written by an older version and holds no table of parameters" in made.html
+    assert "from format 1 of an older version" in made.html
+    assert {"coverage-picture", "divergence", "marginals", "pair"} <= figures(made.html)
+    assert len(made.verdict) >= 3
+
+
+def test_without_approximations():
+    dt = pages.complete(make_comparison(2, ()))
+    made = pkl.report(dt)
+    assert "no approximation could be scored" in made.html
+    assert rows(made.html, "heat") == ["mode 1", "mode 2", "elsewhere"]
+    assert {"tree", "marginals", "pair"} <= figures(made.html)
+    assert "unhashable" not in made.html and "IndexError" not in made.html
+
+
+def test_numbers_that_are_all_unknown():
+    dt = pages.typical()
+    for group in ("scores", "coverage", "evidence", "parameters", "modes"):
+        ds = dt[group].to_dataset()
+        unknown = {name: ds[name] * np.nan for name in ds.data_vars if ds[name].dtype.kind == "f"}
+        dt[group] = xr.DataTree(ds.assign({name: da.assign_attrs(ds[name].attrs) for name, da in unknown.items()}))
+    dt["modes"].attrs |= {"elsewhere": np.nan, "elsewhere_se": np.nan}
+    html = pkl.report(dt).html
+    assert rows(html, "heat") == ["mode 1", "mode 2", "mode 3", "elsewhere"]
+    assert not re.search(r">[^<]*\bnan\b[^<]*<", html, re.IGNORECASE)
+
+
+def test_the_settings_give_the_call_back():
+    dt = pages.complete(make_comparison(2), settings={"n_starts": 16, "forward": ["mixture"]})
+    code = re.search(r"with model:.*?\)\n", pkl.report(dt).html.replace("&#39;", "'"), re.DOTALL)
+    assert code
+    compile(f"{code[0]}", "report", "exec")
+    assert "n_starts=16" in code[0] and "'full-rank ADVI': full_rank_advi" in code[0]
+
+
+# ---- elsewhere than in a page ----
+
+
+def test_the_notebook_view_holds_the_verdict_and_tables(typical):
+    view = pkl.report(typical)._repr_html_()
+    words = text_of(view)
+    for sentence in pkl.report(typical).verdict:
+        assert sentence in words.replace("&#39;", "'")
+    assert re.findall(r'<table id="([^"]+)"', view) == ["heat", "divergence-table"]
+    assert "<script" not in view and "<button" not in view
+    assert "<svg" in view
+
+
+@pytest.mark.parametrize("made", [pages.typical, pages.big, pages.hostile], ids=["typical", "big", "hostile"])
+def test_the_terminal_has_eighty_columns(made):
+    dt = made()
+    console = Console(width=COLUMNS, record=True, file=StringIO(), color_system=None)
+    for part in render(dt, console.width):
+        console.print(part)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= COLUMNS
+    assert text.startswith("Verdict")
+    assert "…" not in text
+    words = re.sub(r"\s+", "", text)
+    for name in dt["scores"]["approximation"].values:
+        assert re.sub(r"\s+", "", str(name)) in words
+    assert text.index("Mass of each mode") < text.index("Divergences in nats")
+
+
+def test_paths_may_be_strings(typical, tmp_path):
+    made = pkl.report(typical, str(tmp_path / "report.htm"))
+    assert made.path == Path(tmp_path / "report.htm")
+    assert made.path.read_text(encoding="utf-8") == made.html
+    assert json.loads(json.dumps(made.verdict)) == list(made.verdict)
