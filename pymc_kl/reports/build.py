@@ -223,6 +223,8 @@ def writable(path: str | Path, overwrite: bool) -> Path:
         raise ValueError(f"the path of a report must end in .html; got {path.name!r}.")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+    if (file := next((parent for parent in path.parents if parent.exists()), path.parent)).is_file():
+        raise NotADirectoryError(f"{file} is a file, so no report can be written into it; name a folder.")
     return path
 
 

@@ -21,6 +21,7 @@ SETTINGS: dict[Any, Any] = {  # names may hold a dollar
     "svg.fonttype": "none", "svg.hashsalt": "pymc_kl", "figure.max_open_warning": 0, "text.parse_math": False,
 }  # fmt: skip
 PIXELS_PER_POINT = 4 / 3
+PLOTLY_TOP, PLOTLY_BOTTOM = 40, 60  # pixels around what the size of a figure is meant for
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Painter:
     def _plotly(self, collection: PlotCollection, name: str) -> str:
         figure = collection.get_viz("figure")
         figure.update_layout(template="plotly_white", paper_bgcolor=PAPER, plot_bgcolor=PAPER, font={"color": INK})
+        margin = {"t": figure.layout.margin.t or PLOTLY_TOP, "b": PLOTLY_BOTTOM}
+        figure.update_layout(margin=margin, height=figure.layout.height + sum(margin.values()))
         options = {"full_html": False, "include_plotlyjs": False, "div_id": f"plotly-{name}"}
         return str(figure.to_html(**options, config={"displaylogo": False, "responsive": True}))
 

@@ -56,8 +56,9 @@ def _numbers_table(dt: xr.DataTree, options: Options) -> Table:
     """Mean and standard deviation of the parameters that differ most, under the reference and each approximation."""
     table = select_variables(dt["parameters"].to_dataset(), **options.variables)
     names = [str(name) for name in table["source"].values]
-    labels, rows = parameter_rows(table, *names)
-    sources = Scalars(table.isel(source=0, statistic=0, drop=True)).sources()
+    _, rows = parameter_rows(table, *names)
+    scalars = Scalars(table.isel(source=0, statistic=0, drop=True))
+    labels, sources = scalars.labels(range(scalars.n), options.labeller), scalars.sources()
     order, distance = _most_different(rows)
     lines = []
     for j in order[:SHOWN_PARAMETERS]:
