@@ -271,8 +271,7 @@ def spill(p: PosteriorDraws, q: ApproximationDraws) -> Estimate:
     tail = p.tail or _tail_of(p)
     factor = 1 + 1 / np.sqrt(SPILL_QUANTILE * tail.n_effective)  # a standard error of the quantile's probability
     probs = np.array([SPILL_QUANTILE / factor, SPILL_QUANTILE, min(SPILL_QUANTILE * factor, 1.0)])
-    method = "linear" if tail.weights is None else "inverted_cdf"
-    floors = np.quantile(tail.log_density, probs, weights=tail.weights, method=method)  # type: ignore[call-overload]
+    floors = np.quantile(tail.log_density, probs, weights=tail.weights, method="inverted_cdf")
     low, share, high = ((q.log_density < floor).mean() for floor in floors)
     n = q.log_density.size
     smoothed = (share * n + 0.5) / (n + 1)

@@ -19,7 +19,7 @@ from pymc_kl.plots.view import NAMED, View
 MAX_POINTS = 24_000  # in all facets: an SVG with more is slow to open
 FACET_INCHES = (2.9, 2.8)
 COLUMNS = 3
-CHARACTERS = 32  # of a name along a facet
+CHARACTERS = 28  # of a name along a facet, in small letters, which a title of many has
 
 
 def open_pair(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
@@ -117,7 +117,7 @@ def _decorate(canvas: Canvas, view: View, labeller: Any) -> None:
     places = [({"approximation": name}, {"approximation": i}) for i, name in enumerate(names.values)]
     labels = [labeller.sel_to_str(*place) for place in places]
     titles = [wrap_name(label, CHARACTERS) for label in labels]
-    small = {"size": canvas.letters(10)} if titles != labels else {}
+    small = {"size": canvas.letters(10)} if max(map(len, labels), default=0) > CHARACTERS * 3 // 4 else {}
     canvas.decorate("title", title_facet, text=names.copy(data=titles), defaults=small)
     lowest, first = rim(collection)
     canvas.decorate("xlabel", label_axis, axis="x", text=wrap_name(view.labels[0], CHARACTERS), here=lowest)
