@@ -19,7 +19,7 @@ from pymc_kl.plots.coverage import reference_label
 from pymc_kl.plots.view import NAMED, View
 
 FACET_INCHES = (2.9, 2.3)
-TITLE_CHARACTERS = 32
+TITLE_CHARACTERS = 28  # in small letters, which a title of many has
 COLUMNS = 3  # but four facets make a square
 HEADROOM = 0.14  # above the densities, for the numbers of the modes
 MIN_DRAWS = 10  # fewer make no density
@@ -154,7 +154,7 @@ def _decorate(canvas: Canvas, view: View, tops: xr.DataArray, labeller: Any) -> 
     limits = xr.DataArray(ends, {"scalar": view.labels}, ["end", "scalar"])
     collection.facet_map(_set_limits, x=limits, top=tops, store_artist=False)
     titles = [wrap_name(label, TITLE_CHARACTERS) for label in view.labels]
-    small = {"size": canvas.letters(10)} if titles != view.labels else {}
+    small = {"size": canvas.letters(10)} if max(map(len, view.labels)) > TITLE_CHARACTERS * 3 // 4 else {}
     text = xr.DataArray(titles, {"scalar": view.labels}, ["scalar"])
     canvas.decorate("title", title_facet, text=text, defaults=small)
     canvas.decorate("remove_axis", remove_axis, defaults={"axis": "y"})

@@ -206,7 +206,8 @@ def _heat_cell(coverage: xr.Dataset, name: str, k: int, options: Options) -> Cel
 def _detail_table(dt: xr.DataTree, options: Options) -> Folded:
     coverage = dt["coverage"].to_dataset()
     rows = []
-    for name in map(str, coverage["approximation"].values):
+    scored = (coverage["verdict"] != "").any("mode")
+    for name in map(str, coverage["approximation"].values[scored]):
         for k in coverage["mode"].values:
             at = {"approximation": name, "mode": k}
             inside = coverage.sel(at)
