@@ -19,6 +19,7 @@ from pymc_kl.modes import MAX_COPY_LABELS, Folded, Modes
 from pymc_kl.parameters import Source, describe
 from pymc_kl.relabelled import symmetrised_log_prob
 from pymc_kl.reverse import Convergence
+from pymc_kl.tails import TailDraws, tail_of
 from pymc_kl.yardstick import Yardstick
 
 EQUAL_DRAWS = 2000  # of the reference where there is no approximation to match
@@ -111,17 +112,17 @@ class Result:
         return None if values is None else values.reshape(draws.reference.log_density.shape)
 
     @cached_property
-    def _tail(self) -> scores.TailDraws:
+    def _tail(self) -> TailDraws:
         """Every draw that there is, by weight; their worth is that of log p̃ along the chains."""
         draws = self.yardstick.training
         values, weights = draws.reference.log_density, draws.reference.flat_weights
         if weights is None:
-            return scores.TailDraws(values.ravel(), None, effective_size(values))
+            return tail_of(values, None)
         worth = 0.0
         for k in np.unique(draws.label):
             inside = draws.label == k
             worth += weights[inside].sum() ** 2 / effective_size(values.ravel()[inside][None])
-        return scores.TailDraws(values.ravel(), weights, 1 / worth)
+        return TailDraws(values.ravel(), weights, 1 / worth)
 
     def _local_draws(self, rng: np.random.Generator) -> dict[int, tuple[Array, Array]]:
         """Draws (n, d) and log p̃ (n,) of Laplace's approximation at each mode that no draw visited."""

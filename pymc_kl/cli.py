@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument("--filter-vars", choices=("like", "regex"), help="how the names are read")
     page.add_argument("--ci-prob", type=float, help="probability of the intervals in pictures")
     page.add_argument("--round-to", type=int, help="decimals (default: two digits of each number's error)")
-    page.add_argument("--interactive", action="store_true", help="draw with plotly, which adds 4.5 MB")
+    page.add_argument("--interactive", action="store_true", help="draw with plotly, which adds 4.7 MB")
     page.add_argument("--overwrite", action="store_true", help="replace a report that is there")
     page.set_defaults(run=_report)
     return parser

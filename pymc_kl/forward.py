@@ -12,8 +12,8 @@ from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.approximations import FAMILIES, Approximation, FullRank, MeanField, Mixture
 from pymc_kl.modes import Modes
 from pymc_kl.reference import Reference, as_reference
-from pymc_kl.scores import tail_index
 from pymc_kl.search import search_draws
+from pymc_kl.tails import tail_index
 from pymc_kl.target import Target, as_target
 
 HEAVY_TAIL = 0.7  # k-hat of the squares: from 0.5 on their mean has no finite error, from 1 on it doesn't exist

@@ -11,8 +11,8 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.estimates import UNKNOWN, Estimate, effective_size, mean_estimate, pareto_k
 from pymc_kl.masses import Masses
+from pymc_kl.tails import TailDraws, share_below, tail_index, tail_of
 
-SPILL_QUANTILE = 0.001  # of log p̃ under p: below it p has almost no mass
 HDR_PROB = 0.9
 MISSED_BELOW = 0.1  # a mode with less than a tenth of its mass is missed
 UNDER_BELOW, OVER_ABOVE = 0.8, 1.25  # covered means within a quarter
@@ -43,16 +43,7 @@ class PosteriorDraws:
     weights: Array | None
     masses: Masses
     unvisited: Array
-    tail: "TailDraws | None" = None
-
-
-@dataclass(frozen=True, eq=False)
-class TailDraws:
-    """log p̃ (n,) and weights (n,) of draws of p, and how many independent ones they are worth."""
-
-    log_density: Array
-    weights: Array | None
-    n_effective: float
+    tail: TailDraws | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,15 +106,6 @@ def eubo(p: PosteriorDraws) -> Estimate:
     within = mean_estimate(residual, p.weights).se
     local = np.where(np.isnan(local), estimate.value, local)
     return Estimate(estimate.value, float(np.hypot(within, _shares_se(local, p.masses))))
-
-
-def tail_index(values: Array) -> float:
-    """Pareto k-hat of the upper tail of values above their median: 0.5 and more means no finite variance."""
-    excess = values.ravel() - np.median(values)
-    if not np.isfinite(excess).all():
-        return float("inf")
-    upper = excess[excess > 0]
-    return pareto_k(np.log(upper)) if len(upper) > 25 else float("-inf")
 
 
 def _region_means(values: Array, p: PosteriorDraws) -> Array:
@@ -264,25 +246,8 @@ def ess_forward(p: PosteriorDraws, log_evidence: Estimate) -> Estimate:
 
 
 def spill(p: PosteriorDraws, q: ApproximationDraws) -> Estimate:
-    """Share of q's draws where log p̃ is below the 0.1 % quantile of log p̃ under p.
-
-    The error has a part for the quantile's own, which is large where draws of p are few.
-    """
-    tail = p.tail or _tail_of(p)
-    factor = 1 + 1 / np.sqrt(SPILL_QUANTILE * tail.n_effective)  # a standard error of the quantile's probability
-    probs = np.array([SPILL_QUANTILE / factor, SPILL_QUANTILE, min(SPILL_QUANTILE * factor, 1.0)])
-    floors = np.quantile(tail.log_density, probs, weights=tail.weights, method="inverted_cdf")
-    low, share, high = ((q.log_density < floor).mean() for floor in floors)
-    n = q.log_density.size
-    smoothed = (share * n + 0.5) / (n + 1)
-    return Estimate(float(share), float(np.hypot(np.sqrt(smoothed * (1 - smoothed) / n), (high - low) / 2)))
-
-
-def _tail_of(p: PosteriorDraws) -> TailDraws:
-    if p.weights is None:
-        return TailDraws(p.log_density.ravel(), None, effective_size(p.log_density))
-    weights = p.weights.ravel() / p.weights.sum()
-    return TailDraws(p.log_density.ravel(), weights, float(1 / (weights**2).sum()))
+    """Share of q's draws where log p̃ is below its 0.1 % quantile under p."""
+    return share_below(p.tail or tail_of(p.log_density, p.weights), q.log_density)
 
 
 def entropic_coverage(masses: Masses) -> Estimate:

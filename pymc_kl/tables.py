@@ -9,6 +9,7 @@ import xarray as xr
 from pymc_kl.tree import SCORE_COLUMNS, TEXT_COLUMNS, check_comparison
 
 NONE = "–"
+EXACT = 5e-7  # an error below this is that of rounding
 SMALLEST = 0.005  # per cent below which a share is written as <0.01
 SUMMARY = (
     "kind", "family", "forward_kl", "forward_kl_se", "reverse_kl", "reverse_kl_se", "forward_kl_between",
@@ -98,7 +99,7 @@ def format_estimate(value: float, se: float) -> str:
         return "∞" if value > 0 else "-∞"
     if not np.isfinite(se):
         return f"{value:.3g} ± {'∞' if se == np.inf else '?'}"
-    digits = 3 if se == 0 else int(np.clip(1 - np.floor(np.log10(se)), 0, 6))
+    digits = 3 if se < EXACT else int(np.clip(1 - np.floor(np.log10(se)), 0, 6))
     return f"{round(value, digits) + 0.0:.{digits}f} ± {se:.{digits}f}"
 
 

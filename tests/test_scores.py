@@ -12,6 +12,7 @@ from pymc_kl import scores
 from pymc_kl.approximations import FullRank
 from pymc_kl.estimates import Estimate, mean_estimate, pareto_k
 from pymc_kl.masses import masses_from_chains, masses_from_independent, masses_from_weighted
+from pymc_kl.tails import TailDraws
 
 SETTINGS = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -299,5 +300,5 @@ def test_the_error_of_spill_has_the_quantile_s_part(rng):
         scaled.append((value - truth) / se)
     assert abs(np.mean(scaled)) < 1.0
     assert 0.6 < np.std(scaled) < 1.6
-    more = replace(p_draws, tail=scores.TailDraws(p_draws.log_density.ravel(), None, 1e9))
+    more = replace(p_draws, tail=TailDraws(p_draws.log_density.ravel(), None, 1e9))
     assert scores.spill(more, q_draws).se < 0.5 * se

@@ -111,7 +111,7 @@ def report(
     round_to : int, optional
         Decimals of all estimates; by default two digits of each one's error.
     interactive : bool
-        Draw with plotly, which adds 4.5 MB to the page, instead of SVG.
+        Draw with plotly, which adds 4.7 MB to the page, instead of SVG.
     overwrite : bool
         Replace a file that is there.
 

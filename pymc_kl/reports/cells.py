@@ -84,7 +84,7 @@ def format_number(value: float, digits: int = 2) -> str:
     if np.isnan(value):
         return NONE
     if not np.isfinite(value):
-        return "∞" if value > 0 else "−∞"
+        return "∞" if value > 0 else "-∞"
     return f"{value:,.{digits}f}"
 
 

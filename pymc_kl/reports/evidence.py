@@ -83,7 +83,7 @@ def _unseen(dt: xr.DataTree, facts: Facts) -> str:
     n, lost = int(attrs.get("n_starts", 0)), int(attrs.get("n_lost", 0))
     if not n:
         return ""
-    text = f"{counted(n, 'start was', 'starts were')} climbed; {lost} reached no proper maximum."
+    text = f"{counted(n, 'start was', 'starts were')} climbed; {lost:,} reached no proper maximum."
     if np.isfinite(facts.unseen.value):
         text += (
             f" The chance that one more draw of the prior climbs to a mode that is not listed is estimated at "

@@ -9,8 +9,8 @@ from pymc_kl.plots import plot_contributions, plot_divergence, plot_khat, plot_l
 from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, rounded, words
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
+from pymc_kl.reports.of_reference import NO_LOG_Z
 from pymc_kl.reports.page import Block, Folded, Items, Options, Section, Text
-from pymc_kl.reports.verdict import NO_LOG_Z
 from pymc_kl.tables import format_estimate
 
 DIVERGENCES = {

@@ -54,7 +54,7 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
     if good:
         best = min(good, key=lambda fit: np.nan_to_num(fit.within("forward").value, nan=np.inf))
         yield Code(
-            f'draws = comparison["approximations/{best.name}"]  # a DataTree for ArviZ',
+            f"draws = comparison[{'approximations/' + best.name!r}]  # a DataTree for ArviZ",
             f"{best.name} covers every mode found: use its draws, corrected by importance sampling where that matters.",
         )
     if facts.symmetries:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pymc_kl.estimates import Estimate
+from pymc_kl.tables import format_estimate
 
 
 def percent(share: Estimate, upper: float = float("nan")) -> str:
@@ -30,8 +31,7 @@ def nats(estimate: Estimate) -> str:
         return "infinite" if value > 0 else "minus infinity"
     if not np.isfinite(se):
         return f"{value:.2g}, with an error that is not known"
-    digits = 3 if se == 0 else int(np.clip(1 - np.floor(np.log10(se)), 0, 6))
-    return f"{round(value, digits) + 0.0:.{digits}f} ± {se:.{digits}f}"
+    return format_estimate(value, se)
 
 
 def plain(value: float, se: float) -> str:
@@ -55,7 +55,7 @@ def listed(items: Sequence[object], most: int = 4) -> str:
 
 def counted(n: float, one: str, many: str) -> str:
     """Write `1 mode` or `3 modes`."""
-    return f"{n:.0f} {one if n == 1 else many}"
+    return f"{n:,.0f} {one if n == 1 else many}"
 
 
 def numbered(numbers: Sequence[int]) -> str:

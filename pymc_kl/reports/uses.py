@@ -10,8 +10,8 @@ import numpy as np
 
 from pymc_kl.estimates import Estimate
 from pymc_kl.reports.facts import Facts, Fit, Off
+from pymc_kl.reports.of_fits import KHAT_GOOD, KHAT_SURE
 from pymc_kl.reports.phrases import numbered
-from pymc_kl.reports.verdict import KHAT_GOOD, KHAT_SURE
 
 MEAN_OFF = (0.1, 0.5)  # reference sd: at most, for "yes" and for "with care"
 SD_OFF = (np.log(1.1), np.log(1.5))  # log ratio

@@ -1,0 +1,273 @@
+"""What to say of one approximation: the first rule whose condition holds, from the worst news to the best."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pymc_kl.estimates import Estimate
+from pymc_kl.reports.facts import Cover, Facts, Fit
+from pymc_kl.reports.phrases import counted, nats, numbered, percent, plain
+from pymc_kl.reports.sentence import Sentence
+
+ACCURATE = 0.1  # nats of divergence within modes up to which a shape is called accurate: 0.45 sd off in one mean
+OFF = 0.5  # nats within modes from which a shape is called off: one sd off in one mean
+SPILLS = 0.05  # share of a fit where the posterior has almost nothing, from which on it is said
+CLOSE = 10  # per cent of the posterior within which masses are said to agree
+KHAT_GOOD, KHAT_SURE = 0.7, 0.5  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
+GAUSSIAN = {"meanfield": "means and variances", "fullrank": "mean and covariance"}
+
+type FitRule = Callable[[Facts, Fit], str | None]
+
+
+def of_fit(facts: Facts, fit: Fit) -> Sentence:
+    """Say of one approximation what the first rule that holds has to say."""
+    for severity, (rule, function) in enumerate(FIT_RULES.items()):
+        if (text := function(facts, fit)) is not None:
+            if not facts.masses_known and rule not in ("failed", "no scores"):
+                text = f"Against this reference: {text}"
+            return Sentence(fit.name, rule, severity, text)
+    raise AssertionError("the last rule holds always")  # pragma: no cover
+
+
+def _failed(_facts: Facts, fit: Fit) -> str | None:
+    return f"{fit.name} failed and has no scores: {fit.error}" if fit.error and not fit.scored else None
+
+
+def _no_scores(_facts: Facts, fit: Fit) -> str | None:
+    return None if fit.scored else f"{fit.name} has no scores, so nothing can be said of it."
+
+
+def _not_converged(facts: Facts, fit: Fit) -> str | None:
+    if fit.converged != 0:
+        return None
+    text = f"{fit.name} has not converged: its ELBO can still gain {nats(fit.scores['elbo_gap'])} nats where it stands."
+    missed, polished = fit.that_matter("missed"), facts.polished(fit)
+    if not missed:
+        beside = "; the polished fit is shown beside it" if polished else ""
+        return f"{text} What it gets wrong is the optimiser's, not the divergence's{beside}."
+    return f"{text}{_whose_fault(missed, polished)} As it stands it {_reach(facts, fit)}."
+
+
+def _whose_fault(missed: tuple[Cover, ...], polished: Fit | None) -> str:
+    """Blame the optimiser for the modes that the polished fit reaches, and not for those that it misses too."""
+    if polished is None or not polished.scored:
+        return " Whether its misses are the optimiser's or the divergence's can only be told of a fit that has arrived."
+    numbers = [c.mode.number for c in missed]
+    still = [c.mode.number for c in polished.that_matter("missed") if c.mode.number in numbers]
+    if not still:
+        return " Its misses are the optimiser's, not the divergence's; the polished fit is shown beside it."
+    it = "it" if len(still) == 1 else "them"
+    return (
+        f" That it misses {numbered(still)} is not the optimiser's fault alone: the polished fit, shown beside it, "
+        f"misses {it} too."
+    )
+
+
+def _misses(facts: Facts, fit: Fit) -> str | None:
+    missed = fit.that_matter("missed")
+    if not missed:
+        return None
+    text = f"{fit.name} {_reach(facts, fit)}."
+    reached = [c for c in fit.that_matter() if c.verdict != "missed"]
+    if not reached:
+        return f"{text} Use it for nothing but starting points."
+    where = numbered([c.mode.number for c in reached])
+    within = _within(reached)
+    if within is None or np.isnan(within.value):
+        return f"{text} Use it for {where} alone, not for means or intervals of the whole."
+    if within.value + 2 * within.se <= ACCURATE:
+        return (
+            f"{text} Within {where} it is accurate (reverse KL {nats(within)} nats): use it there, not for means or "
+            "intervals of the whole."
+        )
+    return (
+        f"{text} Within {where} its reverse KL is {nats(within)} nats. Its means and intervals are not those of the "
+        "whole posterior."
+    )
+
+
+def _reach(facts: Facts, fit: Fit) -> str:
+    """Say what a fit covers and misses: `covers mode 1 (…) and misses mode 2 (…)`."""
+    missed = fit.that_matter("missed")
+    reached = [c for c in fit.that_matter() if c.verdict != "missed"]
+    lost = f"misses {numbered([c.mode.number for c in missed])}{_share_of(facts, missed)}"
+    if not reached:
+        return f"{lost}: it reaches no mode that may hold a hundredth of the posterior"
+    return f"covers {numbered([c.mode.number for c in reached])}{_share_of(facts, reached)} and {lost}"
+
+
+def _share_of(facts: Facts, covers: list[Cover] | tuple[Cover, ...]) -> str:
+    """Say what modes hold together; the error is that of the rest where this is smaller."""
+    if not facts.masses_known:
+        return ""
+    mass = sum(c.mode.mass.value for c in covers)
+    inside = {c.mode.number for c in covers}
+    own, rest = (
+        float(np.linalg.norm([m.mass.se for m in facts.modes if (m.number in inside) is side]))
+        for side in (True, False)
+    )
+    return f" ({percent(Estimate(mass, min(own, rest) if rest > 0 else own))} of the posterior)"
+
+
+def _within(covers: list[Cover]) -> Estimate | None:
+    """Reverse divergence within the modes reached, weighted by what the fit has in each."""
+    parts = [(c.mass.value, c.reverse_within) for c in covers if c.mass.value > 0]
+    total = sum(v for v, _ in parts)
+    if not total:
+        return None
+    value = sum(v * e.value for v, e in parts) / total
+    return Estimate(value, float(np.sqrt(sum((v * e.se) ** 2 for v, e in parts))) / total)
+
+
+def _spills(facts: Facts, fit: Fit) -> str | None:
+    spill = fit.scores["spill"]
+    if not spill.value - 2 * spill.se > SPILLS or fit.kind == "draws":
+        return None
+    reached = f"{fit.name} reaches {_every(facts)}"
+    where = f"{percent(spill)} of its mass lies where the posterior has almost none (0.1 %)"
+    if fit.kind == "forward" and fit.family in GAUSSIAN:
+        return (
+            f"{reached} and matches the {GAUSSIAN[fit.family]} of the unconstrained parameters, but {where}: right for "
+            "moments there, wrong for plausible draws."
+        )
+    if fit.kind == "reverse" and (fit.converged == 1 or fit.is_polished):
+        best = _best_forward(facts, fit)
+        return f"{reached}, but {where}. It stands at an optimum of its family: the family is too small.{best}"
+    return f"{reached}, but {where}.{_correctable(fit)}"
+
+
+def _best_forward(facts: Facts, fit: Fit) -> str:
+    same = [f for f in facts.fits if f.kind == "forward" and f.family == fit.family and f.scored]
+    known = [f.scores["forward_kl"] for f in same if np.isfinite(f.scores["forward_kl"].value)]
+    return f" The best forward fit of that family has forward KL {nats(known[0])} nats." if known else ""
+
+
+def _weighs_wrongly(facts: Facts, fit: Fit) -> str | None:
+    wrong = fit.that_matter("under", "over")
+    if not wrong or not facts.masses_known:
+        return None
+    worst = max(wrong, key=lambda c: (round(abs(c.mass.value - c.mode.mass.value), 9), c.mode.mass.value))
+    has = f"{percent(worst.mass, worst.upper)} where the posterior has {percent(worst.mode.mass)}"
+    if len(facts.that_matter) == 1:
+        return f"{fit.name} reaches mode {worst.mode.number} but holds only {has}.{_shape(fit)}{_correctable(fit)}"
+    rest = f" Off as well: {numbered([c.mode.number for c in wrong if c is not worst])}." if len(wrong) > 1 else ""
+    return (
+        f"{fit.name} reaches {_every(facts)} but weighs them wrongly: mode {worst.mode.number} has {has}.{rest}"
+        f"{_shape(fit)}{_correctable(fit)}"
+    )
+
+
+def _shape(fit: Fit) -> str:
+    """Say what is lost within modes, and whose fault it is, where that is more than half a nat by two errors."""
+    direction = "reverse" if fit.kind == "reverse" else "forward"
+    within = fit.within(direction)
+    if not within.value - 2 * within.se > OFF:
+        return ""
+    lost = f" Within the modes its shape is off: {nats(within)} nats of {direction} KL are lost there"
+    at_optimum = fit.kind == "reverse" and (fit.converged == 1 or fit.is_polished)
+    return (
+        f"{lost}, though it stands at an optimum of its family: the family is too small." if at_optimum else f"{lost}."
+    )
+
+
+def _draws_only(facts: Facts, fit: Fit) -> str | None:
+    if fit.kind != "draws":
+        return None
+    return (
+        f"{fit.name} gives draws without a density: coverage is shown, divergences are not defined. "
+        f"It reaches {_every(facts)}."
+    )
+
+
+def _one_mode(facts: Facts, fit: Fit) -> str | None:
+    if len(facts.that_matter) != 1 or len(facts.modes) != 1:
+        return None
+    said = _spread(fit)
+    return f"{fit.name} covers the one mode found{_divergence(fit)}.{said}{_correctable(fit)}"
+
+
+def _spread(fit: Fit) -> str:
+    """Compare standard deviations with the reference's; differences below two errors do not count."""
+    differing = [r for r in fit.sd_ratios if abs(r.value - 1) > 2 * r.se]
+    if not fit.sd_ratios:
+        return ""
+    if not differing:
+        return " Its standard deviations are the reference's, as far as their errors tell."
+    ratios = [r.value for r in fit.sd_ratios]
+    if len(ratios) == 1:
+        return f" Its standard deviation is {plain(ratios[0], fit.sd_ratios[0].se)} times the reference's."
+    return f" Its standard deviations are {min(ratios):.2f} to {max(ratios):.2f} times the reference's."
+
+
+def _covers(facts: Facts, fit: Fit) -> str | None:
+    """The good case, and what is left to say where masses are not known."""
+    components = f" ({counted(fit.n_components, 'component', 'components')})" if fit.n_components else ""
+    if not facts.masses_known:
+        return f"{fit.name}{components} reaches {_every(facts)}.{_correctable(fit)}"
+    off = [
+        abs(c.mass.value - c.mode.mass.value) + 2 * float(np.hypot(c.mass.se, c.mode.mass.se))
+        for c in fit.that_matter()
+    ]
+    worst = np.ceil(100 * max(off, default=0.0))
+    masses = f", masses within {worst:.0f} %" if worst <= CLOSE else ""
+    shape = _shape(fit)
+    verb = "reaches" if shape else "covers"
+    text = f"{fit.name}{components} {verb} {_every(facts)}{_copies(fit)}{masses}{_divergence(fit)}."
+    return text + shape + _correctable(fit)
+
+
+def _copies(fit: Fit) -> str:
+    """Say how few copies of the heaviest mode a fit reaches."""
+    first = fit.that_matter()[0] if fit.that_matter() else None
+    if first is None or first.mode.copies == 1 or not first.copies_reached < first.mode.copies:
+        return ""
+    return f" in {first.copies_reached:.0f} of its {first.mode.copies:.0f} copies"
+
+
+def _every(facts: Facts) -> str:
+    """Name the modes that matter without claiming that there are no others."""
+    n = len(facts.that_matter)
+    if n == 1:
+        return f"mode {facts.that_matter[0].number}" if len(facts.modes) > 1 else "the one mode found"
+    if len(facts.modes) > n:
+        return f"the {n} modes found that may hold more than 1 %"
+    return "both modes found" if n == 2 else f"all {n} modes found"
+
+
+def _divergence(fit: Fit) -> str:
+    forward, relabelled = fit.scores["forward_kl"], fit.scores["forward_kl_relabelled"]
+    if np.isnan(forward.value):
+        return ""
+    bound = "at least " if fit.bounds[0] and fit.scores["forward_kl_between"].value > ACCURATE else ""
+    if np.isfinite(relabelled.value):
+        return f", forward KL {nats(relabelled)} nats up to relabelling"
+    return f", forward KL {bound}{nats(forward)} nats"
+
+
+def _correctable(fit: Fit) -> str:
+    """Say what k-hat permits, as a limit on what may be done with the fit."""
+    khat = fit.khat
+    if fit.kind == "draws":
+        return ""
+    if np.isnan(khat):
+        return " Its k-hat is not known, so nothing is said of importance sampling."
+    if khat == np.inf:
+        return " Importance sampling cannot correct it: its weights are not finite."
+    if khat >= KHAT_GOOD:
+        return f" Importance sampling cannot correct it (k-hat {khat:.2g}, above {KHAT_GOOD})."
+    care = "" if khat < KHAT_SURE else ", with many draws"
+    shown = "constant weights" if khat == -np.inf else f"k-hat {khat:.2g}"
+    return f" It can be corrected by importance sampling{care} ({shown})."
+
+
+FIT_RULES: dict[str, FitRule] = {
+    "failed": _failed,
+    "no scores": _no_scores,
+    "not converged": _not_converged,
+    "misses modes": _misses,
+    "draws only": _draws_only,
+    "spills": _spills,
+    "weighs wrongly": _weighs_wrongly,
+    "one mode": _one_mode,
+    "covers": _covers,
+}

@@ -1,0 +1,83 @@
+"""What to say of the reference, the user's draws and the modes."""
+
+import re
+from collections.abc import Iterator
+from math import factorial
+
+import numpy as np
+
+from pymc_kl.reports.facts import Facts
+from pymc_kl.reports.phrases import listed, nats, numbered, percent, plain
+from pymc_kl.reports.sentence import Sentence
+from pymc_kl.reports.trust import judge_reference
+
+
+def of_reference(facts: Facts) -> Iterator[Sentence]:
+    """Say whether the reference can be trusted, what the user's draws missed, and what symmetry makes of the modes."""
+    trust = judge_reference(facts)
+    if trust.answer == "no":
+        yield Sentence("", "untrusted", 0, _untrusted(facts))
+    elif trust.answer == "with care":
+        yield Sentence("", "care", 2, f"Take the reference with care. {' '.join(trust.reasons)}")
+    if (text := _missed_by_draws(facts)) is not None:
+        yield Sentence("", "draws miss modes", 1, text)
+    if (text := _symmetry(facts)) is not None:
+        yield Sentence("", "symmetry", 5, text)
+    if np.isnan(facts.log_evidence.value):
+        yield Sentence("", "no log Z", 4, NO_LOG_Z)
+
+
+NO_LOG_Z = (
+    "Log Z could not be estimated, so the two divergences are known up to one constant; their differences between "
+    "approximations are not affected."
+)
+
+
+def _untrusted(facts: Facts) -> str:
+    reason = facts.masses_reason or "the masses of its modes could not be estimated"
+    after = (
+        "What follows says which modes are reached, not what they hold."
+        if facts.completed
+        else "What follows compares with the modes as the chains saw them."
+    )
+    return f"The reference cannot be trusted: {reason}. {after}"
+
+
+def _missed_by_draws(facts: Facts) -> str | None:
+    audit = facts.audit
+    if audit is None:
+        return None
+    if audit.missed and audit.alarm:
+        known = facts.masses_known
+        held = (
+            f"which {_hold(audit.missed)} {percent(audit.missed_mass)} of the posterior" if known else "of unknown mass"
+        )
+        text = f"Your draws miss {numbered(audit.missed)}, {held}."
+        if audit.mean is not None and known:
+            label, given, right = audit.mean
+            text += f" Their mean of {label} is {plain(given, right.se)}; over all modes found it is {nats(right)}."
+        return text
+    if not audit.mixes and audit.reason and not audit.missed and len(facts.that_matter) > 1 and facts.completed:
+        return (
+            f"Your draws reached every mode found, but {audit.reason}: the shares of draws in the modes are not "
+            "their masses."
+        )
+    return None
+
+
+def _hold(modes: tuple[int, ...]) -> str:
+    return "holds" if len(modes) == 1 else "together hold"
+
+
+def _symmetry(facts: Facts) -> str | None:
+    if not facts.symmetries or facts.n_copies <= len(facts.modes):
+        return None
+    n = len(facts.modes)
+    distinct = "one" if n == 1 else f"{n} distinct ones"
+    label = re.fullmatch(r"labels of (.+) \((\d+)\)", facts.symmetries[0])
+    if label and len(facts.symmetries) == 1 and all(m.copies == factorial(int(label[2])) for m in facts.modes):
+        how = f"times the {label[2]}! orders of {label[1]}"
+    else:
+        how = f"with their copies under {listed(facts.symmetries)}"
+    found = "inf" if not np.isfinite(facts.n_copies) else f"{facts.n_copies:.0f}"
+    return f"The {found} modes found are {distinct} {how}. Covering one copy is enough unless you need the labels."
