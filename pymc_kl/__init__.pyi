@@ -1,6 +1,7 @@
-from .adapters import as_approximation
+from .adapters import as_approximation, to_pymc
 from .approximations import Approximation
 from .compare import compare
+from .correct import correct
 from .divergence import kl_divergence
 from .forward import fit_forward
 from .plots import (
@@ -24,6 +25,7 @@ __all__ = [
     "Target",
     "as_approximation",
     "compare",
+    "correct",
     "coverage",
     "find_modes",
     "fit_forward",
@@ -40,6 +42,7 @@ __all__ = [
     "sample_reference",
     "save",
     "summary",
+    "to_pymc",
 ]
 
 __version__: str

@@ -62,11 +62,18 @@ def pareto_k(log_ratio: Array) -> float:
     float
         -inf for ratios that are constant up to rounding, and +inf where one is infinite.
     """
+    return smoothed_weights(log_ratio)[1]
+
+
+def smoothed_weights(log_ratio: Array) -> tuple[Array, float]:
+    """Smooth importance ratios (n,), given their logarithms, as PSIS does; weights sum to 1. See :func:`pareto_k`."""
     log_ratio = np.asarray(log_ratio, dtype=float).ravel()
+    equal = np.full(log_ratio.size, 1 / log_ratio.size)
     if np.isnan(log_ratio).any() or (log_ratio == np.inf).any():
-        return float("inf")
+        return equal, float("inf")
     if np.ptp(log_ratio) < 1e-9:
-        return float("-inf")
+        return equal, float("-inf")
     with np.errstate(all="ignore"):
-        k = float(array_stats.psislw(-log_ratio)[1])
-    return k if np.isfinite(k) else float("-inf")
+        log_weights, k = array_stats.psislw(-log_ratio)
+    weights = np.exp(np.asarray(log_weights) - np.max(log_weights))
+    return weights / weights.sum(), float(k) if np.isfinite(k) else float("-inf")

@@ -6,8 +6,8 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from pymc_kl import Target, as_approximation
-from pymc_kl.approximations import Draws, FullRank, MeanField
+from pymc_kl import Target, as_approximation, to_pymc
+from pymc_kl.approximations import Draws, FullRank, MeanField, Mixture
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,47 @@ def test_draws_agree_with_pymc_s_own(method, fits, target):
     sd = np.sqrt(np.diag(cov))
     np.testing.assert_allclose((q.loc - mean) / sd, 0, atol=5 / np.sqrt(100_000))
     np.testing.assert_allclose(q.covariance / np.outer(sd, sd), cov / np.outer(sd, sd), atol=0.03)
+
+
+@pytest.mark.parametrize("method", ["advi", "fullrank_advi"])
+def test_there_and_back_is_the_identity(method, fits, target):
+    q = as_approximation(fits[method], model=target)
+    native = to_pymc(q)
+    assert type(native) is type(fits[method])
+    assert native.ordering.keys() == fits[method].ordering.keys()
+    for name, parameter in fits[method].params_dict.items():
+        np.testing.assert_allclose(native.params_dict[name].eval(), parameter.eval(), rtol=1e-10, atol=1e-10)
+    np.testing.assert_array_equal(native.hist, fits[method].hist)
+    again = as_approximation(native, model=target)
+    np.testing.assert_allclose(again.loc, q.loc, atol=1e-10)
+    np.testing.assert_allclose(again.covariance, q.covariance, atol=1e-10)
+    draws = [fit.sample(5, random_seed=2)["posterior"].to_dataset() for fit in (native, fits[method])]
+    xr.testing.assert_allclose(*draws, rtol=1e-9)
+
+
+def test_a_forward_fit_becomes_a_native_one(target, rng):
+    """Log q, mean and draws of the native object are those of ours, with the variables in PyMC's order."""
+    tril = np.tril(rng.normal(size=(5, 5)), -1) + np.diag(rng.uniform(0.5, 2.0, 5))
+    q = FullRank(loc=rng.normal(size=5), scale_tril=tril, target=target)
+    native = to_pymc(q)
+    mean, cov = moments_of(native, target)
+    sd = np.sqrt(np.diag(q.covariance))
+    np.testing.assert_allclose((mean - q.loc) / sd, 0, atol=5 / np.sqrt(100_000))
+    np.testing.assert_allclose(cov / np.outer(sd, sd), q.covariance / np.outer(sd, sd), atol=0.03)
+    order = np.concatenate(
+        [np.arange(s.start, s.stop) for s in (native.ordering[v.value_name][1] for v in target.variables)]
+    )
+    np.testing.assert_allclose(native.cov.eval()[np.ix_(order, order)], q.covariance, atol=1e-10)
+
+
+def test_what_pymc_has_no_class_for_is_refused(target):
+    mixture = Mixture(weights=np.ones(1), locs=np.zeros((1, 5)), scale_trils=np.eye(5)[None], target=target)
+    with pytest.raises(
+        TypeError, match=r"PyMC has no mixture approximation; the Gaussian ones \(meanfield, fullrank\)"
+    ):
+        to_pymc(mixture)
+    with pytest.raises(ValueError, match="2 dimensions and the model 5"):
+        to_pymc(MeanField(loc=np.zeros(2), scale=np.ones(2)), model=target)
 
 
 def test_particles_have_no_density(fits, target):

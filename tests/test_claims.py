@@ -3,15 +3,19 @@
 import re
 import warnings
 
+import arviz as az
 import numpy as np
+import pymc as pm
 import pytest
 import xarray as xr
 from problems import UNIMODAL
 
+import pymc_kl
 from pymc_kl import Target, compare
 from pymc_kl.approximations import MeanField
 from pymc_kl.estimates import Estimate
 from pymc_kl.reports.facts import read_facts
+from pymc_kl.reports.making import _steps
 from pymc_kl.reports.trust import judge_reference
 from pymc_kl.reports.uses import USES
 from pymc_kl.reports.verdict import judge
@@ -93,6 +97,21 @@ def test_the_forward_fits_are_called_what_they_are(two_modes):
     [mixture] = said["forward mixture"]
     assert "covers both modes found" in mixture and "corrected by importance sampling" in mixture
     assert float(re.search(r"masses within (\d+) %", mixture)[1]) <= 10
+
+
+def test_the_commands_to_go_on_with_run(two_modes, zoo):
+    """What the report says to do next is code that does it: draws with both modes, and ArviZ's picture of all."""
+    _, dt, _ = two_modes
+    _, target = zoo("two_modes")
+    facts = read_facts(dt)
+    steps = list(_steps(facts, judge_reference(facts)))
+    known = {"pkl": pymc_kl, "pm": pm, "az": az, "model": target, "comparison": dt, "idata": stuck(target, 3.0, 1.0)}
+    for step in steps:
+        if "pm.fit" not in step.code:  # a minute of ADVI would prove nothing more
+            exec(step.code.replace("az.plot_forest(", "az.plot_forest(backend='none', dt="), known)
+    assert "pkl.sample_reference(idata" in steps[0].code
+    assert float(known["reference"]["modes"]["mass"][0]) == pytest.approx(0.7, abs=0.02)
+    assert float((known["draws"]["posterior"]["x"] > -0.73).mean()) == pytest.approx(0.7, abs=0.05)
 
 
 def test_every_usual_check_is_green_and_the_verdict_is_not(zoo):

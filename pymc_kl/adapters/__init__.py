@@ -6,6 +6,7 @@ from typing import Any
 import pymc as pm
 
 from pymc_kl.adapters import draws, pymc
+from pymc_kl.adapters.pymc import to_pymc
 from pymc_kl.approximations import Approximation
 from pymc_kl.target import Target, as_target
 
@@ -13,6 +14,8 @@ ADAPTERS: dict[str, tuple[Callable[[Any], bool], Callable[[Any, Target], Approxi
     "pm.Approximation": (pymc.accepts, pymc.convert),
     "draws (DataTree, Dataset)": (draws.accepts, draws.convert),
 }
+
+__all__ = ["ADAPTERS", "as_approximation", "to_pymc"]
 
 
 def as_approximation(fit: Any, *, model: "pm.Model | Target | None" = None) -> Approximation:

@@ -1,4 +1,4 @@
-"""What `pm.fit` returns: the one place that touches PyMC's variational classes.
+"""What `pm.fit` returns, and the way back to it: the one place that touches PyMC's variational classes.
 
 Parameters are read from the shared variables and the density is closed form. `approx.state.std` is not used:
 it is constrained as if it were a location (PyMC 6.3).
@@ -8,12 +8,13 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pymc as pm
 from pymc.variational import Approximation as PymcApproximation
 from pymc.variational import Empirical, FullRank, MeanField
 
 from pymc_kl import approximations as ours
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.target import Target
+from pymc_kl.target import Target, as_target
 
 GROUP_DRAWS = 4000  # draws that stand for an approximation of several groups
 
@@ -34,12 +35,84 @@ def convert(fit: Any, target: Target) -> ours.Approximation:
         return ours.MeanField(loc=loc[order], scale=np.logaddexp(0, rho)[order], kind="reverse", **common)
     if isinstance(fit, FullRank):
         tril = _full_rank_factor(_value(fit, "L_tril"), len(order))[order]
-        factor = np.linalg.qr(tril.T, mode="r").T  # a Cholesky factor again, after the rows changed places
-        factor *= np.sign(np.diag(factor))
-        return ours.FullRank(loc=_value(fit, "mu")[order], scale_tril=factor, kind="reverse", **common)
+        return ours.FullRank(loc=_value(fit, "mu")[order], scale_tril=_as_cholesky(tril), kind="reverse", **common)
     if isinstance(fit, Empirical):
         return ours.Draws(x=_value(fit, "histogram")[:, order], **common)
     raise TypeError(f"cannot read PyMC's {type(fit).__name__}; known are MeanField, FullRank and Empirical.")
+
+
+def to_pymc(approximation: ours.Approximation, *, model: pm.Model | Target | None = None) -> PymcApproximation:
+    """Give a Gaussian approximation back to PyMC, as what `pm.fit` returns.
+
+    Parameters
+    ----------
+    approximation : Approximation
+        Of a Gaussian family: mean-field or full-rank.
+    model : pm.Model or Target, optional
+        Defaults to the model that the approximation was fitted to, then to that of the enclosing `with` block.
+
+    Returns
+    -------
+    pymc.variational.MeanField or FullRank
+        With the same mean and covariance on the unconstrained space, so that `.sample()`, `.mean` and `.cov` agree;
+        `hist` is the loss history if there is one.
+
+    Raises
+    ------
+    TypeError
+        If PyMC has no class for the family.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm
+    >>> from pymc_kl.approximations import MeanField
+    >>> with pm.Model() as model:
+    ...     x = pm.Normal("x", 0.0, 1.0)
+    ...     native = to_pymc(MeanField(loc=np.array([0.5]), scale=np.array([2.0])))
+    >>> native.mean.eval(), native.std.eval()
+    (array([0.5]), array([2.]))
+    """
+    target = as_target(model if model is not None or approximation.target is None else approximation.target)
+    if approximation.d != target.d:
+        raise ValueError(
+            f"the approximation has {approximation.d} dimensions and the model {target.d}: fit it to this one."
+        )
+    with target.model:
+        if isinstance(approximation, ours.MeanField):
+            fit = MeanField()
+            place = np.argsort(_model_order(fit.groups[0].ordering, target))
+            values = {"mu": approximation.loc[place], "rho": _inverse_softplus(approximation.scale[place])}
+        elif isinstance(approximation, ours.FullRank):
+            fit = FullRank()
+            place = np.argsort(_model_order(fit.groups[0].ordering, target))
+            values = {"mu": approximation.loc[place], "L_tril": _packed_factor(approximation.scale_tril[place])}
+        else:
+            raise TypeError(
+                f"PyMC has no {approximation.family} approximation; the Gaussian ones (meanfield, fullrank) can be "
+                "given back. Use to_datatree() for draws of any other."
+            )
+    for name, value in values.items():
+        fit.params_dict[name].set_value(value)
+    fit.hist = np.asarray(approximation.info.get("history", ()), dtype=float)
+    return fit
+
+
+def _inverse_softplus(x: Array) -> Array:
+    return np.asarray(x + np.log(-np.expm1(-x)))
+
+
+def _packed_factor(rows: Array) -> Array:
+    """Pack a factor whose rows changed places as PyMC does: Cholesky again, its diagonal through softplus."""
+    factor = _as_cholesky(rows)
+    diagonal = np.diag_indices(len(factor))
+    factor[diagonal] = _inverse_softplus(factor[diagonal])
+    return factor[np.tril_indices(len(factor))]
+
+
+def _as_cholesky(rows: Array) -> Array:
+    """Turn any factor (d, d) of a covariance into its Cholesky factor."""
+    factor = np.linalg.qr(rows.T, mode="r").T
+    return np.asarray(factor * np.sign(np.diag(factor)))
 
 
 def _value(fit: Any, name: str) -> Array:

@@ -9,7 +9,8 @@ import xarray as xr
 
 from pymc_kl.reports.cells import Table, words
 from pymc_kl.reports.evidence import settings_of
-from pymc_kl.reports.facts import Facts
+from pymc_kl.reports.facts import Facts, Fit
+from pymc_kl.reports.of_fits import KHAT_GOOD
 from pymc_kl.reports.page import Block, Code, Folded, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.trust import Trust
@@ -50,12 +51,12 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
         for fit in facts.fits
         if fit.scored and fit.kind != "draws" and not fit.that_matter("missed", "under", "over")
     ]
-    good = [fit for fit in good if fit.khat < 0.7]
+    good = [fit for fit in good if fit.khat < KHAT_GOOD and not fit.is_polished]
     if good:
         best = min(good, key=lambda fit: np.nan_to_num(fit.within("forward").value, nan=np.inf))
         yield Code(
-            f"draws = comparison[{'approximations/' + best.name!r}]  # a DataTree for ArviZ",
-            f"{best.name} covers every mode found: use its draws, corrected by importance sampling where that matters.",
+            _correction(best),
+            f"{best.name} covers every mode found: turn it into draws of the posterior by importance sampling.",
         )
     if facts.symmetries:
         yield Code(
@@ -66,6 +67,17 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
         'az.plot_forest({"reference": comparison, **comparison["approximations"].children})',
         "ArviZ's own plots and tables take the comparison as a dictionary of DataTrees.",
     )
+
+
+def _correction(fit: Fit) -> str:
+    """Write how a fit is corrected: one of ours is made again from the comparison's draws, the user's is at hand."""
+    if fit.kind == "forward" and fit.name.startswith("forward "):
+        family = fit.name.removeprefix("forward ")
+        return (
+            f"q = pkl.fit_forward(comparison, {family!r}, model=model, random_seed=1)\n"
+            "draws = pkl.correct(q, model=model, random_seed=1)"
+        )
+    return f"draws = pkl.correct({_variable(fit.name)}, model=model, random_seed=1)"
 
 
 def _made_table(dt: xr.DataTree) -> Table:
@@ -112,8 +124,11 @@ def reproduce(dt: xr.DataTree) -> str:
 
 def _as_dict(names: list[str]) -> str:
     """Write fits by name, each as a variable that its user will have called something like it."""
-    variables = (re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "fit" for name in names)
-    return "{" + ", ".join(f"{name!r}: {variable}" for name, variable in zip(names, variables, strict=True)) + "}"
+    return "{" + ", ".join(f"{name!r}: {_variable(name)}" for name in names) + "}"
+
+
+def _variable(name: str) -> str:
+    return re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_") or "fit"
 
 
 def _seed(dt: xr.DataTree) -> str:

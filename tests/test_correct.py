@@ -1,0 +1,122 @@
+"""Approximations turned into posterior draws, or refused."""
+
+import numpy as np
+import pymc as pm
+import pytest
+from problems import eight_schools
+from scipy import stats
+
+from pymc_kl import Target, correct, find_modes, fit_forward
+from pymc_kl.approximations import Draws, MeanField
+from pymc_kl.estimates import smoothed_weights
+
+
+@pytest.fixture(scope="module")
+def twins(zoo):
+    """Two equal normals ten standard deviations apart."""
+    return zoo("two_normals")
+
+
+def test_a_wide_fit_becomes_the_posterior(zoo):
+    _, target = zoo("standard_normal_10")
+    q = MeanField(loc=np.full(10, 0.1), scale=np.full(10, 1.15), target=target)
+    dt = correct(q, random_seed=1, progressbar=False)
+    x = target.unconstrain(dt).reshape(-1, 10)
+    n = dt.attrs["ess"]
+    assert dt["posterior"].sizes["chain"] == 4 and dt["posterior"].sizes["draw"] == 1000
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=4 / np.sqrt(min(n, 4000)))
+    np.testing.assert_allclose(x.std(axis=0), 1, atol=4 / np.sqrt(min(n, 4000)))
+    assert dt.attrs["khat"] < 0.7
+    np.testing.assert_allclose(dt["sample_stats"]["log_density"].values.ravel(), target.log_density(x), atol=1e-9)
+
+
+def test_the_same_seed_gives_the_same_draws(zoo):
+    _, target = zoo("standard_normal_1")
+    q = MeanField(loc=np.zeros(1), scale=np.full(1, 1.3), target=target)
+    one, two = (correct(q, random_seed=3, draws=50, progressbar=False) for _ in range(2))
+    assert one.identical(two)
+
+
+def test_a_fit_to_one_of_two_modes_is_refused_however_good_its_khat_is(twins):
+    _, target = twins
+    one_sided = MeanField(loc=np.array([0.02]), scale=np.array([1.02]), target=target)
+    with pytest.raises(
+        ValueError, match=r"misses mode \d of 2, which holds about 50 % .* k-hat \(-\d\.\d\d\) does not see"
+    ):
+        correct(one_sided, random_seed=1, progressbar=False)
+
+
+def test_the_mixture_of_both_modes_is_corrected(twins, exact_draws):
+    problem, target = twins
+    q = fit_forward(exact_draws("two_normals", 2000, 1), "mixture", model=target, random_seed=1)
+    dt = correct(q, modes=find_modes(model=target, random_seed=1, progressbar=False), random_seed=1, progressbar=False)
+    share = (dt["sample_stats"]["mode"] == 1).mean().item()
+    assert share == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(min(dt.attrs["ess"], 4000)))
+    x = target.unconstrain(dt).ravel()
+    assert (
+        stats.kstest(
+            x,
+            lambda t: 0.5 * (stats.norm.cdf(t - problem.locations[0, 0]) + stats.norm.cdf(t - problem.locations[1, 0])),
+        ).statistic
+        < 0.03
+    )
+
+
+def test_too_narrow_a_fit_is_refused_by_khat(zoo):
+    _, target = zoo("standard_normal_10")
+    narrow = MeanField(loc=np.zeros(10), scale=np.full(10, 0.4), target=target)
+    with pytest.raises(ValueError, match=r"k-hat is \d\.\d\d, above 0\.7"):
+        correct(narrow, random_seed=1, progressbar=False)
+
+
+def test_draws_are_spread_over_the_copies_of_a_mode(zoo):
+    """A fit to one labelling gives both: the labels of two equal components are as likely either way."""
+    problem, target = zoo("normal_2")
+    x = problem.sample(4000, np.random.default_rng(5))
+    first, second = np.arange(target.d)[-2:]
+    home = x[x[:, first] < x[:, second]]
+    q = fit_forward(target.to_dataset(home[None]), "fullrank", model=target)
+    dt = correct(q, random_seed=1, progressbar=False)
+    drawn = target.unconstrain(dt).reshape(-1, target.d)
+    assert (drawn[:, first] < drawn[:, second]).mean() == pytest.approx(0.5, abs=0.04)
+
+
+def test_what_pm_fit_returns_is_taken_as_it_is(zoo):
+    _, target = zoo("standard_normal_1")
+    with target.model:
+        advi = pm.MeanField()
+        dt = correct(advi, draws=500, random_seed=1, progressbar=False)
+    assert float(dt["posterior"].to_dataset().to_array().std()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_fit_without_density_is_refused(zoo):
+    _, target = zoo("standard_normal_1")
+    with pytest.raises(TypeError, match="no density to weight its draws by"):
+        correct(Draws(x=np.zeros((5, 1)), target=target), progressbar=False)
+
+
+@pytest.mark.slow
+def test_eight_schools_from_a_full_rank_fit():
+    """Means and sds within three Monte Carlo errors of long NUTS."""
+    target = Target.from_model(eight_schools(centred=False).model())
+    with target.model:
+        idata = pm.sample(5000, chains=4, random_seed=1, progressbar=False, target_accept=0.95)
+        q = fit_forward(idata, "fullrank")
+        dt = correct(q, draws=2500, n_proposals=100_000, random_seed=2, progressbar=False)
+    ours, theirs = target.unconstrain(dt).reshape(-1, target.d), target.unconstrain(idata).reshape(-1, target.d)
+    n = min(dt.attrs["ess"], 10_000)
+    sd = theirs.std(axis=0)
+    np.testing.assert_allclose((ours.mean(axis=0) - theirs.mean(axis=0)) / sd, 0, atol=3 * np.sqrt(1 / n + 1 / 5000))
+    np.testing.assert_allclose(ours.std(axis=0) / sd, 1, atol=3 * np.sqrt(1.5 * (1 / n + 1 / 5000)))
+
+
+def test_smoothed_weights_follow_the_ratios(rng):
+    """A t with three degrees of freedom over a normal: large ratios keep large weights, and k-hat is ArviZ's."""
+    x = rng.standard_normal(5000)
+    log_ratio = stats.t(3).logpdf(x) - stats.norm.logpdf(x)
+    weights, k = smoothed_weights(log_ratio)
+    assert weights.sum() == pytest.approx(1)
+    assert stats.spearmanr(weights, log_ratio).statistic > 0.99
+    assert 0.3 < k < 1.2
+    assert smoothed_weights(np.zeros(10))[1] == -np.inf
+    assert smoothed_weights(np.array([0.0, np.inf]))[1] == np.inf
