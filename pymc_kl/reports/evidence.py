@@ -1,6 +1,5 @@
 """The first three sections: can the reference be trusted, the modes, and who covers which."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +22,7 @@ SHOWN_MODES = 8  # of which a table has a column each
 TELLING = 4  # parameters that tell the modes apart, shown first
 MOST_SCALARS = 200  # of a location that are listed
 HEAT_FULL = 1.5  # log ratio of masses at which a cell has its full colour: a factor of 4.5
-SCREEN = (
+BLIND_SPOT = (
     "No search sees a mode that no chain, start or fit reached. What is said here holds for the modes that were found."
 )
 
@@ -33,7 +32,7 @@ def reference_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
     blocks: list[Block] = [Items(trust.reasons)]
     if "audit" in dt.children:
         blocks.append(_chains_table(dt))
-    blocks += [_search_table(dt, facts), Text(f"{_unseen(dt, facts)} {SCREEN}")]
+    blocks += [_search_table(dt, facts), Text(f"{_unseen(dt, facts)} {BLIND_SPOT}")]
     lead = (
         f"Trust it: {trust.answer}. The table shows how each mode was found and weighed; a mode whose mass rests on "
         "little overlap or few draws is the first to doubt."
@@ -231,8 +230,3 @@ def _detail_table(dt: xr.DataTree, options: Options) -> Folded:
         "hundredth of its draws there; divergence within the mode."
     )
     return Folded("Ratios, regions and divergences of each mode", [Table("detail", caption, headers, rows)])
-
-
-def settings_of(dt: xr.DataTree) -> dict[str, object]:
-    """Settings that `compare` was called with."""
-    return dict(json.loads(dt.attrs.get("settings", "{}")))

@@ -92,7 +92,6 @@ def _inline(svg: str, name: str, caption: str) -> str:
     body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d+\.\d\d)\d+", r"\1", tag[0]), body)  # not the texts between
     width = float(re.search(r'width="([\d.]+)pt"', body)[1]) * PIXELS_PER_POINT  # type: ignore[index]
     head = f'<svg role="img" aria-label="{html.escape(caption)}" style="width:{width:.0f}px" '
-    body = re.sub(
-        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'{head}viewBox="\1" xmlns="http://www.w3.org/2000/svg">', body, count=1
-    )
+    box = re.search(r'viewBox="([^"]*)"', body)[1]  # type: ignore[index]
+    body = f'{head}viewBox="{box}" xmlns="http://www.w3.org/2000/svg">{body[body.index(">") + 1 :]}'
     return themed(re.sub(r"\s*\n\s*", "\n", body).replace("xlink:href", "href"))

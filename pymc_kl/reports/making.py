@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl.reports.cells import Table, words
-from pymc_kl.reports.evidence import settings_of
 from pymc_kl.reports.facts import Facts, Fit
 from pymc_kl.reports.of_fits import KHAT_GOOD
 from pymc_kl.reports.page import Block, Code, Folded, Section
@@ -94,6 +93,11 @@ def _made_table(dt: xr.DataTree) -> Table:
     if "converted_from" in attrs:
         rows.append(("converted", f"from format {int(attrs['converted_from'])} of an older version"))
     return Table("made", "Versions, settings and timings.", ["", ""], [[words(k), words(v)] for k, v in rows])
+
+
+def settings_of(dt: xr.DataTree) -> dict[str, object]:
+    """Settings that `compare` was called with."""
+    return dict(json.loads(dt.attrs.get("settings", "{}")))
 
 
 def _shown(value: object) -> str:
