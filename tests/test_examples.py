@@ -358,7 +358,7 @@ class TestReport:
         assert "misses mode 2" in (report.folder / "report.html").read_text(encoding="utf-8")
 
     def test_arviz_draws_every_source(self, report):
-        """Draws of different shapes would be filled with NaN, and the intervals be lost without a word."""
+        """Draws of different shapes would be padded with NaN, and the intervals be lost without a word."""
         sources = report.module.side_by_side(report.result)
         assert {"reference", "ADVI", "forward mixture"} <= set(sources)
         figure = report.module.draw_forest(report.result).get_viz("figure")
