@@ -14,6 +14,7 @@ OFF = 0.5  # nats within modes from which a shape is called off: one sd off in o
 SPILLS = 0.05  # share of a fit where the posterior has almost nothing, from which on it is said
 CLOSE = 10  # per cent of the posterior within which masses are said to agree
 KHAT_GOOD, KHAT_SURE = 0.7, 0.5  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
+AT_OPTIMUM = "an optimum of its family: more steps will not mend that, a larger family may"
 GAUSSIAN = {"meanfield": "means and variances", "fullrank": "mean and covariance"}
 
 type FitRule = Callable[[Facts, Fit], str | None]
@@ -132,7 +133,7 @@ def _spills(facts: Facts, fit: Fit) -> str | None:
         )
     if fit.kind == "reverse" and (fit.converged == 1 or fit.is_polished):
         best = _best_forward(facts, fit)
-        return f"{reached}, but {where}. It stands at an optimum of its family: the family is too small.{best}"
+        return f"{reached}, but {where}. It stands at {AT_OPTIMUM}.{best}"
     return f"{reached}, but {where}.{_correctable(fit)}"
 
 
@@ -165,9 +166,7 @@ def _shape(fit: Fit) -> str:
         return ""
     lost = f" Within the modes its shape is off: {nats(within)} nats of {direction} KL are lost there"
     at_optimum = fit.kind == "reverse" and (fit.converged == 1 or fit.is_polished)
-    return (
-        f"{lost}, though it stands at an optimum of its family: the family is too small." if at_optimum else f"{lost}."
-    )
+    return f"{lost}, though it stands at {AT_OPTIMUM}." if at_optimum else f"{lost}."
 
 
 def _draws_only(facts: Facts, fit: Fit) -> str | None:
