@@ -4,6 +4,7 @@ from .compare import compare
 from .correct import correct
 from .divergence import kl_divergence
 from .forward import fit_forward
+from .optima import fit_reverse
 from .plots import (
     plot_contributions,
     plot_coverage,
@@ -29,6 +30,7 @@ __all__ = [
     "coverage",
     "find_modes",
     "fit_forward",
+    "fit_reverse",
     "kl_divergence",
     "load",
     "plot_contributions",

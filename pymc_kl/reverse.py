@@ -81,10 +81,12 @@ def check_convergence(value_and_grad: ValueAndGrad, fit: Gaussian, *, random_see
     )
 
 
-def polish(value_and_grad: ValueAndGrad, fit: Gaussian, *, rng: np.random.Generator) -> Gaussian:
-    """Maximise the ELBO within the family, from where the fit stands."""
+def polish(
+    value_and_grad: ValueAndGrad, fit: Gaussian, *, rng: np.random.Generator, n_draws: int = FIT_DRAWS
+) -> Gaussian:
+    """Maximise the ELBO within the family, from where the fit stands, on `n_draws` points or what d asks for."""
     per_dimension = 6 if isinstance(fit, MeanField) else 12
-    n = 2 ** int(np.ceil(np.log2(max(FIT_DRAWS, per_dimension * fit.d))))  # Sobol' points are even at powers of 2
+    n = 2 ** int(np.ceil(np.log2(max(n_draws, per_dimension * fit.d))))  # Sobol' points are even at powers of 2
     z = _balanced_normals(n, fit.d, rng)
     parameters = _MeanFieldParameters(fit) if isinstance(fit, MeanField) else _FullRankParameters(fit)
 

@@ -25,7 +25,9 @@ def test_the_surface_is_small_and_documented():
 
 
 def test_whatever_is_random_takes_a_seed():
-    for name in ("compare", "find_modes", "fit_forward", "kl_divergence", "sample_reference"):
+    for name in (
+        "compare", "correct", "find_modes", "fit_forward", "fit_reverse", "kl_divergence", "sample_reference",
+    ):  # fmt: skip
         assert "random_seed" in inspect.signature(getattr(pymc_kl, name)).parameters
 
 

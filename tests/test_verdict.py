@@ -210,7 +210,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ),
         [
             "full-rank ADVI reaches both modes found, but 12 % ± 1 % of its mass lies where the posterior has almost none",
-            "It stands at an optimum of its family: more steps will not mend that, a larger family may.",
+            "It stands at an optimum of its family: more steps will not mend that; another start or a larger family may.",
             "The best forward fit of that family has forward KL 0.600 ± 0.010 nats",
         ],
         ["has not converged"],

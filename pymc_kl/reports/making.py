@@ -42,8 +42,8 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
         )
     if (late := next((fit for fit in facts.fits if fit.converged == 0), None)) is not None:
         yield Code(
-            "advi = pm.fit(100_000, obj_optimizer=pm.adam(learning_rate=1e-3), random_seed=1)",
-            f"Run {late.name} until it has converged before you judge it.",
+            f"q = pkl.fit_reverse({late.family!r}, model=model, random_seed=1)",
+            f"Judge the divergence of {late.name} by the best optimum of its family, from modes and prior.",
         )
     good = [
         fit

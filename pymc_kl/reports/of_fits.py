@@ -14,7 +14,7 @@ OFF = 0.5  # nats within modes from which a shape is called off: one sd off in o
 SPILLS = 0.05  # share of a fit where the posterior has almost nothing, from which on it is said
 CLOSE = 10  # per cent of the posterior within which masses are said to agree
 KHAT_GOOD, KHAT_SURE = 0.7, 0.5  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
-AT_OPTIMUM = "an optimum of its family: more steps will not mend that, a larger family may"
+AT_OPTIMUM = "an optimum of its family: more steps will not mend that; another start or a larger family may"
 GAUSSIAN = {"meanfield": "means and variances", "fullrank": "mean and covariance"}
 
 type FitRule = Callable[[Facts, Fit], str | None]

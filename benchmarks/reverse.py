@@ -1,0 +1,82 @@
+"""Fit reverse KL with pm.fit and with fit_reverse(), and measure both ELBOs on the same fresh draws.
+
+pm.fit runs its defaults for 30,000 steps; fit_reverse() has one start (Laplace's approximation at the best mode), or
+32, and the search for modes is timed apart, since a comparison makes it once for all fits. Every fit runs twice, the
+first time to compile: the second is shown.
+
+    python -m uv run python benchmarks/reverse.py            # some four minutes
+"""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pymc as pm
+from rich.console import Console
+from rich.table import Table
+
+import pymc_kl as pkl
+from pymc_kl import galaxies
+from pymc_kl.approximations import Approximation
+from pymc_kl.estimates import mean_estimate
+from pymc_kl.tables import format_estimate
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from problems import eight_schools, logistic_regression  # the zoo
+
+STEPS, DRAWS = 30_000, 20_000
+METHODS = {"meanfield": "advi", "fullrank": "fullrank_advi"}
+MODELS: dict[str, Callable[[], pm.Model]] = {
+    "eight schools": lambda: eight_schools(centred=False).model(),
+    "logistic, d = 30": lambda: logistic_regression().model(),
+    "galaxies": galaxies.model,
+}
+
+
+def timed[T](function: Callable[[], T]) -> tuple[T, float]:
+    """Call a function twice; return what it returned the second time, and the seconds of that."""
+    function()
+    start = time.perf_counter()
+    result = function()
+    return result, time.perf_counter() - start
+
+
+def measure(table: Table, name: str, model: pm.Model) -> None:
+    """Add the rows of one model."""
+    target = pkl.Target.from_model(model)
+    modes, searching = timed(lambda: pkl.find_modes(model=target, random_seed=1, progressbar=False))
+    table.add_row(name, "", "find_modes", "", f"{searching:.1f}")
+    for family, method in METHODS.items():
+        fits: dict[str, Callable[[], Approximation]] = {
+            f"pm.fit({method!r})": lambda method=method: pkl.as_approximation(
+                pm.fit(STEPS, method=method, model=model, random_seed=1, progressbar=False), model=target
+            )
+        }
+        for n in (1, 32):
+            fits[f"fit_reverse, {n} start{'s' if n > 1 else ''}"] = lambda family=family, n=n: pkl.fit_reverse(
+                family, model=target, modes=modes, n_starts=n, random_seed=1, progressbar=False
+            )
+        for label, fit in fits.items():
+            q, seconds = timed(fit)
+            x = q.sample(DRAWS, random_seed=2)
+            elbo = mean_estimate(target.log_density(x) - q.log_prob(x))
+            table.add_row("", family, label, format_estimate(*elbo), f"{seconds:.1f}")
+
+
+def main() -> None:
+    """Print a row a fit."""
+    warnings.simplefilter("ignore")
+    table = Table(title="reverse KL: ELBO (nats) and seconds, warm")
+    for heading in ("model", "family", "fit", "ELBO", "seconds"):
+        table.add_column(heading, justify="right" if heading in ("ELBO", "seconds") else "left")
+    for name, model in MODELS.items():
+        measure(table, name, model())
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    np.seterr(all="ignore")
+    main()
