@@ -91,6 +91,11 @@ def polish(
     parameters = _MeanFieldParameters(fit) if isinstance(fit, MeanField) else _FullRankParameters(fit)
 
     def loss(theta: Array) -> tuple[float, Array]:
+        with np.errstate(all="ignore"):  # a step of the line search may lead out of all bounds, and is taken back
+            found, slope = evaluate(theta)
+        return (found, slope) if np.isfinite(found) else (-LOWEST, np.zeros_like(theta))
+
+    def evaluate(theta: Array) -> tuple[float, Array]:
         loc, tril, log_det = parameters.unpack(theta)
         value, grad = value_and_grad(loc + z @ tril.T)
         good = np.isfinite(value) & np.isfinite(grad).all(axis=1)
