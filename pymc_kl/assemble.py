@@ -13,7 +13,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.alarm import missed
 from pymc_kl.approximations import Approximation
 from pymc_kl.crossfit import IN_SAMPLE, CrossFit
-from pymc_kl.estimates import Estimate, effective_size
+from pymc_kl.estimates import Estimate, effective_size, systematic
 from pymc_kl.masses import masses_from_independent
 from pymc_kl.modes import MAX_COPY_LABELS, Folded, Modes
 from pymc_kl.parameters import Source, describe
@@ -248,9 +248,8 @@ class Result:
         if reference.weights is None:
             return np.arange(reference.log_density.size).reshape(reference.log_density.shape)
         n = max((len(row.x) for row in self.rows if row.x is not None), default=EQUAL_DRAWS)
-        rows = np.searchsorted(np.cumsum(reference.weights.ravel()), (np.arange(n) + rng.random()) / n)
         chains = tree.CHAINS if n % tree.CHAINS == 0 else 1
-        return rng.permutation(np.minimum(rows, reference.weights.size - 1)).reshape(chains, -1)
+        return rng.permutation(systematic(reference.weights.ravel(), n, rng)).reshape(chains, -1)
 
     def _reference_tree(self, rows: IntArray) -> xr.DataTree:
         reference, label = self.yardstick.training.reference, self.yardstick.training.label

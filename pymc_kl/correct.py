@@ -8,10 +8,10 @@ import xarray as xr
 from scipy.special import softmax
 
 from pymc_kl import tree
-from pymc_kl._typing import Array, IntArray, RandomSeed
+from pymc_kl._typing import IntArray, RandomSeed
 from pymc_kl.adapters import as_approximation
 from pymc_kl.alarm import LEAST_MASS
-from pymc_kl.estimates import smoothed_weights
+from pymc_kl.estimates import smoothed_weights, systematic
 from pymc_kl.modes import Modes
 from pymc_kl.progress import stages
 from pymc_kl.scores import MISSED_BELOW
@@ -100,7 +100,7 @@ def correct(
             weights, khat = smoothed_weights(log_density - approximation.log_prob(x))
             label = modes.fold(x).mode
     _refuse(khat, modes, label)
-    rows = rng.permutation(_systematic(weights, chains * draws, rng))
+    rows = rng.permutation(systematic(weights, chains * draws, rng))
     chosen = modes.symmetry.apply(modes.symmetry.random(len(rows), rng), x[rows])
     shape = (chains, draws)
     dt = tree.reference_tree(
@@ -133,10 +133,3 @@ def _refuse(khat: float, modes: Modes, label: IntArray) -> None:
             f"k-hat is {khat:.2f}, above {KHAT_MOST}: a few draws carry the weights, so they cannot be trusted. Fit a "
             "larger family, such as the forward mixture, or sample."
         )
-
-
-def _systematic(weights: Array, n: int, rng: np.random.Generator) -> IntArray:
-    """Take n rows by their weights, each as often as they ask for, up to one."""
-    return np.asarray(
-        np.minimum(np.searchsorted(np.cumsum(weights), (np.arange(n) + rng.random()) / n), len(weights) - 1)
-    )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from arviz_stats.base import array_stats
 
-from pymc_kl._typing import Array
+from pymc_kl._typing import Array, IntArray
 
 
 class Estimate(NamedTuple):
@@ -42,6 +42,12 @@ def mean_estimate(values: Array, weights: Array | None = None) -> Estimate:
     if not np.isfinite(values).all():
         return Estimate(mean, float("nan"))
     return Estimate(mean, float(values.std(ddof=1)) / np.sqrt(effective_size(values)))
+
+
+def systematic(weights: Array, n: int, rng: np.random.Generator) -> IntArray:
+    """Take n rows by weights (m,) that sum to 1, each as often as its weight asks for, up to one; in order."""
+    rows = np.searchsorted(np.cumsum(weights), (np.arange(n) + rng.random()) / n)
+    return np.asarray(np.minimum(rows, len(weights) - 1))
 
 
 def effective_size(values: Array) -> float:

@@ -14,14 +14,13 @@ from scipy.stats import wasserstein_distance
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.masses import Masses
 from pymc_kl.target import Target
-from pymc_kl.tree import free_dims
+from pymc_kl.tree import free_dims, reference_label
 
 TAIL = 0.05  # on either side of a central interval of nine tenths
 MAX_DRAWS = 4000  # of each source that are mapped to the model's own space
 STATISTICS = (
     "mean", "mean_se", "sd", "sd_se", "lower", "lower_se", "upper", "upper_se", "wasserstein",
 )  # fmt: skip
-REFERENCE = "reference"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +61,7 @@ def describe(target: Target, reference: Source, approximations: Mapping[str, Sou
         ]
         columns[name] = xr.DataArray(np.stack(rows), dims=["source", "statistic", *first.dims[1:]])
     coords = {dim: values for dim, values in spaces[0].coords.items() if dim != "draw"}
-    labels = {"source": [REFERENCE, *approximations], "statistic": list(STATISTICS)}
+    labels = {"source": [reference_label(list(approximations)), *approximations], "statistic": list(STATISTICS)}
     return xr.Dataset(columns, coords={**coords, **labels})
 
 

@@ -163,6 +163,14 @@ def line_dataset(label: str, x: Array, log_density: Array, log_prob: Mapping[str
     return ds.assign_coords(approximation=list(log_prob))
 
 
+def reference_label(names: Sequence[str]) -> str:
+    """Name the reference so that no approximation bears the name too."""
+    label = "reference"
+    while label in names:
+        label += " draws"
+    return label
+
+
 def mode_numbers(k: int) -> IntArray:
     """Coordinate of the `mode` dim."""
     return np.arange(1, k + 1)

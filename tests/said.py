@@ -27,7 +27,7 @@ def cover(
 ) -> Cover:
     """How a fit covers a mode."""
     upper = mass + 2 * se if mass else 0.0015
-    return Cover(mode, verdict, Estimate(mass, se), upper, Estimate(within, 0.001), Estimate(within, 0.001), reached)
+    return Cover(mode, verdict, Estimate(mass, se), upper, Estimate(within, 0.001), reached)
 
 
 def fit(name: str, covers: tuple[Cover, ...], **changes: Any) -> Fit:
@@ -53,7 +53,6 @@ def fit(name: str, covers: tuple[Cover, ...], **changes: Any) -> Fit:
         scores=scores,
         khat=0.2,
         converged=NAN,
-        alarm=any(c.verdict == "missed" for c in covers),
         bounds=(False, False),
         covers=covers,
         elsewhere=Estimate(0.0, 0.0005),

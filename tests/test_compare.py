@@ -350,6 +350,15 @@ def test_a_model_may_use_the_names_of_our_dims(tmp_path):
     assert model.coords["mode"] == ("a", "b")
 
 
+def test_an_approximation_may_be_called_reference(two_modes, draws, advi):
+    _, target = two_modes
+    dt = pkl.compare(draws, {"reference": advi}, model=target, forward=(), random_seed=1, progressbar=False)
+    sources = dt["parameters"]["source"].values.tolist()
+    assert sources[:2] == ["reference draws", "reference"]
+    assert len(set(sources)) == len(sources)
+    assert "reference draws" in pkl.report(dt).html
+
+
 @pytest.mark.parametrize("plot", [az.plot_forest, az.plot_dist], ids=["forest", "dist"])
 def test_arviz_takes_a_comparison_as_a_dictionary(plot, comparison):
     """Reference and approximations have draws of one shape, so ArviZ sets them side by side without a gap."""

@@ -165,6 +165,25 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ],
         ["misses"],
     ),
+    "symmetry, one labelling of one mode": (
+        facts(
+            LABELLED,
+            fit(
+                "ADVI",
+                missing(LABELLED, 2, within=1.79),
+                reverse_kl_relabelled=Estimate(0.36, 0.001),
+                reverse_kl_between=Estimate(0.357, 0.001),
+            ),
+            symmetries=("labels of component (3)",),
+        ),
+        ["Within mode 1 it is accurate (reverse KL 0.0030 ± 0.0014 nats)"],
+        ["1.79"],
+    ),
+    "a bound between modes is none of the whole": (
+        facts(TWO, fit("q", covering(TWO), bounds=(True, True), forward_kl_between=Estimate(0.3, 0.01))),
+        ["forward KL 0.0020 ± 0.0010 nats"],
+        ["at least"],
+    ),
     "sign symmetry": (
         facts(modes(1.0, copies=2), symmetries=("sign of loading",)),
         ["The 2 modes found are one with their copies under sign of loading"],
@@ -392,6 +411,7 @@ def test_numbers_are_rounded_by_their_error() -> None:
     assert percent(Estimate(0.3049, 0.012)) == "30 % ± 1 %"
     assert percent(Estimate(0.3049, 0.0012)) == "30.5 % ± 0.1 %"
     assert percent(Estimate(0.0, 0.001), 0.0015) == "below 0.2 %"
+    assert percent(Estimate(1.0, 0.0)) == "100 %"
     assert percent(UNKNOWN) == "an unknown share"
     assert nats(Estimate(0.60486, 0.0123)) == "0.605 ± 0.012"
     assert nats(Estimate(-0.002, 0.001)) == "-0.0020 ± 0.0010"

@@ -25,7 +25,7 @@ from pymc_kl.plots.contract import (
     validated,
     with_defaults,
 )
-from pymc_kl.tree import check_comparison
+from pymc_kl.tree import check_comparison, reference_label
 
 ELSEWHERE = 0
 ROW = 0.8  # of the distance between two rows is filled by the reference's bar
@@ -187,14 +187,6 @@ def _interval(mass: Any, se: Any, upper: Any, prob: float) -> tuple[Any, Any]:
     bound = np.where(upper < 1, upper * scale, upper)
     high = np.where((mass == 0) & np.isfinite(bound), bound, mass + half)
     return np.clip(mass - half, 0, 1), np.clip(high, 0, 1)
-
-
-def reference_label(names: Sequence[str]) -> str:
-    """Name the reference so that no approximation bears the name too."""
-    label = "reference"
-    while label in names:
-        label += " draws"
-    return label
 
 
 def _open(dt: xr.DataTree, table: xr.Dataset, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:

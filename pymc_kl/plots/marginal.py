@@ -15,8 +15,8 @@ from pymc_kl.plots import style
 from pymc_kl.plots.axes import wrap_name
 from pymc_kl.plots.captions import annotate_text, group_line, join_numbers, title_facet
 from pymc_kl.plots.contract import Aesthetics, Canvas, legend_height, open_collection
-from pymc_kl.plots.coverage import reference_label
 from pymc_kl.plots.view import NAMED, View
+from pymc_kl.tree import reference_label
 
 FACET_INCHES = (2.9, 2.3)
 TITLE_CHARACTERS = 28  # in small letters, which a title of many has

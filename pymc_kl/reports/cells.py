@@ -18,7 +18,6 @@ class Cell:
     source: str = ""
     at: str = ""
     kind: str = ""
-    title: str = ""
     style: str = ""
 
 
@@ -38,9 +37,9 @@ class Table:
         return ["number" if any("number" in cell.kind for cell in column) else "" for column in columns]
 
 
-def words(text: object, kind: str = "words", title: str = "") -> Cell:
+def words(text: object) -> Cell:
     """Make a cell of text."""
-    return Cell(str(text) or NONE, kind=kind, title=title)
+    return Cell(str(text) or NONE, kind="words")
 
 
 def number(

@@ -4,6 +4,7 @@ Nothing is judged here. Masses are shares, divergences nats; NaN means that a nu
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,7 +45,6 @@ class Cover:
     verdict: str
     mass: Estimate
     upper: float
-    forward_within: Estimate
     reverse_within: Estimate
     copies_reached: float
 
@@ -70,7 +70,6 @@ class Fit:
     scores: dict[str, Estimate]
     khat: float
     converged: float
-    alarm: bool
     bounds: tuple[bool, bool]
     covers: tuple[Cover, ...]
     elsewhere: Estimate
@@ -139,6 +138,12 @@ class Facts:
     def n_copies(self) -> float:
         """Modes with all their copies counted."""
         return float(sum(mode.copies for mode in self.modes))
+
+    def held(self, numbers: Collection[int]) -> Estimate:
+        """Mass of some modes together; since all sum to 1, its error is that of the rest where this is smaller."""
+        inside, rest = ([m.mass for m in self.modes if (m.number in numbers) is side] for side in (True, False))
+        error = min(float(np.linalg.norm([mass.se for mass in part])) for part in (inside, rest))
+        return Estimate(float(sum(mass.value for mass in inside)), error)
 
     def polished(self, fit: Fit) -> Fit | None:
         """Return the polished companion of a fit, if there is one."""
@@ -212,7 +217,6 @@ def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> Fit:
         scores={score: _estimate(row, score) for score in ESTIMATES},
         khat=_number(row, "khat"),
         converged=_number(row, "converged"),
-        alarm=_number(row, "alarm") == 1,
         bounds=(_number(row, "forward_kl_is_bound") == 1, _number(row, "reverse_kl_is_bound") == 1),
         covers=tuple(_cover(coverage.sel(mode=mode.number), mode) for mode in modes),
         elsewhere=_estimate(coverage, "elsewhere"),
@@ -245,7 +249,6 @@ def _cover(row: xr.Dataset, mode: Mode) -> Cover:
         verdict=_text(row, "verdict"),
         mass=_estimate(row, "mass"),
         upper=_number(row, "mass_upper"),
-        forward_within=_estimate(row, "forward_kl_within"),
         reverse_within=_estimate(row, "reverse_kl_within"),
         copies_reached=_number(row, "copies_reached"),
     )
@@ -256,7 +259,7 @@ def _offs(dt: xr.DataTree, name: str) -> tuple[Off | None, Off | None, Off | Non
     table = dt["parameters"].to_dataset() if "parameters" in dt.children else xr.Dataset()
     if "source" not in table or name not in table["source"].values:
         return None, None, None, ()
-    labels, (p, q) = parameter_rows(table, "reference", name)
+    labels, (p, q) = parameter_rows(table, str(table["source"].values[0]), name)
     with np.errstate(all="ignore"):
         sd = p["sd"]
         mean = (q["mean"] - p["mean"]) / sd, np.hypot(q["mean_se"], p["mean_se"]) / sd

@@ -35,12 +35,7 @@ def headlines(facts: Facts, trust: Trust) -> list[Headline]:
 def covered_mass(facts: Facts, fit: Fit) -> Estimate:
     """Mass of the modes that a fit neither misses nor has too little of, with its error."""
     covered = {c.mode.number for c in fit.covers if c.verdict in ("covered", "over")}
-    mass = sum(mode.mass.value for mode in facts.modes if mode.number in covered)
-    inside, outside = (
-        float(np.linalg.norm([m.mass.se for m in facts.modes if (m.number in covered) is side]))
-        for side in (True, False)
-    )
-    return Estimate(float(mass), min(inside, outside) if len(covered) < len(facts.modes) else 0.0)
+    return facts.held(covered)
 
 
 def _best(facts: Facts) -> Headline:
@@ -50,10 +45,8 @@ def _best(facts: Facts) -> Headline:
     if not facts.masses_known:
         return Headline("unknown", "mass that the best approximation covers, since masses are not known")
     best = max(scored, key=lambda fit: (round(covered_mass(facts, fit).value, 2), -_loss(fit)))
-    mass = covered_mass(facts, best)
-    return Headline(
-        percent(mass) if mass.se > 0 else "100 %", f"of the mass found is covered by {best.name}, the best here"
-    )
+    mass = percent(covered_mass(facts, best))
+    return Headline(mass, f"of the mass found is covered by {best.name}, the best here")
 
 
 def _loss(fit: Fit) -> float:

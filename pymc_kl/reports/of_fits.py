@@ -73,7 +73,7 @@ def _misses(facts: Facts, fit: Fit) -> str | None:
     if not reached:
         return f"{text} Use it for nothing but starting points."
     where = numbered([c.mode.number for c in reached])
-    within = _within(reached)
+    within = _within(fit, reached)
     if within is None or np.isnan(within.value):
         return f"{text} Use it for {where} alone, not for means or intervals of the whole."
     if within.value + 2 * within.se <= ACCURATE:
@@ -98,20 +98,16 @@ def _reach(facts: Facts, fit: Fit) -> str:
 
 
 def _share_of(facts: Facts, covers: list[Cover] | tuple[Cover, ...]) -> str:
-    """Say what modes hold together; the error is that of the rest where this is smaller."""
+    """Say what modes hold together."""
     if not facts.masses_known:
         return ""
-    mass = sum(c.mode.mass.value for c in covers)
-    inside = {c.mode.number for c in covers}
-    own, rest = (
-        float(np.linalg.norm([m.mass.se for m in facts.modes if (m.number in inside) is side]))
-        for side in (True, False)
-    )
-    return f" ({percent(Estimate(mass, min(own, rest) if rest > 0 else own))} of the posterior)"
+    return f" ({percent(facts.held([c.mode.number for c in covers]))} of the posterior)"
 
 
-def _within(covers: list[Cover]) -> Estimate | None:
-    """Reverse divergence within the modes reached, weighted by what the fit has in each."""
+def _within(fit: Fit, covers: list[Cover]) -> Estimate | None:
+    """Reverse divergence within the modes reached, by what the fit has in each; lacking copies is no loss."""
+    if np.isfinite(fit.scores["reverse_kl_relabelled"].value):
+        return fit.within("reverse")
     parts = [(c.mass.value, c.reverse_within) for c in covers if c.mass.value > 0]
     total = sum(v for v, _ in parts)
     if not total:
@@ -237,10 +233,9 @@ def _divergence(fit: Fit) -> str:
     forward, relabelled = fit.scores["forward_kl"], fit.scores["forward_kl_relabelled"]
     if np.isnan(forward.value):
         return ""
-    bound = "at least " if fit.bounds[0] and fit.scores["forward_kl_between"].value > ACCURATE else ""
     if np.isfinite(relabelled.value):
         return f", forward KL {nats(relabelled)} nats up to relabelling"
-    return f", forward KL {bound}{nats(forward)} nats"
+    return f", forward KL {nats(forward)} nats"
 
 
 def _correctable(fit: Fit) -> str:

@@ -79,5 +79,5 @@ def _symmetry(facts: Facts) -> str | None:
         how = f"times the {label[2]}! orders of {label[1]}"
     else:
         how = f"with their copies under {listed(facts.symmetries)}"
-    found = "inf" if not np.isfinite(facts.n_copies) else f"{facts.n_copies:.0f}"
-    return f"The {found} modes found are {distinct} {how}. Covering one copy is enough unless you need the labels."
+    found = f"{facts.n_copies:.0f} " if np.isfinite(facts.n_copies) else ""
+    return f"The {found}modes found are {distinct} {how}. Covering one copy is enough unless you need the labels."

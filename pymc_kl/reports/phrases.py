@@ -15,7 +15,7 @@ def percent(share: Estimate, upper: float = float("nan")) -> str:
         return "an unknown share"
     if value == 0 and np.isfinite(upper):
         return f"below {np.ceil(1000 * upper) / 10:.1f} %"
-    if not np.isfinite(se):
+    if not np.isfinite(se) or se == 0:
         return f"{value:.0f} %"
     digits = _digits(se, least=0, most=2)
     error = f"± {se:.{digits}f}" if round(se, digits) > 0 else "± <0.01"

@@ -36,6 +36,8 @@ def judge_reference(facts: Facts) -> Trust:
     if facts.completed:
         said = "Every mode found was sampled and weighed, and no check objects."
         return Trust("yes", "every mode found was sampled and weighed", (said,))
+    if len(facts.modes) == 1:
+        return Trust("yes", "one mode, and the draws are there", ("One mode was found, and the draws are in it.",))
     return Trust("yes", "chains moved freely between modes", ("Chains moved freely between the modes found.",))
 
 
