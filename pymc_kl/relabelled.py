@@ -63,12 +63,17 @@ def symmetrised_log_prob(log_prob: Callable[[Array], Array], symmetry: Symmetry,
     return np.asarray(logsumexp(terms, axis=0) - np.log(len(every)))
 
 
+def matrices(symmetry: Symmetry, d: int) -> Array:
+    """List every element of the group as the matrix (order, d, d) by which it maps R^d, the identity first."""
+    order, every = group_order(symmetry), elements(symmetry)
+    repeated = Element(tuple(o.repeat(d, axis=0) for o in every.orders), every.signs.repeat(d, axis=0))
+    return symmetry.apply(repeated, np.tile(np.eye(d), (order, 1))).reshape(order, d, d).transpose(0, 2, 1)
+
+
 def symmetrised_mixture(mixture: Mixture, symmetry: Symmetry) -> Mixture:
     """Spread a mixture that was fitted to one copy of each mode over all copies: the mean of its images."""
     order, d = group_order(symmetry), mixture.d
-    every = elements(symmetry)
-    repeated = Element(tuple(o.repeat(d, axis=0) for o in every.orders), every.signs.repeat(d, axis=0))
-    maps = symmetry.apply(repeated, np.tile(np.eye(d), (order, 1))).reshape(order, d, d).transpose(0, 2, 1)
+    maps = matrices(symmetry, d)
     factors = np.einsum("gij,mjk->gmik", maps, mixture.scale_trils).reshape(-1, d, d)
     return replace(
         mixture,
