@@ -27,6 +27,8 @@ from pymc_kl.tables import format_estimate
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from problems import eight_schools, logistic_regression  # the zoo
 
+from pymc_kl.target import Target
+
 STEPS, DRAWS = 30_000, 20_000
 METHODS = {"meanfield": "advi", "fullrank": "fullrank_advi"}
 MODELS: dict[str, Callable[[], pm.Model]] = {
@@ -46,7 +48,7 @@ def timed[T](function: Callable[[], T]) -> tuple[T, float]:
 
 def measure(table: Table, name: str, model: pm.Model) -> None:
     """Add the rows of one model."""
-    target = pkl.Target.from_model(model)
+    target = Target.from_model(model)
     modes, searching = timed(lambda: pkl.find_modes(model=target, random_seed=1, progressbar=False))
     table.add_row(name, "", "find_modes", "", f"{searching:.1f}")
     for family, method in METHODS.items():

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
-import pymc_kl as pkl
 from pymc_kl.approximations import FullRank, MeanField
 from pymc_kl.reverse import polish
+from pymc_kl.target import Target
 
 type Array = np.ndarray[Any, np.dtype[np.float64]]
 type Row = dict[str, Any]
@@ -81,7 +81,7 @@ def best_forward() -> FullRank:
     return normal(mean, ((GRID - mean) * p[:, None]).T @ (GRID - mean))
 
 
-def polish_from_everywhere(target: pkl.Target) -> list[FullRank]:
+def polish_from_everywhere(target: Target) -> list[FullRank]:
     """Minimise KL(q‖p) from the drawn ellipses, from the forward optimum and from scattered starts."""
     scattered = [
         normal(np.array([x, y]), scale**2 * np.eye(2))
@@ -94,7 +94,7 @@ def polish_from_everywhere(target: pkl.Target) -> list[FullRank]:
 
 def compute_optima() -> dict[str, Any]:
     """Find every normal of the picture and score it by quadrature."""
-    target = pkl.Target.from_model(build_model())
+    target = Target.from_model(build_model())
     polished = polish_from_everywhere(target)
     start = MeanField(loc=np.zeros(2), scale=np.ones(2), kind="reverse")
     fits = {

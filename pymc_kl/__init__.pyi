@@ -1,5 +1,4 @@
 from .adapters import as_approximation, to_pymc
-from .approximations import Approximation
 from .compare import compare
 from .correct import correct
 from .divergence import kl_divergence
@@ -18,12 +17,9 @@ from .reports import report
 from .sampled import sample_reference
 from .search import find_modes
 from .tables import coverage, summary
-from .target import Target
 from .tree import load, save
 
 __all__ = [
-    "Approximation",
-    "Target",
     "as_approximation",
     "compare",
     "correct",

@@ -6,8 +6,9 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from pymc_kl import Target, as_approximation, to_pymc
+from pymc_kl import as_approximation, to_pymc
 from pymc_kl.approximations import Draws, FullRank, MeanField, Mixture
+from pymc_kl.target import Target
 
 
 @pytest.fixture(scope="module")

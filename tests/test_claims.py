@@ -11,7 +11,7 @@ import xarray as xr
 from problems import UNIMODAL
 
 import pymc_kl
-from pymc_kl import Target, compare
+from pymc_kl import compare
 from pymc_kl.approximations import MeanField
 from pymc_kl.estimates import Estimate
 from pymc_kl.reports.facts import read_facts
@@ -19,6 +19,7 @@ from pymc_kl.reports.making import _steps
 from pymc_kl.reports.trust import judge_reference
 from pymc_kl.reports.uses import USES
 from pymc_kl.reports.verdict import judge
+from pymc_kl.target import Target
 
 FAST = ("standard_normal_10", "skew_normal", "student_t_location")
 

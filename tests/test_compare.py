@@ -13,6 +13,7 @@ import xarray as xr
 import pymc_kl as pkl
 from pymc_kl import tree
 from pymc_kl.approximations import Draws, FullRank, MeanField
+from pymc_kl.target import Target
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ def test_user_starts_find_a_mode_that_nothing_else_reaches():
     with pm.Model() as model:
         x = pm.Normal("x", 0.0, 0.5)
         pm.Potential("far", pm.math.logaddexp(0.0, 4900.0 - 0.5 * ((x - 100) / 0.01) ** 2 + 2 * x**2 - 100.0 * x * 0))
-    target = pkl.Target.from_model(model)
+    target = Target.from_model(model)
     chains = np.random.default_rng(0).normal(0, 0.5, (4, 500, 1))
     alone = pkl.find_modes(target.to_dataset(chains), model=target, random_seed=1)
     helped = pkl.find_modes(target.to_dataset(chains), model=target, starts=np.array([[100.0]]), random_seed=1)
@@ -228,7 +229,7 @@ def test_draws_where_the_model_has_no_density_are_refused():
     with pm.Model() as model:
         x = pm.Normal("x")
         pm.Potential("positive", pm.math.switch(x > 0, 0.0, -np.inf))
-    target = pkl.Target.from_model(model)
+    target = Target.from_model(model)
     ds = target.to_dataset(np.linspace(-1, 1, 20).reshape(2, 10, 1))
     with pytest.raises(ValueError, match="10 of 20 draws have zero or undefined density"):
         pkl.compare(ds, {}, model=target, progressbar=False)

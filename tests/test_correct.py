@@ -6,9 +6,10 @@ import pytest
 from problems import eight_schools
 from scipy import stats
 
-from pymc_kl import Target, correct, find_modes, fit_forward
+from pymc_kl import correct, find_modes, fit_forward
 from pymc_kl.approximations import Draws, MeanField
 from pymc_kl.estimates import smoothed_weights
+from pymc_kl.target import Target
 
 
 @pytest.fixture(scope="module")

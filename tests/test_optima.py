@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from problems import Problem, many_wells, mean_field_gaussian
 
-from pymc_kl import Target, fit_reverse
+from pymc_kl import fit_reverse
 from pymc_kl.approximations import FullRank, MeanField
+from pymc_kl.target import Target
 
 FIT = {"meanfield": MeanField, "fullrank": FullRank}
 

@@ -16,6 +16,7 @@ from problems import UNIMODAL, improper
 import pymc_kl as pkl
 from pymc_kl import galaxies, local, search
 from pymc_kl.approximations import MeanField
+from pymc_kl.target import Target
 
 N_SE = 3.5  # some dozens of masses are checked
 LARGEST_SE = {
@@ -187,7 +188,7 @@ class TestMissedModeAlarm:
             x = pm.Normal("x", 0.0, np.float64(12.0))
             both = pt.logaddexp(-0.5 * x**2, -0.5 * (x - delta) ** 2)
             pm.Potential("target", both + 0.5 * (x / np.float64(12.0)) ** 2)
-        target = pkl.Target.from_model(model)
+        target = Target.from_model(model)
         chains = target.to_dataset(np.random.default_rng(seed).normal(size=(4, 1000, 1)))
         q = MeanField(loc=np.array([0.02]), scale=np.array([1.02]), kind="reverse")
         dt = pkl.compare(chains, {"q": q}, model=target, forward=(), random_seed=seed, progressbar=False)

@@ -10,9 +10,9 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 
-from pymc_kl import Target
 from pymc_kl.exchange import find_symmetry
 from pymc_kl.symmetry import LabelClass, Symmetry, trivial
+from pymc_kl.target import Target
 
 TWO = np.arange(2)
 

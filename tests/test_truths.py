@@ -9,9 +9,10 @@ import pytest
 import xarray as xr
 from problems import ALL, UNIMODAL, Problem, two_normals
 
-from pymc_kl import Target, compare, fit_forward
+from pymc_kl import compare, fit_forward
 from pymc_kl.approximations import FullRank, MeanField
 from pymc_kl.reverse import polish
+from pymc_kl.target import Target
 
 N = 20_000
 N_SE = 3.5  # with some hundred numbers checked, three standard errors would be left by chance
