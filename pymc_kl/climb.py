@@ -2,7 +2,7 @@
 
 scipy has no optimiser that is batched over starts, and a Python call for every start and step costs more
 than the density. So this is limited-memory BFGS (Nocedal 1980) with its two loops written over rows, in
-coordinates whitened by the local scale of the posterior; every row has its own step length and stops alone.
+coordinates that the caller has whitened; every row has its own step length and stops alone.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from pymc_kl._typing import Array, BoolArray, IntArray
 
 type ValueAndGrad = Callable[[Array], tuple[Array, Array]]
 type Capture = Callable[[Array, Array], IntArray]
+type RowsValueAndGrad = Callable[[Array, IntArray], tuple[Array, Array]]
 
 MEMORY = 8  # pairs of steps and gradient changes that L-BFGS keeps
 ARMIJO = 1e-4  # Nocedal and Wright 2006, section 3.1
@@ -90,24 +91,34 @@ def climb(
     -------
     Climbed
     """
+
+    def function(y: Array, rows: IntArray) -> tuple[Array, Array]:  # noqa: ARG001 one density serves all rows
+        value, grad = value_and_grad(y @ scale.T)
+        return value, grad @ scale
+
+    climbs = Climbs.begin(function, np.linalg.solve(scale, starts.T).T)
+    captured = np.full(len(starts), -1, dtype=np.int64)
     with np.errstate(invalid="ignore", over="ignore"):  # rows that leave the support are stepped back from
-        state = _Rows.begin(value_and_grad, starts, scale)
         for _ in range(max_steps):
-            if capture is not None:
-                state.capture(capture)
-            active = state.active()
-            if not len(active):
+            rows = climbs.active()
+            if capture is not None and len(rows):
+                captured[rows] = capture(climbs.y[rows] @ scale.T, climbs.value[rows])
+                climbs.stuck[rows[captured[rows] >= 0]] = True
+                rows = climbs.active()
+            if not len(rows):
                 break
-            state.step(active, tolerance)
-    return Climbed(state.y @ scale.T, state.value, state.converged, state.captured)
+            climbs.step(rows, tolerance)
+    return Climbed(climbs.y @ scale.T, climbs.value, climbs.converged, captured)
 
 
 @dataclass(eq=False)
-class _Rows:
-    """The state of all climbs, in whitened coordinates y = scale⁻¹ x."""
+class Climbs:
+    """The state of many climbs: (n, d) points `y`, each with its value, its direction and what it learnt of curvature.
 
-    value_and_grad: ValueAndGrad
-    scale: Array
+    `function` maps points (m, d) and the rows (m,) they belong to, to values (m,) and gradients (m, d).
+    """
+
+    function: RowsValueAndGrad
     y: Array
     value: Array
     grad: Array
@@ -119,40 +130,45 @@ class _Rows:
     filled: IntArray
     converged: BoolArray
     stuck: BoolArray
-    captured: IntArray
 
     @classmethod
-    def begin(cls, value_and_grad: ValueAndGrad, starts: Array, scale: Array) -> "_Rows":
-        n, d = starts.shape
-        y = np.linalg.solve(scale, starts.T).T
-        value, grad = value_and_grad(starts)
-        grad = grad @ scale
-        rows = cls(
-            value_and_grad=value_and_grad,
-            scale=scale,
+    def begin(cls, function: RowsValueAndGrad, y: Array, *, memory: int = MEMORY) -> "Climbs":
+        """Stand at the starts (n, d) and look around."""
+        n, d = y.shape
+        climbs = cls(
+            function=function,
             y=y,
-            value=value,
-            grad=grad,
-            direction=np.zeros_like(y),
+            value=np.empty(n),
+            grad=np.empty((n, d)),
+            direction=np.zeros((n, d)),
             length=np.ones(n),
             reach=np.full(n, _first_reach(d)),
-            steps=np.zeros((MEMORY, n, d)),
-            changes=np.zeros((MEMORY, n, d)),
+            steps=np.zeros((memory, n, d)),
+            changes=np.zeros((memory, n, d)),
             filled=np.zeros(n, dtype=np.int64),
             converged=np.zeros(n, dtype=bool),
-            stuck=~(np.isfinite(value) & np.isfinite(grad).all(axis=1)),
-            captured=np.full(n, -1, dtype=np.int64),
+            stuck=np.zeros(n, dtype=bool),
         )
-        rows._aim(np.flatnonzero(~rows.stuck))
-        return rows
+        climbs.renew(function)
+        return climbs
+
+    def renew(self, function: RowsValueAndGrad) -> None:
+        """Go on with a function that differs a little, with what is known of the curvature."""
+        self.function = function
+        self.value, self.grad = function(self.y, np.arange(len(self.y)))
+        self.converged[:] = False
+        self.stuck = ~(np.isfinite(self.value) & np.isfinite(self.grad).all(axis=1))
+        self._aim(np.flatnonzero(~self.stuck))
+
+    def keep(self, rows: IntArray) -> None:
+        """Go on with some of the climbs."""
+        for name in ("y", "value", "grad", "direction", "length", "reach", "filled", "converged", "stuck"):
+            setattr(self, name, getattr(self, name)[rows])
+        self.steps, self.changes = self.steps[:, rows], self.changes[:, rows]
 
     def active(self) -> IntArray:
-        return np.flatnonzero(~(self.converged | self.stuck | (self.captured >= 0)))
-
-    def capture(self, capture: Capture) -> None:
-        rows = self.active()
-        if len(rows):
-            self.captured[rows] = capture(self.y[rows] @ self.scale.T, self.value[rows])
+        """Rows that still climb."""
+        return np.flatnonzero(~(self.converged | self.stuck))
 
     def step(self, rows: IntArray, tolerance: float) -> None:
         """Try one step a row; accept it where it climbs, else shorten the step."""
@@ -163,8 +179,7 @@ class _Rows:
             return
         move = self.length[rows, None] * self.direction[rows]
         y = self.y[rows] + move
-        value, grad = self.value_and_grad(y @ self.scale.T)
-        grad = grad @ self.scale
+        value, grad = self.function(y, rows)
         finite = np.isfinite(value) & np.isfinite(grad).all(axis=1)
         climbs = finite & (value >= self.value[rows] + ARMIJO * self.length[rows] * expected)
         self._accept(rows[climbs], y[climbs], value[climbs], grad[climbs], move[climbs])
@@ -180,7 +195,7 @@ class _Rows:
         change = self.grad[rows] - grad  # of the gradient of -log p̃
         curved = (move * change).sum(axis=1) > 1e-12 * (move**2).sum(axis=1)
         kept = rows[curved]
-        slot = self.filled[kept] % MEMORY
+        slot = self.filled[kept] % len(self.steps)
         self.steps[slot, kept], self.changes[slot, kept] = move[curved], change[curved]
         self.filled[kept] += 1
         self.y[rows], self.value[rows], self.grad[rows] = y, value, grad
@@ -199,10 +214,11 @@ class _Rows:
         """Set the direction of each row to H∇log p̃, no longer than its reach."""
         q = self.grad[rows].copy()
         filled = self.filled[rows]
-        alphas = np.zeros((MEMORY, len(rows)))
+        memory = len(self.steps)
+        alphas = np.zeros((memory, len(rows)))
         products = []
-        for back in range(MEMORY):
-            slot = (filled - 1 - back) % MEMORY
+        for back in range(memory):
+            slot = (filled - 1 - back) % memory
             used = back < filled
             s, c = self.steps[slot, rows], self.changes[slot, rows]
             rho = np.where(used, 1 / np.where(used, (s * c).sum(axis=1), 1.0), 0.0)
@@ -212,7 +228,7 @@ class _Rows:
         s, c, _ = products[0]
         norm = (c**2).sum(axis=1)
         q *= np.where(norm > 0, (s * c).sum(axis=1) / np.where(norm > 0, norm, 1.0), 1.0)[:, None]
-        for back in reversed(range(MEMORY)):
+        for back in reversed(range(memory)):
             s, c, rho = products[back]
             beta = rho * (c * q).sum(axis=1)
             q += (alphas[back] - beta)[:, None] * s
