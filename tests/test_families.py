@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
-from pymc_kl.approximations import FAMILIES, FullRank, MeanField, Mixture
+from pymc_kl.approximations import FAMILIES, Family, FullRank, LowRank, MeanField, Mixture
 from pymc_kl.approximations.moments import weighted_moments
 
 SETTINGS = settings(max_examples=20, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
 
 
-def example(family: str, d: int, rng: np.random.Generator) -> MeanField | FullRank | Mixture:
+def example(family: str, d: int, rng: np.random.Generator) -> Family:
     """Some member of a family."""
     loc = rng.normal(size=d)
     tril = np.tril(0.3 * rng.normal(size=(d, d)), -1) + np.diag(rng.uniform(0.5, 1.5, d))
@@ -21,6 +21,8 @@ def example(family: str, d: int, rng: np.random.Generator) -> MeanField | FullRa
         return MeanField(loc=loc, scale=np.diag(tril))
     if family == "fullrank":
         return FullRank(loc=loc, scale_tril=tril)
+    if family == "lowrank":
+        return LowRank(loc=loc, factor=tril[:, : d - 1], scale=rng.uniform(0.5, 1.5, d))
     return Mixture(
         weights=np.array([0.3, 0.7]), locs=np.stack([loc, loc + 6]), scale_trils=np.stack([tril, 0.5 * tril])
     )

@@ -16,7 +16,8 @@ from pymc_kl.approximations.components import Components, WeightedDraws, effecti
 from pymc_kl.approximations.em import PRIOR_DRAWS, Prior, expect, fit_em, maximise, set_prior
 from pymc_kl.approximations.fit_data import FitData, merge_copies
 from pymc_kl.approximations.growth import add_modes, from_clusters, grow
-from pymc_kl.approximations.held_out import FIXED_DRAWS, HeldOut, Trial, half, halves, smallest_good
+from pymc_kl.approximations.halves import HeldOut, half, halves
+from pymc_kl.approximations.held_out import FIXED_DRAWS, Trial, choose_trial
 
 TWO_MODES = Mixture(
     weights=np.array([0.3, 0.7]), locs=np.array([[-3.0], [3.0]]), scale_trils=np.array([[[0.6]], [[1.0]]])
@@ -447,7 +448,7 @@ def test_smallest_size_within_an_error_of_the_best_is_chosen(gain: float, size: 
     held_out = HeldOut(WeightedDraws(np.zeros((1, 1000)), np.full(1000, 1e-3)), np.arange(1000))
     components = [Components(np.ones(m) / m, np.zeros((m, 1)), np.ones((m, 1, 1))) for m in (1, 2)]
     trials = [Trial(components[0], np.zeros(1000)), Trial(components[1], noise + gain)]
-    choice = smallest_good(trials, held_out)
+    choice = choose_trial(trials, held_out)
     assert len(choice.components) == size
     assert choice.scores == pytest.approx({1: 0, 2: gain})
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import xarray as xr
@@ -31,10 +31,17 @@ class Approximation(ABC):
         The divergence that was minimised, or "draws" where q has no density.
     info : mapping
         What the fit reports of itself: loss history, held-out score and its error, warnings.
+
+    Notes
+    -----
+    `from_modes` says that the family's `fit_forward` takes `labels`, the mode of each draw, and `holds_out` that it
+    takes `blocks`, contiguous draws to be held out whole. Families that start from modes do both.
     """
 
     family: ClassVar[str]
     has_log_prob: ClassVar[bool] = True
+    from_modes: ClassVar[bool] = False
+    holds_out: ClassVar[bool] = False
 
     target: "Target | None" = None
     kind: Kind = "forward"
@@ -123,3 +130,13 @@ class Approximation(ABC):
                 "without one. Fit it with model=..., or inside `with model:`."
             )
         return draws_to_datatree(self, self.sample(n, random_seed=random_seed))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Family(Approximation):
+    """An approximation with a density, that can be fitted to draws of p."""
+
+    @classmethod
+    @abstractmethod
+    def fit_forward(cls, x: Array, weights: Array | None = None, *, rng: np.random.Generator | None = None) -> Self:
+        """Minimise KL(p‖q) over the family, given draws of p (n, d) and their weights (n,)."""

@@ -18,6 +18,7 @@ from pymc_kl.approximations.fullrank import LOG_2PI
 ONE_THREAD_FLOPS = 2**18  # OpenBLAS interface/gemm.c: products up to this size stay on one thread
 CACHE_DOUBLES = 2**17  # 1 MiB, about the second-level cache of a core
 MIN_CHUNK, MAX_CHUNK = 16, 8192
+ROUNDING = 1e-9  # of an effective number of draws
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def effective_number(weights: Array) -> float:
 
 def min_draws(d: int) -> float:
     """Effective draws that a covariance needs, d + 1, less a margin for rounding."""
-    return d + 1 - 1e-9
+    return d + 1 - ROUNDING
 
 
 def chunks(n: int, n_components: int, d: int) -> Iterator[slice]:

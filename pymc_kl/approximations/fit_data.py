@@ -1,4 +1,4 @@
-"""What a mixture is fitted to: checked draws without copies, and the frame that whitens them."""
+"""What a family is fitted to: checked draws without copies, and the frame that whitens them."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations.components import Components, WeightedDraws, effective_number, min_draws
+from pymc_kl.approximations.components import ROUNDING, Components, WeightedDraws, effective_number
 
 FLAT = 1e-7  # pivots of a correlation matrix below this, some 5 times sqrt(eps), are rounding
 
@@ -22,8 +22,19 @@ class FitData:
     blocks: IntArray | None
 
     @classmethod
-    def check(cls, x: Array, weights: Array | None, labels: IntArray | None, blocks: IntArray | None) -> Self:
-        """Check what the user gave, leave out draws of weight zero and merge copies."""
+    def check(
+        cls,
+        x: Array,
+        weights: Array | None,
+        labels: IntArray | None = None,
+        blocks: IntArray | None = None,
+        *,
+        n_least: int | None = None,
+    ) -> Self:
+        """Check what the user gave, leave out draws of weight zero and merge copies.
+
+        At least `n_least` effective draws must be left; by default d + 1, as many as a covariance needs.
+        """
         x = _checked_draws(x)
         weights = _checked_weights(weights, len(x))
         labels = np.zeros(len(x), int) if labels is None else labels
@@ -32,9 +43,10 @@ class FitData:
         if blocks is not None:
             blocks = _checked_ids("blocks", blocks, len(x))[index]
         data = cls(x[index], weights / weights.sum(), labels[index], blocks)
-        if (found := effective_number(data.weights)) < min_draws(data.d):
+        needed, named = (data.d + 1, "d + 1 = ") if n_least is None else (n_least, "")
+        if (found := effective_number(data.weights)) < needed - ROUNDING:
             raise ValueError(
-                f"x must hold at least d + 1 = {data.d + 1} effective draws that differ; got {found:.1f}. "
+                f"x must hold at least {named}{needed} effective draws that differ; got {found:.1f}. "
                 "Give more draws, or draws of more even weight."
             )
         return data
@@ -48,6 +60,12 @@ class FitData:
     def modes(self) -> IntArray:
         """Numbers of the modes that have draws."""
         return np.unique(self.labels[self.labels >= 0])
+
+    def check_varies(self) -> None:
+        """Raise a ValueError if a coordinate doesn't vary."""
+        width, size = np.ptp(self.x, axis=0), np.abs(self.x).max(axis=0)
+        if (flat := width <= 2 * np.finfo(float).eps * size).any():
+            raise ValueError(_flat(flat, ""))
 
     def frame(self) -> tuple[Array, Array]:
         """Find the mean (d,), and the Cholesky factor (d, d) of the covariance within modes."""
@@ -113,10 +131,14 @@ def _numbered(labels: IntArray) -> IntArray:
 
 def _check_varies(varies: npt.NDArray[np.bool_]) -> None:
     if not varies.all():
-        raise ValueError(
-            f"coordinates {np.flatnonzero(~varies).tolist()} of x don't vary within any mode, so a density "
-            "has no width there. Drop them, or fix these parameters in the model."
-        )
+        raise ValueError(_flat(~varies, " within any mode"))
+
+
+def _flat(flat: npt.NDArray[np.bool_], where: str) -> str:
+    return (
+        f"coordinates {np.flatnonzero(flat).tolist()} of x don't vary{where}, so a density has no width there. "
+        "Drop them, or fix these parameters in the model."
+    )
 
 
 def _cholesky(correlation: Array) -> Array:

@@ -8,14 +8,14 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations.base import Approximation
+from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.moments import weighted_moments
 
 LOG_2PI = float(np.log(2 * np.pi))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FullRank(Approximation):
+class FullRank(Family):
     """Gaussian with any covariance.
 
     Parameters

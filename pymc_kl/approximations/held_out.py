@@ -8,6 +8,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import Components, WeightedDraws, effective_number, min_draws
 from pymc_kl.approximations.em import fit_em
 from pymc_kl.approximations.growth import add_modes, from_clusters, grow, large_clusters, reseed
+from pymc_kl.approximations.halves import HeldOut, half, halves, smallest_good
 
 CHOICE_DRAWS = 20_000  # more draws make the choice slower, and hardly better
 FIXED_DRAWS = 10_000  # where the number of components is given: all draws refine what these find
@@ -16,28 +17,6 @@ TRIAL_TOLERANCE = 1e-4  # nats a draw
 ROUGH_TOLERANCE = 1e-2
 MAX_ITERATIONS = 200
 NO_SCORE = "too few draws to hold any out: one component was fitted a mode, and the score is NaN."
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Draws that no fit sees, with the block (n,) that each belongs to."""
-
-    draws: WeightedDraws
-    blocks: IntArray
-
-    def score(self, log_q: Array) -> tuple[float, float]:
-        """Average log q (n,) over the draws; the standard error is that of a ratio of sums over blocks.
-
-        The error is infinite where all draws are of one block.
-        """
-        totals = np.bincount(self.blocks, self.draws.weights)
-        residuals = np.bincount(self.blocks, self.draws.weights * log_q)
-        mean = residuals.sum() / totals.sum()
-        residuals -= mean * totals
-        n = np.count_nonzero(totals)
-        if n < 2:
-            return float(mean), float("inf")
-        return float(mean), float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / totals.sum())
 
 
 @dataclass(frozen=True)
@@ -57,56 +36,6 @@ class Choice:
     score_se: float = float("inf")
     scores: dict[int, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-
-
-def halves(strata: IntArray, blocks: IntArray | None, size: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """Split draws in two halves that both hold draws of every stratum.
-
-    Parameters
-    ----------
-    strata : array (n,)
-        The mode of each draw; -1 is a stratum of its own.
-    blocks : array (n,) or None
-        Contiguous blocks of draws: whole blocks of a stratum go to one half, by turns. A stratum that lies in
-        one block is cut in the middle. Without blocks the split is random.
-    size : int
-        Draws in both halves together, at most; strata with many draws are thinned.
-    rng : Generator
-
-    Returns
-    -------
-    train, test : arrays of int
-        Indices in ascending order.
-    """
-    train, test = [], []
-    names = np.unique(strata)
-    each = size // (2 * names.size) + 1
-    for stratum in names:
-        index = np.flatnonzero(strata == stratum)
-        odd = _turns(index, blocks, rng) % 2 == 1
-        train.append(_thin(index[~odd], each, rng))
-        test.append(_thin(index[odd], each, rng))
-    return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
-
-
-def _turns(index: IntArray, blocks: IntArray | None, rng: np.random.Generator) -> IntArray:
-    if blocks is None:
-        return rng.permutation(index.size)
-    names, turns = np.unique(blocks[index], return_inverse=True)
-    return turns if names.size > 1 else 2 * np.arange(index.size) // index.size
-
-
-def _thin(index: IntArray, size: int, rng: np.random.Generator) -> IntArray:
-    return index if index.size <= size else rng.choice(index, size, replace=False)
-
-
-def half(draws: WeightedDraws, strata: IntArray, index: IntArray) -> WeightedDraws:
-    """Take some of the draws, and give each stratum the weight that it has among all of them."""
-    codes = np.unique(strata, return_inverse=True)[1]
-    target = np.bincount(codes, draws.weights)
-    present = np.bincount(codes[index], draws.weights[index], minlength=target.size)
-    scaled = draws.weights[index] * target[codes[index]] / present[codes[index]]
-    return WeightedDraws(np.ascontiguousarray(draws.x[:, index]), scaled / scaled.sum())
 
 
 def choose_components(
@@ -150,7 +79,7 @@ def choose_components(
         trials = _search(train, held_out, start, max_components, rng)
     else:
         trials = [_try(train, held_out, _reach(train, start, n_components))]
-    choice = _with_small_modes(smallest_good(trials, held_out), draws, strata, train_index, max_components)
+    choice = _with_small_modes(choose_trial(trials, held_out), draws, strata, train_index, max_components)
     return replace(choice, warnings=(*choice.warnings, *_doubts(choice, n_components, max_components)))
 
 
@@ -235,12 +164,9 @@ def _reach(train: WeightedDraws, start: Components, size: int) -> Components:
     return components
 
 
-def smallest_good(trials: list[Trial], held_out: HeldOut) -> Choice:
+def choose_trial(trials: list[Trial], held_out: HeldOut) -> Choice:
     """Choose the smallest size whose score is within one paired standard error of the best."""
-    scores = [held_out.score(trial.log_q)[0] for trial in trials]
-    best = trials[int(np.argmax(scores))]
-    gaps = [held_out.score(best.log_q - trial.log_q) for trial in trials]
-    chosen = next(trial for trial, (gap, gap_se) in zip(trials, gaps, strict=True) if gap <= gap_se)
-    score, score_se = held_out.score(chosen.log_q)
+    index, scores = smallest_good([trial.log_q for trial in trials], held_out)
+    score, score_se = held_out.score(trials[index].log_q)
     sizes = [len(trial.components) for trial in trials]
-    return Choice(chosen.components, score, score_se, dict(zip(sizes, scores, strict=True)))
+    return Choice(trials[index].components, score, score_se, dict(zip(sizes, scores, strict=True)))

@@ -6,13 +6,13 @@ from typing import ClassVar, Self
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations.base import Approximation
+from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.fullrank import LOG_2PI
 from pymc_kl.approximations.moments import weighted_moments
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MeanField(Approximation):
+class MeanField(Family):
     """Gaussian with independent coordinates.
 
     Parameters

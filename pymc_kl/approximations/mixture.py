@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations.base import Approximation
+from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.components import Components
 from pymc_kl.approximations.em import EMFit, fit_em
 from pymc_kl.approximations.fit_data import FitData
@@ -19,7 +19,7 @@ FINAL_TOLERANCE = 1e-5  # nats a draw
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Mixture(Approximation):
+class Mixture(Family):
     """Mixture of full-rank Gaussians.
 
     Parameters
@@ -40,6 +40,8 @@ class Mixture(Approximation):
     """
 
     family: ClassVar[str] = "mixture"
+    from_modes: ClassVar[bool] = True
+    holds_out: ClassVar[bool] = True
 
     weights: Array
     locs: Array

@@ -1,0 +1,102 @@
+"""Draws in two halves, one to fit to and one to score on: whole blocks of draws, and of every mode some in each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.approximations.components import WeightedDraws
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Draws that no fit sees, with the block (n,) that each belongs to."""
+
+    draws: WeightedDraws
+    blocks: IntArray
+
+    def score(self, log_q: Array) -> tuple[float, float]:
+        """Average log q (n,) over the draws; the standard error is that of a ratio of sums over blocks.
+
+        The error is infinite where all draws are of one block.
+        """
+        totals = np.bincount(self.blocks, self.draws.weights)
+        residuals = np.bincount(self.blocks, self.draws.weights * log_q)
+        mean = residuals.sum() / totals.sum()
+        residuals -= mean * totals
+        n = np.count_nonzero(totals)
+        if n < 2:
+            return float(mean), float("inf")
+        return float(mean), float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / totals.sum())
+
+
+def halves(strata: IntArray, blocks: IntArray | None, size: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Split draws in two halves that both hold draws of every stratum.
+
+    Parameters
+    ----------
+    strata : array (n,)
+        The mode of each draw; -1 is a stratum of its own.
+    blocks : array (n,) or None
+        Contiguous blocks of draws: whole blocks of a stratum go to one half, by turns. A stratum that lies in
+        one block is cut in the middle. Without blocks the split is random.
+    size : int
+        Draws in both halves together, at most; strata with many draws are thinned.
+    rng : Generator
+
+    Returns
+    -------
+    train, test : arrays of int
+        Indices in ascending order.
+    """
+    train, test = [], []
+    names = np.unique(strata)
+    each = size // (2 * names.size) + 1
+    for stratum in names:
+        index = np.flatnonzero(strata == stratum)
+        odd = _turns(index, blocks, rng) % 2 == 1
+        train.append(_thin(index[~odd], each, rng))
+        test.append(_thin(index[odd], each, rng))
+    return np.sort(np.concatenate(train)), np.sort(np.concatenate(test))
+
+
+def _turns(index: IntArray, blocks: IntArray | None, rng: np.random.Generator) -> IntArray:
+    if blocks is None:
+        return rng.permutation(index.size)
+    names, turns = np.unique(blocks[index], return_inverse=True)
+    return turns if names.size > 1 else 2 * np.arange(index.size) // index.size
+
+
+def _thin(index: IntArray, size: int, rng: np.random.Generator) -> IntArray:
+    return index if index.size <= size else rng.choice(index, size, replace=False)
+
+
+def half(draws: WeightedDraws, strata: IntArray, index: IntArray) -> WeightedDraws:
+    """Take some of the draws, and give each stratum the weight that it has among all of them."""
+    codes = np.unique(strata, return_inverse=True)[1]
+    target = np.bincount(codes, draws.weights)
+    present = np.bincount(codes[index], draws.weights[index], minlength=target.size)
+    scaled = draws.weights[index] * target[codes[index]] / present[codes[index]]
+    return WeightedDraws(np.ascontiguousarray(draws.x[:, index]), scaled / scaled.sum())
+
+
+def smallest_good(log_qs: Sequence[Array], held_out: HeldOut) -> tuple[int, list[float]]:
+    """Choose the first of some fits whose score is within one paired standard error of the best.
+
+    Parameters
+    ----------
+    log_qs : sequence of array (n,)
+        log q of each fit at the held-out draws, nats; the simplest fit first.
+    held_out : HeldOut
+
+    Returns
+    -------
+    index : int
+    scores : list of float
+        Of all fits, nats a draw.
+    """
+    scores = [held_out.score(log_q)[0] for log_q in log_qs]
+    best = log_qs[int(np.argmax(scores))]
+    gaps = [held_out.score(best - log_q) for log_q in log_qs]
+    return next(i for i, (gap, gap_se) in enumerate(gaps) if gap <= gap_se), scores

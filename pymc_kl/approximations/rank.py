@@ -1,0 +1,138 @@
+"""How many factors a low-rank Gaussian needs: as few as score as well as any on draws that no fit has seen."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from pymc_kl._typing import Array
+from pymc_kl.approximations.base import Family
+from pymc_kl.approximations.components import WeightedDraws, effective_number
+from pymc_kl.approximations.factor_analysis import FLOOR, Factors, Standardised, fit_factors
+from pymc_kl.approximations.fit_data import FitData
+from pymc_kl.approximations.halves import HeldOut, half, halves, smallest_good
+
+CHOICE_DRAWS = 20_000  # as for the mixture: more make the choice slower, and hardly better
+PATIENCE = 2  # ranks in a row that may fail to improve the score
+CLEAR = 3.0  # paired standard errors: a rank that scores so much worse ends the search
+LEAST_DRAWS = 10  # effective, in each half
+HEYWOOD = 1.01 * FLOOR
+NO_SCORE = "too few draws to hold any out: the score is NaN."
+
+type Make = Callable[[Standardised, Factors], Family]
+
+
+@dataclass(frozen=True)
+class RankChoice:
+    """The rank chosen, own variances to start from, and the score of each rank that was tried (nats a draw)."""
+
+    rank: int
+    own: Array | None = None
+    scores: dict[int, float] = field(default_factory=dict)
+    score: float = float("nan")
+    score_se: float = float("inf")
+
+    def info(self, factors: Factors) -> Mapping[str, Any]:
+        """Report the choice, and what is doubtful about the fit to all draws."""
+        heywood = int((factors.own <= HEYWOOD).sum())
+        doubts = {
+            NO_SCORE: np.isnan(self.score),
+            "all held-out draws are of one block, so the score has no error; give shorter blocks.": (
+                np.isinf(self.score_se) and not np.isnan(self.score)
+            ),
+            f"{heywood} of {factors.own.size} coordinates have next to no variance of their own (a Heywood case).": (
+                heywood > 0
+            ),
+            "factor analysis had not settled.": not factors.converged,
+        }
+        return MappingProxyType(
+            {
+                "rank": factors.rank,
+                "scores": self.scores,
+                "held_out_score": self.score,
+                "held_out_score_se": self.score_se,
+                "converged": factors.converged,
+                "warnings": tuple(text for text, holds in doubts.items() if holds),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A fit to one half of the draws, and its log q (n,) at those of the other half."""
+
+    factors: Factors
+    log_q: Array
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Factor analysis of one half of the draws, scored on the other half; `make` turns factors into a density."""
+
+    train: Standardised
+    held_out: HeldOut
+    make: Make
+
+    def at(self, rank: int, start: _Trial | None = None) -> _Trial:
+        """Fit one rank, from the own variances of another trial."""
+        factors = fit_factors(self.train.root, rank, start.factors.own if start and start.factors.rank else None)
+        return _Trial(factors, self.make(self.train, factors).log_prob(self.held_out.draws.x.T))
+
+    def best(self, trials: list[_Trial]) -> tuple[int, list[float]]:
+        """Find the smallest rank within one paired standard error of the best, and the score of each."""
+        return smallest_good([trial.log_q for trial in trials], self.held_out)
+
+    def search(self, limit: int) -> list[_Trial]:
+        """Double the rank until the score stops improving, then halve the gap below the smallest good one."""
+        trials = [self.at(0)]
+        best, failures = trials[0], 0
+        while failures < PATIENCE and trials[-1].factors.rank < limit:
+            trial = self.at(min(max(1, 2 * trials[-1].factors.rank), limit), trials[-1])
+            trials.append(trial)
+            gain, gain_se = self.held_out.score(trial.log_q - best.log_q)
+            failures += 1 if gain > -CLEAR * gain_se else PATIENCE
+            best, failures = (trial, 0) if gain > gain_se else (best, failures)
+        while (middle := self._between(trials)) is not None:
+            trials = sorted([*trials, middle], key=lambda trial: trial.factors.rank)
+        return trials
+
+    def _between(self, trials: list[_Trial]) -> _Trial | None:
+        """Try the rank half-way between the smallest good one and the next smaller one, if there is any."""
+        index, _ = self.best(trials)
+        low, high = (trials[i].factors.rank for i in (max(index - 1, 0), index))
+        return self.at((low + high) // 2, trials[index]) if high - low > 1 else None
+
+
+def choose_rank(data: FitData, make: Make, rank: int | None, rng: np.random.Generator) -> RankChoice:
+    """Choose the number of factors by its score on one half of the draws, given a fit to the other.
+
+    Parameters
+    ----------
+    data : FitData
+    make : callable
+        Standardised draws and factors of them -> the density that they stand for.
+    rank : int or None
+        Score this rank instead of choosing.
+    rng : Generator
+
+    Returns
+    -------
+    RankChoice
+        Scores are NaN, and the rank 0 unless given, where there are too few draws to hold out.
+    """
+    strata = np.zeros(data.weights.size, dtype=np.int64)
+    parts = halves(strata, data.blocks, CHOICE_DRAWS, rng)
+    if any(not rows.size or effective_number(data.weights[rows]) < LEAST_DRAWS for rows in parts):
+        return RankChoice(rank or 0)
+    draws = WeightedDraws(data.x.T, data.weights)
+    train, test = (half(draws, strata, rows) for rows in parts)
+    blocks = np.arange(parts[1].size) if data.blocks is None else data.blocks[parts[1]]
+    held_out = HeldOut(test, np.unique(blocks, return_inverse=True)[1])
+    trials = _Trials(Standardised.of(train.x.T, train.weights), held_out, make)
+    found = trials.search(min(data.d - 1, parts[0].size // 2)) if rank is None else [trials.at(rank)]
+    index, scores = trials.best(found)
+    factors, named = found[index].factors, [trial.factors.rank for trial in found]
+    own = factors.own if factors.rank else None
+    return RankChoice(factors.rank, own, dict(zip(named, scores, strict=True)), *held_out.score(found[index].log_q))
