@@ -1,39 +1,50 @@
-"""Reverse-KL fits from many starts: every optimum of a Gaussian family that they lead to, and the best of them."""
+"""Reverse-KL fits from many starts: every optimum that they lead to, the best of them, and their mixture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pymc as pm
+from scipy.linalg import solve_triangular
+from scipy.special import softmax
 
-from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.approximations import Approximation, FullRank, MeanField
+from pymc_kl._typing import Array, IntArray, RandomSeed
+from pymc_kl.approximations import Approximation, FullRank, LowRank, MeanField, Mixture
+from pymc_kl.elbo import Gaussian, rows_of
 from pymc_kl.estimates import Estimate, mean_estimate
+from pymc_kl.mixture_elbo import grow_mixture
 from pymc_kl.modes import Modes
 from pymc_kl.progress import stages
-from pymc_kl.reverse import Gaussian, polish
+from pymc_kl.relabelled import MAX_COPIES, group_order, matrices, symmetrised_mixture
+from pymc_kl.reverse import maximise, points_for
 from pymc_kl.search import search_target
 from pymc_kl.starts import prior_starts
+from pymc_kl.symmetry import Symmetry
 from pymc_kl.target import Target, as_target
 
 N_STARTS = 32
-FINE_NUMBERS = 2**18  # points times dimensions on which each distinct optimum is maximised again
-FINE_MOST = 6  # optima that are maximised again, those with the highest ELBO
-CHECK_DRAWS = 20_000  # fresh draws on which ELBOs are measured
+COARSE_DRAWS = 64  # points on which all starts are followed
+COARSE_GAIN = 1e-3  # nats
+FINE_NUMBERS = 2**18  # points times dimensions on which distinct optima are maximised, at the most
+FINE_MOST = 6  # optima that are maximised on more points, those with the highest ELBO
+CHECK_DRAWS = 4000  # fresh draws on which ELBOs are measured
 SAME = 0.02  # nats of both divergences together between two fits that are one optimum
-REVERSE_FAMILIES: dict[str, type[MeanField] | type[FullRank]] = {"meanfield": MeanField, "fullrank": FullRank}
+NARROWINGS = 20  # times that a start is halved in width while some of its draws leave the support
+NEGLIGIBLE = 1e-4  # weight of an optimum that a mixture of all leaves out
+REVERSE_FAMILIES: dict[str, type[Any]] = {family.family: family for family in (MeanField, LowRank, FullRank, Mixture)}
 
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
-    """A local optimum of the ELBO within a family.
+    """A local optimum of the ELBO within a Gaussian family, with all its copies under the symmetries of the posterior.
 
     Attributes
     ----------
-    approximation : Approximation
+    approximation : MeanField, LowRank or FullRank
     elbo : Estimate
-        Nats, on fresh draws, the same for all optima of a fit.
+        Nats, on fresh draws.
     n_starts : int
         Starts that settled there.
     """
@@ -48,23 +59,30 @@ def fit_reverse(
     *,
     model: pm.Model | Target | None = None,
     n_starts: int = N_STARTS,
+    rank: int | None = None,
+    n_components: int | None = None,
     modes: Modes | None = None,
     random_seed: RandomSeed = None,
     progressbar: bool = True,
 ) -> Approximation:
-    """Minimise KL(q‖p) over a Gaussian family, deterministically and from many starts.
+    """Minimise KL(q‖p) over a family, deterministically and from many starts that are fitted together.
 
     The ELBO is maximised on fixed, evenly spread normal points by a quasi-Newton method [1]_, from the modes of the
-    posterior and from draws of the prior; fits that agree are one optimum, and the best six are maximised again on more
-    points.
+    posterior and from draws of the prior. Fits that agree are one optimum, up to relabelling; the best six are
+    maximised again on more points. A mixture starts from all optima, weighted by their ELBOs, and splits components
+    while that gains.
 
     Parameters
     ----------
-    family : {"meanfield", "fullrank"}
+    family : {"meanfield", "lowrank", "fullrank", "mixture"}
     model : pm.Model or Target, optional
         Defaults to the model of the enclosing `with` block.
     n_starts : int
         Modes, with Laplace's approximation as the start, come first; the rest are draws of the prior.
+    rank : int, optional
+        Of "lowrank"; the square root of the number of dimensions, rounded, if not given.
+    n_components : int, optional
+        Of "mixture", at the least; as many as raise the ELBO by a hundredth of a nat, up to 12, if not given.
     modes : Modes, optional
         What :func:`find_modes` returned; searched for if not given.
     random_seed : int, Generator, SeedSequence or None
@@ -73,8 +91,10 @@ def fit_reverse(
     Returns
     -------
     Approximation
-        The optimum with the highest ELBO, on the unconstrained space. `info["optima"]` lists all, best first, each
-        with its `approximation`, its `elbo` (nats, with standard error) and the number of starts that settled there.
+        The optimum with the highest ELBO, or the mixture, on the unconstrained space. In `info`: `elbo` and `elbo_se`
+        (nats, on fresh draws); `optima`, all that were found among Gaussians, best first, each with its
+        `approximation`, its `elbo` and the number of starts that settled there; `settled`, the optimum of each start;
+        and, of a Gaussian family, `mixture`, all optima weighted by their ELBOs.
 
     References
     ----------
@@ -89,34 +109,109 @@ def fit_reverse(
     ...     q = pkl.fit_reverse("meanfield", n_starts=8, random_seed=1, progressbar=False)
     >>> [optimum.approximation.loc.round(1).tolist() for optimum in q.info["optima"]]
     [[3.0], [-3.0]]
+    >>> q.info["mixture"].weights.round(2)
+    array([0.7, 0.3])
     """
-    if family not in REVERSE_FAMILIES:
-        raise ValueError(f"unknown family {family!r}; known are {', '.join(map(repr, REVERSE_FAMILIES))}.")
-    if n_starts < 1:
-        raise ValueError(f"n_starts must be at least 1; got {n_starts}.")
-    target, rng = as_target(model), np.random.default_rng(random_seed)
+    target = as_target(model)
+    _check(family, n_starts=n_starts, rank=rank, n_components=n_components, d=target.d)
+    rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:
         with stage("search for modes") as report:
             if modes is None:
                 modes = search_target(target, None, {}, rng=rng, report=report)
-        with stage("reverse-KL fits") as report:
-            fits = []
-            for i, start in enumerate(_starts(target, modes, family, n_starts, rng)):
-                fits.append(polish(target.log_density_and_grad, start, rng=rng))
-                report(f"{i + 1} of {n_starts} starts")
-            groups = sorted(_grouped(fits), key=lambda group: group[0].info["loss"])
-            n = FINE_NUMBERS // target.d
-            fine = [
-                polish(target.log_density_and_grad, group[0], rng=rng, n_draws=n) if i < FINE_MOST else group[0]
-                for i, group in enumerate(groups)
-            ]
-    optima = _measured(target, fine, [len(group) for group in groups], rng)
-    best = optima[0]
-    info = {"optima": tuple(optima), "elbo": best.elbo.value, "elbo_se": best.elbo.se, "n_starts": n_starts}
-    return replace(best.approximation, target=target, kind="reverse", info=MappingProxyType(info))
+        with stage("reverse-KL fits"):
+            found = _Optima.find(target, modes, "fullrank" if family == "mixture" else family, n_starts, rank, rng)
+            mixture = found.mixture()
+            if family == "mixture":
+                return found.finished(found.polished_mixture(mixture, n_components, rng))
+    return found.finished(found.optima[0].approximation, mixture=found.spread(mixture))
 
 
-def _starts(target: Target, modes: Modes, family: str, n: int, rng: np.random.Generator) -> list[Gaussian]:
+def _check(family: str, *, d: int, **numbers: int | None) -> None:
+    if family not in REVERSE_FAMILIES:
+        raise ValueError(f"unknown family {family!r}; known are {', '.join(map(repr, REVERSE_FAMILIES))}.")
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1; got {number}.")
+    if (rank := numbers["rank"]) is not None and rank >= d:
+        raise ValueError(f"rank must be below the {d} dimensions of the model; got {rank}. Fit 'fullrank' instead.")
+    for name, of in (("rank", "lowrank"), ("n_components", "mixture")):
+        if numbers[name] is not None and family != of:
+            raise ValueError(f"{name} is of the family {of!r}; got it with {family!r}.")
+
+
+@dataclass(frozen=True, eq=False)
+class _Optima:
+    """What the starts led to: optima, best first, and the optimum (n_starts,) that each settled in."""
+
+    target: Target
+    symmetry: Symmetry
+    optima: tuple[Optimum, ...]
+    settled: IntArray
+    seed: int
+
+    @classmethod
+    def find(
+        cls, target: Target, modes: Modes, family: str, n_starts: int, rank: int | None, rng: np.random.Generator
+    ) -> "_Optima":
+        """Follow all starts on few points, and the distinct optima among them on more and more."""
+        value_and_grad, symmetry = target.log_density_and_grad, modes.symmetry
+        maps = matrices(symmetry, target.d) if group_order(symmetry) <= MAX_COPIES else np.eye(target.d)[None]
+        starts = _narrowed(target, _starts(target, modes, family, n_starts, rank, rng), rng)
+        coarse, elbo = maximise(value_and_grad, starts, n_draws=COARSE_DRAWS, rng=rng, tolerance=COARSE_GAIN)
+        order = np.argsort(-elbo, kind="stable")
+        rough, owner = _distinct([coarse[i] for i in order], maps)
+        fine, _ = maximise(
+            value_and_grad, rough[:FINE_MOST], n_draws=8 * COARSE_DRAWS, at_most=FINE_NUMBERS // target.d, rng=rng
+        )
+        fits, joined = _distinct([*fine, *rough[FINE_MOST:]], maps)
+        settled = np.empty(len(starts), dtype=np.int64)
+        settled[order] = joined[owner]
+        empty = cls(target, symmetry, (), settled, int(rng.integers(2**31)))
+        elbos = [empty.elbo(fit) for fit in fits]
+        best = np.argsort([-e.value for e in elbos], kind="stable")
+        optima = tuple(Optimum(fits[i], elbos[i], int((settled == i).sum())) for i in best)
+        return replace(empty, optima=optima, settled=np.argsort(best)[settled])
+
+    def elbo(self, q: Approximation) -> Estimate:
+        """Measure an ELBO on fresh draws, made of the same random numbers for all fits."""
+        x = q.sample(CHECK_DRAWS, random_seed=self.seed)
+        return mean_estimate(self.target.log_density(x) - q.log_prob(x))
+
+    def finished(self, q: Approximation, **more: Any) -> Approximation:
+        """Say of a fit what its starts led to."""
+        elbo = self.elbo(q)
+        info = {"optima": self.optima, "settled": self.settled, "elbo": elbo.value, "elbo_se": elbo.se, **more}
+        return replace(q, target=self.target, kind="reverse", info=MappingProxyType(info))
+
+    def mixture(self) -> Mixture:
+        """Weigh all optima by their ELBOs: the best mixture of them where they are apart."""
+        weights = softmax([optimum.elbo.value for optimum in self.optima])
+        kept = [optimum.approximation for optimum, w in zip(self.optima, weights, strict=True) if w > NEGLIGIBLE]
+        weights = weights[weights > NEGLIGIBLE]
+        return Mixture(
+            weights=weights / weights.sum(),
+            locs=np.stack([fit.loc for fit in kept]),
+            scale_trils=np.stack([fit.scale_tril for fit in kept]),
+            kind="reverse",
+            target=self.target,
+        )
+
+    def spread(self, mixture: Mixture) -> Mixture:
+        """Spread a mixture over all copies of the posterior, if it has any."""
+        if self.symmetry.is_trivial or group_order(self.symmetry) > MAX_COPIES:
+            return mixture
+        return symmetrised_mixture(mixture, self.symmetry)
+
+    def polished_mixture(self, start: Mixture, n_components: int | None, rng: np.random.Generator) -> Mixture:
+        """Polish and grow one copy and spread it over all; the start stays if that is better."""
+        grown = grow_mixture(self.target.log_density_and_grad, start, n_components, rng)
+        return max(map(self.spread, (start, grown)), key=lambda q: self.elbo(q).value)
+
+
+def _starts(
+    target: Target, modes: Modes, family: str, n: int, rank: int | None, rng: np.random.Generator
+) -> list[Gaussian]:
     """Laplace's approximation at each mode, heaviest first, then draws of the prior, as wide as the prior or less."""
     places: list[tuple[Array, Array]] = []
     if modes.proper:
@@ -126,49 +221,60 @@ def _starts(target: Target, modes: Modes, family: str, n: int, rng: np.random.Ge
     wide = np.diag(np.maximum(prior.var(axis=0), 1e-6))
     local = modes.local_scale @ modes.local_scale.T
     places += [(x, wide if i % 2 else local) for i, x in enumerate(prior[: n - len(places)])]
-    return [_gaussian(family, loc, covariance, target) for loc, covariance in places]
+    return [_gaussian(family, loc, covariance, target, rank) for loc, covariance in places]
 
 
-def _gaussian(family: str, loc: Array, covariance: Array, target: Target) -> Gaussian:
+def _gaussian(family: str, loc: Array, covariance: Array, target: Target, rank: int | None) -> Gaussian:
     """Begin with a covariance; the mean-field one with the variances that are best for it."""
     if family == "meanfield":
         scale = 1 / np.sqrt(np.diag(np.linalg.inv(covariance)))
         return MeanField(loc=loc, scale=scale, kind="reverse", target=target)
-    return FullRank(loc=loc, scale_tril=np.linalg.cholesky(covariance), kind="reverse", target=target)
+    if family == "fullrank":
+        return FullRank(loc=loc, scale_tril=np.linalg.cholesky(covariance), kind="reverse", target=target)
+    rank = min(rank or max(round(np.sqrt(len(loc))), 1), len(loc))
+    scale = np.sqrt(np.diag(covariance))
+    size, axes = np.linalg.eigh(covariance / np.outer(scale, scale))
+    loadings = axes[:, -rank:] * np.sqrt(np.maximum(size[-rank:] - 1, 0.1))
+    own = np.sqrt(np.maximum(1 - (loadings**2).sum(axis=1), 0.1))
+    return LowRank(loc=loc, factor=scale[:, None] * loadings, scale=scale * own, kind="reverse", target=target)
 
 
-def _grouped(fits: Sequence[Gaussian]) -> list[list[Gaussian]]:
-    """Put fits that are one optimum together, in the order in which they were found."""
-    groups: list[list[Gaussian]] = []
-    for fit in fits:
-        same = next((group for group in groups if _divergence(group[0], fit) < SAME), None)
+def _narrowed(target: Target, fits: list[Gaussian], rng: np.random.Generator) -> list[Gaussian]:
+    """Halve the width of starts while some of their draws leave the support."""
+    z = points_for(rows_of(fits), COARSE_DRAWS, rng)
+    for _ in range(NARROWINGS):
+        rows = rows_of(fits)
+        x, _ = rows.place(np.zeros((len(fits), rows.size)), np.arange(len(fits)), z)
+        inside = np.isfinite(target.log_density(x.reshape(-1, target.d))).reshape(len(fits), -1).all(axis=1)
+        if inside.all():
+            break
+        fits = [fit if fine else _halved(fit) for fit, fine in zip(fits, inside, strict=True)]
+    return fits
+
+
+def _halved(fit: Gaussian) -> Gaussian:
+    widths = [name for name in ("scale", "scale_tril", "factor") if name in fit.__dataclass_fields__]
+    changes: dict[str, Any] = {name: getattr(fit, name) / 2 for name in widths}
+    return replace(fit, **changes)
+
+
+def _distinct(fits: Sequence[Gaussian], maps: Array) -> tuple[list[Gaussian], IntArray]:
+    """Keep the first fit of each optimum, in order; and the place there (S,) of each fit given."""
+    kept: list[Gaussian] = []
+    owner = np.empty(len(fits), dtype=np.int64)
+    for i, fit in enumerate(fits):
+        same = next((j for j, other in enumerate(kept) if _nearest_copy(fit, other, maps) < SAME / 2), None)
+        owner[i] = len(kept) if same is None else same
         if same is None:
-            groups.append([fit])
-        else:
-            same.append(fit)
-    return groups
+            kept.append(fit)
+    return kept, owner
 
 
-def _divergence(one: Gaussian, two: Gaussian) -> float:
-    """KL in both directions between two normals, added, in nats."""
-    step = one.loc - two.loc
-    total = -2.0 * one.d
-    for first, second in ((one, two), (two, one)):
-        whitened = np.linalg.solve(second.scale_tril, np.column_stack([first.scale_tril, step]))
-        total += float((whitened**2).sum())
-    return 0.5 * total
-
-
-def _measured(
-    target: Target, fits: Sequence[Gaussian], n_starts: Sequence[int], rng: np.random.Generator
-) -> list[Optimum]:
-    """Measure every ELBO on the same fresh draws, and join what turned out to be one optimum; best first."""
-    z = rng.standard_normal((CHECK_DRAWS, target.d))
-    optima: list[Optimum] = []
-    for group in _grouped(fits):
-        fit = group[0]
-        x = fit.loc + z @ fit.scale_tril.T
-        elbo = mean_estimate(target.log_density(x) - fit.log_prob(x))
-        settled = sum(n for other, n in zip(fits, n_starts, strict=True) if any(other is f for f in group))
-        optima.append(Optimum(fit, elbo, settled))
-    return sorted(optima, key=lambda optimum: -optimum.elbo.value)
+def _nearest_copy(one: Gaussian, two: Gaussian, maps: Array) -> float:
+    """KL from the nearest copy of one normal to another, nats."""
+    images = np.concatenate([maps @ one.scale_tril, (maps @ one.loc - two.loc)[:, :, None]], axis=2)
+    tril = two.scale_tril
+    whitened = solve_triangular(tril, images.transpose(1, 0, 2).reshape(one.d, -1), lower=True)
+    squares = (whitened**2).reshape(one.d, len(maps), -1).sum(axis=(0, 2))
+    log_det = np.log(np.diag(tril)).sum() - np.log(np.diag(one.scale_tril)).sum()
+    return float(0.5 * (squares.min() - one.d) + log_det)

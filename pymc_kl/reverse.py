@@ -1,30 +1,29 @@
-"""Our own reverse-KL fits: maximise the ELBO deterministically from where a fit stands.
+"""Our own reverse-KL fits: maximise the ELBO deterministically from where fits stand.
 
 The expectation is taken over fixed standard normal draws whose mean and covariance are exactly 0 and I, so
 that the ELBO of a Gaussian target is maximised exactly and a quasi-Newton method can be used (Giordano,
 Ingram and Broderick 2024, https://jmlr.org/papers/v25/23-1015.html).
 """
 
-from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.stats.qmc import MultivariateNormalQMC
+from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.approximations import FullRank, MeanField
-from pymc_kl.climb import ValueAndGrad
+from pymc_kl.climb import Climbs, ValueAndGrad
+from pymc_kl.elbo import Gaussian, GaussianRows, balanced_normals, rows_of
 from pymc_kl.estimates import Estimate, mean_estimate
 
-type Gaussian = MeanField | FullRank
-
-FIT_DRAWS = 512  # fixed points on which the ELBO is maximised, at least; 6 or 12 a dimension if that is more
+FIT_DRAWS = 512  # fixed points on which the ELBO is maximised, at least; more where the family asks for it
 CHECK_DRAWS = 4000  # fresh draws on which the gain is measured
 ELBO_GAP_TOLERANCE = 0.1  # nats: a mean that is off by 0.45 standard deviations in one dimension
-GAIN_TOLERANCE = 1e-6  # nats that a step must gain for another to follow
-LOWEST = -1e10  # nats; stands for a log density that is not finite
+GAIN_TOLERANCE = 1e-8  # nats that a step must be expected to gain for another to follow
+SETTLED = 1e-6  # nats a dimension, in both directions, between two fits that are the same to a thousandth of a sd
+MAX_STEPS = 400
+MEMORY = 20  # of the quasi-Newton method
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +42,15 @@ class Convergence:
     converged : bool
     """
 
-    polished: Gaussian
+    polished: MeanField | FullRank
     elbo_gap: Estimate
     gradient: Estimate
     converged: bool
 
 
-def check_convergence(value_and_grad: ValueAndGrad, fit: Gaussian, *, random_seed: RandomSeed = None) -> Convergence:
+def check_convergence(
+    value_and_grad: ValueAndGrad, fit: MeanField | FullRank, *, random_seed: RandomSeed = None
+) -> Convergence:
     """Polish a Gaussian reverse-KL fit from where it stands and measure what that gains.
 
     Parameters
@@ -81,103 +82,90 @@ def check_convergence(value_and_grad: ValueAndGrad, fit: Gaussian, *, random_see
     )
 
 
-def polish(
-    value_and_grad: ValueAndGrad, fit: Gaussian, *, rng: np.random.Generator, n_draws: int = FIT_DRAWS
-) -> Gaussian:
+def polish[G: MeanField | FullRank](
+    value_and_grad: ValueAndGrad, fit: G, *, rng: np.random.Generator, n_draws: int = FIT_DRAWS
+) -> G:
     """Maximise the ELBO within the family, from where the fit stands, on `n_draws` points or what d asks for."""
-    per_dimension = 6 if isinstance(fit, MeanField) else 12
-    n = 2 ** int(np.ceil(np.log2(max(n_draws, per_dimension * fit.d))))  # Sobol' points are even at powers of 2
-    z = _balanced_normals(n, fit.d, rng)
-    parameters = _MeanFieldParameters(fit) if isinstance(fit, MeanField) else _FullRankParameters(fit)
-
-    def loss(theta: Array) -> tuple[float, Array]:
-        with np.errstate(all="ignore"):  # a step of the line search may lead out of all bounds, and is taken back
-            found, slope = evaluate(theta)
-        return (found, slope) if np.isfinite(found) else (-LOWEST, np.zeros_like(theta))
-
-    def evaluate(theta: Array) -> tuple[float, Array]:
-        loc, tril, log_det = parameters.unpack(theta)
-        value, grad = value_and_grad(loc + z @ tril.T)
-        good = np.isfinite(value) & np.isfinite(grad).all(axis=1)
-        value = np.where(good, value, LOWEST)
-        grad = np.where(good[:, None], grad, 0.0)
-        slope = parameters.pull_back(theta, grad.mean(axis=0), grad.T @ z / len(z))
-        return -float(value.mean() + log_det), -slope
-
-    start = np.zeros(parameters.size)
-    options = {"maxiter": 300, "ftol": GAIN_TOLERANCE / max(abs(loss(start)[0]), 1.0)}
-    result = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)  # type: ignore[call-overload]
-    loc, tril, _ = parameters.unpack(result.x)
-    info = MappingProxyType({"loss": float(result.fun), "n_evaluations": int(result.nfev) * len(z)})
-    changes: dict[str, Any] = {"loc": loc, "info": info}
-    changes |= {"scale": np.diag(tril).copy()} if isinstance(fit, MeanField) else {"scale_tril": tril}
-    return replace(fit, **changes)
+    return maximise(value_and_grad, [fit], n_draws=n_draws, rng=rng)[0][0]
 
 
-@dataclass(frozen=True, eq=False)
-class _MeanFieldParameters:
-    """A shift in standard deviations and a log factor of each standard deviation: (2 d,)."""
+def maximise[G: Gaussian](
+    value_and_grad: ValueAndGrad,
+    fits: Sequence[G],
+    *,
+    n_draws: int,
+    at_most: int = 0,
+    rng: np.random.Generator,
+    tolerance: float = GAIN_TOLERANCE,
+) -> tuple[list[G], Array]:
+    """Maximise the ELBO of many fits of one family together, each from where it stands, on the same points.
 
-    fit: MeanField
+    Parameters
+    ----------
+    value_and_grad : callable
+        (n, d) -> log p̃ (n,) and its gradient (n, d).
+    fits : sequence of MeanField, FullRank or LowRank
+        S fits, all of one family (and rank).
+    n_draws : int
+        Points to begin with; more if the family's parameters ask for it.
+    at_most : int
+        While fits still move by more than a thousandth of a standard deviation, they are maximised again on four
+        times the points, up to this many; their curvature is known by then, so that takes few steps.
+    rng : Generator
+    tolerance : float
+        Nats that a step must be expected to gain.
 
-    @property
-    def size(self) -> int:
-        return 2 * self.fit.d
-
-    def unpack(self, theta: Array) -> tuple[Array, Array, float]:
-        shift, log_factor = np.split(theta, 2)
-        scale = self.fit.scale * np.exp(log_factor)
-        return self.fit.loc + self.fit.scale * shift, np.diag(scale), float(np.log(scale).sum())
-
-    def pull_back(self, theta: Array, by_loc: Array, by_tril: Array) -> Array:
-        scale = self.fit.scale * np.exp(theta[self.fit.d :])
-        return np.concatenate([self.fit.scale * by_loc, scale * np.diag(by_tril) + 1.0])
-
-
-@dataclass(frozen=True, eq=False)
-class _FullRankParameters:
-    """A whitened shift and a lower-triangular factor of the Cholesky factor, its diagonal in logs."""
-
-    fit: FullRank
-
-    @property
-    def size(self) -> int:
-        return self.fit.d + self.fit.d * (self.fit.d + 1) // 2
-
-    def _factor(self, theta: Array) -> Array:
-        d = self.fit.d
-        factor = np.zeros((d, d))
-        factor[np.tril_indices(d)] = theta[d:]
-        factor[np.diag_indices(d)] = np.exp(np.diag(factor))
-        return factor
-
-    def unpack(self, theta: Array) -> tuple[Array, Array, float]:
-        tril = self.fit.scale_tril @ self._factor(theta)
-        log_det = float(np.log(np.diag(tril)).sum())
-        return self.fit.loc + self.fit.scale_tril @ theta[: self.fit.d], tril, log_det
-
-    def pull_back(self, theta: Array, by_loc: Array, by_tril: Array) -> Array:
-        d = self.fit.d
-        by_factor = self.fit.scale_tril.T @ by_tril
-        diagonal = np.diag_indices(d)
-        by_factor[diagonal] = by_factor[diagonal] * np.diag(self._factor(theta)) + 1.0
-        return np.concatenate([self.fit.scale_tril.T @ by_loc, by_factor[np.tril_indices(d)]])
+    Returns
+    -------
+    list of S fits
+    array (S,)
+        Their ELBO on the last points, up to a constant that is the same for all, nats.
+    """
+    rows, n = rows_of(fits), n_draws
+    z = points_for(rows, n, rng)
+    climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=MEMORY)
+    _climb(climbs, tolerance)
+    found = [rows.fit(theta, i) for i, theta in enumerate(climbs.y)]
+    while 4 * len(z) <= at_most:
+        z, before = points_for(rows, 4 * len(z), rng), found
+        climbs.renew(rows.on(value_and_grad, z))
+        _climb(climbs, tolerance)
+        found = [rows.fit(theta, i) for i, theta in enumerate(climbs.y)]
+        if max(divergence(*pair) for pair in zip(before, found, strict=True)) < SETTLED * rows.d:
+            break
+    return found, climbs.value
 
 
-def _balanced_normals(n: int, d: int, rng: np.random.Generator) -> Array:
-    """Spread standard normal points (n, d) evenly, in opposite pairs, and whiten them: mean 0, covariance I."""
-    half = MultivariateNormalQMC(np.zeros(d), rng=rng).random(n // 2)
-    z = np.concatenate([half, -half])
-    return np.asarray(np.linalg.solve(np.linalg.cholesky(z.T @ z / len(z)), z.T).T)
+def _climb(climbs: Climbs, tolerance: float) -> None:
+    for _ in range(MAX_STEPS):
+        if not len(active := climbs.active()):
+            return
+        climbs.step(active, tolerance)
 
 
-def _elbo_terms(value_and_grad: ValueAndGrad, fit: Gaussian, z: Array) -> tuple[Array, Array]:
+def divergence(one: Gaussian, two: Gaussian) -> float:
+    """KL in both directions between two normals, added, in nats."""
+    step = one.loc - two.loc
+    total = -2.0 * one.d
+    for first, second in ((one, two), (two, one)):
+        whitened = solve_triangular(second.scale_tril, np.column_stack([first.scale_tril, step]), lower=True)
+        total += float((whitened**2).sum())
+    return 0.5 * total
+
+
+def points_for(rows: GaussianRows, n_draws: int, rng: np.random.Generator) -> Array:
+    """Make as many fixed points as asked for, or as the family's parameters need."""
+    n = 2 ** int(np.ceil(np.log2(max(n_draws, rows.POINTS * rows.n_noise))))  # Sobol' points are even at powers of 2
+    return balanced_normals(n, rows.n_noise, rng)
+
+
+def _elbo_terms(value_and_grad: ValueAndGrad, fit: MeanField | FullRank, z: Array) -> tuple[Array, Array]:
     """Log p̃ - log q at loc + scale z, up to the terms that all fits share, and the gradient of log p̃."""
     value, grad = value_and_grad(fit.loc + z @ fit.scale_tril.T)
     return value + np.log(np.diag(fit.scale_tril)).sum(), grad
 
 
-def _gradient_length(fit: Gaussian, grad: Array, z: Array) -> Estimate:
+def _gradient_length(fit: MeanField | FullRank, grad: Array, z: Array) -> Estimate:
     """Length of the ELBO gradient in whitened parameters, with its Monte Carlo noise."""
     slope = grad @ fit.scale_tril
     if isinstance(fit, MeanField):
