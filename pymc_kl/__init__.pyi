@@ -3,6 +3,8 @@ from .compare import compare
 from .correct import correct
 from .divergence import kl_divergence
 from .forward import fit_forward
+from .initvals import initvals
+from .jump import sample_jump
 from .optima import fit_reverse
 from .plots import (
     plot_contributions,
@@ -27,6 +29,7 @@ __all__ = [
     "find_modes",
     "fit_forward",
     "fit_reverse",
+    "initvals",
     "kl_divergence",
     "load",
     "plot_contributions",
@@ -37,6 +40,7 @@ __all__ = [
     "plot_mode_tree",
     "plot_modes",
     "report",
+    "sample_jump",
     "sample_reference",
     "save",
     "summary",
