@@ -10,4 +10,4 @@ type IntArray = npt.NDArray[np.int64]
 type BoolArray = npt.NDArray[np.bool_]
 
 type RandomSeed = int | np.random.Generator | np.random.SeedSequence | None
-type Kind = Literal["forward", "reverse", "draws"]
+type Kind = Literal["forward", "reverse", "draws", "laplace", "other"]

@@ -2,10 +2,16 @@
 
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
+from pymc_kl.adapters.origins import holds
 from pymc_kl.approximations import Approximation, Draws
+from pymc_kl.estimates import systematic
+from pymc_kl.reference import as_reference
 from pymc_kl.target import Target
+
+OF_A_COMPARISON = {"posterior", "modes", "scores", "coverage", "evidence"}
 
 
 def accepts(fit: Any) -> bool:
@@ -14,6 +20,15 @@ def accepts(fit: Any) -> bool:
 
 
 def convert(fit: Any, target: Target) -> Approximation:
-    """Read draws by name."""
-    x = target.unconstrain(fit)
-    return Draws(x=x.reshape(-1, target.d), target=target)
+    """Read draws by name; weighted ones, such as a completed reference has, are resampled by their weights."""
+    if isinstance(fit, xr.DataTree) and set(fit.children) >= OF_A_COMPARISON:
+        raise ValueError(
+            "this is a comparison, whose posterior is its reference and no fit. Pass one of its approximations, such "
+            "as comparison['approximations/ADVI'], or read it with load()."
+        )
+    if holds(fit, "sample_stats", "weight"):
+        reference = as_reference(fit, target)
+        assert reference.flat_weights is not None
+        n = len(reference.flat)
+        return Draws(x=reference.flat[systematic(reference.flat_weights, n, np.random.default_rng(0))], target=target)
+    return Draws(x=target.unconstrain(fit).reshape(-1, target.d), target=target)

@@ -14,6 +14,7 @@ from pymc.variational import Empirical, FullRank, MeanField
 
 from pymc_kl import approximations as ours
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.adapters.gaussians import as_cholesky
 from pymc_kl.target import Target, as_target
 
 GROUP_DRAWS = 4000  # draws that stand for an approximation of several groups
@@ -35,7 +36,7 @@ def convert(fit: Any, target: Target) -> ours.Approximation:
         return ours.MeanField(loc=loc[order], scale=np.logaddexp(0, rho)[order], kind="reverse", **common)
     if isinstance(fit, FullRank):
         tril = _full_rank_factor(_value(fit, "L_tril"), len(order))[order]
-        return ours.FullRank(loc=_value(fit, "mu")[order], scale_tril=_as_cholesky(tril), kind="reverse", **common)
+        return ours.FullRank(loc=_value(fit, "mu")[order], scale_tril=as_cholesky(tril), kind="reverse", **common)
     if isinstance(fit, Empirical):
         return ours.Draws(x=_value(fit, "histogram")[:, order], **common)
     raise TypeError(f"cannot read PyMC's {type(fit).__name__}; known are MeanField, FullRank and Empirical.")
@@ -103,16 +104,10 @@ def _inverse_softplus(x: Array) -> Array:
 
 def _packed_factor(rows: Array) -> Array:
     """Pack a factor whose rows changed places as PyMC does: Cholesky again, its diagonal through softplus."""
-    factor = _as_cholesky(rows)
+    factor = as_cholesky(rows)
     diagonal = np.diag_indices(len(factor))
     factor[diagonal] = _inverse_softplus(factor[diagonal])
     return factor[np.tril_indices(len(factor))]
-
-
-def _as_cholesky(rows: Array) -> Array:
-    """Turn any factor (d, d) of a covariance into its Cholesky factor."""
-    factor = np.linalg.qr(rows.T, mode="r").T
-    return np.asarray(factor * np.sign(np.diag(factor)))
 
 
 def _value(fit: Any, name: str) -> Array:

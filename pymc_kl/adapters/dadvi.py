@@ -1,0 +1,34 @@
+"""`fit_dadvi` of pymc-extras: a mean-field Gaussian, as what its optimiser ended with: all means, then all log sds."""
+
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl.adapters.gaussians import positions
+from pymc_kl.adapters.origins import holds
+from pymc_kl.approximations import Approximation, MeanField
+from pymc_kl.target import Target
+
+
+def accepts(fit: Any) -> bool:
+    """Whether `fit` holds an optimiser's result in which every label comes twice."""
+    if not holds(fit, "optimizer_result", "x"):
+        return False
+    labels = fit["optimizer_result"].to_dataset()["variables"].values
+    half = len(labels) // 2
+    return bool(len(labels) == 2 * half and (labels[:half] == labels[half:]).all())
+
+
+def convert(fit: xr.DataTree, target: Target) -> Approximation:
+    """Read means and log standard deviations by label."""
+    result = fit["optimizer_result"].to_dataset()
+    x = np.asarray(result["x"].values, dtype=float)
+    loc, log_scale = np.split(x, 2)
+    order = positions([str(label) for label in result["variables"].values[: len(loc)]], target)
+    failed = "success" in result and not bool(result["success"])
+    info = {"warnings": (f"DADVI's optimiser says: {result['message'].item()}",)} if failed else {}
+    return MeanField(
+        loc=loc[order], scale=np.exp(log_scale[order]), target=target, kind="reverse", info=MappingProxyType(info)
+    )

@@ -1,0 +1,53 @@
+"""emcee's `EnsembleSampler`: draws by `parameter_names`, or of a density on the unconstrained space, in its order.
+
+Without names, the log density that emcee stored tells whether the draws are of this model in this order.
+"""
+
+from typing import Any
+
+import arviz_base
+import numpy as np
+
+from pymc_kl._typing import Array
+from pymc_kl.adapters import draws
+from pymc_kl.adapters.origins import comes_from
+from pymc_kl.approximations import Approximation, Draws
+from pymc_kl.target import Target
+
+CHECKED = 100  # draws at which both log densities are compared
+SAME_UP_TO = 1e-3  # nats, and as much of a relative error that single precision makes
+
+
+def accepts(fit: Any) -> bool:
+    """Whether `fit` is an ensemble sampler."""
+    return comes_from(fit, "emcee", "EnsembleSampler")
+
+
+def convert(fit: Any, target: Target) -> Approximation:
+    """Read every step that the sampler holds, all walkers."""
+    if names := getattr(fit, "parameter_names", None):
+        tree = arviz_base.from_emcee(fit, var_names=list(names), slices=list(names.values()), check_conventions=False)
+        return draws.convert(tree, target)
+    x = np.asarray(fit.get_chain(flat=True), dtype=float)
+    _check_density(x, np.asarray(fit.get_log_prob(flat=True), dtype=float), target)
+    return Draws(x=x, target=target)
+
+
+def _check_density(x: Array, log_prob: Array, target: Target) -> None:
+    """Raise unless the sampler's log density is the model's, up to a constant."""
+    if x.shape[1] != target.d:
+        raise ValueError(f"the sampler has {x.shape[1]} dimensions and the unconstrained space {target.d}. {_CURE}")
+    rows = np.unique(np.linspace(0, len(x) - 1, CHECKED).astype(int))
+    ours, theirs = target.log_density(x[rows]), log_prob[rows]
+    difference = float(np.ptp(ours - theirs))
+    if not difference < SAME_UP_TO * (1 + np.abs(theirs).max() / 1000):
+        raise ValueError(
+            "the log density that the sampler stored must be that of the model on its unconstrained space, up to a "
+            f"constant; over {len(rows)} of its draws they differ by a range of {difference:.3g} nats. {_CURE}"
+        )
+
+
+_CURE = (
+    "Sample Target.log_density, or name the coordinates: EnsembleSampler(..., parameter_names={'mu': [0, 1]}), or "
+    "arviz.from_emcee(sampler, var_names=..., slices=...)."
+)

@@ -1,0 +1,23 @@
+"""A file of draws, NetCDF or Zarr → the DataTree in it."""
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+
+def read(path: str | Path) -> xr.DataTree | xr.Dataset:
+    """Read a DataTree, or the Dataset in a file without groups, into memory."""
+    path = Path(path)
+    if path.suffix not in (".nc", ".zarr"):
+        raise ValueError(f"a file of draws must be NetCDF (.nc) or Zarr (.zarr); got {str(path)!r}.")
+    if not path.exists():
+        raise FileNotFoundError(f"no such file of draws: {path}")
+    if path.suffix == ".zarr" and find_spec("zarr") is None:
+        raise ImportError(f"reading {path} needs zarr: pip install pymc_kl[zarr]")
+    options: dict[str, Any] = {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {}
+    with warnings.catch_warnings(), xr.open_datatree(path, **options) as file:  # xarray sets filters when it decodes
+        dt = file.load()
+    return dt if dt.children else dt.to_dataset()

@@ -1,0 +1,30 @@
+"""`fit_pathfinder` of pymc-extras: draws, all paths together and, where it keeps them apart, path by path.
+
+Its DataTree has no parameters of the Gaussian of a path, so there is no density. With `importance_sampling=None`,
+a chain is a path; otherwise, all paths were resampled into one chain.
+"""
+
+from types import MappingProxyType
+from typing import Any
+
+import xarray as xr
+
+from pymc_kl.adapters.origins import holds
+from pymc_kl.approximations import Approximation, Draws
+from pymc_kl.target import Target
+
+
+def accepts(fit: Any) -> bool:
+    """Whether `fit` says of itself that Pathfinder made it."""
+    return holds(fit, "pathfinder", "num_paths")
+
+
+def convert(fit: xr.DataTree, target: Target) -> Approximation:
+    """Read the draws by name; `info["parts"]` maps the name of each path to its draws."""
+    x = target.unconstrain(fit)
+    info: dict[str, Any] = {}
+    if holds(fit, "pathfinder", "pareto_k"):
+        info["pareto_k"] = float(fit["pathfinder"].to_dataset()["pareto_k"])
+    if len(x) > 1:
+        info["parts"] = MappingProxyType({f"path {i + 1}": Draws(x=path, target=target) for i, path in enumerate(x)})
+    return Draws(x=x.reshape(-1, target.d), target=target, info=MappingProxyType(info))

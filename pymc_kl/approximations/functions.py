@@ -1,0 +1,149 @@
+"""Any q that can be drawn from, given as functions: a flow, a particle method, somebody else's fit."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pymc_kl._typing import Array, Kind
+from pymc_kl.approximations.base import Approximation
+
+CHECKED = 8  # draws that both functions are tried on
+NO_DENSITY = "No log_prob was given: scores that need a density are NaN."
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Functions:
+    """A distribution q on the unconstrained space, as two functions; `as_approximation` checks and takes it.
+
+    Coordinates are in the order of `Target.labels`.
+
+    Parameters
+    ----------
+    sample : callable
+        `sample(n, rng)` returns n independent draws (n, d); all its randomness comes from the
+        `numpy.random.Generator` rng, so that the same seed gives the same draws.
+    log_prob : callable, optional
+        `log_prob(x)` evaluates the **normalised** log density at points (n, d): (n,), in nats. That it is normalised,
+        and the density of what `sample` draws, can't be checked. Without it, scores that need log q are NaN.
+    d : int, optional
+        Number of unconstrained dimensions; checked against the model's.
+    kind : {"forward", "reverse", "laplace", "other"}
+        The divergence that was minimised, KL(p‖q) or KL(q‖p), if either.
+    info : mapping
+        What there is to say of the fit; `history` is its loss a step.
+
+    Examples
+    --------
+    >>> import pymc as pm
+    >>> from scipy import stats
+    >>> from pymc_kl import as_approximation
+    >>> q = stats.t(df=5)
+    >>> functions = Functions(
+    ...     sample=lambda n, rng: q.rvs((n, 1), random_state=rng), log_prob=lambda x: q.logpdf(x).sum(axis=1)
+    ... )
+    >>> with pm.Model() as model:
+    ...     x = pm.Normal("x")
+    ...     as_approximation(functions).log_prob(np.zeros((1, 1))).round(4)
+    array([-0.9686])
+    """
+
+    sample: Callable[[int, np.random.Generator], Any]
+    log_prob: Callable[[Array], Any] | None = None
+    d: int | None = None
+    kind: Kind = "other"
+    info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleFunction(Approximation):
+    """A q that can be drawn from and not evaluated.
+
+    Parameters
+    ----------
+    functions : Functions
+    size : int
+        Number of unconstrained dimensions.
+    """
+
+    family: ClassVar[str] = "functions"
+    has_log_prob: ClassVar[bool] = False
+
+    functions: Functions
+    size: int
+
+    @property
+    def d(self) -> int:
+        """Number of unconstrained dimensions."""
+        return self.size
+
+    def _sample(self, n: int, rng: np.random.Generator) -> Array:
+        return _checked(self.functions.sample(n, rng), f"sample({n}, rng)", (n, self.d))
+
+    def _log_prob(self, x: Array) -> Array:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleAndDensityFunction(SampleFunction):
+    """A q that can be drawn from and evaluated."""
+
+    has_log_prob: ClassVar[bool] = True
+
+    def _log_prob(self, x: Array) -> Array:
+        assert self.functions.log_prob is not None
+        return _checked(self.functions.log_prob(x), f"log_prob(x) for x of shape {x.shape}", (len(x),), finite=False)
+
+
+def approximation_from(functions: Functions, d: int) -> SampleFunction:
+    """Try both functions on a few draws and make an approximation in d dimensions of them."""
+    if functions.d is not None and functions.d != d:
+        raise ValueError(f"the functions have d={functions.d} and the model {d} dimensions: fit them to this model.")
+    info = dict(functions.info)
+    if functions.log_prob is None:
+        info["warnings"] = (*info.get("warnings", ()), NO_DENSITY)
+    kind = SampleFunction if functions.log_prob is None else SampleAndDensityFunction
+    q = kind(
+        functions=functions,
+        size=d,
+        kind="draws" if functions.log_prob is None else functions.kind,
+        info=MappingProxyType(info),
+    )
+    _check_repeats(q)
+    return q
+
+
+def _check_repeats(q: SampleFunction) -> None:
+    """Raise unless one seed gives the same draws twice, another seed others, and log q is finite at them."""
+    x, again, other = (q.sample(CHECKED, random_seed=seed) for seed in (0, 0, 1))
+    if not np.array_equal(x, again):
+        raise ValueError(
+            "sample(n, rng) must give the same draws for the same state of rng; it gave others. Take every random "
+            "number from rng, such as rng.normal(...), or seed your generator by rng.integers(2**31)."
+        )
+    if np.array_equal(x, other):
+        raise ValueError(
+            "sample(n, rng) must give other draws for another state of rng; it gave the same. Take every random "
+            "number from rng, such as rng.normal(...), or seed your generator by rng.integers(2**31)."
+        )
+    if q.has_log_prob:
+        log_prob = q.log_prob(x)
+        if not np.isfinite(log_prob).all():
+            raise ValueError(
+                f"log_prob must be finite at draws of q itself; at {int((~np.isfinite(log_prob)).sum())} of {CHECKED} "
+                "it is not. Is it the density of what sample draws?"
+            )
+
+
+def _checked(values: Any, what: str, shape: tuple[int, ...], *, finite: bool = True) -> Array:
+    """Return what a user's function gave as an array of the shape asked for; NaN is refused, infinity perhaps."""
+    array = np.asarray(values, dtype=float)
+    if array.shape != shape:
+        raise ValueError(f"{what} must have shape {shape}; got {array.shape}.")
+    if n_bad := int((~np.isfinite(array)).sum() if finite else np.isnan(array).sum()):
+        raise ValueError(
+            f"{what} must hold {'finite values' if finite else 'no NaN'}; {n_bad} of {array.size} are not."
+        )
+    return array
