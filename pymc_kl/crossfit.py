@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations import Approximation, Mixture
+from pymc_kl.approximations import Approximation, ComponentFamily
 from pymc_kl.forward import fit_family
 from pymc_kl.pieces import N_FOLDS
 from pymc_kl.reference import Reference
@@ -65,7 +65,7 @@ def cross_fit(
 
     def fit(rows: IntArray, quiet: bool) -> Approximation:
         fitted = fit_family(family, _take(reference, rows), labels[rows], rng=rng, quiet=quiet)
-        return symmetrised_mixture(fitted, symmetry) if isinstance(fitted, Mixture) and symmetry else fitted
+        return symmetrised_mixture(fitted, symmetry) if isinstance(fitted, ComponentFamily) and symmetry else fitted
 
     n = len(reference.flat)
     full = fit(np.arange(n), False)

@@ -9,7 +9,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray, RandomSeed
-from pymc_kl.approximations import FAMILIES, Approximation, FullRank, MeanField, Mixture
+from pymc_kl.approximations import FAMILIES, Approximation, Family, FullRank, LowRank, MeanField
 from pymc_kl.modes import Modes
 from pymc_kl.reference import Reference, as_reference
 from pymc_kl.search import search_draws
@@ -68,7 +68,7 @@ def fit_forward(
     if not isinstance(reference, Reference):
         reference = as_reference(reference, as_target(model))
     rng = np.random.default_rng(random_seed)
-    if FAMILIES[family] is Mixture and modes is None:
+    if FAMILIES[family].from_modes and modes is None:
         modes = search_draws(reference.target, reference.flat, rng)
     labels = None if modes is None else modes.assign(reference.flat)
     return fit_family(family, reference, labels, rng=rng)
@@ -80,18 +80,17 @@ def fit_family(
     """Fit one family to a reference whose draws carry mode labels (n,); -1 is elsewhere. `quiet` does not warn."""
     x, weights = reference.flat, reference.flat_weights
     kind = FAMILIES[family]
-    if kind is Mixture:
-        fit: Approximation = Mixture.fit_forward(x, weights, labels=labels, blocks=reference.blocks(), rng=rng)
-    else:
-        fit = kind.fit_forward(x, weights, rng=rng)
-    heavy = _heavy_tails(fit, x) if isinstance(fit, MeanField | FullRank) else ()
+    known = {"labels": labels} if kind.from_modes else {}
+    known |= {"blocks": reference.blocks()} if kind.holds_out else {}
+    fit: Family = kind.fit_forward(x, weights, **known, rng=rng)
+    heavy = _heavy_tails(fit, x) if isinstance(fit, MeanField | LowRank | FullRank) else ()
     if heavy and not quiet:
         warnings.warn(heavy[0], UserWarning, stacklevel=3)
     info = MappingProxyType({**fit.info, "warnings": (*fit.info.get("warnings", ()), *heavy)})
     return replace(fit, target=reference.target, info=info)
 
 
-def _heavy_tails(fit: MeanField | FullRank, x: Array) -> tuple[str, ...]:
+def _heavy_tails(fit: MeanField | LowRank | FullRank, x: Array) -> tuple[str, ...]:
     """Warn if the loss of a Gaussian, a square of the distance from its mean, has too heavy a tail."""
     k = tail_index(-fit.log_prob(x))
     if not k > HEAVY_TAIL:
@@ -99,5 +98,5 @@ def _heavy_tails(fit: MeanField | FullRank, x: Array) -> tuple[str, ...]:
     return (
         f"the draws have tails so heavy (k-hat {k:.2f} > {HEAVY_TAIL} for their squared distance from the "
         "mean) that the posterior may have no second moments: the best forward Gaussian need not exist and "
-        "its scores have no finite error. Use the mixture, or reparameterise.",
+        "its scores have no finite error. Use 'studentt' or 'studentt_mixture', or reparameterise.",
     )

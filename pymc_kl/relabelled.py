@@ -5,16 +5,14 @@ to one of K! labellings pays up to log K! nats, or far more where copies are far
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import permutations, product
 from math import factorial, prod
-from types import MappingProxyType
 
 import numpy as np
 from scipy.special import logsumexp
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations import Mixture
+from pymc_kl.approximations import ComponentFamily
 from pymc_kl.symmetry import Element, Symmetry
 
 MAX_ORDER = 720  # elements of a group that are averaged over: 6 labels
@@ -70,15 +68,10 @@ def matrices(symmetry: Symmetry, d: int) -> Array:
     return symmetry.apply(repeated, np.tile(np.eye(d), (order, 1))).reshape(order, d, d).transpose(0, 2, 1)
 
 
-def symmetrised_mixture(mixture: Mixture, symmetry: Symmetry) -> Mixture:
+def symmetrised_mixture[M: ComponentFamily](mixture: M, symmetry: Symmetry) -> M:
     """Spread a mixture that was fitted to one copy of each mode over all copies: the mean of its images."""
     order, d = group_order(symmetry), mixture.d
-    maps = matrices(symmetry, d)
-    factors = np.einsum("gij,mjk->gmik", maps, mixture.scale_trils).reshape(-1, d, d)
-    return replace(
-        mixture,
-        weights=np.tile(mixture.weights / order, order),
-        locs=np.einsum("gij,mj->gmi", maps, mixture.locs).reshape(-1, d),
-        scale_trils=np.linalg.cholesky(factors @ factors.transpose(0, 2, 1)),
-        info=MappingProxyType({**mixture.info, "n_components": order * mixture.n_components}),
-    )
+    every = elements(symmetry)
+    repeated = Element(tuple(o.repeat(d, axis=0) for o in every.orders), every.signs.repeat(d, axis=0))
+    maps = symmetry.apply(repeated, np.tile(np.eye(d), (order, 1))).reshape(order, d, d).transpose(0, 2, 1)
+    return mixture.images(maps)

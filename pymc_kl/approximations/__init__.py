@@ -1,12 +1,29 @@
 """The families of q. A new one is its file, an entry in FAMILIES, a test parameter and a README row."""
 
 from pymc_kl.approximations.base import Approximation, Family
+from pymc_kl.approximations.component_family import ComponentFamily
 from pymc_kl.approximations.draws import Draws
 from pymc_kl.approximations.fullrank import FullRank
 from pymc_kl.approximations.lowrank import LowRank
 from pymc_kl.approximations.meanfield import MeanField
 from pymc_kl.approximations.mixture import Mixture
+from pymc_kl.approximations.student import StudentT
+from pymc_kl.approximations.studentt_mixture import StudentTMixture
 
-FAMILIES: dict[str, type[Family]] = {family.family: family for family in (MeanField, LowRank, FullRank, Mixture)}
+FAMILIES: dict[str, type[Family]] = {
+    family.family: family for family in (MeanField, LowRank, FullRank, StudentT, Mixture, StudentTMixture)
+}
 
-__all__ = ["FAMILIES", "Approximation", "Draws", "Family", "FullRank", "LowRank", "MeanField", "Mixture"]
+__all__ = [
+    "FAMILIES",
+    "Approximation",
+    "ComponentFamily",
+    "Draws",
+    "Family",
+    "FullRank",
+    "LowRank",
+    "MeanField",
+    "Mixture",
+    "StudentT",
+    "StudentTMixture",
+]

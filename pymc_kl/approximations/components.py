@@ -1,16 +1,17 @@
-"""Components of a Gaussian mixture and weighted draws, as arrays.
+"""Components of a mixture, Gaussian or Student-t, and weighted draws, as arrays.
 
 Draws are columns here, (d, n). They are passed over chunk by chunk, so that memory stays bounded and each
 matrix product stays small enough for one thread: a pool of threads costs more than such products do.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 from scipy.linalg.lapack import dtrtri
+from scipy.special import gammaln
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.approximations.fullrank import LOG_2PI
@@ -46,11 +47,15 @@ class WeightedDraws:
 
 @dataclass(frozen=True)
 class Components:
-    """Weights (M,), locs (M, d) and lower Cholesky factors (M, d, d) of a Gaussian mixture."""
+    """Weights (M,), locs (M, d) and lower Cholesky factors (M, d, d) of a mixture.
+
+    With degrees of freedom `dfs` (M,) its components are Student-t's, without them Gaussians.
+    """
 
     weights: Array
     locs: Array
     scale_trils: Array
+    dfs: Array | None = None
 
     def __len__(self) -> int:
         return self.weights.size
@@ -62,7 +67,7 @@ class Components:
 
     @cached_property
     def covariances(self) -> Array:
-        """Covariances (M, d, d)."""
+        """Covariances (M, d, d) of Gaussians; scale matrices of Student-t's."""
         return np.asarray(self.scale_trils @ self.scale_trils.swapaxes(1, 2))
 
     @cached_property
@@ -72,33 +77,69 @@ class Components:
 
     @cached_property
     def log_peaks(self) -> Array:
-        """Log of weight times density at the mean, (M,)."""
+        """Log of weight times density at the centre, (M,)."""
         log_dets = np.log(np.diagonal(self.scale_trils, axis1=1, axis2=2)).sum(axis=1)
-        return np.log(self.weights) - log_dets - 0.5 * self.d * LOG_2PI
+        height = -0.5 * self.d * LOG_2PI if self.dfs is None else log_height(self.dfs, self.d)
+        return np.asarray(np.log(self.weights) - log_dets + height)
 
     def affine(self, loc: Array, tril: Array) -> Self:
         """Map the mixture of z to that of loc + tril @ z."""
-        return type(self)(self.weights, loc + self.locs @ tril.T, tril @ self.scale_trils)
+        return replace(self, locs=loc + self.locs @ tril.T, scale_trils=tril @ self.scale_trils)
 
     def keep(self, index: IntArray | BoolArray) -> Self:
         """Keep some of the components, their weights normalised again."""
-        weights = self.weights[index]
-        return type(self)(weights / weights.sum(), self.locs[index], self.scale_trils[index])
+        weights, dfs = self.weights[index], None if self.dfs is None else self.dfs[index]
+        return type(self)(weights / weights.sum(), self.locs[index], self.scale_trils[index], dfs)
+
+    @classmethod
+    def join(cls, weights: Array, parts: Sequence[Self]) -> Self:
+        """Put the components of several mixtures, all Gaussian or all Student-t, in one with these weights."""
+        dfs = [part.dfs for part in parts if part.dfs is not None]
+        return cls(
+            weights,
+            np.concatenate([part.locs for part in parts]),
+            np.concatenate([part.scale_trils for part in parts]),
+            np.concatenate(dfs) if dfs else None,
+        )
+
+    def images(self, maps: Array) -> Self:
+        """Spread the mixture evenly over its images under linear maps (g, d, d)."""
+        n, d = maps.shape[:2]
+        factors = np.einsum("gij,mjk->gmik", maps, self.scale_trils).reshape(-1, d, d)
+        return type(self)(
+            np.tile(self.weights / n, n),
+            np.einsum("gij,mj->gmi", maps, self.locs).reshape(-1, d),
+            np.linalg.cholesky(factors @ factors.transpose(0, 2, 1)),
+            None if self.dfs is None else np.tile(self.dfs, n),
+        )
 
     def whiten(self, x: Array) -> Array:
         """Map x (d, n) to each component's own coordinates, (M, d, n)."""
         return np.asarray(self.whiteners @ (x[None] - self.locs[:, :, None]))
 
-    def log_joint(self, whitened: Array) -> Array:
-        """Evaluate the log of weight times density, (M, n), at whitened draws (M, d, n)."""
-        squares = np.einsum("mdn,mdn->mn", whitened, whitened)
-        return np.asarray(self.log_peaks[:, None] - 0.5 * squares)
+    def log_joint(self, squares: Array) -> Array:
+        """Evaluate the log of weight times density, (M, n), at squared lengths (M, n) of whitened draws."""
+        if self.dfs is None:
+            return np.asarray(self.log_peaks[:, None] - 0.5 * squares)
+        dfs = self.dfs[:, None]
+        return np.asarray(self.log_peaks[:, None] - 0.5 * (dfs + self.d) * np.log1p(squares / dfs))
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw (n, d)."""
+        owner = rng.choice(len(self), size=n, p=self.weights)
+        x = rng.standard_normal((n, self.d))
+        if self.dfs is not None:
+            x /= np.sqrt(rng.chisquare(self.dfs[owner]) / self.dfs[owner])[:, None]
+        for k in range(len(self)):
+            mine = owner == k
+            x[mine] = self.locs[k] + x[mine] @ self.scale_trils[k].T
+        return x
 
     def log_prob(self, x: Array) -> Array:
         """Evaluate the log density of the mixture, (n,) in nats, at x (d, n)."""
         log_prob = np.empty(x.shape[1])
         for part in chunks(x.shape[1], len(self), self.d):
-            joint = self.log_joint(self.whiten(np.ascontiguousarray(x[:, part])))
+            joint = self.log_joint(squared_lengths(self.whiten(np.ascontiguousarray(x[:, part]))))
             top = joint.max(axis=0)
             log_prob[part] = top + np.log(np.exp(joint - top).sum(axis=0))
         return log_prob
@@ -107,8 +148,18 @@ class Components:
         """Find the component with the largest responsibility for each draw, (n,)."""
         owner = np.empty(x.shape[1], dtype=np.int64)
         for part in chunks(x.shape[1], len(self), self.d):
-            owner[part] = self.log_joint(self.whiten(x[:, part])).argmax(axis=0)
+            owner[part] = self.log_joint(squared_lengths(self.whiten(x[:, part]))).argmax(axis=0)
         return owner
+
+
+def squared_lengths(whitened: Array) -> Array:
+    """Compute |z|² (M, n) of whitened draws (M, d, n)."""
+    return np.asarray(np.einsum("mdn,mdn->mn", whitened, whitened))
+
+
+def log_height(df: Array | float, d: int) -> Array:
+    """Evaluate the log density of a multivariate t of unit scale at its centre."""
+    return np.asarray(gammaln((df + d) / 2) - gammaln(df / 2) - 0.5 * d * np.log(df * np.pi))
 
 
 def effective_number(weights: Array) -> float:

@@ -1,12 +1,16 @@
-"""Weighted EM for Gaussian mixtures, with a prior on each covariance so that no component collapses."""
+"""Weighted EM for mixtures of Gaussians or Student-t's; a prior on each covariance keeps it from collapsing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import digamma
 
 from pymc_kl._typing import Array, BoolArray
-from pymc_kl.approximations.components import Components, WeightedDraws, chunks, min_draws
+from pymc_kl.approximations.components import Components, WeightedDraws, chunks, min_draws, squared_lengths
+from pymc_kl.approximations.student_ml import MAX_DF, MIN_DF
 
 JITTER = 1e-12  # of a component's own variance, for clusters that are flat to rounding
 PRIOR_DRAWS = 2.0  # pseudo-draws behind each covariance; measured: 0.1 to 4 score alike, 8 and more do worse
@@ -16,7 +20,9 @@ class Expectation(NamedTuple):
     """What the M-step needs: sums over draws of responsibility times whitened powers.
 
     `counts` (M,) are sums of weight times responsibility. `n_effective` (M,) is Kish's effective number of
-    draws, or the plain sum of responsibilities where that is less, as in a component that vanishes.
+    draws, or the plain sum of responsibilities where that is less, as in a component that vanishes. For
+    Student-t's, `first`, `second` and `precisions` (M,) count a draw by its expected precision u as well, which is
+    small in the tails, and `log_precisions` (M,) are sums of responsibility times log u - u.
     """
 
     log_prob: float
@@ -24,6 +30,8 @@ class Expectation(NamedTuple):
     n_effective: Array
     first: Array
     second: Array
+    precisions: Array
+    log_precisions: Array
 
 
 class Prior(NamedTuple):
@@ -75,10 +83,12 @@ def expect(draws: WeightedDraws, components: Components) -> Expectation:
     size, d = components.locs.shape
     log_prob, counts, squares, shares = 0.0, np.zeros(size), np.zeros(size), np.zeros(size)
     first, second = np.zeros((size, d)), np.zeros((size, d, d))
+    precisions, log_precisions = np.zeros(size), np.zeros(size)
     for part in chunks(draws.weights.size, size, d):
         weights = draws.weights[part]
         whitened = components.whiten(draws.x[:, part])
-        share = components.log_joint(whitened)
+        lengths = squared_lengths(whitened)
+        share = components.log_joint(lengths)
         top = share.max(axis=0)
         share -= top
         np.exp(share, out=share)
@@ -89,27 +99,56 @@ def expect(draws: WeightedDraws, components: Components) -> Expectation:
         share *= weights
         counts += share.sum(axis=1)
         squares += np.einsum("mn,mn->m", share, share)
+        if components.dfs is not None:
+            precision = (components.dfs[:, None] + d) / (components.dfs[:, None] + lengths)
+            log_precisions += np.einsum("mn,mn->m", share, np.log(precision) - precision)
+            share *= precision
+            precisions += share.sum(axis=1)
         weighted = whitened * share[:, None]
         first += weighted.sum(axis=2)
         second += weighted @ whitened.swapaxes(1, 2)
     kish = counts**2 / np.maximum(squares, np.finfo(float).tiny)
-    return Expectation(log_prob, counts, np.minimum(kish, shares), first, second)
+    if components.dfs is None:
+        precisions, log_precisions = counts, -counts
+    return Expectation(log_prob, counts, np.minimum(kish, shares), first, second, precisions, log_precisions)
 
 
 def maximise(components: Components, expectation: Expectation, prior: Prior, n_effective: float) -> Components:
-    """Run the M-step: the posterior mode of weights, means and covariances, in whitened coordinates."""
-    counts = expectation.counts[:, None]
-    shift = expectation.first / counts
-    scatter = expectation.second / counts[:, :, None] - shift[:, :, None] * shift[:, None, :]
+    """Run the M-step: the posterior mode of all parameters, in whitened coordinates."""
+    counts, precisions = expectation.counts, expectation.precisions
+    shift = expectation.first / precisions[:, None]
+    about = precisions[:, None, None] * shift[:, :, None] * shift[:, None, :]
+    scatter = (expectation.second - about) / counts[:, None, None]
     whiteners = components.whiteners
     modes = whiteners @ prior.modes @ whiteners.swapaxes(1, 2)
-    share = prior.draws / (n_effective * expectation.counts + prior.draws)
+    share = prior.draws / (n_effective * counts + prior.draws)
     factors = np.linalg.cholesky(scatter + share[:, None, None] * (modes - scatter))
     return Components(
-        expectation.counts / expectation.counts.sum(),
+        counts / counts.sum(),
         components.locs + np.einsum("mij,mj->mi", components.scale_trils, shift),
         components.scale_trils @ factors,
+        None if components.dfs is None else maximise_dfs(components.dfs, components.d, expectation),
     )
+
+
+def maximise_dfs(dfs: Array, d: int, expectation: Expectation) -> Array:
+    """Find the degrees of freedom (M,) that maximise the expected log likelihood, within their bounds."""
+    half = (dfs + d) / 2
+    constants = 1 + expectation.log_precisions / expectation.counts + digamma(half) - np.log(half)
+
+    def slope(df: float, constant: float) -> float:
+        return float(np.log(df / 2) - digamma(df / 2) + constant)
+
+    return np.array([_root(slope, constant) for constant in constants])
+
+
+def _root(slope: Callable[[float, float], float], constant: float) -> float:
+    """Find where a decreasing slope is zero, or the bound it points to."""
+    if slope(MIN_DF, constant) <= 0:
+        return MIN_DF
+    if slope(MAX_DF, constant) >= 0:
+        return MAX_DF
+    return float(brentq(slope, MIN_DF, MAX_DF, args=(constant,), rtol=1e-9))
 
 
 def set_prior(components: Components, expectation: Expectation, n_effective: float) -> Prior:
@@ -119,7 +158,7 @@ def set_prior(components: Components, expectation: Expectation, n_effective: flo
 
 
 def fit_em(draws: WeightedDraws, start: Components, *, tolerance: float, max_iterations: int) -> EMFit:
-    """Climb the penalised likelihood of a Gaussian mixture from where it starts.
+    """Climb the penalised likelihood of a mixture of Gaussians, or of Student-t's [2]_, from where it starts.
 
     Each covariance has an inverse-Wishart prior [1]_ whose mode is that component's covariance at the start,
     shrunk by `regularise`, and which counts as `PRIOR_DRAWS` of its draws, so no component can collapse. One
@@ -142,6 +181,8 @@ def fit_em(draws: WeightedDraws, start: Components, *, tolerance: float, max_ite
     ----------
     .. [1] Fraley, C. and Raftery, A. E. (2007). Bayesian regularization for normal mixture estimation and
        model-based clustering. Journal of Classification 24, 155-181. doi:10.1007/s00357-007-0004-5
+    .. [2] Peel, D. and McLachlan, G. J. (2000). Robust mixture modelling using the t distribution. Statistics and
+       Computing 10, 339-348. doi:10.1023/A:1008981510081
     """
     components, prior = start, None
     objective: list[float] = []

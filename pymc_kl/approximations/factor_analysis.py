@@ -67,7 +67,7 @@ def _leading(root: Array, rank: int) -> tuple[Array, Array]:
         values, vectors = eigh(root.T @ root, subset_by_index=[d - rank, d - 1], check_finite=False)
         return values, vectors
     gram = LinearOperator((d, d), matvec=lambda v: root.T @ (root @ v), dtype=np.dtype(float))
-    found = eigsh(gram, rank, v0=np.ones(d), tol=1e-10)
+    found = eigsh(gram, rank, v0=np.ones(d), tol=1e-8)
     return np.asarray(found[0], dtype=float), np.asarray(found[1], dtype=float)
 
 
@@ -120,7 +120,7 @@ def fit_factors(root: Array, rank: int, start: Array | None = None) -> Factors:
         jac=True,
         method="L-BFGS-B",
         bounds=[(np.log(FLOOR), 0.0)] * d,
-        options={"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "ftol": 1e-13, "gtol": 1e-6, "maxcor": 20},
+        options={"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "ftol": 1e-11, "gtol": 1e-6, "maxcor": 20},
     )
     own = np.exp(found.x)
     values, axes = leading_axes(root / np.sqrt(own), rank)

@@ -79,7 +79,7 @@ class FitData:
         residuals /= scale
         spread = np.sqrt(self.weights @ residuals**2)
         residuals /= spread
-        return mean, (scale * spread)[:, None] * _cholesky((residuals * self.weights[:, None]).T @ residuals)
+        return mean, (scale * spread)[:, None] * checked_cholesky((residuals * self.weights[:, None]).T @ residuals)
 
     def whitened(self, loc: Array, tril: Array) -> WeightedDraws:
         """Map the draws to z, where x = loc + tril @ z."""
@@ -141,7 +141,8 @@ def _flat(flat: npt.NDArray[np.bool_], where: str) -> str:
     )
 
 
-def _cholesky(correlation: Array) -> Array:
+def checked_cholesky(correlation: Array) -> Array:
+    """Factor a correlation matrix (d, d); raise a ValueError if it is singular."""
     try:
         tril = np.linalg.cholesky(correlation)
     except np.linalg.LinAlgError:

@@ -1,6 +1,7 @@
 """Where EM starts: one component a mode, then one more at a time, by splitting or by clustering anew."""
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
@@ -16,9 +17,11 @@ from pymc_kl.approximations.components import (
 )
 from pymc_kl.approximations.em import fit_em, regularise
 from pymc_kl.approximations.fullrank import LOG_2PI
+from pymc_kl.approximations.student_ml import START_DF, fit_student
 
 SPLIT_ITERATIONS = 3  # enough to rank the splits: more don't find better ones
 SPLIT_TOLERANCE = 1e-3
+ROUGH_ITERATIONS, ROUGH_GAIN = 30, 1e-3  # for the Student-t that EM starts from
 NEARLY = 0.5  # of the largest gain
 
 
@@ -29,14 +32,36 @@ def large_clusters(draws: WeightedDraws, owner: IntArray) -> list[int]:
     return [int(k) for k in names if effective_number(draws.weights[owner == k]) >= needed]
 
 
-def from_clusters(draws: WeightedDraws, owner: IntArray) -> Components:
-    """Make one component of each large cluster, or of all draws where none is large."""
+def from_clusters(draws: WeightedDraws, owner: IntArray, *, heavy: bool = False) -> Components:
+    """Make one component of each large cluster, or of all draws where none is large; a Student-t if `heavy`."""
     clusters = [owner == k for k in large_clusters(draws, owner)] or [np.ones(owner.size, dtype=bool)]
-    fits = [covariance(draws.x[:, c], draws.weights[c]) for c in clusters]
+    fits = [_single(draws.take(c), heavy) for c in clusters]
     weights = np.array([draws.weights[c].sum() for c in clusters])
     counts = np.array([effective_number(draws.weights[c]) for c in clusters])
-    covariances = regularise(np.stack([fit[1] for fit in fits]), counts)
-    return Components(weights / weights.sum(), np.stack([fit[0] for fit in fits]), np.linalg.cholesky(covariances))
+    covariances = regularise(np.stack([fit.covariance for fit in fits]), counts)
+    dfs = np.array([fit.df for fit in fits]) if heavy else None
+    return Components(
+        weights / weights.sum(), np.stack([fit.loc for fit in fits]), np.linalg.cholesky(covariances), dfs
+    )
+
+
+class _Single(NamedTuple):
+    """Location (d,), covariance or scale matrix (d, d) and degrees of freedom of one component."""
+
+    loc: Array
+    covariance: Array
+    df: float
+
+
+def _single(draws: WeightedDraws, heavy: bool) -> _Single:
+    """Fit a Gaussian, or a rough Student-t, to all draws."""
+    if not heavy:
+        return _Single(*covariance(draws.x, draws.weights), np.inf)
+    try:
+        fit = fit_student(draws.x, draws.weights, tolerance=ROUGH_GAIN, max_iterations=ROUGH_ITERATIONS)
+    except ValueError:  # a cluster that is flat gets its shape from the others, by `regularise`
+        return _Single(*covariance(draws.x, draws.weights), START_DF)
+    return _Single(fit.loc, fit.scale_tril @ fit.scale_tril.T, fit.df)
 
 
 def split_masks(z: Array, weights: Array) -> list[BoolArray]:
@@ -57,18 +82,27 @@ def split_masks(z: Array, weights: Array) -> list[BoolArray]:
     return [*(v @ z > 0 for v in directions), radii > np.median(radii)]
 
 
-def split(draws: WeightedDraws) -> tuple[float, Components] | None:
+def split(draws: WeightedDraws, *, heavy: bool = False) -> tuple[float, Components] | None:
     """Fit two components to the draws of one; return the gain (nats a draw) and the pair, if one holds."""
-    whole = from_clusters(draws, np.zeros(draws.weights.size, dtype=np.int64))
+    whole = from_clusters(draws, np.zeros(draws.weights.size, dtype=np.int64), heavy=heavy)
     local = WeightedDraws(whole.whiten(draws.x)[0], draws.weights)
-    starts = [from_clusters(local, mask.astype(np.int64)) for mask in split_masks(local.x, local.weights)]
+    masks = split_masks(local.x, local.weights)
+    starts = [from_clusters(local, mask.astype(np.int64), heavy=heavy) for mask in masks]
     fits = [fit_em(local, start, tolerance=SPLIT_TOLERANCE, max_iterations=SPLIT_ITERATIONS) for start in starts]
     pairs = [fit for fit in fits if len(fit.components) == 2 and fit.objective]
     if not pairs:
         return None
     best = max(pairs, key=lambda fit: fit.objective[-1])
-    gain = best.objective[-1] + 0.5 * draws.d * (1 + LOG_2PI)
-    return gain, best.components.affine(whole.locs[0], whole.scale_trils[0])
+    frame = (whole.locs[0], whole.scale_trils[0])
+    return best.objective[-1] - _log_prob_of_one(local, whole), best.components.affine(*frame)
+
+
+def _log_prob_of_one(local: WeightedDraws, whole: Components) -> float:
+    """Average the log density of draws in the component's own coordinates."""
+    if whole.dfs is None:
+        return -0.5 * local.d * (1 + LOG_2PI)
+    unit = Components(np.ones(1), np.zeros((1, local.d)), np.eye(local.d)[None], whole.dfs)
+    return float(local.weights @ unit.log_prob(local.x))
 
 
 def grow(draws: WeightedDraws, components: Components, at_most: int = 1) -> Components | None:
@@ -81,7 +115,7 @@ def grow(draws: WeightedDraws, components: Components, at_most: int = 1) -> Comp
     for k in range(len(components)):
         mine = owner == k
         if mine.any() and effective_number(draws.weights[mine]) >= 2 * min_draws(draws.d):
-            gain, pair = split(draws.take(mine)) or (0.0, None)
+            gain, pair = split(draws.take(mine), heavy=components.dfs is not None) or (0.0, None)
             splits += [(gain * draws.weights[mine].sum(), k, pair)] if pair else []
     if not splits:
         return None
@@ -94,11 +128,8 @@ def _replace(components: Components, pairs: dict[int, Components]) -> Components
     """Put pairs in the place, and the weight, of the components that they were split from."""
     rest = np.setdiff1d(np.arange(len(components)), list(pairs))
     weights = [components.weights[k] * pair.weights for k, pair in pairs.items()]
-    return Components(
-        np.concatenate([components.weights[rest], *weights]),
-        np.concatenate([components.locs[rest], *(pair.locs for pair in pairs.values())]),
-        np.concatenate([components.scale_trils[rest], *(pair.scale_trils for pair in pairs.values())]),
-    )
+    parts = [components.keep(rest), *pairs.values()] if rest.size else list(pairs.values())
+    return Components.join(np.concatenate([components.weights[rest], *weights]), parts)
 
 
 def add_modes(draws: WeightedDraws, components: Components, modes: IntArray, named: list[int]) -> Components:
@@ -110,17 +141,14 @@ def add_modes(draws: WeightedDraws, components: Components, modes: IntArray, nam
     if homeless.size == 0:
         return components
     mine = np.isin(modes, homeless)
-    extra, share = from_clusters(draws.take(mine), modes[mine]), draws.weights[mine].sum()
-    return Components(
-        np.r_[(1 - share) * components.weights, share * extra.weights],
-        np.concatenate([components.locs, extra.locs]),
-        np.concatenate([components.scale_trils, extra.scale_trils]),
-    )
+    extra = from_clusters(draws.take(mine), modes[mine], heavy=components.dfs is not None)
+    share = draws.weights[mine].sum()
+    return Components.join(np.r_[(1 - share) * components.weights, share * extra.weights], [components, extra])
 
 
-def reseed(draws: WeightedDraws, size: int, rng: np.random.Generator) -> Components:
+def reseed(draws: WeightedDraws, size: int, rng: np.random.Generator, *, heavy: bool = False) -> Components:
     """Start M components anew from k-means clusters of all draws."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One of the clusters is empty")
         _, owner = kmeans2(draws.x.T, size, minit="++", rng=rng)
-    return from_clusters(draws, owner.astype(np.int64))
+    return from_clusters(draws, owner.astype(np.int64), heavy=heavy)

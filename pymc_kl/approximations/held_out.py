@@ -45,6 +45,7 @@ def choose_components(
     *,
     n_components: int | None,
     max_components: int,
+    heavy: bool = False,
     rng: np.random.Generator,
 ) -> Choice:
     """Choose the number of components by their score on one half of the draws, given a fit to the other.
@@ -60,6 +61,8 @@ def choose_components(
         Fit this many instead of choosing.
     max_components : int
         At least the number of modes.
+    heavy : bool
+        Fit Student-t's instead of Gaussians.
     rng : Generator
 
     Returns
@@ -70,11 +73,11 @@ def choose_components(
     size = CHOICE_DRAWS if n_components is None else FIXED_DRAWS
     train_index, test_index = halves(strata, blocks, size, rng)
     if test_index.size == 0 or effective_number(draws.weights[train_index]) < min_draws(draws.d):
-        return Choice(from_clusters(draws, strata), warnings=(NO_SCORE,))
+        return Choice(from_clusters(draws, strata, heavy=heavy), warnings=(NO_SCORE,))
     train = half(draws, strata, train_index)
     test_blocks = np.arange(test_index.size) if blocks is None else blocks[test_index]
     held_out = HeldOut(half(draws, strata, test_index), np.unique(test_blocks, return_inverse=True)[1])
-    start = from_clusters(train, strata[train_index])
+    start = from_clusters(train, strata[train_index], heavy=heavy)
     if n_components is None:
         trials = _search(train, held_out, start, max_components, rng)
     else:
@@ -141,7 +144,7 @@ def _search(
         larger = grow(train, trials[-1].components)
         if larger is None:
             break
-        trial = _try(train, held_out, larger, reseed(train, len(larger), rng))
+        trial = _try(train, held_out, larger, reseed(train, len(larger), rng, heavy=start.dfs is not None))
         if len(trial.components) <= len(trials[-1].components):
             break
         trials.append(trial)

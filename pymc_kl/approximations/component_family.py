@@ -1,0 +1,157 @@
+"""What mixtures of Gaussians and of Student-t's share: components, and a forward fit that chooses their number."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from pymc_kl._typing import Array
+from pymc_kl.approximations.base import Family
+from pymc_kl.approximations.components import Components
+from pymc_kl.approximations.em import EMFit, fit_em
+from pymc_kl.approximations.fit_data import FitData
+from pymc_kl.approximations.held_out import MAX_ITERATIONS, Choice, choose_components
+
+EXTRA_COMPONENTS = 12  # beyond one a mode: a banana takes 5 to 9, a funnel 7 to 10
+FINAL_TOLERANCE = 1e-5  # nats a draw
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ComponentFamily(Family):
+    """A mixture of components of one kind.
+
+    Parameters
+    ----------
+    weights : array (M,)
+        Positive, sum to 1.
+    locs : array (M, d)
+        Centres of the components, unconstrained space.
+    scale_trils : array (M, d, d)
+        Lower Cholesky factors of the components' scale matrices.
+    """
+
+    from_modes: ClassVar[bool] = True
+    holds_out: ClassVar[bool] = True
+
+    weights: Array
+    locs: Array
+    scale_trils: Array
+
+    @property
+    @abstractmethod
+    def _components(self) -> Components:
+        """All parameters."""
+
+    @classmethod
+    def _from_components(cls, components: Components, info: Mapping[str, Any]) -> Self:
+        return cls(**_fields(components), info=info)
+
+    def images(self, maps: Array) -> Self:
+        """Spread the mixture evenly over its images under linear maps (g, d, d)."""
+        spread = self._components.images(maps)
+        info = MappingProxyType({**self.info, "n_components": len(spread)})
+        return replace(self, **_fields(spread), info=info)
+
+    @property
+    def d(self) -> int:
+        """Number of unconstrained dimensions."""
+        return int(self.locs.shape[1])
+
+    @property
+    def n_components(self) -> int:
+        """Number of components, M."""
+        return self.weights.size
+
+    def _sample(self, n: int, rng: np.random.Generator) -> Array:
+        return self._components.sample(n, rng)
+
+    def _log_prob(self, x: Array) -> Array:
+        return self._components.log_prob(x.T)
+
+
+def _fields(components: Components) -> dict[str, Any]:
+    fields = {"weights": components.weights, "locs": components.locs, "scale_trils": components.scale_trils}
+    return fields if components.dfs is None else {**fields, "dfs": components.dfs}
+
+
+def total_covariance(weights: Array, locs: Array, covariances: Array) -> Array:
+    """Compute the covariance (d, d) of a mixture of components with means (M, d) and covariances (M, d, d)."""
+    centred = locs - weights @ locs
+    between = (centred * weights[:, None]).T @ centred
+    return np.asarray(between + np.tensordot(weights, covariances, axes=1))
+
+
+class Sizes(NamedTuple):
+    """The number of components that is asked for, None to choose it, and the most there may be."""
+
+    exact: int | None
+    limit: int
+
+    @classmethod
+    def check(cls, n_components: int | None, max_components: int | None, n_modes: int) -> Self:
+        """Check what the user asked for; without a limit there may be 12 more than there are modes."""
+        for name, size in {"n_components": n_components, "max_components": max_components}.items():
+            if size is not None and size < 1:
+                raise ValueError(f"{name} must be at least 1; got {size}.")
+        return cls(n_components, n_components or max_components or max(n_modes, 1) + EXTRA_COMPONENTS)
+
+
+def fit_mixture(
+    data: FitData,
+    frame: tuple[Array, Array],
+    sizes: Sizes,
+    *,
+    heavy: bool = False,
+    rng: np.random.Generator | None,
+) -> tuple[Components, Mapping[str, Any]]:
+    """Choose the number of components and fit them to all draws.
+
+    Parameters
+    ----------
+    data : FitData
+    frame : tuple of array (d,) and array (d, d)
+        Location and lower Cholesky factor of the coordinates that the fit is made in.
+    sizes : Sizes
+    heavy : bool
+        Fit Student-t's instead of Gaussians.
+    rng : Generator or None
+
+    Returns
+    -------
+    components : Components
+        In the coordinates of the draws.
+    info : mapping
+        What the fit says of itself.
+    """
+    loc, tril = frame
+    draws = data.whitened(loc, tril)
+    choice = choose_components(
+        draws,
+        data.labels if data.modes.size <= sizes.limit else np.zeros_like(data.labels),
+        data.blocks,
+        n_components=sizes.exact,
+        max_components=sizes.limit,
+        heavy=heavy,
+        rng=np.random.default_rng(rng),
+    )
+    fit = fit_em(draws, choice.components, tolerance=FINAL_TOLERANCE, max_iterations=MAX_ITERATIONS)
+    return fit.components.affine(loc, tril), _info(choice, fit, float(np.log(np.diag(tril)).sum()))
+
+
+def _info(choice: Choice, fit: EMFit, log_det: float) -> Mapping[str, Any]:
+    """Report the fit; scores are moved from whitened coordinates to those of the model."""
+    unsettled = () if fit.converged else (f"EM had not settled after {MAX_ITERATIONS} iterations.",)
+    return MappingProxyType(
+        {
+            "n_components": len(fit.components),
+            "held_out_score": choice.score - log_det,
+            "held_out_score_se": choice.score_se,
+            "scores": {size: score - log_det for size, score in choice.scores.items()},
+            "n_iterations": len(fit.objective),
+            "converged": fit.converged,
+            "warnings": (*choice.warnings, *unsettled),
+        }
+    )
