@@ -60,17 +60,18 @@ def cross_fit(
 ) -> CrossFit:
     """Fit a family to draws that carry the label of their mode and the number of their fold (n,).
 
+    "auto" chooses the family once, on all draws, and refits it without each fold.
     With a symmetry, the draws are those of one copy of each mode, and the mixture fitted to them is spread over all.
     """
 
-    def fit(rows: IntArray, quiet: bool) -> Approximation:
-        fitted = fit_family(family, _take(reference, rows), labels[rows], rng=rng, quiet=quiet)
+    def fit(name: str, rows: IntArray, quiet: bool) -> Approximation:
+        fitted = fit_family(name, _take(reference, rows), labels[rows], rng=rng, quiet=quiet)
         return symmetrised_mixture(fitted, symmetry) if isinstance(fitted, ComponentFamily) and symmetry else fitted
 
     n = len(reference.flat)
-    full = fit(np.arange(n), False)
+    full = fit(family, np.arange(n), False)
     try:
-        others = tuple(fit(np.flatnonzero(fold != i), True) for i in range(N_FOLDS))
+        others = tuple(fit(full.family, np.flatnonzero(fold != i), True) for i in range(N_FOLDS))
     except ValueError:
         others = ()
     return CrossFit(full, others)

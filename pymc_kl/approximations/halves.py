@@ -8,6 +8,8 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import WeightedDraws
 
+CHOICE_DRAWS = 20_000  # in both halves together: more make a choice slower, and hardly better
+
 
 @dataclass(frozen=True)
 class HeldOut:

@@ -8,9 +8,8 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import Components, WeightedDraws, effective_number, min_draws
 from pymc_kl.approximations.em import fit_em
 from pymc_kl.approximations.growth import add_modes, from_clusters, grow, large_clusters, reseed
-from pymc_kl.approximations.halves import HeldOut, half, halves, smallest_good
+from pymc_kl.approximations.halves import CHOICE_DRAWS, HeldOut, half, halves, smallest_good
 
-CHOICE_DRAWS = 20_000  # more draws make the choice slower, and hardly better
 FIXED_DRAWS = 10_000  # where the number of components is given: all draws refine what these find
 PATIENCE = 2  # sizes in a row that may fail to improve the score
 TRIAL_TOLERANCE = 1e-4  # nats a draw

@@ -12,9 +12,8 @@ from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.components import WeightedDraws, effective_number
 from pymc_kl.approximations.factor_analysis import FLOOR, Factors, Standardised, fit_factors
 from pymc_kl.approximations.fit_data import FitData
-from pymc_kl.approximations.halves import HeldOut, half, halves, smallest_good
+from pymc_kl.approximations.halves import CHOICE_DRAWS, HeldOut, half, halves, smallest_good
 
-CHOICE_DRAWS = 20_000  # as for the mixture: more make the choice slower, and hardly better
 PATIENCE = 2  # ranks in a row that may fail to improve the score
 CLEAR = 3.0  # paired standard errors: a rank that scores so much worse ends the search
 LEAST_DRAWS = 10  # effective, in each half

@@ -1,0 +1,142 @@
+"""Which family of q to fit: the simplest whose log score on draws that no fit has seen is as good as any."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.approximations.base import Family
+from pymc_kl.approximations.components import WeightedDraws
+from pymc_kl.approximations.fit_data import FitData
+from pymc_kl.approximations.fullrank import FullRank
+from pymc_kl.approximations.halves import CHOICE_DRAWS, HeldOut, half, halves
+from pymc_kl.approximations.lowrank import LowRank
+from pymc_kl.approximations.meanfield import MeanField
+from pymc_kl.approximations.mixture import Mixture
+from pymc_kl.approximations.student import StudentT
+from pymc_kl.approximations.studentt_mixture import StudentTMixture
+
+CANDIDATES: tuple[type[Family], ...] = (MeanField, LowRank, FullRank, StudentT, Mixture, StudentTMixture)
+LEAST_DRAWS = 10  # in each half
+LOWRANK_FROM = 10  # dimensions: below, a full covariance has few more parameters
+EVEN = 0.01  # nats a draw: a difference that is too small to matter, however sure
+
+
+@dataclass(frozen=True)
+class FamilyChoice:
+    """The family chosen, why (one sentence), and the held-out score and its error (nats a draw) of each tried."""
+
+    family: str
+    why: str
+    scores: Mapping[str, tuple[float, float]]
+
+
+def fit_kind(
+    kind: type[Family],
+    x: Array,
+    weights: Array | None,
+    *,
+    labels: IntArray | None,
+    blocks: IntArray | None,
+    rng: np.random.Generator,
+) -> Family:
+    """Fit a family to draws (n, d), with the labels (n,) and blocks (n,) that it takes."""
+    known = {"labels": labels} if kind.from_modes else {}
+    known |= {"blocks": blocks} if kind.holds_out else {}
+    return kind.fit_forward(x, weights, **known, rng=rng)
+
+
+def choose_family(
+    x: Array, weights: Array | None, labels: IntArray | None, blocks: IntArray | None, rng: np.random.Generator
+) -> FamilyChoice:
+    """Score every family without further dependencies on draws that it was not fitted to, and choose.
+
+    Draws are cut in two halves by blocks; each half is scored by the fit to the other. The families are compared
+    on the same draws, so the error of a difference is that of paired scores.
+
+    Parameters
+    ----------
+    x : array (n, d)
+        Draws of p, unconstrained space.
+    weights : array (n,) or None
+    labels : array of int (n,) or None
+        The mode of each draw, -1 elsewhere.
+    blocks : array of int (n,) or None
+        Contiguous blocks of autocorrelated draws.
+    rng : Generator
+
+    Returns
+    -------
+    FamilyChoice
+        The simplest family whose score is within one paired standard error, or within 0.01 nats a draw, of the
+        best. Families that half of the draws are too few for score NaN.
+    """
+    data = FitData.check(x, weights, labels, blocks, n_least=2)
+    kinds = [kind for kind in CANDIDATES if kind is not LowRank or data.d >= LOWRANK_FROM]
+    parts = [_Part.of(data, rows) for rows in halves(data.labels, data.blocks, CHOICE_DRAWS, rng)]
+    if any(part.draws.weights.size < LEAST_DRAWS for part in parts):
+        nothing = dict.fromkeys((kind.family for kind in kinds), (float("nan"), float("inf")))
+        return FamilyChoice(MeanField.family, "meanfield: too few draws to hold any out.", nothing)
+    log_qs = {kind.family: _log_q(kind, parts, rng) for kind in kinds}
+    return _choose(log_qs, _held_out(parts))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One half of the draws, with the label and block of each."""
+
+    draws: WeightedDraws
+    labels: IntArray
+    blocks: IntArray | None
+    rows: IntArray
+
+    @classmethod
+    def of(cls, data: FitData, rows: IntArray) -> Self:
+        draws = half(WeightedDraws(data.x.T, data.weights), data.labels, rows)
+        return cls(draws, data.labels[rows], None if data.blocks is None else data.blocks[rows], rows)
+
+    def fit(self, kind: type[Family], rng: np.random.Generator) -> Family:
+        x, weights = self.draws.x.T, self.draws.weights
+        return fit_kind(kind, x, weights, labels=self.labels, blocks=self.blocks, rng=rng)
+
+
+def _held_out(parts: list[_Part]) -> HeldOut:
+    """Join the halves, each with half of the weight."""
+    x = np.concatenate([part.draws.x for part in parts], axis=1)
+    weights = np.concatenate([part.draws.weights for part in parts]) / len(parts)
+    names = np.concatenate([part.rows if part.blocks is None else part.blocks for part in parts])
+    return HeldOut(WeightedDraws(x, weights), np.unique(names, return_inverse=True)[1])
+
+
+def _log_q(kind: type[Family], parts: list[_Part], rng: np.random.Generator) -> Array | None:
+    """Evaluate at each half (n,) in turn the fit to the other; None where a half is too small for the family."""
+    try:
+        fits = [part.fit(kind, rng) for part in reversed(parts)]
+    except (ValueError, np.linalg.LinAlgError):
+        return None
+    log_q = np.concatenate([fit.log_prob(part.draws.x.T) for fit, part in zip(fits, parts, strict=True)])
+    return log_q if np.isfinite(log_q).all() else None
+
+
+def _choose(log_qs: Mapping[str, Array | None], held_out: HeldOut) -> FamilyChoice:
+    """Choose among scored families, the simplest first; those without a score can't be chosen."""
+    known = {name: log_q for name, log_q in log_qs.items() if log_q is not None}
+    scores = {name: held_out.score(log_q) for name, log_q in known.items()}
+    names = list(known)
+    best = max(names, key=lambda name: scores[name][0])
+    gaps = {name: held_out.score(known[best] - known[name]) for name in names}
+    chosen = next(name for name, (gap, gap_se) in gaps.items() if gap <= max(gap_se, EVEN))
+    simpler = names[: names.index(chosen)]
+    reasons = ["the simplest family"]
+    if simpler:
+        rival = max(simpler, key=lambda name: scores[name][0])
+        gain, gain_se = held_out.score(known[chosen] - known[rival])
+        reasons = [f"{gain:.3g} ± {gain_se:.2g} nats a draw better than {rival}, the best of the simpler families"]
+    if best != chosen:
+        gap, gap_se = gaps[chosen]
+        reasons.append(f"{best}, the best of all, gains {gap:.2g} ± {gap_se:.2g} more, too little to matter")
+    nothing = (float("nan"), float("inf"))
+    why = f"{chosen}: {'; '.join(reasons)}."
+    return FamilyChoice(chosen, why, {name: scores.get(name, nothing) for name in log_qs})
