@@ -124,17 +124,20 @@ def sample_jump(
     full = without_minibatches(target.model)
     step = [*make_steps(full, target, approximation, weighed.places(), jumps)]
     _check_density(step[1], weighed.x[rows], weighed.log_density[rows])
-    dt = pm.sample(
-        draws,
-        tune=tune,
-        chains=chains,
-        model=full,
-        step=step,
-        initvals=start_points(weighed.x[rows], target),
-        random_seed=rng,
-        progressbar=progressbar,
-        idata_kwargs={"include_transformed": True},
-    )
+    with warnings.catch_warnings():
+        # JAX and Python warn of any fork; the processes that PyMC forks run what PyTensor compiled, and no JAX.
+        warnings.filterwarnings("ignore", message=r".*fork\(\)")
+        dt = pm.sample(
+            draws,
+            tune=tune,
+            chains=chains,
+            model=full,
+            step=step,
+            initvals=start_points(weighed.x[rows], target),
+            random_seed=rng,
+            progressbar=progressbar,
+            idata_kwargs={"include_transformed": True},
+        )
     rate = float(dt["sample_stats"]["jump_acceptance_rate"].mean())
     if rate < FEW_ACCEPTED:
         warnings.warn(
