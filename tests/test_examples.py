@@ -30,6 +30,7 @@ PICTURES = {
     "galaxies": {"predictive", "coverage", "modes"},
     "report": {"forest", "densities"},
     "gallery": set(),
+    "correct_and_jump": set(),
 }
 
 
@@ -397,3 +398,32 @@ def test_normal_at_the_mode_of_the_right_component_is_not_its_optimum():
     assert norm.cdf(module.SADDLE, 3, 1) < 1e-4
     off = module.integral(module.integrand(module.log_q((3.03, 1.0)), module.LOG_P))
     assert off - 0.356438 > 1e-4
+
+
+@pytest.fixture(scope="module")
+def correct_and_jump(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    return run("correct_and_jump", tmp_path_factory.mktemp("correct_and_jump"))
+
+
+@pytest.mark.slow
+class TestCorrectAndJump:
+    """Two modes at odds of 2⁶ to 2⁴, to four digits: other splits of the measurements hold less than 1e-5."""
+
+    def test_masses_are_right_where_they_are_claimed(self, correct_and_jump):
+        for name in ("correct(mixture)", "sample_jump(mixture)"):
+            mass, se, rhat = correct_and_jump.module.mass_of_first(correct_and_jump.result[name])
+            assert abs(mass - 0.8) < N_SE * se
+            assert se < 0.02
+            assert rhat < 1.01
+
+    def test_chains_of_pymc_alone_are_wrong(self, correct_and_jump):
+        mass, _, rhat = correct_and_jump.module.mass_of_first(correct_and_jump.result["pm.sample"])
+        assert mass in (0, 1) or rhat > 1.5
+
+    def test_chains_start_in_both_modes(self, correct_and_jump):
+        dt = correct_and_jump.result["pm.sample(**initvals(mixture))"]
+        assert sorted((dt["posterior"]["mu"].sel(quantity="first") > 0).mean("draw").values) == [0, 1, 1, 1, 1]
+
+    def test_the_refusal_and_the_table_are_printed(self, correct_and_jump):
+        assert "refuses: the approximation misses mode 2 of 2, which holds about 20 %" in correct_and_jump.printed
+        assert re.search(r"sample_jump\(mixture\) +0\.[78]\d\d +0\.0\d\d +1\.0\d", correct_and_jump.printed)
