@@ -3,6 +3,7 @@
 Without names, the log density that emcee stored tells whether the draws are of this model in this order.
 """
 
+import warnings
 from typing import Any
 
 import arviz_base
@@ -26,7 +27,9 @@ def accepts(fit: Any) -> bool:
 def convert(fit: Any, target: Target) -> Approximation:
     """Read every step that the sampler holds, all walkers."""
     if names := getattr(fit, "parameter_names", None):
-        tree = arviz_base.from_emcee(fit, var_names=list(names), slices=list(names.values()), check_conventions=False)
+        with warnings.catch_warnings():  # that there are more walkers than steps, which is as it should be
+            warnings.filterwarnings("ignore", message="Found chain dimension")
+            tree = arviz_base.from_emcee(fit, var_names=list(names), slices=list(names.values()))
         return draws.convert(tree, target)
     x = np.asarray(fit.get_chain(flat=True), dtype=float)
     _check_density(x, np.asarray(fit.get_log_prob(flat=True), dtype=float), target)

@@ -4,6 +4,7 @@ from pymc_kl.approximations.base import Approximation, Family
 from pymc_kl.approximations.component_family import ComponentFamily
 from pymc_kl.approximations.draws import Draws
 from pymc_kl.approximations.fullrank import FullRank
+from pymc_kl.approximations.functions import Functions
 from pymc_kl.approximations.lowrank import LowRank
 from pymc_kl.approximations.meanfield import MeanField
 from pymc_kl.approximations.mixture import Mixture
@@ -21,6 +22,7 @@ __all__ = [
     "Draws",
     "Family",
     "FullRank",
+    "Functions",
     "LowRank",
     "MeanField",
     "Mixture",
