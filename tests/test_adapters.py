@@ -6,8 +6,9 @@ import pytest
 import xarray as xr
 from scipy import stats
 
+import pymc_kl as pkl
 from pymc_kl import as_approximation, to_pymc
-from pymc_kl.approximations import Draws, FullRank, MeanField, Mixture
+from pymc_kl.approximations import Draws, FullRank, Functions, MeanField, Mixture
 from pymc_kl.target import Target
 
 
@@ -159,3 +160,84 @@ def _one() -> pm.Model:
     with pm.Model() as model:
         pm.Normal("x")
     return model
+
+
+# Any pair of functions
+NORMAL = stats.multivariate_normal(np.arange(5.0), np.diag([1.0, 2.0, 3.0, 4.0, 5.0]))
+
+
+def sample(n, rng):
+    return NORMAL.rvs(n, random_state=rng)
+
+
+@pytest.mark.parametrize("fit", [(sample, NORMAL.logpdf), Functions(sample=sample, log_prob=NORMAL.logpdf, d=5)])
+def test_a_pair_of_functions(fit, target):
+    q = as_approximation(fit, model=target)
+    assert (q.d, q.kind, q.family, q.target) == (5, "other", "functions", target)
+    np.testing.assert_array_equal(q.sample(7, random_seed=3), NORMAL.rvs(7, random_state=np.random.default_rng(3)))
+    x = q.sample(7, random_seed=3)
+    np.testing.assert_array_equal(q.log_prob(x), NORMAL.logpdf(x))
+    tree = q.to_datatree(50, random_seed=1)
+    np.testing.assert_allclose(
+        tree["sample_stats"]["log_prob"].values[0], q.log_prob(target.unconstrain(tree["posterior"].to_dataset())[0])
+    )
+
+
+def test_what_was_minimised_and_what_is_known_is_kept(target):
+    functions = Functions(sample=sample, log_prob=NORMAL.logpdf, kind="reverse", info={"history": [3.0, 2.0]})
+    q = as_approximation(functions, model=target)
+    assert q.kind == "reverse"
+    assert q.info["history"] == [3.0, 2.0]
+
+
+def test_functions_may_be_infinite_off_their_support(target):
+    """A density that is zero at a draw of p is a fact of q, not an error."""
+    box = Functions(
+        sample=lambda n, rng: rng.uniform(size=(n, 5)),
+        log_prob=lambda x: np.where(((x > 0) & (x < 1)).all(axis=1), 0.0, -np.inf),
+    )
+    assert as_approximation(box, model=target).log_prob(np.full((1, 5), 2.0)) == -np.inf
+
+
+@pytest.mark.parametrize(
+    ("functions", "message"),
+    [
+        ({"sample": lambda n, rng: rng.normal(size=(n, 4))}, r"must have shape \(8, 5\); got \(8, 4\)"),
+        ({"sample": lambda n, rng: np.full((n, 5), np.nan)}, r"must hold finite values; 40 of 40 are not"),
+        ({"sample": lambda n, rng: np.random.default_rng().normal(size=(n, 5))}, "must give the same draws"),
+        ({"sample": lambda n, rng: np.ones((n, 5))}, "must give other draws for another state of rng"),
+        ({"log_prob": lambda x: x}, r"log_prob\(x\) for x of shape \(8, 5\) must have shape \(8,\); got \(8, 5\)"),
+        ({"log_prob": lambda x: 0.0}, r"must have shape \(8,\); got \(\)"),
+        ({"log_prob": lambda x: np.full(len(x), np.nan)}, "must hold no NaN; 8 of 8 are not"),
+        ({"log_prob": lambda x: np.full(len(x), -np.inf)}, "must be finite at draws of q itself; at 8 of 8 it is not"),
+        ({"d": 4}, "the functions have d=4 and the model 5 dimensions"),
+    ],
+)  # fmt: skip
+def test_functions_are_tried_before_they_are_taken(functions, message, target):
+    with pytest.raises(ValueError, match=message):
+        as_approximation(Functions(**{"sample": sample, "log_prob": NORMAL.logpdf, **functions}), model=target)
+
+
+def test_functions_without_a_density_are_scored_as_far_as_draws_go():
+    q = stats.norm(0.5, 1.1)
+    with pm.Model() as model:
+        pm.Normal("x")
+    rng = np.random.default_rng(1)
+    draws = xr.Dataset({"x": (("chain", "draw"), rng.normal(size=(4, 500)))})
+    fits = {
+        "density": (lambda n, rng: q.rvs((n, 1), random_state=rng), lambda x: q.logpdf(x)[:, 0]),
+        "draws": (lambda n, rng: q.rvs((n, 1), random_state=rng), None),
+    }
+    comparison = pkl.compare(draws, fits, model=model, reference="as given", forward=(), n_starts=4, random_seed=1)
+    scores = comparison["scores"].to_dataset()
+    assert scores["error"].values.tolist() == ["", ""]
+    known, unknown = (scores.sel(approximation=name) for name in fits)
+    exact = np.log(1.1) + (1 + 0.5**2) / (2 * 1.1**2) - 0.5
+    assert abs(float(known["forward_kl"]) - exact) < 5 * float(known["forward_kl_se"])
+    assert np.isnan(float(unknown["forward_kl"])) and np.isnan(float(unknown["elbo"]))
+    assert unknown["note"] == "No log_prob was given: scores that need a density are NaN."
+    assert unknown["kind"] == "draws"
+    assert known["kind"] == "other"
+    assert known["note"] == ""
+    with pytest.raises(TypeError, match="is known by its draws alone"):
+        as_approximation(fits["draws"], model=model).log_prob(np.zeros((1, 1)))
