@@ -15,7 +15,7 @@ from pymc_kl.alarm import LEAST_MASS
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.components import Components
 from pymc_kl.estimates import smoothed_weights, systematic
-from pymc_kl.modes import Modes
+from pymc_kl.modes import MAX_COPY_LABELS, Modes
 from pymc_kl.progress import Report, silent
 from pymc_kl.scores import MISSED_BELOW
 from pymc_kl.search import search_target
@@ -148,6 +148,20 @@ def warn_of_missed_modes(weighed: Weighed, modes: Modes, consequence: str, *, st
             "covers every mode, such as the forward mixture of fit_forward().",
             stacklevel=stacklevel + 1,
         )
+
+
+def warn_of_missed_copies(weighed: Weighed, modes: Modes, *, stacklevel: int) -> None:
+    """Warn where draws reach fewer copies of a mode than the symmetries of p̃ make."""
+    for k in range(modes.k if modes.proper else 0):
+        reached, copies = len(np.unique(weighed.place[weighed.mode == k])), int(modes.copies[k])
+        if 0 < reached < min(copies, MAX_COPY_LABELS):
+            warnings.warn(
+                f"the approximation reaches {reached} of the {copies} copies that {', '.join(modes.symmetries)} make "
+                f"of mode {k + 1}, and chains will hardly leave {'it' if reached == 1 else 'them'}. Read the draws up "
+                "to that symmetry, or jump by a fit to draws of every copy.",
+                stacklevel=stacklevel + 1,
+            )
+            return
 
 
 def shares(mass: Array, n: int) -> IntArray:

@@ -11,11 +11,10 @@ from scipy import stats
 from zoo.gaussians import Gaussians
 from zoo.problem import cancelled_prior
 
-from pymc_kl import find_modes, fit_forward, jump, sample_jump
+from pymc_kl import find_modes, fit_forward, sample_jump, steps
 from pymc_kl.approximations import Draws, MeanField, Mixture
 from pymc_kl.approximations.components import Components
-from pymc_kl.jump import make_steps
-from pymc_kl.places import LocalNUTS, SharedDensity
+from pymc_kl.steps import LocalNUTS, SharedDensity, make_steps
 from pymc_kl.target import Target
 
 N_EXACT = 2000  # exact draws that a kernel must leave as they are
@@ -137,7 +136,7 @@ def test_without_q_in_the_ratio_they_would_not(two_modes, monkeypatch):
     """The power of the test above: the same draws and seed, the acceptance of a symmetric proposal."""
     q = rough([[-2.0], [2.5]], [1.5, 2.0], [0.6, 0.4])
     x = two_modes.problem.sample(N_EXACT, np.random.default_rng(5))
-    monkeypatch.setattr(jump, "log_acceptance", lambda a, b: min(0.0, b.log_density - a.log_density))
+    monkeypatch.setattr(steps, "log_acceptance", lambda a, b: min(0.0, b.log_density - a.log_density))
     assert departure(moved(steps_of(two_modes, q)[1], two_modes.target, x, 6)) < 1e-6
 
 
@@ -270,6 +269,22 @@ def test_a_mode_that_q_misses_is_named(two_modes):
             one_sided, modes=two_modes.modes, draws=20, tune=20, chains=2, random_seed=1, progressbar=False
         )
     assert dt["posterior"].sizes["draw"] == 20
+
+
+def test_copies_that_q_misses_are_counted(zoo):
+    """A fit to one of two labellings; that of both crosses between them."""
+    problem, target = zoo("labels")
+    x = problem.sample(4000, np.random.default_rng(5))
+    first = next(v.place.start for v in target.variables if v.name == "mu")
+    short = {"draws": 300, "tune": 200, "random_seed": 1, "progressbar": False}
+    modes = find_modes(model=target, random_seed=1, progressbar=False)
+    one = fit_forward(target.to_dataset(x[x[:, first] < x[:, first + 1]][None]), "fullrank", model=target)
+    with pytest.warns(UserWarning, match=r"reaches 1 of the 2 copies that .*component.* make of mode 1"):
+        dt = sample_jump(one, modes=modes, **short)
+    assert float((dt["posterior"]["mu"].diff("component") > 0).mean()) == 1
+    both = fit_forward(target.to_dataset(x.reshape(4, 1000, -1)), "mixture", model=target, random_seed=1)
+    dt = sample_jump(both, modes=modes, **short)
+    assert float((dt["posterior"]["mu"].diff("component") > 0).mean()) == pytest.approx(0.5, abs=0.1)
 
 
 def test_jumps_that_are_hardly_accepted_are_reported(twenty):
