@@ -31,6 +31,7 @@ PICTURES = {
     "report": {"forest", "densities"},
     "gallery": set(),
     "correct_and_jump": set(),
+    "from_other_samplers": set(),
 }
 
 
@@ -427,3 +428,52 @@ class TestCorrectAndJump:
     def test_the_refusal_and_the_table_are_printed(self, correct_and_jump):
         assert "refuses: the approximation misses mode 2 of 2, which holds about 20 %" in correct_and_jump.printed
         assert re.search(r"sample_jump\(mixture\) +0\.[78]\d\d +0\.0\d\d +1\.0\d", correct_and_jump.printed)
+
+
+@pytest.fixture(scope="module")
+def from_other_samplers(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    return run("from_other_samplers", tmp_path_factory.mktemp("from_other_samplers"))
+
+
+@pytest.mark.slow
+class TestFromOtherSamplers:
+    ONE_MODE = ("nutpie", "Laplace", "DADVI")
+
+    @pytest.fixture
+    def positive_mass(self, from_other_samplers) -> float:
+        """By summing the density of x and sigma over a grid."""
+        module = from_other_samplers.module
+        x, sigma = np.linspace(-4, 4, 4001)[:, None], np.geomspace(0.05, 10, 2000)
+        squares = ((module.OBSERVED[:, None] - x.T**2) ** 2).sum(axis=0)[:, None]
+        log_p = norm.logpdf(x, *module.PRIOR) + norm.logpdf(sigma) + np.log(sigma)
+        p = np.exp(log_p - len(module.OBSERVED) * np.log(sigma) - 0.5 * squares / sigma**2).sum(axis=1)
+        return float(p[x[:, 0] > 0].sum() / p.sum())
+
+    def test_every_source_comes_in(self, from_other_samplers):
+        scores = from_other_samplers.result["scores"].to_dataset()
+        assert (scores["error"] == "").all()
+        kinds = dict(zip(scores["approximation"].values.tolist(), scores["kind"].values.tolist(), strict=True))
+        assert kinds == {
+            "emcee": "draws", "nutpie": "draws", "Laplace": "laplace", "DADVI": "reverse", "Pathfinder": "draws",
+            "by hand": "other", "forward mixture": "forward",
+        }  # fmt: skip
+
+    def test_mass_of_the_mode_that_the_prior_favours(self, from_other_samplers, positive_mass):
+        modes = from_other_samplers.result["modes"].to_dataset()
+        assert modes["x"].sel(mode=1) > 0
+        assert within(modes.sel(mode=1), "mass", positive_mass)
+        coverage = from_other_samplers.result["coverage"].to_dataset()
+        by_hand = coverage["mass"].sel(approximation="by hand", mode=1)
+        assert float(by_hand) == pytest.approx(positive_mass, abs=0.05)
+
+    def test_what_sees_one_mode_and_what_sees_both(self, from_other_samplers):
+        verdict = from_other_samplers.result["coverage"]["verdict"]
+        for name in self.ONE_MODE:
+            assert verdict.sel(approximation=name, mode=2) == "missed"
+        for name in ("emcee", "by hand", "forward mixture"):
+            assert verdict.sel(approximation=name, mode=2) == "covered"
+
+    def test_tables_and_notes_are_printed(self, from_other_samplers):
+        for name in (*self.ONE_MODE, "emcee", "by hand"):
+            assert name in from_other_samplers.printed
+        assert "Laplace: pymc-extras' Laplace approximation leaves out the Jacobian" in from_other_samplers.printed
