@@ -31,7 +31,7 @@ class GaussianRows(ABC):
 
     fits: tuple[Any, ...]
 
-    POINTS: ClassVar[int]  # a dimension of the noise, so that points tell the family's parameters
+    POINTS: ClassVar[int]  # a dimension of the noise, for points that tell all of the family's parameters
 
     @property
     @abstractmethod
@@ -222,14 +222,16 @@ class LowRankRows(GaussianRows):
 
     def _capacitance(self, scale: Array, factor: Array) -> Array:
         whitened = factor / scale[:, :, None]
-        return np.eye(self.rank) + whitened.swapaxes(1, 2) @ whitened
+        matrix = np.eye(self.rank) + whitened.swapaxes(1, 2) @ whitened
+        fine = np.isfinite(matrix).all(axis=(1, 2))  # where it isn't, neither are the draws: the step is taken back
+        return np.where(fine[:, None, None], matrix, np.eye(self.rank))
 
     def pull_back(self, theta: Array, rows: IntArray, by_loc: Array, by_noise: Array) -> Array:
         """Add the gradient of half the log determinant: Σ⁻¹F, and diag(Σ⁻¹) times the scale (Woodbury)."""
         d, start = self.d, self.scales[rows]
         _, scale, factor = self._unpack(theta, rows)
         whitened = factor / scale[:, :, None]
-        solved = np.linalg.solve(self._capacitance(scale, factor), whitened.swapaxes(1, 2)).swapaxes(1, 2)
+        solved = whitened @ np.linalg.pinv(self._capacitance(scale, factor), hermitian=True)
         by_factor = by_noise[:, :, d:] + solved / scale[:, :, None]
         by_log_scale = scale * np.diagonal(by_noise[:, :, :d], axis1=1, axis2=2) + 1 - (whitened * solved).sum(axis=2)
         return np.concatenate(
@@ -252,6 +254,6 @@ def rows_of(fits: Sequence[Gaussian]) -> GaussianRows:
 
 def balanced_normals(n: int, d: int, rng: np.random.Generator) -> Array:
     """Spread standard normal points (n, d) evenly, in opposite pairs, and whiten them: mean 0, covariance I."""
-    half = MultivariateNormalQMC(np.zeros(d), rng=rng).random(n // 2)
+    half = MultivariateNormalQMC(np.zeros(d), rng=rng).random(2 ** int(np.ceil(np.log2(n // 2))))[: n // 2]
     z = np.concatenate([half, -half])
     return np.asarray(np.linalg.solve(np.linalg.cholesky(z.T @ z / len(z)), z.T).T)

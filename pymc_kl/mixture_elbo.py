@@ -16,9 +16,11 @@ from pymc_kl.climb import Climbs, RowsValueAndGrad, ValueAndGrad
 from pymc_kl.elbo import LOWEST, balanced_normals
 from pymc_kl.reverse import GAIN_TOLERANCE, MAX_STEPS, MEMORY
 
-COARSE_DRAWS, FINE_NUMBERS, FINE_DRAWS = 64, 2**16, 8192  # points of a component; FINE_NUMBERS counts points times d
-COARSE_GAIN = 1e-4  # nats
-WORTH = 0.01  # nats of ELBO that one more component must gain
+TRIAL_DRAWS = 64  # points of a component on which sizes are tried, at least; 6 a dimension if that is more
+TRIAL_GAIN, TRIAL_STEPS = 1e-3, 100  # nats that a step must be expected to gain, and most steps
+FINE_NUMBERS = 2**15  # points of all components times dimensions on which the mixture that is chosen is maximised
+WORTH = 0.01  # nats of ELBO, on points that no fit has seen, that one more component must gain
+PATIENCE = 2  # splits in a row that may fail to gain
 MOST_COMPONENTS = 12
 
 
@@ -77,18 +79,25 @@ class MixtureParameters:
         log_q = logsumexp(joint, axis=0)
         share = np.exp(joint - log_q)
         solved = u @ inverses  # Σ_k⁻¹ (x - μ_k)
-        path = grad_p + np.einsum("kn,knd->nd", share, solved)  # ∇ log p̃ - ∇ log q
+        path = grad_p + (share[:, :, None] * solved).sum(axis=0)  # ∇ log p̃ - ∇ log q
         gains = (log_p - log_q).reshape(m, -1).mean(axis=1)
         each = np.repeat(weights / len(z), len(z))  # what each draw counts
         counted = share * each
         path = (path * each[:, None]).reshape(m, -1, d)
-        by_locs = path.sum(axis=1) - np.einsum("kn,knd->kd", counted, solved)
-        outer = np.einsum("knd,kne->kde", solved * counted[:, :, None], u)
+        by_locs = path.sum(axis=1) - (counted[:, None] @ solved)[:, 0]
+        outer = (solved * counted[:, :, None]).swapaxes(1, 2) @ u
         diagonal = np.zeros_like(outer)
         diagonal[:, *np.diag_indices(d)] = counted.sum(axis=1)[:, None] / np.diagonal(trils, axis1=1, axis2=2)
         by_trils = path.swapaxes(1, 2) @ z - outer + diagonal
         by_logits = weights * (gains - weights @ gains) - (counted.sum(axis=1) - weights)
         return float(weights @ gains), self.pull_back(factors, by_logits, by_locs, by_trils)
+
+    def gains(self, value_and_grad: ValueAndGrad, z: Array) -> Array:
+        """Evaluate log p̃ - log q at each component's draws where it stands, (M, n), nats."""
+        m, d = self.start.locs.shape
+        x = (self.start.locs[:, None] + z @ self.start.scale_trils.swapaxes(1, 2)).reshape(-1, d)
+        log_p = value_and_grad(x)[0]
+        return np.asarray(np.where(np.isfinite(log_p), log_p, LOWEST) - self.start.log_prob(x)).reshape(m, -1)
 
     def fit(self, theta: Array) -> Mixture:
         """Make the mixture."""
@@ -97,37 +106,50 @@ class MixtureParameters:
 
 
 def maximise_mixture(
-    value_and_grad: ValueAndGrad, mixture: Mixture, z: Array, tolerance: float = GAIN_TOLERANCE
-) -> tuple[Mixture, float]:
-    """Maximise the ELBO from where a mixture stands, on points (n, d); returns the mixture and its ELBO there."""
+    value_and_grad: ValueAndGrad,
+    mixture: Mixture,
+    z: Array,
+    *,
+    tolerance: float = GAIN_TOLERANCE,
+    max_steps: int = MAX_STEPS,
+) -> Mixture:
+    """Maximise the ELBO from where a mixture stands, on points (n, d) for each component."""
     parameters = MixtureParameters(mixture)
     climbs = Climbs.begin(parameters.on(value_and_grad, z), np.zeros((1, parameters.size)), memory=MEMORY)
-    for _ in range(MAX_STEPS):
+    for _ in range(max_steps):
         if not len(active := climbs.active()):
             break
         climbs.step(active, tolerance)
-    return parameters.fit(climbs.y[0]), float(climbs.value[0])
+    return parameters.fit(climbs.y[0])
 
 
 def grow_mixture(
     value_and_grad: ValueAndGrad, mixture: Mixture, n_components: int | None, rng: np.random.Generator
 ) -> Mixture:
-    """Polish a mixture; split components while that gains, or up to `n_components`; then polish on more points."""
+    """Maximise a mixture's ELBO; split components while that gains, or up to `n_components`; end on more points.
+
+    The component that is split is the one within which log p̃ - log q varies most, by weight: it fits worst.
+    """
     d = mixture.d
-    z = balanced_normals(2 ** int(np.ceil(np.log2(max(COARSE_DRAWS, 6 * d)))), d, rng)
-    best, elbo = maximise_mixture(value_and_grad, mixture, z, COARSE_GAIN)
-    while best.n_components < (n_components or MOST_COMPONENTS):
-        trials = [
-            maximise_mixture(value_and_grad, split(best, k), z, COARSE_GAIN)
-            for k in range(best.n_components)
-            if best.weights[k] > 0.02
-        ]
-        grown, gained = max(trials, key=lambda trial: trial[1])
-        if n_components is None and gained - elbo < WORTH:
-            break
-        best, elbo = grown, gained
-    n = 2 ** int(np.log2(np.clip(FINE_NUMBERS // d, len(z), FINE_DRAWS)))
-    return maximise_mixture(value_and_grad, best, balanced_normals(n, d, rng))[0]
+    n = 2 ** int(np.ceil(np.log2(max(TRIAL_DRAWS, 6 * d))))
+    z, fresh = balanced_normals(n, d, rng), balanced_normals(4 * n, d, rng)
+
+    def tried(start: Mixture) -> tuple[Mixture, Array]:
+        found = maximise_mixture(value_and_grad, start, z, tolerance=TRIAL_GAIN, max_steps=TRIAL_STEPS)
+        return found, MixtureParameters(found).gains(value_and_grad, fresh)
+
+    best, gains = tried(mixture)
+    failures = 0
+    while best.n_components < (n_components or MOST_COMPONENTS) and failures < min(PATIENCE, best.n_components):
+        worst = np.argsort(-best.weights * gains.var(axis=1))[failures]
+        grown, found = tried(split(best, int(worst)))
+        gain = grown.weights @ found.mean(axis=1) - best.weights @ gains.mean(axis=1)
+        if n_components is None and not gain > WORTH:
+            failures += 1
+            continue
+        best, gains, failures = grown, found, 0
+    n = max(2 ** int(np.log2(FINE_NUMBERS / (d * best.n_components))), 2 * n)
+    return maximise_mixture(value_and_grad, best, balanced_normals(n, d, rng))
 
 
 def split(mixture: Mixture, k: int) -> Mixture:

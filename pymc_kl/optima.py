@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pymc as pm
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtri
 from scipy.special import softmax
 
 from pymc_kl._typing import Array, IntArray, RandomSeed
@@ -18,19 +18,19 @@ from pymc_kl.mixture_elbo import grow_mixture
 from pymc_kl.modes import Modes
 from pymc_kl.progress import stages
 from pymc_kl.relabelled import MAX_COPIES, group_order, matrices, symmetrised_mixture
-from pymc_kl.reverse import maximise, points_for
+from pymc_kl.reverse import FIT_DRAWS, maximise, points_for
 from pymc_kl.search import search_target
 from pymc_kl.starts import prior_starts
 from pymc_kl.symmetry import Symmetry
 from pymc_kl.target import Target, as_target
 
 N_STARTS = 32
-COARSE_DRAWS = 64  # points on which all starts are followed
-COARSE_GAIN = 1e-3  # nats
-FINE_NUMBERS = 2**18  # points times dimensions on which distinct optima are maximised, at the most
-FINE_MOST = 6  # optima that are maximised on more points, those with the highest ELBO
+FINE_NUMBERS = 2**17  # points times dimensions on which distinct optima are maximised, at the most
+FINE_MOST = 4  # optima that are maximised on more points, those with the highest ELBO
 CHECK_DRAWS = 4000  # fresh draws on which ELBOs are measured
-SAME = 0.02  # nats of both divergences together between two fits that are one optimum
+SAME = 0.01  # nats between two fits that are one optimum
+STAGES = ((32, 0.3), (FIT_DRAWS, 0.1))  # points on which starts are followed, and nats within which they are the same
+FAR_BELOW = 12.0  # nats under the best: such optima are not followed on more points
 NARROWINGS = 20  # times that a start is halved in width while some of its draws leave the support
 NEGLIGIBLE = 1e-4  # weight of an optimum that a mixture of all leaves out
 REVERSE_FAMILIES: dict[str, type[Any]] = {family.family: family for family in (MeanField, LowRank, FullRank, Mixture)}
@@ -68,7 +68,7 @@ def fit_reverse(
     """Minimise KL(q‖p) over a family, deterministically and from many starts that are fitted together.
 
     The ELBO is maximised on fixed, evenly spread normal points by a quasi-Newton method [1]_, from the modes of the
-    posterior and from draws of the prior. Fits that agree are one optimum, up to relabelling; the best six are
+    posterior and from draws of the prior. Fits that agree are one optimum, up to relabelling; the best four are
     maximised again on more points. A mixture starts from all optima, weighted by their ELBOs, and splits components
     while that gains.
 
@@ -123,8 +123,9 @@ def fit_reverse(
             found = _Optima.find(target, modes, "fullrank" if family == "mixture" else family, n_starts, rank, rng)
             mixture = found.mixture()
             if family == "mixture":
-                return found.finished(found.polished_mixture(mixture, n_components, rng))
-    return found.finished(found.optima[0].approximation, mixture=found.spread(mixture))
+                return found.finished(*found.polished_mixture(mixture, n_components, rng))
+    best = found.optima[0]
+    return found.finished(best.approximation, best.elbo, mixture=found.spread(mixture))
 
 
 def _check(family: str, *, d: int, **numbers: int | None) -> None:
@@ -158,15 +159,19 @@ class _Optima:
         value_and_grad, symmetry = target.log_density_and_grad, modes.symmetry
         maps = matrices(symmetry, target.d) if group_order(symmetry) <= MAX_COPIES else np.eye(target.d)[None]
         starts = _narrowed(target, _starts(target, modes, family, n_starts, rank, rng), rng)
-        coarse, elbo = maximise(value_and_grad, starts, n_draws=COARSE_DRAWS, rng=rng, tolerance=COARSE_GAIN)
-        order = np.argsort(-elbo, kind="stable")
-        rough, owner = _distinct([coarse[i] for i in order], maps)
-        fine, _ = maximise(
-            value_and_grad, rough[:FINE_MOST], n_draws=8 * COARSE_DRAWS, at_most=FINE_NUMBERS // target.d, rng=rng
-        )
-        fits, joined = _distinct([*fine, *rough[FINE_MOST:]], maps)
-        settled = np.empty(len(starts), dtype=np.int64)
-        settled[order] = joined[owner]
+        fits, settled, rough = starts, np.arange(len(starts)), []
+        for n_draws, same in STAGES:
+            fits, elbo = maximise(value_and_grad, fits, n_draws=n_draws, rng=rng, coarse=True)
+            order = np.argsort(-elbo, kind="stable")
+            n = int((elbo > elbo.max() - FAR_BELOW).sum())
+            fits, owner = _distinct([*[fits[i] for i in order], *rough], maps, same)
+            settled = np.concatenate([owner[np.argsort(order)], owner[len(order) :]])[settled]
+            n = int(owner[:n].max()) + 1
+            fits, rough = fits[:n], fits[n:]
+        most = FINE_NUMBERS // target.d
+        fine, _ = maximise(value_and_grad, fits[:FINE_MOST], n_draws=4 * FIT_DRAWS, at_most=most, rng=rng)
+        fits, owner = _distinct([*fine, *fits[FINE_MOST:], *rough], maps, SAME)
+        settled = owner[settled]
         empty = cls(target, symmetry, (), settled, int(rng.integers(2**31)))
         elbos = [empty.elbo(fit) for fit in fits]
         best = np.argsort([-e.value for e in elbos], kind="stable")
@@ -178,9 +183,8 @@ class _Optima:
         x = q.sample(CHECK_DRAWS, random_seed=self.seed)
         return mean_estimate(self.target.log_density(x) - q.log_prob(x))
 
-    def finished(self, q: Approximation, **more: Any) -> Approximation:
+    def finished(self, q: Approximation, elbo: Estimate, **more: Any) -> Approximation:
         """Say of a fit what its starts led to."""
-        elbo = self.elbo(q)
         info = {"optima": self.optima, "settled": self.settled, "elbo": elbo.value, "elbo_se": elbo.se, **more}
         return replace(q, target=self.target, kind="reverse", info=MappingProxyType(info))
 
@@ -203,10 +207,13 @@ class _Optima:
             return mixture
         return symmetrised_mixture(mixture, self.symmetry)
 
-    def polished_mixture(self, start: Mixture, n_components: int | None, rng: np.random.Generator) -> Mixture:
+    def polished_mixture(
+        self, start: Mixture, n_components: int | None, rng: np.random.Generator
+    ) -> tuple[Mixture, Estimate]:
         """Polish and grow one copy and spread it over all; the start stays if that is better."""
         grown = grow_mixture(self.target.log_density_and_grad, start, n_components, rng)
-        return max(map(self.spread, (start, grown)), key=lambda q: self.elbo(q).value)
+        both = [(q, self.elbo(q)) for q in map(self.spread, (start, grown))]
+        return max(both, key=lambda fit: fit[1].value)
 
 
 def _starts(
@@ -217,6 +224,8 @@ def _starts(
     if modes.proper:
         order = np.argsort(-modes.log_mass_laplace, kind="stable")
         places = [(modes.x[k], modes.covariances[k]) for k in order[:n]]
+    if len(places) == n:
+        return [_gaussian(family, loc, covariance, target, rank) for loc, covariance in places]
     prior = prior_starts(target, max(n - len(places), 2), rng)
     wide = np.diag(np.maximum(prior.var(axis=0), 1e-6))
     local = modes.local_scale @ modes.local_scale.T
@@ -241,7 +250,7 @@ def _gaussian(family: str, loc: Array, covariance: Array, target: Target, rank: 
 
 def _narrowed(target: Target, fits: list[Gaussian], rng: np.random.Generator) -> list[Gaussian]:
     """Halve the width of starts while some of their draws leave the support."""
-    z = points_for(rows_of(fits), COARSE_DRAWS, rng)
+    z = points_for(rows_of(fits), STAGES[0][0], rng, coarse=True)
     for _ in range(NARROWINGS):
         rows = rows_of(fits)
         x, _ = rows.place(np.zeros((len(fits), rows.size)), np.arange(len(fits)), z)
@@ -258,23 +267,25 @@ def _halved(fit: Gaussian) -> Gaussian:
     return replace(fit, **changes)
 
 
-def _distinct(fits: Sequence[Gaussian], maps: Array) -> tuple[list[Gaussian], IntArray]:
+def _distinct(fits: Sequence[Gaussian], maps: Array, same: float) -> tuple[list[Gaussian], IntArray]:
     """Keep the first fit of each optimum, in order; and the place there (S,) of each fit given."""
     kept: list[Gaussian] = []
+    whiteners: list[Array] = []
     owner = np.empty(len(fits), dtype=np.int64)
     for i, fit in enumerate(fits):
-        same = next((j for j, other in enumerate(kept) if _nearest_copy(fit, other, maps) < SAME / 2), None)
-        owner[i] = len(kept) if same is None else same
-        if same is None:
+        pairs = zip(kept, whiteners, strict=True)
+        first = next((j for j, pair in enumerate(pairs) if _nearest_copy(fit, *pair, maps) < same), len(kept))
+        owner[i] = first
+        if first == len(kept):
             kept.append(fit)
+            whiteners.append(dtrtri(fit.scale_tril, lower=1)[0])
     return kept, owner
 
 
-def _nearest_copy(one: Gaussian, two: Gaussian, maps: Array) -> float:
-    """KL from the nearest copy of one normal to another, nats."""
-    images = np.concatenate([maps @ one.scale_tril, (maps @ one.loc - two.loc)[:, :, None]], axis=2)
-    tril = two.scale_tril
-    whitened = solve_triangular(tril, images.transpose(1, 0, 2).reshape(one.d, -1), lower=True)
-    squares = (whitened**2).reshape(one.d, len(maps), -1).sum(axis=(0, 2))
-    log_det = np.log(np.diag(tril)).sum() - np.log(np.diag(one.scale_tril)).sum()
+def _nearest_copy(one: Gaussian, two: Gaussian, whitener: Array, maps: Array) -> float:
+    """KL from the nearest copy of one normal to another, nats; the whitener inverts the latter's Cholesky factor."""
+    relative = whitener @ maps
+    squares = ((relative @ one.scale_tril) ** 2).sum(axis=(1, 2))
+    squares += ((relative @ one.loc - whitener @ two.loc) ** 2).sum(axis=1)
+    log_det = -np.log(np.diag(whitener)).sum() - np.log(np.diag(one.scale_tril)).sum()
     return float(0.5 * (squares.min() - one.d) + log_det)

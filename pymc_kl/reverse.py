@@ -21,8 +21,10 @@ FIT_DRAWS = 512  # fixed points on which the ELBO is maximised, at least; more w
 CHECK_DRAWS = 4000  # fresh draws on which the gain is measured
 ELBO_GAP_TOLERANCE = 0.1  # nats: a mean that is off by 0.45 standard deviations in one dimension
 GAIN_TOLERANCE = 1e-8  # nats that a step must be expected to gain for another to follow
+COARSE_GAIN = 1e-2
 SETTLED = 1e-6  # nats a dimension, in both directions, between two fits that are the same to a thousandth of a sd
-MAX_STEPS = 400
+COARSE_POINTS = 2.5  # a dimension of the noise, at the least: points in pairs must span it
+MAX_STEPS, MAX_COARSE_STEPS = 400, 80
 MEMORY = 20  # of the quasi-Newton method
 
 
@@ -96,7 +98,7 @@ def maximise[G: Gaussian](
     n_draws: int,
     at_most: int = 0,
     rng: np.random.Generator,
-    tolerance: float = GAIN_TOLERANCE,
+    coarse: bool = False,
 ) -> tuple[list[G], Array]:
     """Maximise the ELBO of many fits of one family together, each from where it stands, on the same points.
 
@@ -112,8 +114,8 @@ def maximise[G: Gaussian](
         While fits still move by more than a thousandth of a standard deviation, they are maximised again on four
         times the points, up to this many; their curvature is known by then, so that takes few steps.
     rng : Generator
-    tolerance : float
-        Nats that a step must be expected to gain.
+    coarse : bool
+        Be content with few points and with what is near an optimum.
 
     Returns
     -------
@@ -121,23 +123,23 @@ def maximise[G: Gaussian](
     array (S,)
         Their ELBO on the last points, up to a constant that is the same for all, nats.
     """
-    rows, n = rows_of(fits), n_draws
-    z = points_for(rows, n, rng)
+    rows, tolerance = rows_of(fits), COARSE_GAIN if coarse else GAIN_TOLERANCE
+    z = points_for(rows, n_draws, rng, coarse=coarse)
     climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=MEMORY)
-    _climb(climbs, tolerance)
+    _climb(climbs, tolerance, MAX_COARSE_STEPS if coarse else MAX_STEPS)
     found = [rows.fit(theta, i) for i, theta in enumerate(climbs.y)]
     while 4 * len(z) <= at_most:
         z, before = points_for(rows, 4 * len(z), rng), found
         climbs.renew(rows.on(value_and_grad, z))
-        _climb(climbs, tolerance)
+        _climb(climbs, tolerance, MAX_STEPS)
         found = [rows.fit(theta, i) for i, theta in enumerate(climbs.y)]
         if max(divergence(*pair) for pair in zip(before, found, strict=True)) < SETTLED * rows.d:
             break
     return found, climbs.value
 
 
-def _climb(climbs: Climbs, tolerance: float) -> None:
-    for _ in range(MAX_STEPS):
+def _climb(climbs: Climbs, tolerance: float, max_steps: int) -> None:
+    for _ in range(max_steps):
         if not len(active := climbs.active()):
             return
         climbs.step(active, tolerance)
@@ -153,10 +155,11 @@ def divergence(one: Gaussian, two: Gaussian) -> float:
     return 0.5 * total
 
 
-def points_for(rows: GaussianRows, n_draws: int, rng: np.random.Generator) -> Array:
-    """Make as many fixed points as asked for, or as the family's parameters need."""
-    n = 2 ** int(np.ceil(np.log2(max(n_draws, rows.POINTS * rows.n_noise))))  # Sobol' points are even at powers of 2
-    return balanced_normals(n, rows.n_noise, rng)
+def points_for(rows: GaussianRows, n_draws: int, rng: np.random.Generator, *, coarse: bool = False) -> Array:
+    """Make as many fixed points as asked for, or as the family needs; if coarse, as few as it can do with."""
+    least = COARSE_POINTS * rows.n_noise if coarse else rows.POINTS * rows.n_noise
+    n = max(n_draws, int(np.ceil(least)))
+    return balanced_normals(n + n % 2 if coarse else 2 ** int(np.ceil(np.log2(n))), rows.n_noise, rng)
 
 
 def _elbo_terms(value_and_grad: ValueAndGrad, fit: MeanField | FullRank, z: Array) -> tuple[Array, Array]:

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from problems import Problem, many_wells, mean_field_gaussian
 
-from pymc_kl import fit_reverse
-from pymc_kl.approximations import FullRank, MeanField
+from pymc_kl import find_modes, fit_reverse
+from pymc_kl.approximations import FullRank, LowRank, MeanField, Mixture
+from pymc_kl.elbo import balanced_normals, rows_of
+from pymc_kl.estimates import mean_estimate
+from pymc_kl.mixture_elbo import MixtureParameters
+from pymc_kl.relabelled import matrices
 from pymc_kl.target import Target
-
-FIT = {"meanfield": MeanField, "fullrank": FullRank}
 
 
 def fitted(zoo, name: str, family: str, **kwargs) -> tuple[Problem, Target, MeanField | FullRank]:
@@ -26,6 +28,15 @@ def test_thirty_two_starts_settle_in_the_two_optima(zoo):
         np.testing.assert_allclose(optimum.approximation.scale**2, np.diag(truth.cov), rtol=2e-3)
         reverse_kl = problem.log_z - optimum.elbo.value
         assert abs(reverse_kl - truth.reverse_kl) < 3.5 * optimum.elbo.se + 1e-4
+        exact = -closed_elbo(problem, optimum.approximation)
+        assert problem.log_z + exact == pytest.approx(truth.reverse_kl, rel=5e-3)
+
+
+def closed_elbo(problem: Problem, q: MeanField) -> float:
+    """Integrate q (log p̃ - log q) in one dimension."""
+    x = np.linspace(q.loc[0] - 12 * q.scale[0], q.loc[0] + 12 * q.scale[0], 20_001)[:, None]
+    log_q = q.log_prob(x)
+    return float(np.trapezoid(np.exp(log_q) * (problem.log_density(x) - log_q), x[:, 0]))
 
 
 @pytest.mark.parametrize(
@@ -60,12 +71,19 @@ def fifty() -> tuple[Problem, Target]:
 
 
 def test_fifty_correlated_dimensions(fifty):
-    """Variances 1 / (Σ⁻¹)_ii for mean-field and Σ for full-rank: exact, since the points have covariance I."""
+    """Variances 1 / (Σ⁻¹)_ii for mean-field and Σ for the others: exact, since the points have covariance I."""
     problem, target = fifty
-    narrow, full = (fit_reverse(family, model=target, n_starts=2, random_seed=1, progressbar=False) for family in FIT)
-    np.testing.assert_allclose(narrow.scale**2, 1 / np.diag(np.linalg.inv(problem.cov)), rtol=1e-3)
-    np.testing.assert_allclose(full.covariance, problem.cov, atol=1e-3)
-    assert len(full.info["optima"]) == 1
+    fits = {
+        family: fit_reverse(family, model=target, n_starts=2, random_seed=1, progressbar=False)
+        for family in ("meanfield", "lowrank", "fullrank")
+    }
+    fits["rank 1"] = fit_reverse("lowrank", rank=1, model=target, n_starts=2, random_seed=1, progressbar=False)
+    np.testing.assert_allclose(fits["meanfield"].scale ** 2, 1 / np.diag(np.linalg.inv(problem.cov)), rtol=1e-3)
+    for name in ("lowrank", "fullrank", "rank 1"):
+        np.testing.assert_allclose(fits[name].covariance, problem.cov, atol=2e-3)
+        assert len(fits[name].info["optima"]) == 1
+        assert abs(fits[name].info["elbo"] - problem.log_z) < 1e-3
+    assert fits["lowrank"].rank == 7
 
 
 def test_many_wells_settle_in_the_heaviest():
@@ -81,6 +99,82 @@ def test_many_wells_settle_in_the_heaviest():
     assert len(q.info["optima"]) > 4
 
 
+@pytest.mark.parametrize("n_components", [None, 2])
+def test_a_mixture_covers_both_modes(n_components, zoo):
+    """0.3 N(-3, 0.6) + 0.7 N(3, 1) is in the family: nothing is left of the divergence."""
+    problem, target, q = fitted(zoo, "two_modes", "mixture", n_components=n_components)
+    assert isinstance(q, Mixture)
+    assert q.kind == "reverse"
+    x = q.sample(20_000, random_seed=3)
+    reverse_kl = problem.log_z - mean_estimate(target.log_density(x) - q.log_prob(x)).value
+    assert reverse_kl < 0.005
+    order = np.argsort(q.locs[:, 0])
+    np.testing.assert_allclose(q.locs[order, 0], [-3, 3], atol=5e-3)
+    np.testing.assert_allclose(q.weights[order], [0.3, 0.7], atol=2e-3)
+
+
+def test_a_mixture_grows_along_a_curve(zoo):
+    """One optimum of the normals, and a banana: splitting its component gains most of what they lose."""
+    problem, target = zoo("banana")
+    modes = find_modes(model=target, random_seed=1, progressbar=False)
+    one, many = (
+        fit_reverse(family, model=target, modes=modes, n_starts=4, random_seed=1, progressbar=False)
+        for family in ("fullrank", "mixture")
+    )
+    assert many.n_components > 2
+    assert problem.log_z - many.info["elbo"] < 0.25 * (problem.log_z - one.info["elbo"])
+
+
+def test_the_mixture_of_all_optima_is_offered(zoo):
+    _, target, q = fitted(zoo, "two_modes", "fullrank")
+    mixture = q.info["mixture"]
+    np.testing.assert_allclose(np.sort(mixture.weights), [0.3, 0.7], atol=0.03)
+    x = mixture.sample(4000, random_seed=1)
+    assert mean_estimate(target.log_density(x) - mixture.log_prob(x)).value > q.info["elbo"] + 0.3
+    assert set(q.info["settled"]) == {0, 1}
+    for i, optimum in enumerate(q.info["optima"]):
+        assert (q.info["settled"] == i).sum() == optimum.n_starts
+
+
+def test_copies_of_an_optimum_are_one(zoo):
+    """Two exchangeable components: the optimum is one up to labels, and the mixture covers both labellings."""
+    _, target, q = fitted(zoo, "labels", "meanfield", n_starts=16)
+    modes = find_modes(model=target, random_seed=1, progressbar=False)
+    mean = q.info["mixture"].loc
+    assert modes.has_copies
+    np.testing.assert_allclose(mean, matrices(modes.symmetry, target.d)[1] @ mean, atol=1e-9)
+    best, second = (q.info["optima"] + (None,))[:2]
+    assert second is None or second.elbo.value < best.elbo.value - 0.5
+
+
+@pytest.mark.parametrize("family", ["meanfield", "lowrank", "fullrank", "mixture"])
+def test_gradients_are_those_of_the_value(family, rng):
+    """Against central differences, at a point away from the start, on a density with two humps."""
+    d, tril = 3, np.tril(rng.normal(size=(3, 3)), -1) + np.diag(rng.uniform(0.5, 1.5, 3))
+    fit = {
+        "meanfield": MeanField(loc=rng.normal(size=d), scale=rng.uniform(0.5, 1.5, d)),
+        "lowrank": LowRank(loc=rng.normal(size=d), factor=rng.normal(size=(d, 2)), scale=rng.uniform(0.5, 1.5, d)),
+        "fullrank": FullRank(loc=rng.normal(size=d), scale_tril=tril),
+        "mixture": Mixture(weights=np.array([0.3, 0.7]), locs=rng.normal(size=(2, d)),
+                           scale_trils=np.stack([tril, 0.5 * tril])),
+    }[family]  # fmt: skip
+    rows = MixtureParameters(fit) if family == "mixture" else rows_of([fit, fit])
+    z = balanced_normals(64, d if family == "mixture" else rows.n_noise, rng)
+    function = rows.on(two_humps, z)
+    theta, row = 0.3 * rng.normal(size=rows.size), np.array([0])
+    step = 1e-5 * np.eye(rows.size)
+    differences = [(function(theta[None] + e, row)[0] - function(theta[None] - e, row)[0]) / 2e-5 for e in step]
+    np.testing.assert_allclose(function(theta[None], row)[1][0], np.ravel(differences), rtol=1e-5, atol=1e-7)
+
+
+def two_humps(x):
+    """Log density and gradient of two normals at ±1."""
+    log_joint = np.stack([-0.5 * ((x - s) ** 2).sum(axis=1) for s in (-1, 1)])
+    log_density = np.logaddexp(*log_joint)
+    share = np.exp(log_joint - log_density)
+    return log_density, -sum(w[:, None] * (x - s) for w, s in zip(share, (-1, 1), strict=True))
+
+
 def test_the_same_seed_gives_the_same_fit(zoo):
     _, _, one = fitted(zoo, "two_modes", "fullrank", n_starts=3)
     _, _, two = fitted(zoo, "two_modes", "fullrank", n_starts=3)
@@ -88,9 +182,17 @@ def test_the_same_seed_gives_the_same_fit(zoo):
     assert one.info["elbo"] == two.info["elbo"]
 
 
-def test_bad_input_is_refused(zoo):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"family": "flow"}, "unknown family 'flow'; known are 'meanfield', 'lowrank', 'fullrank', 'mixture'"),
+        ({"n_starts": 0}, "n_starts must be at least 1; got 0"),
+        ({"family": "lowrank", "rank": 1}, "rank must be below the 1 dimensions"),
+        ({"rank": 1}, "rank must be below|rank is of the family 'lowrank'"),
+        ({"n_components": 2}, "n_components is of the family 'mixture'; got it with 'fullrank'"),
+    ],
+)
+def test_bad_input_is_refused(arguments, message, zoo):
     _, target = zoo("two_modes")
-    with pytest.raises(ValueError, match="unknown family 'flow'; known are 'meanfield', 'fullrank'"):
-        fit_reverse("flow", model=target)
-    with pytest.raises(ValueError, match="n_starts must be at least 1; got 0"):
-        fit_reverse(model=target, n_starts=0)
+    with pytest.raises(ValueError, match=message):
+        fit_reverse(model=target, **arguments)
