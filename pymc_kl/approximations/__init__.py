@@ -3,6 +3,7 @@
 from pymc_kl.approximations.base import Approximation, Family
 from pymc_kl.approximations.component_family import ComponentFamily
 from pymc_kl.approximations.draws import Draws
+from pymc_kl.approximations.flow import Flow
 from pymc_kl.approximations.fullrank import FullRank
 from pymc_kl.approximations.functions import Functions
 from pymc_kl.approximations.lowrank import LowRank
@@ -12,7 +13,7 @@ from pymc_kl.approximations.student import StudentT
 from pymc_kl.approximations.studentt_mixture import StudentTMixture
 
 FAMILIES: dict[str, type[Family]] = {
-    family.family: family for family in (MeanField, LowRank, FullRank, StudentT, Mixture, StudentTMixture)
+    family.family: family for family in (MeanField, LowRank, FullRank, StudentT, Mixture, StudentTMixture, Flow)
 }
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ComponentFamily",
     "Draws",
     "Family",
+    "Flow",
     "FullRank",
     "Functions",
     "LowRank",

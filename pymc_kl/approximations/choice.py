@@ -107,7 +107,7 @@ def _held_out(parts: list[_Part]) -> HeldOut:
     x = np.concatenate([part.draws.x for part in parts], axis=1)
     weights = np.concatenate([part.draws.weights for part in parts]) / len(parts)
     names = np.concatenate([part.rows if part.blocks is None else part.blocks for part in parts])
-    return HeldOut(WeightedDraws(x, weights), np.unique(names, return_inverse=True)[1])
+    return HeldOut.of(WeightedDraws(x, weights), names)
 
 
 def _log_q(kind: type[Family], parts: list[_Part], rng: np.random.Generator) -> Array | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -17,6 +18,12 @@ class HeldOut:
 
     draws: WeightedDraws
     blocks: IntArray
+
+    @classmethod
+    def of(cls, draws: WeightedDraws, blocks: IntArray | None) -> Self:
+        """Number the blocks (n,) of the draws; without blocks each draw is one."""
+        names = np.arange(draws.weights.size) if blocks is None else blocks
+        return cls(draws, np.unique(names, return_inverse=True)[1])
 
     def score(self, log_q: Array) -> tuple[float, float]:
         """Average log q (n,) over the draws; the standard error is that of a ratio of sums over blocks.

@@ -74,8 +74,7 @@ def choose_components(
     if test_index.size == 0 or effective_number(draws.weights[train_index]) < min_draws(draws.d):
         return Choice(from_clusters(draws, strata, heavy=heavy), warnings=(NO_SCORE,))
     train = half(draws, strata, train_index)
-    test_blocks = np.arange(test_index.size) if blocks is None else blocks[test_index]
-    held_out = HeldOut(half(draws, strata, test_index), np.unique(test_blocks, return_inverse=True)[1])
+    held_out = HeldOut.of(half(draws, strata, test_index), None if blocks is None else blocks[test_index])
     start = from_clusters(train, strata[train_index], heavy=heavy)
     if n_components is None:
         trials = _search(train, held_out, start, max_components, rng)

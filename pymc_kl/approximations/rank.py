@@ -127,8 +127,7 @@ def choose_rank(data: FitData, make: Make, rank: int | None, rng: np.random.Gene
         return RankChoice(rank or 0)
     draws = WeightedDraws(data.x.T, data.weights)
     train, test = (half(draws, strata, rows) for rows in parts)
-    blocks = np.arange(parts[1].size) if data.blocks is None else data.blocks[parts[1]]
-    held_out = HeldOut(test, np.unique(blocks, return_inverse=True)[1])
+    held_out = HeldOut.of(test, None if data.blocks is None else data.blocks[parts[1]])
     trials = _Trials(Standardised.of(train.x.T, train.weights), held_out, make)
     found = trials.search(min(data.d - 1, parts[0].size // 2)) if rank is None else [trials.at(rank)]
     index, scores = trials.best(found)

@@ -1,0 +1,152 @@
+"""Normalising flows of flowjax, from the standard normal that they start as to where draws held out stop gaining.
+
+The only module that imports flowjax, which is the smallest well-kept library of flows for JAX: 4 MB with all that it
+needs beside JAX. Every call runs in double precision, whatever JAX's own setting, and passes arrays of shapes that do
+not depend on the number of draws, so that XLA compiles once a dimension.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import optax
+import paramax
+from flowjax.bijections import RationalQuadraticSpline
+from flowjax.distributions import StandardNormal
+from flowjax.flows import coupling_flow, masked_autoregressive_flow
+
+from pymc_kl._typing import Array
+from pymc_kl.approximations.components import WeightedDraws
+
+KNOTS, INTERVAL = 8, 6.0  # of the splines; beyond six standard deviations each is the identity
+STEPS, BATCH = 50, 256  # of an epoch: between two looks at the draws held out
+LAYERS, WIDTH = 6, 32
+MAX_EPOCHS = 200
+RATES = (1e-3, 2e-4)  # learning rates: the next one where the last stops gaining
+PATIENCE = 4  # epochs without gain
+ROWS = 2048  # evaluated at once
+OPTIMISER = optax.chain(optax.clip_by_global_norm(5.0), optax.scale_by_adam())
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A flow, its mean log density of draws held out (nats) after each epoch, and whether it stopped by itself."""
+
+    flow: Any
+    history: tuple[float, ...]
+    converged: bool
+
+
+@cache
+def build(d: int) -> Any:
+    """Make a flow on R^d that is the standard normal: rational-quadratic splines in coupling layers.
+
+    One coordinate has nothing to be coupled to; its layers are unconditional. The flow is one object for each d, as
+    XLA compiles anew for another one.
+    """
+    make = coupling_flow if d > 1 else masked_autoregressive_flow
+    with jax.enable_x64(True):
+        flow = make(
+            jax.random.key(0),
+            base_dist=StandardNormal((d,)),
+            transformer=RationalQuadraticSpline(knots=KNOTS, interval=INTERVAL),
+            flow_layers=LAYERS,
+            nn_width=WIDTH,
+            nn_depth=1,
+            nn_activation=jax.nn.tanh,
+        )
+        return jax.tree_util.tree_map_with_path(_silence, flow)
+
+
+def _silence(path: Any, leaf: Any) -> Any:
+    """Set the last layer of each network to zero: its spline is the identity then."""
+    last = ".layers[1]" in jax.tree_util.keystr(path)
+    return 0 * leaf if last and eqx.is_inexact_array(leaf) else leaf
+
+
+def train(start: Any, draws: WeightedDraws, held_out: WeightedDraws, rng: np.random.Generator) -> Trained:
+    """Climb the log density of weighted draws, until that of draws held out stops gaining.
+
+    Each step sees draws that are picked by their weight. The result is the flow that scored best.
+
+    Parameters
+    ----------
+    start : Transformed
+    draws, held_out : WeightedDraws
+    rng : Generator
+
+    Returns
+    -------
+    Trained
+    """
+
+    def score(params: Any) -> float:
+        return float(held_out.weights @ log_prob(eqx.combine(params, static), held_out.x.T))
+
+    with jax.enable_x64(True):
+        params, static = eqx.partition(start, eqx.is_inexact_array, is_leaf=_is_fixed)
+        best, history = params, [score(params)]
+        for rate in RATES:
+            params, state, since = best, OPTIMISER.init(best), 0
+            while since < PATIENCE:
+                if len(history) > MAX_EPOCHS:
+                    return Trained(eqx.combine(best, static), tuple(history), False)
+                batches = draws.x.T[rng.choice(draws.weights.size, (STEPS, BATCH), p=draws.weights)]
+                params, state = _epoch(params, static, state, batches, rate)
+                history.append(score(params))
+                best, since = (params, 0) if history[-1] > max(history[:-1]) else (best, since + 1)
+        return Trained(eqx.combine(best, static), tuple(history), True)
+
+
+def _is_fixed(leaf: Any) -> bool:
+    return isinstance(leaf, paramax.NonTrainable)
+
+
+@eqx.filter_jit
+def _epoch(params: Any, static: Any, state: Any, batches: Any, rate: Any) -> tuple[Any, Any]:
+    def loss(params: Any, batch: Any) -> Any:
+        return -paramax.unwrap(eqx.combine(params, static)).log_prob(batch).mean()
+
+    def step(carry: Any, batch: Any) -> tuple[Any, None]:
+        params, state = carry
+        updates, state = OPTIMISER.update(jax.grad(loss)(params, batch), state, params)
+        return (eqx.apply_updates(params, jax.tree.map(lambda u: -rate * u, updates)), state), None
+
+    (params, state), _ = jax.lax.scan(step, (params, state), batches)
+    return params, state
+
+
+def log_prob(flow: Any, z: Array) -> Array:
+    """Evaluate the log density (n,) at z (n, d), nats."""
+    return _by_rows(_log_prob, flow, z)[:, 0]
+
+
+def transform(flow: Any, z: Array) -> Array:
+    """Map draws of the standard normal (n, d) to draws of the flow."""
+    return _by_rows(_transform, flow, z)
+
+
+@eqx.filter_jit
+def _log_prob(flow: Any, z: Any) -> Any:
+    return paramax.unwrap(flow).log_prob(z)[:, None]
+
+
+@eqx.filter_jit
+def _transform(flow: Any, z: Any) -> Any:
+    return jax.vmap(paramax.unwrap(flow).bijection.transform)(z)
+
+
+def _by_rows(function: Any, flow: Any, z: Array) -> Array:
+    with jax.enable_x64(True):
+        return np.concatenate([np.asarray(function(flow, block))[:n] for block, n in _blocks(z)])
+
+
+def _blocks(z: Array) -> Iterator[tuple[Array, int]]:
+    """Cut rows in blocks of one size, the last filled up with its first row, and how many of each count."""
+    for start in range(0, len(z), ROWS):
+        part = z[start : start + ROWS]
+        yield np.concatenate([part, np.repeat(part[:1], ROWS - len(part), axis=0)]), len(part)
