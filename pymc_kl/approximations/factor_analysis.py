@@ -39,10 +39,14 @@ class Standardised:
 
 @dataclass(frozen=True)
 class Factors:
-    """Loadings (d, r) and own variances (d,) of coordinates of unit variance, and whether the fit settled."""
+    """Loadings (d, r) and own variances (d,) of coordinates of unit variance, and how the fit went.
+
+    `loss` is minus the log likelihood, in nats a draw, less a constant.
+    """
 
     loadings: Array
     own: Array
+    loss: float = float("nan")
     converged: bool = True
 
     @property
@@ -124,4 +128,6 @@ def fit_factors(root: Array, rank: int, start: Array | None = None) -> Factors:
     )
     own = np.exp(found.x)
     values, axes = leading_axes(root / np.sqrt(own), rank)
-    return Factors(np.sqrt(own)[:, None] * axes * np.sqrt(np.maximum(values - 1, 0)), own, found.status != 1)
+    return Factors(
+        np.sqrt(own)[:, None] * axes * np.sqrt(np.maximum(values - 1, 0)), own, float(found.fun), found.status != 1
+    )

@@ -96,7 +96,8 @@ class LowRank(Family):
         data.check_varies()
         choice = choose_rank(data, cls._from_factors, rank, np.random.default_rng(rng))
         draws = Standardised.of(data.x, data.weights)
-        factors = fit_factors(draws.root, choice.rank, choice.own)
+        starts = [None] if choice.own is None else [None, choice.own]  # two, since maxima may be local
+        factors = min((fit_factors(draws.root, choice.rank, start) for start in starts), key=lambda fit: fit.loss)
         return replace(cls._from_factors(draws, factors), info=choice.info(factors))
 
     @classmethod

@@ -74,9 +74,9 @@ class _Trials:
     held_out: HeldOut
     make: Make
 
-    def at(self, rank: int, start: _Trial | None = None) -> _Trial:
-        """Fit one rank, from the own variances of another trial."""
-        factors = fit_factors(self.train.root, rank, start.factors.own if start and start.factors.rank else None)
+    def at(self, rank: int) -> _Trial:
+        """Fit one rank."""
+        factors = fit_factors(self.train.root, rank)
         return _Trial(factors, self.make(self.train, factors).log_prob(self.held_out.draws.x.T))
 
     def best(self, trials: list[_Trial]) -> tuple[int, list[float]]:
@@ -88,7 +88,7 @@ class _Trials:
         trials = [self.at(0)]
         best, failures = trials[0], 0
         while failures < PATIENCE and trials[-1].factors.rank < limit:
-            trial = self.at(min(max(1, 2 * trials[-1].factors.rank), limit), trials[-1])
+            trial = self.at(min(max(1, 2 * trials[-1].factors.rank), limit))
             trials.append(trial)
             gain, gain_se = self.held_out.score(trial.log_q - best.log_q)
             failures += 1 if gain > -CLEAR * gain_se else PATIENCE
@@ -101,7 +101,7 @@ class _Trials:
         """Try the rank half-way between the smallest good one and the next smaller one, if there is any."""
         index, _ = self.best(trials)
         low, high = (trials[i].factors.rank for i in (max(index - 1, 0), index))
-        return self.at((low + high) // 2, trials[index]) if high - low > 1 else None
+        return self.at((low + high) // 2) if high - low > 1 else None
 
 
 def choose_rank(data: FitData, make: Make, rank: int | None, rng: np.random.Generator) -> RankChoice:
