@@ -11,7 +11,7 @@ from scipy.stats import t as scipy_t
 from pymc_kl import fit_forward
 from pymc_kl.approximations import FullRank, Mixture, StudentT, StudentTMixture
 from pymc_kl.approximations.components import Components, WeightedDraws
-from pymc_kl.approximations.em import expect, fit_em, maximise_dfs
+from pymc_kl.approximations.em import Prior, expect, fit_em, maximise, maximise_dfs
 from pymc_kl.approximations.growth import from_clusters
 from pymc_kl.approximations.student_ml import MAX_DF, MIN_DF, fit_student, least_df
 from pymc_kl.crossfit import cross_fit
@@ -128,6 +128,14 @@ def test_few_draws_do_not_make_it_collapse(n, rng):
         assert fit.df > 0.99 * least_df(np.full(n, 1 / n), 10)
 
 
+def test_a_draw_that_weighs_much_does_not_make_it_collapse(rng):
+    x, weights = HEAVY.sample(60, random_seed=rng), np.ones(60)
+    weights[0] = 20
+    fit = StudentT.fit_forward(x, weights)
+    assert np.linalg.svd(fit.scale_tril, compute_uv=False).min() > 0.05
+    assert np.isfinite(fit.log_prob(x)).all()
+
+
 def test_copies_equal_weights_and_scales_do_not_matter(rng):
     x, copies = HEAVY.sample(300, random_seed=rng), rng.integers(1, 4, 300)
     one = StudentT.fit_forward(x, copies.astype(float))
@@ -190,6 +198,26 @@ def test_the_penalised_likelihood_never_falls(rng):
     fit = fit_em(draws, start, tolerance=0, max_iterations=60)
     assert len(fit.objective) > 20
     assert (np.diff(fit.objective) > -1e-12).all()
+
+
+def test_a_step_is_that_of_peel_and_mclachlan(rng):
+    """One M-step with next to no prior, beside the formulas written out draw by draw."""
+    x = PAIR.sample(500, random_seed=rng)
+    start = Components(np.array([0.5, 0.5]), PAIR.locs + 1, 1.5 * PAIR.scale_trils, np.array([4.0, 6.0]))
+    draws = WeightedDraws(x.T.copy(), np.full(500, 1 / 500))
+    step = maximise(start, expect(draws, start), Prior(start.covariances, np.full(2, 1e-9)), 500)
+    densities = [multivariate_t(m, s, df=df) for m, s, df in zip(start.locs, start.covariances, start.dfs, strict=True)]
+    joint = np.stack([w * density.pdf(x) for w, density in zip(start.weights, densities, strict=True)])
+    share = joint / joint.sum(axis=0)
+    for k in range(2):
+        residual = x - start.locs[k]
+        square = np.einsum("ni,ij,nj->n", residual, np.linalg.inv(start.covariances[k]), residual)
+        u = (start.dfs[k] + 2) / (start.dfs[k] + square)
+        loc = (share[k] * u) @ x / (share[k] @ u)
+        scatter = ((x - loc).T * share[k] * u) @ (x - loc) / share[k].sum()
+        np.testing.assert_allclose(step.locs[k], loc, rtol=1e-8)
+        np.testing.assert_allclose(step.covariances[k], scatter, rtol=1e-6)
+        assert step.weights[k] == pytest.approx(share[k].mean(), rel=1e-10)
 
 
 def test_degrees_of_freedom_are_where_the_expected_likelihood_is_largest(rng):
