@@ -201,6 +201,8 @@ def test_a_trainer_knows_the_order_of_the_model_that_it_was_fitted_to(guide, rng
     target = Target.from_model(mine)
     q = as_approximation(trainer, model=target)
     assert_moments(unconstrained(draws, target), q.loc, q.covariance)
+    x = q.sample(5, random_seed=1)
+    np.testing.assert_allclose(q.log_prob(x), exact_log_prob(q)(x), rtol=1e-9)
 
 
 def test_draws_of_fit_advi(target):
