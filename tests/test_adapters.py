@@ -8,6 +8,7 @@ from scipy import stats
 
 import pymc_kl as pkl
 from pymc_kl import as_approximation, to_pymc
+from pymc_kl.adapters.gaussians import as_cholesky
 from pymc_kl.approximations import Draws, FullRank, Functions, MeanField, Mixture
 from pymc_kl.target import Target
 
@@ -96,6 +97,13 @@ def test_a_forward_fit_becomes_a_native_one(target, rng):
         [np.arange(s.start, s.stop) for s in (native.ordering[v.value_name][1] for v in target.variables)]
     )
     np.testing.assert_allclose(native.cov.eval()[np.ix_(order, order)], q.covariance, atol=1e-10)
+
+
+@pytest.mark.parametrize("columns", [4, 7])
+def test_any_factor_becomes_that_of_cholesky(columns, rng):
+    for _ in range(20):
+        factor = rng.normal(size=(4, columns))
+        np.testing.assert_allclose(as_cholesky(factor), np.linalg.cholesky(factor @ factor.T), atol=1e-10)
 
 
 def test_what_pymc_has_no_class_for_is_refused(target):

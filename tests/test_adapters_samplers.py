@@ -226,6 +226,7 @@ def test_cmdstanpy_without_chains(method, options, stan, trend):
 
 
 # PyMC's own other samplers, nutpie
+@pytest.mark.slow
 def test_smc(target, tmp_path):
     with target.model, quickly(), np.errstate(invalid="ignore"):
         tree = pm.sample_smc(100, chains=2, cores=1, random_seed=1, progressbar=False, compute_convergence_checks=False)
