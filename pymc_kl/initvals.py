@@ -7,6 +7,7 @@ import pymc as pm
 
 from pymc_kl._typing import RandomSeed
 from pymc_kl.modes import Modes
+from pymc_kl.steps import TARGET_ACCEPT
 from pymc_kl.target import Target
 from pymc_kl.weighed import (
     known_modes,
@@ -26,6 +27,7 @@ def initvals(
     *,
     model: pm.Model | Target | None = None,
     modes: Modes | None = None,
+    target_accept: float = TARGET_ACCEPT,
     random_seed: RandomSeed = None,
 ) -> dict[str, Any]:
     """Start the chains of `pm.sample` in the modes, in proportion to their masses, with a metric that fits one mode.
@@ -45,6 +47,8 @@ def initvals(
         Defaults to the model that the approximation was fitted to, then to that of the enclosing `with` block.
     modes : Modes, optional
         What :func:`find_modes` returned; searched for if not given.
+    target_accept : float
+        Of NUTS, as in `pm.sample`, which takes none beside a `step`.
     random_seed : int, Generator, SeedSequence or None
 
     Returns
@@ -85,5 +89,5 @@ def initvals(
     order = order_of(target, [v.name for v in target.model.value_vars])
     covariance = within_covariance(weighed.places())[np.ix_(order, order)]
     with target.model:
-        step = pm.NUTS(scaling=covariance, is_cov=True)
+        step = pm.NUTS(scaling=covariance, is_cov=True, target_accept=target_accept)
     return {"initvals": start_points(weighed.x[rows], target), "step": step, "chains": chains}

@@ -11,7 +11,7 @@ from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.graphs import without_minibatches
 from pymc_kl.modes import Modes
 from pymc_kl.progress import stages
-from pymc_kl.steps import JumpStep, make_steps
+from pymc_kl.steps import TARGET_ACCEPT, JumpStep, make_steps
 from pymc_kl.target import Target
 from pymc_kl.weighed import (
     known_modes,
@@ -37,6 +37,7 @@ def sample_jump(
     tune: int = 1000,
     chains: int = 4,
     jumps: int = JUMPS,
+    target_accept: float = TARGET_ACCEPT,
     random_seed: RandomSeed = None,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -61,6 +62,8 @@ def sample_jump(
         As in `pm.sample`.
     jumps : int
         Jumps after each transition of NUTS.
+    target_accept : float
+        Of NUTS, as in `pm.sample`: higher where transitions diverge.
     random_seed : int, Generator, SeedSequence or None
     progressbar : bool
 
@@ -113,7 +116,7 @@ def sample_jump(
     warn_of_missed_modes(weighed, modes, "chains will hardly cross to what is never proposed.", stacklevel=2)
     warn_of_missed_copies(weighed, modes, stacklevel=2)
     full = without_minibatches(target.model)
-    step = [*make_steps(full, target, approximation, weighed.places(), jumps)]
+    step = [*make_steps(full, target, approximation, weighed.places(), jumps=jumps, target_accept=target_accept)]
     _check_density(step[1], weighed.x[rows], weighed.log_density[rows])
     with warnings.catch_warnings():
         # JAX and Python warn of any fork; the processes that PyMC forks run what PyTensor compiled, and no JAX.

@@ -22,6 +22,7 @@ from pymc_kl.approximations.components import Components
 from pymc_kl.target import Target
 from pymc_kl.weighed import order_of, reordered
 
+TARGET_ACCEPT = 0.8  # PyMC's own
 BLOCK = 1000  # proposals drawn and evaluated together
 
 
@@ -97,12 +98,14 @@ class LocalNUTS(CompoundStep):
         return self.methods[0]._make_progressbar_update_functions()
 
 
-def make_nuts(density: Any, places: Components) -> "pm.NUTS | LocalNUTS":
+def make_nuts(density: Any, places: Components, target_accept: float) -> "pm.NUTS | LocalNUTS":
     """Make a NUTS for the model of the context with the metric of each place, plain where there is one."""
-    if len(places) == 1:
-        return pm.NUTS(logp_dlogp_func=density, scaling=places.covariances[0], is_cov=True)
-    shared = SharedDensity(density, places)
-    return LocalNUTS(shared, [pm.NUTS(logp_dlogp_func=shared, scaling=c, is_cov=True) for c in places.covariances])
+    shared = density if len(places) == 1 else SharedDensity(density, places)
+    methods = [
+        pm.NUTS(logp_dlogp_func=shared, scaling=covariance, is_cov=True, target_accept=target_accept)
+        for covariance in places.covariances
+    ]
+    return methods[0] if len(places) == 1 else LocalNUTS(shared, methods)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +196,13 @@ def log_acceptance(current: Point, proposed: Point) -> float:
 
 
 def make_steps(
-    model: pm.Model, target: Target, approximation: Approximation, places: Components, jumps: int
+    model: pm.Model,
+    target: Target,
+    approximation: Approximation,
+    places: Components,
+    *,
+    jumps: int,
+    target_accept: float = TARGET_ACCEPT,
 ) -> tuple[BlockedStep | CompoundStep, JumpStep]:
     """Make NUTS with the metrics of these places, in the target's order, and the jumps; one compilation."""
     order = order_of(target, [v.name for v in model.value_vars])
@@ -207,7 +216,7 @@ def make_steps(
             order=np.argsort(order),
             jumps=jumps,
         )
-        return make_nuts(function, reordered(places, order)), jump
+        return make_nuts(function, reordered(places, order), target_accept), jump
 
 
 @dataclass(frozen=True, eq=False)

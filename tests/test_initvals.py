@@ -125,7 +125,8 @@ def test_starts_are_spread_as_draws_are(ten):
 
 
 def test_the_metric_is_that_within_a_mode(ten):
-    step = initvals(ten.q, 4, modes=ten.modes, random_seed=4)["step"]
+    step = initvals(ten.q, 4, modes=ten.modes, target_accept=0.9, random_seed=4)["step"]
+    assert step.target_accept == 0.9
     truth = 0.7 * np.eye(10) + 0.3 * 0.25 * np.eye(10)
     pooled = truth + 0.7 * 0.3 * 16
     assert step.potential._cov == pytest.approx(truth, abs=0.15)
@@ -210,6 +211,7 @@ def test_no_chains_are_refused(ten):
         ([1 / 6] * 6, 4, [1, 1, 1, 1, 0, 0]),
         ([0.1, 0.6, 0.3], 10, [1, 6, 3]),
         ([2.0, 2.0], 2, [1, 1]),
+        ([0.53, 0.24, 0.23], 7, [3, 2, 2]),
     ],
 )
 def test_shares_of_chains(mass, n, expected):

@@ -109,7 +109,7 @@ def moved(step, target: Target, x: np.ndarray, seed: int, times: int = 1) -> np.
 
 def steps_of(two_modes, q, places=None, jumps=5):
     places = Components(np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1))) if places is None else places
-    return make_steps(two_modes.target.model, two_modes.target, q, places, jumps)
+    return make_steps(two_modes.target.model, two_modes.target, q, places, jumps=jumps)
 
 
 def departure(x: np.ndarray) -> float:
@@ -194,13 +194,14 @@ def test_modes_of_different_scale_are_sampled_without_divergences():
     )
     target = Target.from_model(cancelled_prior(4, 4.0, normals.graph)())
     modes = find_modes(model=target, starts=normals.locs, random_seed=1, progressbar=False)
-    dt = sample_jump(rough(normals.locs, [1.3, 0.16], target=target), modes=modes, random_seed=1, progressbar=False)
+    q = rough(normals.locs, [1.3, 0.16], target=target)
+    dt = sample_jump(q, modes=modes, target_accept=0.9, random_seed=1, progressbar=False)
     stats_of = dt["sample_stats"]
     assert int(stats_of["diverging"].sum()) == 0
     check_mass(indicator(dt, "x"), 0.5)
     for mode in (1, 2):
         accepted = stats_of["acceptance_rate"].where(stats_of["mode"] == mode).mean()
-        assert 0.7 < float(accepted) < 0.95
+        assert 0.85 < float(accepted) < 0.97
 
 
 def test_what_comes_back_is_what_pm_sample_returns(jumped, two_modes):
@@ -259,6 +260,7 @@ def test_variables_of_any_kind_and_order_come_back_in_their_own_space():
     assert float(posterior["total"].mean()) == pytest.approx(y.mean(), abs=0.05)
     assert float(posterior["scale"].mean()) == pytest.approx(y.std(), abs=0.05)
     assert float(dt["sample_stats"]["jump_acceptance_rate"].mean()) > 0.2
+    assert float(dt["sample_stats"]["n_steps"].mean()) < 15  # by a metric in the wrong order it takes hundreds
     assert dt["observed_data"]["y"].size == 200
 
 
