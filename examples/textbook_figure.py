@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
 from pymc_kl.approximations import FullRank, MeanField
-from pymc_kl.reverse import polish
+from pymc_kl.ascent import polish
 from pymc_kl.target import Target
 
 type Array = np.ndarray[Any, np.dtype[np.float64]]

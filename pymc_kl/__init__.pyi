@@ -5,7 +5,6 @@ from .divergence import kl_divergence
 from .forward import fit_forward
 from .initvals import initvals
 from .jump import sample_jump
-from .optima import fit_reverse
 from .plots import (
     plot_contributions,
     plot_coverage,
@@ -16,6 +15,7 @@ from .plots import (
     plot_modes,
 )
 from .reports import report
+from .reverse import fit_reverse
 from .sampled import sample_reference
 from .search import find_modes
 from .tables import coverage, summary

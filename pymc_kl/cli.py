@@ -12,7 +12,10 @@ import xarray as xr
 from rich.console import Console
 
 from pymc_kl import galaxies, plots, reports, tree
+from pymc_kl.approximations import FAMILIES
 from pymc_kl.compare import compare
+from pymc_kl.fits import PYMC_METHODS, REVERSE
+from pymc_kl.forward import AUTO
 from pymc_kl.reports.terminal import render
 
 EXAMPLES = """examples:
@@ -52,8 +55,16 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("model", metavar="FILE.py:NAME", help="a pm.Model, or a function that returns one")
     run.add_argument("--draws", type=Path, help="posterior draws (NetCDF); sampled with NUTS if not given")
     run.add_argument(
-        "--reverse", nargs="*", choices=("advi", "fullrank_advi"), default=["advi", "fullrank_advi"],
-        help="what to fit with pm.fit (default: both)",
+        "--reverse", nargs="*", choices=tuple(REVERSE), default=list(PYMC_METHODS),
+        help="reverse-KL fits to make: PyMC's advi and fullrank_advi (default: both), or ours",
+    )  # fmt: skip
+    run.add_argument(
+        "--forward", nargs="*", choices=(AUTO, *FAMILIES), default=["meanfield", "fullrank", "mixture"],
+        help="families to fit to the draws (default: meanfield fullrank mixture)",
+    )  # fmt: skip
+    run.add_argument(
+        "--fit", action="append", default=[], metavar="NAME=FILE", type=_named_file,
+        help="a fit or draws made elsewhere, saved as NetCDF or Zarr, to compare as well; may be repeated",
     )  # fmt: skip
     run.set_defaults(run=_compare)
     for command in (demo, run):
@@ -93,9 +104,23 @@ def _compare(parsed: argparse.Namespace, console: Console) -> int:
         with warnings.catch_warnings(), xr.open_datatree(parsed.draws) as file:
             draws = file.load()
     comparison = compare(
-        draws, {}, model=model, reverse=parsed.reverse, random_seed=parsed.seed, progressbar=not parsed.quiet
+        draws,
+        dict(parsed.fit),
+        model=model,
+        forward=parsed.forward,
+        reverse=parsed.reverse,
+        random_seed=parsed.seed,
+        progressbar=not parsed.quiet,
     )
     return _finish(comparison, parsed, console)
+
+
+def _named_file(text: str) -> tuple[str, str]:
+    """Read NAME=FILE."""
+    name, equals, file = text.partition("=")
+    if not (name and equals and file):
+        raise argparse.ArgumentTypeError(f"expected NAME=FILE, such as laplace=laplace.nc; got {text!r}.")
+    return name, file
 
 
 def _summary(parsed: argparse.Namespace, console: Console) -> int:

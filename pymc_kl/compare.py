@@ -1,8 +1,6 @@
 """The one orchestrator: reference, fits, modes and scores → one DataTree."""
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,22 +9,27 @@ import xarray as xr
 
 from pymc_kl import tree
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.adapters import as_approximation
-from pymc_kl.approximations import FAMILIES, FullRank, MeanField, Mixture
-from pymc_kl.assemble import Result, Row
+from pymc_kl.approximations import FAMILIES
+from pymc_kl.assemble import Result
 from pymc_kl.complete import Sampling, complete
-from pymc_kl.crossfit import CrossFit, cross_fit
+from pymc_kl.fits import (
+    PYMC_METHODS,
+    REVERSE,
+    check_convergence_rows,
+    fill_draws,
+    forward_row,
+    given_rows,
+    pymc_row,
+    reverse_rows,
+)
+from pymc_kl.forward import AUTO
 from pymc_kl.progress import stages
 from pymc_kl.reference import Reference, as_reference
-from pymc_kl.relabelled import MAX_COPIES, group_order
-from pymc_kl.reverse import check_convergence
 from pymc_kl.search import MIN_BARRIER, N_STARTS
 from pymc_kl.starts import check_initial_point, user_starts
 from pymc_kl.target import Target
-from pymc_kl.yardstick import Yardstick, completed_yardstick, given_yardstick
+from pymc_kl.yardstick import completed_yardstick, given_yardstick
 
-REVERSE_METHODS = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}
-ADVI_STEPS = 30_000
 N_APPROXIMATION_STARTS = 64
 MAX_MODES = 60
 UNLISTED = 9.0  # nats below the highest mass, 1e-4 of it: such a mode is elsewhere unless an approximation is there
@@ -38,8 +41,8 @@ def compare(
     *,
     model: pm.Model | Target | None = None,
     reference: str = "complete",
-    forward: Sequence[str] = ("meanfield", "fullrank", "mixture"),
-    reverse: Sequence[str] | None = None,
+    forward: str | Sequence[str] = ("meanfield", "fullrank", "mixture"),
+    reverse: str | Sequence[str] | None = None,
     starts: xr.DataTree | xr.Dataset | Array | None = None,
     n_starts: int = N_STARTS,
     symmetry: bool | Sequence[str] = True,
@@ -56,17 +59,20 @@ def compare(
     idata : DataTree, Dataset or Reference, optional
         Draws of the posterior from any sampler. What they miss is sampled, as by :func:`sample_reference`.
     approximations : mapping of str to fit, optional
-        What `pm.fit` returned, draws, or approximations of this package, by name. Without them PyMC's ADVI
-        and full-rank ADVI are fitted.
+        Whatever :func:`as_approximation` takes, by name: what `pm.fit` or pymc-extras returned, draws of any sampler,
+        files, approximations of this package. Without them PyMC's ADVI and full-rank ADVI are fitted.
     model : pm.Model or Target, optional
         Defaults to the model of the enclosing `with` block.
     reference : {"complete", "as given"}
         Complete the draws with the modes that they missed and weigh every mode by bridge sampling, or take the
         draws as they are: masses are then known as far as chains moved between modes.
-    forward : sequence of {"meanfield", "fullrank", "mixture"}
-        Families to fit to the reference by minimising KL(p‖q).
-    reverse : sequence of {"advi", "fullrank_advi"}, optional
-        What to fit with `pm.fit`; both if no approximations are given, else none.
+    forward : str or sequence of str
+        Families to fit to the reference by minimising KL(p‖q): "meanfield", "lowrank", "fullrank", "studentt",
+        "mixture", "studentt_mixture", "flow", or "auto", which chooses one by its held-out score.
+    reverse : str or sequence of str, optional
+        What to fit by minimising KL(q‖p): "advi" and "fullrank_advi" with `pm.fit`; "meanfield", "lowrank",
+        "fullrank", "mixture" or "auto" with :func:`fit_reverse`, from the modes that were found. Both of PyMC's if no
+        approximations are given, else none.
     starts : DataTree, Dataset or array (n, d), optional
         More points to search for modes from; an array is in the unconstrained space.
     n_starts : int
@@ -106,7 +112,8 @@ def compare(
     >>> comparison["coverage"]["verdict"].sel(approximation="forward mixture").values.tolist()
     ['covered', 'covered']
     """
-    streams = iter(np.random.default_rng(random_seed).spawn(6))
+    streams = iter(np.random.default_rng(random_seed).spawn(7))
+    forward, reverse = _names(forward), None if reverse is None else _names(reverse)
     _check_requests(approximations, forward, reverse, n_draws, reference)
     if n_starts < 1:
         raise ValueError(f"n_starts must be at least 1; got {n_starts}.")
@@ -115,14 +122,14 @@ def compare(
             target = model if isinstance(model, Target) else Target.from_model(model, backend=backend)
             check_initial_point(target)
             target.log_density_and_grad(target.initial_points(1, np.random.default_rng(0)))
-            rows = _given_rows(approximations or {}, target)
+            rows = given_rows(approximations or {}, target)
             points = {} if starts is None else {"user": user_starts(starts, target)}
             given = None if idata is None else as_reference(idata, target)
         rng = next(streams)
         with stage("reverse-KL fits"):
-            methods = reverse if reverse is not None else REVERSE_METHODS if approximations is None else ()
-            rows += [_fit_reverse_row(method, target, rng) for method in methods]
-            _fill_draws(rows, target, n_draws, next(streams))
+            methods = reverse if reverse is not None else PYMC_METHODS if approximations is None else ()
+            rows += [pymc_row(method, target, rng) for method in methods if method in PYMC_METHODS]
+            fill_draws(rows, target, n_draws, next(streams))
         points |= {row.name: row.x[:N_APPROXIMATION_STARTS] for row in rows if row.x is not None}
         sampling = Sampling(
             n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED
@@ -134,13 +141,16 @@ def compare(
             yardstick = completed_yardstick(completed, rng)
         else:
             yardstick = given_yardstick(target, given, points, sampling, visitors=visitors, rng=rng, stage=stage)
+        if own := [method for method in methods if method not in PYMC_METHODS]:
+            with stage("reverse-KL fits from the modes"):
+                own_rng = next(streams)
+                rows += [row for family in own for row in reverse_rows(family, target, yardstick, own_rng)]
         with stage("forward-KL fits"):
-            rows += [_fit_forward_row(family, yardstick, rng) for family in forward]
+            rows += [forward_row(family, yardstick, rng) for family in forward]
         with stage("convergence"):
-            _check_convergence_rows(rows, target, next(streams))
+            check_convergence_rows(rows, target, next(streams))
         with stage("assign draws to modes"):
-            rng = next(streams)
-            _fill_draws(rows, target, n_draws, rng)
+            fill_draws(rows, target, n_draws, next(streams))
             for row in rows:
                 row.folded = None if row.x is None else yardstick.modes.fold(row.x)
         with stage("scores"):
@@ -152,6 +162,10 @@ def compare(
     comparison.attrs = tree.root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
     comparison.attrs["partial"] = int(yardstick.partial)
     return comparison
+
+
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _check_requests(
@@ -172,15 +186,13 @@ def _check_requests(
             "approximations must be a dict of fits by name, such as {'ADVI': pm.fit()}; "
             f"got {type(approximations).__name__}."
         )
-    for kind, names, known in (("family", forward, FAMILIES), ("method", reverse or (), REVERSE_METHODS)):
-        if isinstance(names, str):
-            raise TypeError(f"expected a list of names; got the single text {names!r}. Write [{names!r}].")
+    for kind, names, known in (("family", forward, (AUTO, *FAMILIES)), ("method", reverse or (), REVERSE)):
         for name in names:
             if name not in known:
                 raise ValueError(f"unknown {kind} {name!r}; known are {', '.join(map(repr, known))}.")
     if n_draws < 100:
         raise ValueError(f"n_draws must be at least 100 to say anything of modes; got {n_draws}.")
-    taken = [f"forward {family}" for family in forward] + [REVERSE_METHODS[m] for m in reverse or ()]
+    taken = [f"forward {family}" for family in forward] + [REVERSE[m] for m in reverse or ()]
     for name in approximations or ():
         if not isinstance(name, str) or not name.strip() or "/" in name:
             raise ValueError(
@@ -190,77 +202,3 @@ def _check_requests(
             raise ValueError(f"the name {name!r} is taken by a fit that compare() makes; give yours another.")
     if len(set(taken)) < len(taken):
         raise ValueError(f"each fit may be asked for once; got {taken}.")
-
-
-def _given_rows(approximations: Mapping[str, Any], target: Target) -> list[Row]:
-    """Adapt the user's fits; one of another model is an error at once, since it can't be what they meant."""
-    return [
-        Row(name, replace(as_approximation(fit, model=target), target=target)) for name, fit in approximations.items()
-    ]
-
-
-def _fit_reverse_row(method: str, target: Target, rng: np.random.Generator) -> Row:
-    row, start = Row(REVERSE_METHODS[method]), time.perf_counter()
-    seed = int(rng.integers(2**31))
-    try:
-        with target.model:
-            fit = pm.fit(ADVI_STEPS, method=method, random_seed=seed, progressbar=False)
-        row.approximation = as_approximation(fit, model=target)
-    except Exception as error:  # noqa: BLE001 one fit that fails must not lose the others
-        row.error = f"{type(error).__name__}: {error}"
-    row.seconds = time.perf_counter() - start
-    return row
-
-
-def _fit_forward_row(family: str, yardstick: Yardstick, rng: np.random.Generator) -> Row:
-    row, start = Row(f"forward {family}"), time.perf_counter()
-    try:
-        row.cross_fit = _cross_fit(family, yardstick, rng)
-        row.approximation = row.cross_fit.approximation
-    except Exception as error:  # noqa: BLE001 one fit that fails must not lose the others
-        row.error = f"{type(error).__name__}: {error}"
-    row.seconds = time.perf_counter() - start
-    return row
-
-
-def _cross_fit(family: str, yardstick: Yardstick, rng: np.random.Generator) -> CrossFit:
-    """Fit to the whole posterior; a mixture to one copy of each mode if it can be spread over all of them."""
-    draws, symmetry = yardstick.training, yardstick.modes.symmetry
-    at_home = FAMILIES[family] is Mixture and draws.weighted and yardstick.modes.has_copies
-    if at_home and group_order(symmetry) <= MAX_COPIES:
-        return cross_fit(family, draws.home, draws.label, draws.fold, symmetry=symmetry, rng=rng)
-    return cross_fit(family, draws.reference, draws.copy, draws.fold, rng=rng)
-
-
-def _fill_draws(rows: Sequence[Row], target: Target, n: int, rng: np.random.Generator) -> None:
-    """Draw from every approximation that has no draws yet and evaluate both log densities."""
-    for row in rows:
-        q = row.approximation
-        if q is None or row.x is not None:
-            continue
-        try:
-            x = q.sample(n, random_seed=rng)
-            row.log_density = target.log_density(x)
-            row.log_prob = q.log_prob(x) if q.has_log_prob else None
-            row.x = x
-        except Exception as error:  # noqa: BLE001 one fit that fails must not lose the others
-            row.error, row.approximation = f"{type(error).__name__}: {error}", None
-
-
-def _check_convergence_rows(rows: list[Row], target: Target, rng: np.random.Generator) -> None:
-    """Polish every Gaussian reverse-KL fit; one that had not arrived gets its polished fit as a row beside it."""
-    for row in [*rows]:
-        q = row.approximation
-        if q is None or q.kind != "reverse" or not isinstance(q, MeanField | FullRank):
-            continue
-        start = time.perf_counter()
-        try:
-            row.convergence = check_convergence(target.log_density_and_grad, q, random_seed=rng)
-        except Exception as error:  # noqa: BLE001 the fit's other scores don't depend on this check
-            row.error = f"convergence not checked: {type(error).__name__}: {error}"
-            continue
-        if not row.convergence.converged:
-            name = f"{row.name} (polished)"
-            if name not in {other.name for other in rows}:
-                polished = Row(name, row.convergence.polished, time.perf_counter() - start)
-                rows.insert(rows.index(row) + 1, polished)

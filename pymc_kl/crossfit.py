@@ -6,12 +6,22 @@ posterior comes out too small or negative.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations import Approximation, ComponentFamily
-from pymc_kl.forward import fit_family
+from pymc_kl.approximations import (
+    Approximation,
+    ComponentFamily,
+    FullRank,
+    LowRank,
+    MeanField,
+    Mixture,
+    StudentT,
+    StudentTMixture,
+)
+from pymc_kl.forward import AUTO, fit_family
 from pymc_kl.pieces import N_FOLDS
 from pymc_kl.reference import Reference
 from pymc_kl.relabelled import symmetrised_mixture
@@ -66,15 +76,27 @@ def cross_fit(
 
     def fit(name: str, rows: IntArray, quiet: bool) -> Approximation:
         fitted = fit_family(name, _take(reference, rows), labels[rows], rng=rng, quiet=quiet)
-        return symmetrised_mixture(fitted, symmetry) if isinstance(fitted, ComponentFamily) and symmetry else fitted
+        return fitted if symmetry is None else _spread(fitted, symmetry)
 
     n = len(reference.flat)
     full = fit(family, np.arange(n), False)
+    chosen = full.info.get("family", full.family) if family == AUTO else family
     try:
-        others = tuple(fit(full.family, np.flatnonzero(fold != i), True) for i in range(N_FOLDS))
+        others = tuple(fit(chosen, np.flatnonzero(fold != i), True) for i in range(N_FOLDS))
     except ValueError:
         others = ()
     return CrossFit(full, others)
+
+
+def _spread(fitted: Approximation, symmetry: Symmetry) -> Approximation:
+    """Spread a fit to one copy of each mode over all; one normal or Student-t is a mixture of one component."""
+    common: dict[str, Any] = {"target": fitted.target, "info": fitted.info}
+    if isinstance(fitted, StudentT):
+        common |= {"scale_trils": fitted.scale_tril[None], "dfs": np.array([fitted.df])}
+        fitted = StudentTMixture(weights=np.ones(1), locs=fitted.loc[None], **common)
+    elif isinstance(fitted, MeanField | LowRank | FullRank):
+        fitted = Mixture(weights=np.ones(1), locs=fitted.loc[None], scale_trils=fitted.scale_tril[None], **common)
+    return symmetrised_mixture(fitted, symmetry) if isinstance(fitted, ComponentFamily) else fitted
 
 
 def _take(reference: Reference, rows: IntArray) -> Reference:

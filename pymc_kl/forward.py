@@ -113,7 +113,7 @@ def fit_family(
     chosen = {}
     if family == AUTO:
         choice = choose_family(x, weights, labels, blocks, rng)
-        family, chosen = choice.family, {"choice": choice.why, "family_scores": choice.scores}
+        family, chosen = choice.family, {"family": choice.family, "choice": choice.why, "family_scores": choice.scores}
     fit = fit_kind(FAMILIES[family], x, weights, labels=labels, blocks=blocks, rng=rng)
     heavy = _heavy_tails(fit, x) if isinstance(fit, MeanField | LowRank | FullRank) else ()
     if heavy and not quiet:

@@ -6,25 +6,21 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import pymc as pm
 from scipy.linalg.lapack import dtrtri
 from scipy.special import softmax
 
-from pymc_kl._typing import Array, IntArray, RandomSeed
+from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Approximation, FullRank, LowRank, MeanField, Mixture
+from pymc_kl.ascent import FIT_DRAWS, maximise, points_for
 from pymc_kl.elbo import Gaussian, rows_of
 from pymc_kl.estimates import Estimate, mean_estimate
 from pymc_kl.mixture_elbo import grow_mixture
 from pymc_kl.modes import Modes
-from pymc_kl.progress import stages
 from pymc_kl.relabelled import MAX_COPIES, group_order, matrices, symmetrised_mixture
-from pymc_kl.reverse import FIT_DRAWS, maximise, points_for
-from pymc_kl.search import search_target
 from pymc_kl.starts import prior_starts
 from pymc_kl.symmetry import Symmetry
-from pymc_kl.target import Target, as_target
+from pymc_kl.target import Target
 
-N_STARTS = 32
 FINE_NUMBERS = 2**17  # points times dimensions on which distinct optima are maximised, at the most
 FINE_MOST = 4  # optima that are maximised on more points, those with the highest ELBO
 CHECK_DRAWS = 4000  # fresh draws on which ELBOs are measured
@@ -33,7 +29,6 @@ STAGES = ((32, 0.3), (FIT_DRAWS, 0.1))  # points on which starts are followed, a
 FAR_BELOW = 12.0  # nats under the best: such optima are not followed on more points
 NARROWINGS = 20  # times that a start is halved in width while some of its draws leave the support
 NEGLIGIBLE = 1e-4  # weight of an optimum that a mixture of all leaves out
-REVERSE_FAMILIES: dict[str, type[Any]] = {family.family: family for family in (MeanField, LowRank, FullRank, Mixture)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,95 +49,8 @@ class Optimum:
     n_starts: int
 
 
-def fit_reverse(
-    family: str = "fullrank",
-    *,
-    model: pm.Model | Target | None = None,
-    n_starts: int = N_STARTS,
-    rank: int | None = None,
-    n_components: int | None = None,
-    modes: Modes | None = None,
-    random_seed: RandomSeed = None,
-    progressbar: bool = True,
-) -> Approximation:
-    """Minimise KL(q‖p) over a family, deterministically and from many starts that are fitted together.
-
-    The ELBO is maximised on fixed, evenly spread normal points by a quasi-Newton method [1]_, from the modes of the
-    posterior and from draws of the prior. Fits that agree are one optimum, up to relabelling; the best four are
-    maximised again on more points. A mixture starts from all optima, weighted by their ELBOs, and splits components
-    while that gains.
-
-    Parameters
-    ----------
-    family : {"meanfield", "lowrank", "fullrank", "mixture"}
-    model : pm.Model or Target, optional
-        Defaults to the model of the enclosing `with` block.
-    n_starts : int
-        Modes, with Laplace's approximation as the start, come first; the rest are draws of the prior.
-    rank : int, optional
-        Of "lowrank"; the square root of the number of dimensions, rounded, if not given.
-    n_components : int, optional
-        Of "mixture", at the least; as many as raise the ELBO by a hundredth of a nat, up to 12, if not given.
-    modes : Modes, optional
-        What :func:`find_modes` returned; searched for if not given.
-    random_seed : int, Generator, SeedSequence or None
-    progressbar : bool
-
-    Returns
-    -------
-    Approximation
-        The optimum with the highest ELBO, or the mixture, on the unconstrained space. In `info`: `elbo` and `elbo_se`
-        (nats, on fresh draws); `optima`, all that were found among Gaussians, best first, each with its
-        `approximation`, its `elbo` and the number of starts that settled there; `settled`, the optimum of each start;
-        and, of a Gaussian family, `mixture`, all optima weighted by their ELBOs.
-
-    References
-    ----------
-    .. [1] Giordano, R., Ingram, M. and Broderick, T. (2024). Black box variational inference with a deterministic
-       objective. JMLR 25(18). https://jmlr.org/papers/v25/23-1015.html
-
-    Examples
-    --------
-    >>> import pymc as pm, pymc_kl as pkl
-    >>> with pm.Model() as model:
-    ...     x = pm.NormalMixture("x", w=[0.3, 0.7], mu=[-3, 3], sigma=[0.6, 1])
-    ...     q = pkl.fit_reverse("meanfield", n_starts=8, random_seed=1, progressbar=False)
-    >>> [optimum.approximation.loc.round(1).tolist() for optimum in q.info["optima"]]
-    [[3.0], [-3.0]]
-    >>> q.info["mixture"].weights.round(2)
-    array([0.7, 0.3])
-    """
-    target = as_target(model)
-    _check(family, n_starts=n_starts, rank=rank, n_components=n_components, d=target.d)
-    rng = np.random.default_rng(random_seed)
-    with stages(progressbar) as stage:
-        with stage("search for modes") as report:
-            if modes is None:
-                modes = search_target(target, None, {}, rng=rng, report=report)
-        with stage("reverse-KL fits"):
-            found = _Optima.find(target, modes, "fullrank" if family == "mixture" else family, n_starts, rank, rng)
-            mixture = found.mixture()
-            if family == "mixture":
-                return found.finished(*found.polished_mixture(mixture, n_components, rng))
-    best = found.optima[0]
-    return found.finished(best.approximation, best.elbo, mixture=found.spread(mixture))
-
-
-def _check(family: str, *, d: int, **numbers: int | None) -> None:
-    if family not in REVERSE_FAMILIES:
-        raise ValueError(f"unknown family {family!r}; known are {', '.join(map(repr, REVERSE_FAMILIES))}.")
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1; got {number}.")
-    if (rank := numbers["rank"]) is not None and rank >= d:
-        raise ValueError(f"rank must be below the {d} dimensions of the model; got {rank}. Fit 'fullrank' instead.")
-    for name, of in (("rank", "lowrank"), ("n_components", "mixture")):
-        if numbers[name] is not None and family != of:
-            raise ValueError(f"{name} is of the family {of!r}; got it with {family!r}.")
-
-
 @dataclass(frozen=True, eq=False)
-class _Optima:
+class Optima:
     """What the starts led to: optima, best first, and the optimum (n_starts,) that each settled in."""
 
     target: Target
@@ -154,12 +62,13 @@ class _Optima:
     @classmethod
     def find(
         cls, target: Target, modes: Modes, family: str, n_starts: int, rank: int | None, rng: np.random.Generator
-    ) -> "_Optima":
+    ) -> "Optima":
         """Follow all starts on few points, and the distinct optima among them on more and more."""
         value_and_grad, symmetry = target.log_density_and_grad, modes.symmetry
         maps = matrices(symmetry, target.d) if group_order(symmetry) <= MAX_COPIES else np.eye(target.d)[None]
         starts = _narrowed(target, _starts(target, modes, family, n_starts, rank, rng), rng)
-        fits, settled, rough = starts, np.arange(len(starts)), []
+        fits, settled = starts, np.arange(len(starts))
+        rough: list[Gaussian] = []
         for n_draws, same in STAGES:
             fits, elbo = maximise(value_and_grad, fits, n_draws=n_draws, rng=rng, coarse=True)
             order = np.argsort(-elbo, kind="stable")

@@ -1,183 +1,159 @@
-"""Our own reverse-KL fits: maximise the ELBO deterministically from where fits stand.
+"""Reverse-KL fits of our own: take a family by name, or let the ELBO choose, and minimise KL(q‖p) from many starts."""
 
-The expectation is taken over fixed standard normal draws whose mean and covariance are exactly 0 and I, so
-that the ELBO of a Gaussian target is maximised exactly and a quasi-Newton method can be used (Giordano,
-Ingram and Broderick 2024, https://jmlr.org/papers/v25/23-1015.html).
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
-from scipy.linalg import solve_triangular
+import pymc as pm
 
-from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.approximations import FullRank, MeanField
-from pymc_kl.climb import Climbs, ValueAndGrad
-from pymc_kl.elbo import Gaussian, GaussianRows, balanced_normals, rows_of
-from pymc_kl.estimates import Estimate, mean_estimate
+from pymc_kl._typing import RandomSeed
+from pymc_kl.approximations import Approximation, Family, FullRank, LowRank, MeanField, Mixture
+from pymc_kl.estimates import Estimate
+from pymc_kl.modes import Modes
+from pymc_kl.optima import Optima
+from pymc_kl.progress import stages
+from pymc_kl.search import search_target
+from pymc_kl.tables import format_estimate
+from pymc_kl.target import Target, as_target
 
-FIT_DRAWS = 512  # fixed points on which the ELBO is maximised, at least; more where the family asks for it
-CHECK_DRAWS = 4000  # fresh draws on which the gain is measured
-ELBO_GAP_TOLERANCE = 0.1  # nats: a mean that is off by 0.45 standard deviations in one dimension
-GAIN_TOLERANCE = 1e-8  # nats that a step must be expected to gain for another to follow
-COARSE_GAIN = 1e-2
-SETTLED = 1e-6  # nats a dimension, in both directions, between two fits that are the same to a thousandth of a sd
-COARSE_POINTS = 2.5  # a dimension of the noise, at the least: points in pairs must span it
-MAX_STEPS, MAX_COARSE_STEPS = 400, 80
-MEMORY = 20  # of the quasi-Newton method
-
-
-@dataclass(frozen=True, eq=False)
-class Convergence:
-    """Whether a reverse-KL fit has arrived at an optimum of its family.
-
-    Attributes
-    ----------
-    polished : Approximation
-        The optimum of the family that is uphill from the fit.
-    elbo_gap : Estimate
-        What the ELBO gains by polishing, nats.
-    gradient : Estimate
-        Length of the ELBO's gradient at the fit, nats for a step of one standard deviation, and the length
-        that Monte Carlo error alone would give.
-    converged : bool
-    """
-
-    polished: MeanField | FullRank
-    elbo_gap: Estimate
-    gradient: Estimate
-    converged: bool
+N_STARTS = 32
+AUTO = "auto"
+REVERSE_FAMILIES: dict[str, type[Family]] = {
+    family.family: family for family in (MeanField, LowRank, FullRank, Mixture)
+}  # the simplest first
+LOWRANK_FROM, FULLRANK_TO = 10, 100  # dimensions from and up to which "auto" tries a family
+WORTH = 0.05  # nats of ELBO that a less simple family must gain
 
 
-def check_convergence(
-    value_and_grad: ValueAndGrad, fit: MeanField | FullRank, *, random_seed: RandomSeed = None
-) -> Convergence:
-    """Polish a Gaussian reverse-KL fit from where it stands and measure what that gains.
-
-    Parameters
-    ----------
-    value_and_grad : callable
-        (n, d) -> log p̃ (n,) and its gradient (n, d).
-    fit : MeanField or FullRank
-    random_seed : int, Generator, SeedSequence or None
-
-    Returns
-    -------
-    Convergence
-        The gain is measured on fresh draws, the same for both fits. It has converged if the gain is at most
-        0.1 nats, give or take two standard errors.
-    """
-    rng = np.random.default_rng(random_seed)
-    polished = polish(value_and_grad, fit, rng=rng)
-    z = rng.standard_normal((CHECK_DRAWS, fit.d))
-    before, grad = _elbo_terms(value_and_grad, fit, z)
-    after, _ = _elbo_terms(value_and_grad, polished, z)
-    gap = mean_estimate(after - before)
-    if not gap.value > 0:  # polishing gained nothing: the fit stands at its optimum
-        polished = fit
-    return Convergence(
-        polished=polished,
-        elbo_gap=gap,
-        gradient=_gradient_length(fit, grad, z),
-        converged=bool(gap.value - 2 * gap.se <= ELBO_GAP_TOLERANCE),
-    )
-
-
-def polish[G: MeanField | FullRank](
-    value_and_grad: ValueAndGrad, fit: G, *, rng: np.random.Generator, n_draws: int = FIT_DRAWS
-) -> G:
-    """Maximise the ELBO within the family, from where the fit stands, on `n_draws` points or what d asks for."""
-    return maximise(value_and_grad, [fit], n_draws=n_draws, rng=rng)[0][0]
-
-
-def maximise[G: Gaussian](
-    value_and_grad: ValueAndGrad,
-    fits: Sequence[G],
+def fit_reverse(
+    family: str = "fullrank",
     *,
-    n_draws: int,
-    at_most: int = 0,
-    rng: np.random.Generator,
-    coarse: bool = False,
-) -> tuple[list[G], Array]:
-    """Maximise the ELBO of many fits of one family together, each from where it stands, on the same points.
+    model: pm.Model | Target | None = None,
+    n_starts: int = N_STARTS,
+    rank: int | None = None,
+    n_components: int | None = None,
+    modes: Modes | None = None,
+    random_seed: RandomSeed = None,
+    progressbar: bool = True,
+) -> Approximation:
+    """Minimise KL(q‖p) over a family, deterministically and from many starts that are fitted together.
+
+    The ELBO is maximised on fixed, evenly spread normal points by a quasi-Newton method [1]_, from the modes of the
+    posterior and from draws of the prior. Fits that agree are one optimum, up to relabelling; the best four are
+    maximised again on more points. A mixture starts from all optima, weighted by their ELBOs, and splits components
+    while that gains.
 
     Parameters
     ----------
-    value_and_grad : callable
-        (n, d) -> log p̃ (n,) and its gradient (n, d).
-    fits : sequence of MeanField, FullRank or LowRank
-        S fits, all of one family (and rank).
-    n_draws : int
-        Points to begin with; more if the family's parameters ask for it.
-    at_most : int
-        While fits still move by more than a thousandth of a standard deviation, they are maximised again on four
-        times the points, up to this many; their curvature is known by then, so that takes few steps.
-    rng : Generator
-    coarse : bool
-        Be content with few points and with what is near an optimum.
+    family : {"auto", "meanfield", "lowrank", "fullrank", "mixture"}
+        "auto" fits those that the number of dimensions allows and takes the simplest whose ELBO is within 0.05 nats,
+        or two standard errors, of the best; `info["choice"]` says why, `info["family_elbos"]` has the ELBO of each.
+    model : pm.Model or Target, optional
+        Defaults to the model of the enclosing `with` block.
+    n_starts : int
+        Modes, with Laplace's approximation as the start, come first; the rest are draws of the prior.
+    rank : int, optional
+        Of "lowrank"; the square root of the number of dimensions, rounded, if not given.
+    n_components : int, optional
+        Of "mixture", at the least; as many as raise the ELBO by a hundredth of a nat, up to 12, if not given.
+    modes : Modes, optional
+        What :func:`find_modes` returned; searched for if not given.
+    random_seed : int, Generator, SeedSequence or None
+    progressbar : bool
 
     Returns
     -------
-    list of S fits
-    array (S,)
-        Their ELBO on the last points, up to a constant that is the same for all, nats.
+    Approximation
+        The optimum with the highest ELBO, or the mixture, on the unconstrained space. In `info`: `elbo` and `elbo_se`
+        (nats, on fresh draws); `optima`, all that were found among Gaussians, best first, each with its
+        `approximation`, its `elbo` and the number of starts that settled there; `settled`, the optimum of each start;
+        and, of a Gaussian family, `mixture`, all optima weighted by their ELBOs.
+
+    References
+    ----------
+    .. [1] Giordano, R., Ingram, M. and Broderick, T. (2024). Black box variational inference with a deterministic
+       objective. JMLR 25(18). https://jmlr.org/papers/v25/23-1015.html
+
+    Examples
+    --------
+    >>> import pymc as pm, pymc_kl as pkl
+    >>> with pm.Model() as model:
+    ...     x = pm.NormalMixture("x", w=[0.3, 0.7], mu=[-3, 3], sigma=[0.6, 1])
+    ...     q = pkl.fit_reverse("meanfield", n_starts=8, random_seed=1, progressbar=False)
+    >>> [optimum.approximation.loc.round(1).tolist() for optimum in q.info["optima"]]
+    [[3.0], [-3.0]]
+    >>> q.info["mixture"].weights.round(2)
+    array([0.7, 0.3])
     """
-    rows, tolerance = rows_of(fits), COARSE_GAIN if coarse else GAIN_TOLERANCE
-    z = points_for(rows, n_draws, rng, coarse=coarse)
-    climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=MEMORY)
-    _climb(climbs, tolerance, MAX_COARSE_STEPS if coarse else MAX_STEPS)
-    found = [rows.fit(theta, i) for i, theta in enumerate(climbs.y)]
-    while 4 * len(z) <= at_most:
-        z, before = points_for(rows, 4 * len(z), rng), found
-        climbs.renew(rows.on(value_and_grad, z))
-        _climb(climbs, tolerance, MAX_STEPS)
-        found = [rows.fit(theta, i) for i, theta in enumerate(climbs.y)]
-        if max(divergence(*pair) for pair in zip(before, found, strict=True)) < SETTLED * rows.d:
-            break
-    return found, climbs.value
+    target = as_target(model)
+    _check(family, n_starts=n_starts, rank=rank, n_components=n_components, d=target.d)
+    rng = np.random.default_rng(random_seed)
+    with stages(progressbar) as stage:
+        with stage("search for modes") as report:
+            if modes is None:
+                modes = search_target(target, None, {}, rng=rng, report=report)
+        with stage("reverse-KL fits"):
+            return fit_from_modes(
+                target, modes, family, n_starts=n_starts, rank=rank, n_components=n_components, rng=rng
+            )
 
 
-def _climb(climbs: Climbs, tolerance: float, max_steps: int) -> None:
-    for _ in range(max_steps):
-        if not len(active := climbs.active()):
-            return
-        climbs.step(active, tolerance)
+def fit_from_modes(
+    target: Target,
+    modes: Modes,
+    family: str,
+    *,
+    n_starts: int = N_STARTS,
+    rank: int | None = None,
+    n_components: int | None = None,
+    rng: np.random.Generator,
+) -> Approximation:
+    """Fit one family, or "auto", once the modes are known."""
+    if family == AUTO:
+        return _choose(target, modes, n_starts, rng)
+    found = Optima.find(target, modes, "fullrank" if family == "mixture" else family, n_starts, rank, rng)
+    if family == "mixture":
+        return found.finished(*found.polished_mixture(found.mixture(), n_components, rng))
+    best = found.optima[0]
+    return found.finished(best.approximation, best.elbo, mixture=found.spread(found.mixture()))
 
 
-def divergence(one: Gaussian, two: Gaussian) -> float:
-    """KL in both directions between two normals, added, in nats."""
-    step = one.loc - two.loc
-    total = -2.0 * one.d
-    for first, second in ((one, two), (two, one)):
-        whitened = solve_triangular(second.scale_tril, np.column_stack([first.scale_tril, step]), lower=True)
-        total += float((whitened**2).sum())
-    return 0.5 * total
+def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generator) -> Approximation:
+    """Fit the families that the dimension allows, the simplest first, and take one by its ELBO."""
+    names = ["meanfield"] + ["lowrank"] * (target.d >= LOWRANK_FROM)
+    names += ["fullrank", "mixture"] * (1 < target.d <= FULLRANK_TO) + ["mixture"] * (target.d == 1)
+    fits = {name: fit_from_modes(target, modes, name, n_starts=n_starts, rng=rng) for name in names}
+    elbos = {name: Estimate(fit.info["elbo"], fit.info["elbo_se"]) for name, fit in fits.items()}
+    best = max(elbos, key=lambda name: elbos[name].value)
+    chosen = next(name for name in names if not _gain(elbos, best, name).value > _enough(_gain(elbos, best, name)))
+    why = f"{chosen}: ELBO {format_estimate(*elbos[chosen])} nats"
+    if simpler := names[: names.index(chosen)]:
+        rival = max(simpler, key=lambda name: elbos[name].value)
+        why += f", {format_estimate(*_gain(elbos, chosen, rival))} above {rival}, the best of the simpler families"
+    if best != chosen:
+        more = format_estimate(*_gain(elbos, best, chosen))
+        why += f"; {best}, the best of all, gains {more} more, too little to matter"
+    info: dict[str, Any] = {**fits[chosen].info, "choice": f"{why}.", "family_elbos": elbos}
+    return replace(fits[chosen], info=MappingProxyType(info))
 
 
-def points_for(rows: GaussianRows, n_draws: int, rng: np.random.Generator, *, coarse: bool = False) -> Array:
-    """Make as many fixed points as asked for, or as the family needs; if coarse, as few as it can do with."""
-    least = COARSE_POINTS * rows.n_noise if coarse else rows.POINTS * rows.n_noise
-    n = max(n_draws, int(np.ceil(least)))
-    return balanced_normals(n + n % 2 if coarse else 2 ** int(np.ceil(np.log2(n))), rows.n_noise, rng)
+def _gain(elbos: dict[str, Estimate], one: str, two: str) -> Estimate:
+    return Estimate(elbos[one].value - elbos[two].value, float(np.hypot(elbos[one].se, elbos[two].se)))
 
 
-def _elbo_terms(value_and_grad: ValueAndGrad, fit: MeanField | FullRank, z: Array) -> tuple[Array, Array]:
-    """Log p̃ - log q at loc + scale z, up to the terms that all fits share, and the gradient of log p̃."""
-    value, grad = value_and_grad(fit.loc + z @ fit.scale_tril.T)
-    return value + np.log(np.diag(fit.scale_tril)).sum(), grad
+def _enough(gain: Estimate) -> float:
+    return max(WORTH, 2 * gain.se)
 
 
-def _gradient_length(fit: MeanField | FullRank, grad: Array, z: Array) -> Estimate:
-    """Length of the ELBO gradient in whitened parameters, with its Monte Carlo noise."""
-    slope = grad @ fit.scale_tril
-    if isinstance(fit, MeanField):
-        terms = np.concatenate([slope, slope * z + 1.0], axis=1)
-        mean, variance = terms.mean(axis=0), terms.var(axis=0)
-    else:
-        outer = slope.T @ z / len(z) + np.eye(fit.d)
-        second = (slope**2).T @ z**2 / len(z) - (outer - np.eye(fit.d)) ** 2
-        lower = np.tril_indices(fit.d)
-        mean = np.concatenate([slope.mean(axis=0), outer[lower]])
-        variance = np.concatenate([slope.var(axis=0), second[lower]])
-    return Estimate(float(np.linalg.norm(mean)), float(np.sqrt(variance.sum() / len(z))))
+def _check(family: str, *, d: int, **numbers: int | None) -> None:
+    if family not in (AUTO, *REVERSE_FAMILIES):
+        raise ValueError(f"unknown family {family!r}; known are {', '.join(map(repr, (AUTO, *REVERSE_FAMILIES)))}.")
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1; got {number}.")
+    if (rank := numbers["rank"]) is not None and rank >= d:
+        raise ValueError(f"rank must be below the {d} dimensions of the model; got {rank}. Fit 'fullrank' instead.")
+    for name, of in (("rank", "lowrank"), ("n_components", "mixture")):
+        if numbers[name] is not None and family != of:
+            raise ValueError(f"{name} is of the family {of!r}; got it with {family!r}.")

@@ -86,12 +86,23 @@ def approximation_tree(
     if reference_log_prob is not None:
         tree["reference"] = xr.DataTree(xr.Dataset({"log_prob": (("chain", "draw"), reference_log_prob)}))
     history = np.asarray(q.info.get("history", ()), dtype=float)
-    fit = xr.Dataset(attrs={"info": json.dumps(_plain(q.info))})
+    fit = xr.Dataset(attrs={"info": json.dumps(_plain(_told(q.info)))})
     if len(history):
         step = np.unique(np.linspace(0, len(history) - 1, min(len(history), MAX_STEPS)).astype(int))
         fit["loss"] = xr.DataArray(history[step], dims="step", coords={"step": step})
     tree["fit"] = xr.DataTree(fit)
     return tree
+
+
+def _told(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep what a fit says of itself, without the approximations that it offers; they are rows of their own."""
+    told = {key: value for key, value in info.items() if key not in ("parts", "mixture", "optima")}
+    if "optima" in info:
+        told["optima"] = [
+            {"loc": o.approximation.loc, "elbo": o.elbo.value, "elbo_se": o.elbo.se, "n_starts": o.n_starts}
+            for o in info["optima"]
+        ]
+    return told
 
 
 def free_dims(ds: xr.Dataset, taken: Sequence[str]) -> xr.Dataset:

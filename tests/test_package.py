@@ -26,7 +26,8 @@ def test_the_surface_is_small_and_documented():
 
 def test_whatever_is_random_takes_a_seed():
     for name in (
-        "compare", "correct", "find_modes", "fit_forward", "fit_reverse", "kl_divergence", "sample_reference",
+        "compare", "correct", "find_modes", "fit_forward", "fit_reverse", "initvals", "kl_divergence", "sample_jump",
+        "sample_reference",
     ):  # fmt: skip
         assert "random_seed" in inspect.signature(getattr(pymc_kl, name)).parameters
 

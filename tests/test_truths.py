@@ -11,7 +11,7 @@ from problems import ALL, UNIMODAL, Problem, two_normals
 
 from pymc_kl import compare, fit_forward
 from pymc_kl.approximations import FullRank, MeanField
-from pymc_kl.reverse import polish
+from pymc_kl.ascent import polish
 from pymc_kl.target import Target
 
 N = 20_000

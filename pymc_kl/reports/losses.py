@@ -17,6 +17,12 @@ DIVERGENCES = {
     "forward_kl": "KL(p‖q) forward", "forward_kl_between": "between", "forward_kl_within": "within",
     "reverse_kl": "KL(q‖p) reverse", "reverse_kl_between": "between", "reverse_kl_within": "within",
 }  # fmt: skip
+MINIMISES = {
+    "forward": "KL(p‖q)",
+    "reverse": "KL(q‖p)",
+    "draws": "draws only",
+    "laplace": "nothing: matches the curvature at a mode",
+}
 BOUNDS = {"elbo": "ELBO", "eubo": "EUBO"}
 RELABELLED = {"forward_kl_relabelled": "forward, up to labels", "reverse_kl_relabelled": "reverse, up to labels"}
 
@@ -154,7 +160,7 @@ def _fit_row(scores: xr.Dataset, facts: Facts, i: int, options: Options) -> list
     family = f"{fit.family}, {fit.n_components} components" if fit.n_components else fit.family
     return [
         words(fit.name),
-        words({"forward": "KL(p‖q)", "reverse": "KL(q‖p)", "draws": "draws only"}.get(fit.kind, "–")),
+        words(MINIMISES.get(fit.kind, "–")),
         words(family),
         words(converged),
         estimate(scores, "scores", "elbo_gap", at, options.round_to),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from pymc_kl.fits import ALL_OPTIMA, REVERSE
 from pymc_kl.reports.cells import Table, words
 from pymc_kl.reports.facts import Facts, Fit
 from pymc_kl.reports.of_fits import KHAT_GOOD
@@ -15,7 +16,6 @@ from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.trust import Trust
 
 MOST_STEPS = 4
-REVERSE_NAMES = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}
 USUAL = {"reference": "complete", "n_starts": 4096, "symmetry": True, "min_barrier": 1.0, "n_draws": 2000}
 
 
@@ -70,6 +70,12 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
 
 def _correction(fit: Fit) -> str:
     """Write how a fit is corrected: one of ours is made again from the comparison's draws, the user's is at hand."""
+    if fit.kind == "reverse" and fit.name.startswith("reverse ") and not fit.name.endswith(")"):
+        family = fit.name.removeprefix("reverse ")
+        return (
+            f"q = pkl.fit_reverse({family!r}, model=model, random_seed=1)\n"
+            "draws = pkl.correct(q, model=model, random_seed=1)"
+        )
     if fit.kind == "forward" and fit.name.startswith("forward "):
         family = fit.name.removeprefix("forward ")
         return (
@@ -108,9 +114,10 @@ def reproduce(dt: xr.DataTree) -> str:
     """Write the call that makes this comparison again, from its settings."""
     settings = settings_of(dt)
     forward, reverse = (list(settings.get(key, ())) for key in ("forward", "reverse"))  # type: ignore[call-overload]
-    made = {f"forward {family}" for family in forward} | {REVERSE_NAMES.get(method, method) for method in reverse}
+    made = {f"forward {family}" for family in forward} | {REVERSE.get(method, method) for method in reverse}
+    made |= {f"{name} ({ALL_OPTIMA})" for name in made}
     names = [str(name) for name in dt["scores"].to_dataset()["approximation"].values]
-    given = [name for name in names if name not in made and not name.endswith(" (polished)")]
+    given = [name for name in names if name not in made and not _is_part(name, names)]
     arguments = ["idata" if "audit" in dt.children else "None", _as_dict(given)]
     arguments += [f"forward={forward!r}", f"reverse={reverse!r}"]
     arguments += [f"{key}={settings[key]!r}" for key, usual in USUAL.items() if settings.get(key, usual) != usual]
@@ -124,6 +131,11 @@ def reproduce(dt: xr.DataTree) -> str:
         'pkl.report(comparison, "report.html")',
     ]
     return "\n".join(lines)
+
+
+def _is_part(name: str, names: list[str]) -> bool:
+    """Whether a row stands beside the fit it was made from: polished, or one of its paths."""
+    return name.endswith(" (polished)") or (name.endswith(")") and name[: name.rfind(" (")] in names)
 
 
 def _as_dict(names: list[str]) -> str:
