@@ -17,7 +17,6 @@ from pymc_kl.elbo import Gaussian, GaussianRows, balanced_normals, rows_of
 
 FIT_DRAWS = 512  # fixed points on which the ELBO is maximised, at least; more where the family asks for it
 GAIN_TOLERANCE = 1e-8  # nats that a step must be expected to gain for another to follow
-COARSE_GAIN = 1e-2
 SETTLED = 1e-6  # nats a dimension, in both directions, between two fits that are the same to a thousandth of a sd
 COARSE_POINTS = 2.5  # a dimension of the noise, at the least: points in pairs must span it
 MAX_STEPS, MAX_COARSE_STEPS = 400, 80
@@ -39,6 +38,7 @@ def maximise[G: Gaussian](
     at_most: int = 0,
     rng: np.random.Generator,
     coarse: bool = False,
+    tolerance: float = GAIN_TOLERANCE,
 ) -> tuple[list[G], Array]:
     """Maximise the ELBO of many fits of one family together, each from where it stands, on the same points.
 
@@ -55,7 +55,9 @@ def maximise[G: Gaussian](
         times the points, up to this many; their curvature is known by then, so that takes few steps.
     rng : Generator
     coarse : bool
-        Be content with few points and with what is near an optimum.
+        Be content with few points and few steps.
+    tolerance : float
+        Nats that a step must be expected to gain for another to follow.
 
     Returns
     -------
@@ -63,7 +65,7 @@ def maximise[G: Gaussian](
     array (S,)
         Their ELBO on the last points, up to a constant that is the same for all, nats.
     """
-    rows, tolerance = rows_of(fits), COARSE_GAIN if coarse else GAIN_TOLERANCE
+    rows = rows_of(fits)
     z = points_for(rows, n_draws, rng, coarse=coarse)
     climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=MEMORY)
     _climb(climbs, tolerance, MAX_COARSE_STEPS if coarse else MAX_STEPS)

@@ -25,7 +25,8 @@ FINE_NUMBERS = 2**17  # points times dimensions on which distinct optima are max
 FINE_MOST = 4  # optima that are maximised on more points, those with the highest ELBO
 CHECK_DRAWS = 4000  # fresh draws on which ELBOs are measured
 SAME = 0.01  # nats between two fits that are one optimum
-STAGES = ((32, 0.3), (FIT_DRAWS, 0.1))  # points on which starts are followed, and nats within which they are the same
+STAGES = ((32, True, 1e-2, 0.3), (FIT_DRAWS, False, 1e-4, 0.1))
+# points on which starts are followed, whether few will do, gain of a step, and nats within which fits are the same
 FAR_BELOW = 12.0  # nats under the best: such optima are not followed on more points
 NARROWINGS = 20  # times that a start is halved in width while some of its draws leave the support
 NEGLIGIBLE = 1e-4  # weight of an optimum that a mixture of all leaves out
@@ -69,8 +70,8 @@ class Optima:
         starts = _narrowed(target, _starts(target, modes, family, n_starts, rank, rng), rng)
         fits, settled = starts, np.arange(len(starts))
         rough: list[Gaussian] = []
-        for n_draws, same in STAGES:
-            fits, elbo = maximise(value_and_grad, fits, n_draws=n_draws, rng=rng, coarse=True)
+        for n_draws, coarse, tolerance, same in STAGES:
+            fits, elbo = maximise(value_and_grad, fits, n_draws=n_draws, rng=rng, coarse=coarse, tolerance=tolerance)
             order = np.argsort(-elbo, kind="stable")
             n = int((elbo > elbo.max() - FAR_BELOW).sum())
             fits, owner = _distinct([*[fits[i] for i in order], *rough], maps, same)

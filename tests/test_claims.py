@@ -8,7 +8,7 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
-from problems import UNIMODAL
+from problems import UNIMODAL, mean_field_gaussian
 
 import pymc_kl
 from pymc_kl import compare
@@ -179,3 +179,21 @@ def test_draws_as_given_that_never_moved_cannot_be_trusted(zoo):
     assert said[""][0].startswith("The reference cannot be trusted: the 4 chains never moved between modes.")
     assert said["ADVI"][0].startswith("Against this reference: ADVI covers mode 1 and misses mode 2.")
     assert not shares(" ".join(said["ADVI"]))
+
+
+@pytest.mark.slow
+def test_the_forward_fit_is_the_worse_proposal_in_a_hundred_dimensions():
+    """Equicorrelated normal, d = 100: matching variances covers the mode, and importance sampling can't correct it."""
+    problem = mean_field_gaussian(0.5, 100)
+    target = Target.from_model(problem.model())
+    x = np.random.default_rng(1).multivariate_normal(np.zeros(100), problem.cov, 4000).reshape(4, 1000, 100)
+    dt = compare(
+        target.to_dataset(x), {}, model=target, reference="as given", forward="meanfield", reverse="meanfield",
+        n_draws=4000, n_starts=64, random_seed=1, progressbar=False,
+    )  # fmt: skip
+    scores = dt["scores"].to_dataset()
+    khat, ess = (scores[name].to_series() for name in ("khat", "ess_reverse"))
+    assert khat["forward meanfield"] > 1.5 > 1.0 > khat["reverse meanfield"]
+    assert ess["reverse meanfield"] > 10 * ess["forward meanfield"]
+    said = verdict_of(dt)
+    assert any("wrong for plausible draws" in text for text in said["forward meanfield"])

@@ -13,6 +13,7 @@ import xarray as xr
 import pymc_kl as pkl
 from pymc_kl import tree
 from pymc_kl.approximations import Draws, FullRank, MeanField
+from pymc_kl.reports.making import reproduce
 from pymc_kl.target import Target
 
 
@@ -198,8 +199,8 @@ BAD = [
     (lambda d: {"approximations": {"forward mixture": d}}, ValueError, "'forward mixture' is taken by a fit"),
     (lambda d: {"approximations": [d]}, TypeError, r"must be a dict of fits by name.*got list"),
     (lambda d: {"approximations": {"a": 3}}, TypeError, "cannot read a fit of type int; known are"),
-    (lambda d: {"approximations": {}, "forward": ("flow",)}, ValueError, "'flow'; known are 'meanfield', 'fullrank'"),
-    (lambda d: {"approximations": {}, "forward": "mixture"}, TypeError, r"Write \['mixture'\]"),
+    (lambda d: {"approximations": {}, "forward": ("svi",)}, ValueError, "'svi'; known are 'auto', 'meanfield', 'lowr"),
+    (lambda d: {"approximations": {}, "reverse": "svi"}, ValueError, "unknown method 'svi'; known are 'advi'"),
     (lambda d: {"approximations": {}, "reverse": ("svgd",)}, ValueError, "unknown method 'svgd'; known are 'advi'"),
     (lambda d: {"approximations": {}, "n_draws": 10}, ValueError, "n_draws must be at least 100"),
     (lambda d: {"approximations": {}, "starts": np.zeros((3, 2))}, ValueError, r"shape \(n, 1\); got shape \(3, 2\)"),
@@ -414,3 +415,47 @@ def test_an_approximation_that_fails_is_a_row_with_its_error(two_modes, draws):
     assert "no density today" in str(dt["scores"]["error"].sel(approximation="broken").item())
     assert np.isfinite(float(dt["scores"]["elbo"].sel(approximation="good")))
     assert pkl.coverage(dt)[("broken", "mass")].isna().all()
+
+
+@pytest.fixture(scope="module")
+def chosen(two_modes, draws):
+    """Families by name, one of them alone, and a fit that is made of parts."""
+    _, target = two_modes
+    halves = {"left": Draws(x=np.full((50, 1), -3.0)), "right": Draws(x=np.full((50, 1), 3.0))}
+    whole = Draws(x=np.linspace(-4, 4, 100)[:, None], info={"parts": halves})
+    return pkl.compare(
+        draws, {"paths": whole}, model=target, forward="auto", reverse=("auto", "meanfield"), random_seed=1,
+        progressbar=False,
+    )  # fmt: skip
+
+
+def test_families_are_chosen_by_name(chosen):
+    scores = chosen["scores"].to_dataset()
+    assert list(scores["approximation"].values) == [
+        "paths", "paths (left)", "paths (right)", "reverse auto", "reverse meanfield",
+        "reverse meanfield (all optima)", "forward auto",
+    ]  # fmt: skip
+    family = scores["family"].to_series()
+    assert family["forward auto"] == family["reverse auto"] == family["reverse meanfield (all optima)"] == "mixture"
+    reverse = scores[["reverse_kl", "reverse_kl_se"]].to_dataframe()
+    assert abs(reverse.loc["reverse meanfield", "reverse_kl"] - 0.356438) < 5 * reverse.loc["reverse meanfield"].iloc[1]
+    assert abs(reverse.loc["reverse auto", "reverse_kl"]) < 0.005 + 5 * reverse.loc["reverse auto"].iloc[1]
+    info = json.loads(chosen["approximations/reverse auto/fit"].attrs["info"])
+    assert info["choice"].startswith("mixture: ELBO ")
+    assert sum(optimum["n_starts"] for optimum in info["optima"]) == 32
+
+
+def test_the_call_that_is_shown_makes_no_row_of_parts(chosen):
+    text = reproduce(chosen)
+    assert "{'paths': paths}" in text
+    assert "reverse=['auto', 'meanfield']" in text
+    assert "all optima" not in text
+
+
+def test_a_choice_covers_every_copy(zoo):
+    """Two labels: what is chosen on one copy of the mode is spread over both, whatever its family."""
+    _, target = zoo("labels")
+    dt = pkl.compare(None, {}, model=target, forward="auto", reverse="meanfield", random_seed=1, progressbar=False)
+    reached = dt["coverage"]["copies_reached"].sel(mode=1).to_series()
+    assert reached["forward auto"] == dt["modes"]["copies"].sel(mode=1)
+    assert reached["reverse meanfield"] == 1

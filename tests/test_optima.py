@@ -147,6 +147,18 @@ def test_copies_of_an_optimum_are_one(zoo):
     assert second is None or second.elbo.value < best.elbo.value - 0.5
 
 
+def test_auto_takes_the_simplest_that_is_as_good(zoo, fifty):
+    """A correlated normal needs its rank and no more than that; two modes need the mixture."""
+    *_, q = fitted(zoo, "two_modes", "auto", n_starts=8)
+    assert q.family == "mixture"
+    assert q.info["choice"].startswith("mixture: ELBO ")
+    assert set(q.info["family_elbos"]) == {"meanfield", "mixture"}
+    modes = find_modes(model=fifty[1], n_starts=64, random_seed=1, progressbar=False)
+    q = fit_reverse("auto", model=fifty[1], modes=modes, n_starts=2, random_seed=1, progressbar=False)
+    assert q.family == "lowrank"
+    assert "above meanfield, the best of the simpler families" in q.info["choice"]
+
+
 @pytest.mark.parametrize("family", ["meanfield", "lowrank", "fullrank", "mixture"])
 def test_gradients_are_those_of_the_value(family, rng):
     """Against central differences, at a point away from the start, on a density with two humps."""
@@ -185,7 +197,7 @@ def test_the_same_seed_gives_the_same_fit(zoo):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"family": "flow"}, "unknown family 'flow'; known are 'meanfield', 'lowrank', 'fullrank', 'mixture'"),
+        ({"family": "flow"}, "unknown family 'flow'; known are 'auto', 'meanfield', 'lowrank', 'fullrank', 'mixture'"),
         ({"n_starts": 0}, "n_starts must be at least 1; got 0"),
         ({"family": "lowrank", "rank": 1}, "rank must be below the 1 dimensions"),
         ({"rank": 1}, "rank must be below|rank is of the family 'lowrank'"),
