@@ -302,8 +302,12 @@ def _draw_groups(draws: xr.DataTree | xr.Dataset) -> list[xr.Dataset]:
         raise TypeError(f"draws must be a DataTree with a posterior group, or a Dataset; got {type(draws).__name__}.")
     if "posterior" not in draws.children:
         raise ValueError(f"the DataTree has no posterior group; it has {sorted(draws.children)}.")
-    names = [name for name in ("posterior", "unconstrained_posterior") if name in draws.children]
-    return [draws[name].to_dataset() for name in names]
+    groups = [draws["posterior"].to_dataset()]
+    if "unconstrained_posterior" in draws.children:
+        stored = draws["unconstrained_posterior"].to_dataset()
+        if all(stored.sizes.get(dim) == groups[0].sizes.get(dim) for dim in ("chain", "draw")):
+            groups.append(stored)  # Laplace's of pymc-extras holds one point, not the draws
+    return groups
 
 
 def _as_array(

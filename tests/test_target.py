@@ -182,6 +182,19 @@ def test_stored_unconstrained_draws_are_preferred(target_of):
     np.testing.assert_array_equal(target.unconstrain(dt), x)
 
 
+def test_a_point_that_is_stored_beside_draws_is_not_taken_for_them(target_of, rng):
+    """pymc-extras' Laplace keeps its maximum as `unconstrained_posterior`."""
+    target = target_of("everything")
+    x = rng.normal(size=(1, 5, target.d))
+    point = {
+        v.value_name: (("chain", "draw", *[f"{v.name}_{i}" for i in range(len(v.value_shape))]),
+                       np.zeros((1, 1, *v.value_shape)))
+        for v in target.variables
+    }  # fmt: skip
+    dt = xr.DataTree.from_dict({"posterior": target.to_dataset(x), "unconstrained_posterior": xr.Dataset(point)})
+    np.testing.assert_allclose(target.unconstrain(dt), x, atol=1e-10)
+
+
 def test_labels_and_prior_starts(target_of, rng):
     target = target_of("everything")
     assert target.labels[:2] == ("mu[0, 0]", "mu[0, 1]")
