@@ -106,10 +106,17 @@ def test_any_factor_becomes_that_of_cholesky(columns, rng):
         np.testing.assert_allclose(as_cholesky(factor), np.linalg.cholesky(factor @ factor.T), atol=1e-10)
 
 
+def test_a_low_rank_fit_becomes_a_full_rank_one(target, rng):
+    q = LowRank(loc=rng.normal(size=5), factor=rng.normal(size=(5, 2)), scale=rng.uniform(0.5, 2.0, 5), target=target)
+    again = as_approximation(to_pymc(q), model=target)
+    np.testing.assert_allclose(again.loc, q.loc, atol=1e-10)
+    np.testing.assert_allclose(again.covariance, q.covariance, atol=1e-10)
+
+
 def test_what_pymc_has_no_class_for_is_refused(target):
     mixture = Mixture(weights=np.ones(1), locs=np.zeros((1, 5)), scale_trils=np.eye(5)[None], target=target)
     with pytest.raises(
-        TypeError, match=r"PyMC has no mixture approximation; the Gaussian ones \(meanfield, fullrank\)"
+        TypeError, match=r"PyMC has no mixture approximation; the Gaussian ones \(meanfield, lowrank, fullrank\)"
     ):
         to_pymc(mixture)
     with pytest.raises(ValueError, match="2 dimensions and the model 5"):

@@ -48,7 +48,7 @@ def to_pymc(approximation: ours.Approximation, *, model: pm.Model | Target | Non
     Parameters
     ----------
     approximation : Approximation
-        Of a Gaussian family: mean-field or full-rank.
+        Of a Gaussian family: mean-field, or full-rank; a low-rank one becomes full-rank.
     model : pm.Model or Target, optional
         Defaults to the model that the approximation was fitted to, then to that of the enclosing `with` block.
 
@@ -83,13 +83,13 @@ def to_pymc(approximation: ours.Approximation, *, model: pm.Model | Target | Non
             fit = MeanField()
             place = np.argsort(_model_order(fit.groups[0].ordering, target))
             values = {"mu": approximation.loc[place], "rho": _inverse_softplus(approximation.scale[place])}
-        elif isinstance(approximation, ours.FullRank):
+        elif isinstance(approximation, ours.FullRank | ours.LowRank):
             fit = FullRank()
             place = np.argsort(_model_order(fit.groups[0].ordering, target))
             values = {"mu": approximation.loc[place], "L_tril": _packed_factor(approximation.scale_tril[place])}
         else:
             raise TypeError(
-                f"PyMC has no {approximation.family} approximation; the Gaussian ones (meanfield, fullrank) can be "
+                f"PyMC has no {approximation.family} approximation; the Gaussian ones (meanfield, lowrank, fullrank) can be "
                 "given back. Use to_datatree() for draws of any other."
             )
     for name, value in values.items():
