@@ -89,8 +89,8 @@ def to_pymc(approximation: ours.Approximation, *, model: pm.Model | Target | Non
             values = {"mu": approximation.loc[place], "L_tril": _packed_factor(approximation.scale_tril[place])}
         else:
             raise TypeError(
-                f"PyMC has no {approximation.family} approximation; the Gaussian ones (meanfield, lowrank, fullrank) can "
-                "be given back. Use to_datatree() for draws of any other."
+                f"PyMC has no {approximation.family} approximation; the Gaussian ones (meanfield, lowrank, fullrank) "
+                "can be given back. Use to_datatree() for draws of any other."
             )
     for name, value in values.items():
         fit.params_dict[name].set_value(value)
