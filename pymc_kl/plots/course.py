@@ -1,0 +1,75 @@
+"""The best fit along a path as one curve, with a jump where the path switches from a branch to another."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl._typing import Array
+
+type Knot = tuple[float, int, Mapping[tuple[int, int], float]]
+"""Order, branch, and how much the value at each (order, branch) counts there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """Where the best fit is, from left to right.
+
+    Attributes
+    ----------
+    x : array (m,)
+        Orders: those of the path, and twice the place of each switch.
+    weights : array (m, orders, branches)
+        What a value at each order and branch counts for at each point.
+    owner : array (m,) of int
+        The branch that is the best there.
+    """
+
+    x: Array
+    weights: Array
+    owner: Array
+
+    def values(self, values: xr.DataArray) -> Array:
+        """Give a quantity over (order, branch, ...) at each point, (m, ...)."""
+        known = np.nan_to_num(values.transpose("order", "branch", ...).values)
+        return np.tensordot(self.weights, known, axes=2)
+
+    def of_branch(self, values: Array, branch: int) -> Array:
+        """Blank values (m, ...) where another branch is the best."""
+        mine = (self.owner == branch).reshape(-1, *[1] * (values.ndim - 1))
+        return np.where(mine, values, np.nan)
+
+
+def best_course(path: xr.Dataset, switches: xr.Dataset) -> Course:
+    """Follow the best branch; where one goes over into another, both end half way between."""
+    names, orders = path["branch"].values.tolist(), path["order"].values
+    best = [names.index(name) for name in path["best"].values]
+    at = dict(zip(switches["lower"].values.tolist(), switches["at"].values.tolist(), strict=True))
+    there = path["divergence"].notnull().transpose("order", "branch").values
+    knots: list[Knot] = [(orders[0], best[0], {(0, best[0]): 1.0})]
+    for i, (one, two) in enumerate(pairwise(best)):
+        if one != two:
+            place = at.get(orders[i])
+            share = 0.5 if place is None else float(np.clip((place - orders[i]) / (orders[i + 1] - orders[i]), 0, 1))
+            middle = orders[i] + share * (orders[i + 1] - orders[i])
+            ends = [_end(there, i, branch, share) for branch in (one, two)]
+            joined = {(i, one): 0.5, (i + 1, two): 0.5}
+            knots += [
+                (middle, branch, joined if place is None else own) for branch, own in zip((one, two), ends, strict=True)
+            ]
+        knots.append((orders[i + 1], two, {(i + 1, two): 1.0}))
+    weights = np.zeros((len(knots), *there.shape))
+    for row, (_, _, parts) in zip(weights, knots, strict=True):
+        for place, part in parts.items():
+            row[place] = part
+    return Course(np.array([knot[0] for knot in knots]), weights, np.array([knot[1] for knot in knots]))
+
+
+def _end(there: Any, i: int, branch: int, share: float) -> dict[tuple[int, int], float]:
+    """Interpolate a branch between two orders, or take the one at which it exists."""
+    if there[i, branch] and there[i + 1, branch]:
+        return {(i, branch): 1 - share, (i + 1, branch): share}
+    return {(i if there[i, branch] else i + 1, branch): 1.0}
