@@ -36,7 +36,7 @@ def compare_fits(model: pm.Model) -> xr.DataTree:
     """Sample, fit and compare."""
     quiet: dict[str, Any] = {"random_seed": SEED, "progressbar": False}
     with model:
-        idata = pm.sample(chains=4, **quiet)
+        idata = pm.sample(chains=4, nuts_sampler="pymc", **quiet)  # the same with and without nutpie
         advi = pm.fit(20_000, obj_optimizer=pm.adam(learning_rate=1e-3), **quiet)
         return pkl.compare(idata, {"ADVI": advi}, **quiet)
 
