@@ -13,7 +13,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_kl._typing import Array, IntArray, RandomSeed
+from pymc_kl._typing import Array, BoolArray, IntArray, RandomSeed
 from pymc_kl.approximations import FullRank, MeanField
 from pymc_kl.ascent import divergence, points_for
 from pymc_kl.elbo import rows_of
@@ -33,6 +33,7 @@ ORDERS = tuple(round(0.1 * i, 1) for i in range(11))
 PATH_FAMILIES = (MeanField.family, FullRank.family)
 MAX_BRANCHES = 4  # optima of the reverse KL that are followed, those with the highest ELBO
 POINT_NUMBERS, LEAST_POINTS, MOST_POINTS = 2**17, 2**11, 2**14  # points that stand for q, times dimensions
+N_BLOCKS = 20  # of neighbours in a chain, so that those fitted to and those weighed on are apart
 N_BRIDGE = 4000  # draws of a mixture that log Z is estimated with
 LEAST_ESS = 10.0  # draws a dimension that must carry a fit
 FORWARD = "forward"
@@ -150,18 +151,22 @@ def _copies(modes: Modes, draws: Reference, folded: Folded) -> IntArray:
 
 
 def _log_evidence(reference: Reference, labels: IntArray, rng: np.random.Generator) -> Estimate:
-    """Estimate log Z by a bridge to a mixture that is fitted to every second draw, and weighed on the others."""
-    first, second = (_every_second(reference, start) for start in (0, 1))
-    q = fit_family("mixture", first, labels.reshape(reference.log_density.shape)[:, ::2].ravel(), rng=rng, quiet=True)
+    """Estimate log Z by a bridge to a mixture that is fitted to every second block of draws, weighed on the others."""
+    n = reference.x.shape[1]
+    odd = np.arange(n) * min(N_BLOCKS, n) // n % 2 == 1
+    first, second = _taken(reference, ~odd), _taken(reference, odd)
+    labels = labels.reshape(reference.log_density.shape)[:, ~odd].ravel()
+    q = fit_family("mixture", first, labels, rng=rng, quiet=True)
     return log_evidence_of(q, reference.target.log_density, second, q.sample(N_BRIDGE, random_seed=rng))
 
 
-def _every_second(reference: Reference, start: int) -> Reference:
-    weights = None if reference.weights is None else reference.weights[:, start::2]
+def _taken(reference: Reference, kept: BoolArray) -> Reference:
+    """Take some of the draws of every chain."""
+    weights = None if reference.weights is None else reference.weights[:, kept]
     return replace(
         reference,
-        x=reference.x[:, start::2],
-        log_density=reference.log_density[:, start::2],
+        x=reference.x[:, kept],
+        log_density=reference.log_density[:, kept],
         weights=None if weights is None else weights / weights.sum(),
     )
 
@@ -204,14 +209,15 @@ def _same(one: PathFit | None, two: PathFit | None) -> bool:
 
 
 def _warn(path: xr.Dataset, d: int) -> None:
-    """Warn of orders where the best fit rests on too little."""
-    best = path.sel(branch=path["best"])
-    few = path["order"].values[(best["ess"] < LEAST_ESS * d).values]
+    """Warn of orders where the best fit rests on too little, or where there is none."""
+    best = path["ess"].where(path["branch"] == path["best"]).max("branch")
+    few = path["order"].values[(~(best >= LEAST_ESS * d)).values]
     if len(few):
         orders = ", ".join(f"{order:g}" for order in few)
         warnings.warn(
             f"at α = {orders} the fit rests on fewer than {LEAST_ESS * d:.0f} draws' worth of weight, {LEAST_ESS:g} a "
-            "dimension: no Gaussian is near enough to this posterior. Give more draws, or read these orders with care.",
+            "dimension, or there is none: no Gaussian is near enough to this posterior. Give more draws, or read these "
+            "orders with care.",
             UserWarning,
             stacklevel=3,
         )

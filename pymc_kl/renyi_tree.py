@@ -108,7 +108,7 @@ def _enter(row: xr.Dataset, fit: PathFit, order: float, measured: Distance, mode
 
 
 def _best(path: xr.Dataset) -> Array:
-    """Name the branch that is lowest at each order; of equal ones, such as mirror images, the first."""
+    """Name the lowest branch at each order, empty without any; of equal ones, such as mirror images, the first."""
     value, se = path["divergence"].values.copy(), path["divergence_se"].values
     for j in range(value.shape[1]):
         for i in range(j):
@@ -116,14 +116,15 @@ def _best(path: xr.Dataset) -> Array:
             both = np.isfinite(gap)
             if both.any() and (np.abs(gap) <= N_ERRORS * error)[both].all():
                 value[both, j] = np.nan
-    return np.asarray(path["branch"].values[np.where(np.isnan(value), np.inf, value).argmin(axis=1)])
+    names = path["branch"].values[np.where(np.isnan(value), np.inf, value).argmin(axis=1)]
+    return np.where(np.isnan(value).all(axis=1), "", names)
 
 
 def _switches(path: xr.Dataset) -> xr.Dataset:
     """Find where the best branch gives way to another that exists beside it."""
     best, orders = path["best"].values, path["order"].values
     rows = []
-    for i in np.flatnonzero(best[1:] != best[:-1]):
+    for i in np.flatnonzero((best[1:] != best[:-1]) & (best[1:] != "") & (best[:-1] != "")):
         pair = path.isel(order=[i, i + 1])
         one, two = (pair.sel(branch=name) for name in (best[i], best[i + 1]))
         gap = (one["divergence"] - two["divergence"]).values

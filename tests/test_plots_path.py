@@ -185,6 +185,15 @@ def test_a_branch_that_ends_at_the_switch_keeps_its_last_value() -> None:
     np.testing.assert_allclose(course.values(path["divergence"])[2:4], [0.6, 0.84])
 
 
+def test_orders_without_a_fit_are_passed_over() -> None:
+    dt = make_path(at=None)
+    path = dt["path"].to_dataset()
+    path["divergence"][2], path["best"][2] = np.nan, ""
+    course = best_course(path, dt["switches"].to_dataset())
+    np.testing.assert_allclose(course.x, [0, 0.25, 0.5, 0.5, 0.75, 1])
+    np.testing.assert_allclose(course.values(path["divergence"]), [0.4, 0.6, 0.65, 0.65, 0.7, 0.6])
+
+
 def test_masses_are_stacked_to_one_with_the_posterior_dashed() -> None:
     pc = plot_divergence_path(PATH, backend="none")
     first, second, rest = (line(pc, "mass", mode=mode, panel="mass") for mode in (1, 2, 0))

@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 import pymc_kl as pkl
-from pymc_kl import tilted
+from pymc_kl import renyi, renyi_tree, tilted
 from pymc_kl.approximations import FullRank, MeanField
 from pymc_kl.elbo import balanced_normals, rows_of
 from pymc_kl.estimates import Estimate
@@ -311,6 +311,32 @@ def test_doubling_a_weight_is_doubling_the_draw(zoo: Zoo) -> None:
 
 
 # ---- what a user meets ----
+
+
+def test_orders_without_a_fit_have_no_best_branch() -> None:
+    lead = ("order", "branch")
+    divergence = [[0.5, np.nan], [np.nan, np.nan], [np.nan, 0.4]]
+    path = xr.Dataset(
+        {"divergence": (lead, divergence), "divergence_se": (lead, np.full((3, 2), 0.01))},
+        {"order": [0, 0.5, 1], "branch": ["reverse 1", "forward"]},
+    )
+    path["best"] = ("order", renyi_tree._best(path))
+    assert path["best"].values.tolist() == ["reverse 1", "", "forward"]
+    assert renyi_tree._switches(path).sizes["switch"] == 0
+
+
+def test_evidence_is_not_biased_by_chains_that_remember(zoo: Zoo) -> None:
+    """A mixture fitted to neighbours of the draws that it is weighed on looks too good there."""
+    problem, target = zoo("gaussian_condition")
+    assert problem.cov is not None
+    tril, rng = np.linalg.cholesky(problem.cov), np.random.default_rng(1)
+    z = rng.standard_normal((4, 800, target.d))
+    for i in range(1, 800):
+        z[:, i] = 0.9 * z[:, i - 1] + np.sqrt(1 - 0.9**2) * z[:, i]
+    x = problem.mean + z @ tril.T
+    reference = Reference(target, x, target.log_density(x.reshape(-1, target.d)).reshape(4, 800))
+    found = renyi._log_evidence(reference, np.zeros(3200, dtype=np.int64), rng)
+    assert abs(found.value - problem.log_z) < N_SE * found.se
 
 
 def test_where_p_is_in_the_family_the_path_stays_there(zoo: Zoo) -> None:

@@ -22,19 +22,22 @@ class Course:
     ----------
     x : array (m,)
         Orders: those of the path, and twice the place of each switch.
-    weights : array (m, orders, branches)
+    orders : array (O,)
+        Those at which there is a fit.
+    weights : array (m, O, branches)
         What a value at each order and branch counts for at each point.
     owner : array (m,) of int
         The branch that is the best there.
     """
 
     x: Array
+    orders: Array
     weights: Array
     owner: Array
 
     def values(self, values: xr.DataArray) -> Array:
         """Give a quantity over (order, branch, ...) at each point, (m, ...)."""
-        known = np.nan_to_num(values.transpose("order", "branch", ...).values)
+        known = np.nan_to_num(values.sel(order=self.orders).transpose("order", "branch", ...).values)
         return np.tensordot(self.weights, known, axes=2)
 
     def of_branch(self, values: Array, branch: int) -> Array:
@@ -45,8 +48,8 @@ class Course:
 
 def best_course(path: xr.Dataset, switches: xr.Dataset) -> Course:
     """Follow the best branch; where one goes over into another, both end half way between."""
-    names, orders = path["branch"].values.tolist(), path["order"].values
-    best = [names.index(name) for name in path["best"].values]
+    names, path = path["branch"].values.tolist(), path.isel(order=path["best"].values != "")
+    orders, best = path["order"].values, [names.index(name) for name in path["best"].values]
     at = dict(zip(switches["lower"].values.tolist(), switches["at"].values.tolist(), strict=True))
     there = path["divergence"].notnull().transpose("order", "branch").values
     knots: list[Knot] = [(orders[0], best[0], {(0, best[0]): 1.0})]
@@ -65,7 +68,7 @@ def best_course(path: xr.Dataset, switches: xr.Dataset) -> Course:
     for row, (_, _, parts) in zip(weights, knots, strict=True):
         for place, part in parts.items():
             row[place] = part
-    return Course(np.array([knot[0] for knot in knots]), weights, np.array([knot[1] for knot in knots]))
+    return Course(np.array([knot[0] for knot in knots]), orders, weights, np.array([knot[1] for knot in knots]))
 
 
 def _end(there: Any, i: int, branch: int, share: float) -> dict[tuple[int, int], float]:
