@@ -32,6 +32,7 @@ PICTURES = {
     "gallery": set(),
     "correct_and_jump": set(),
     "from_other_samplers": set(),
+    "logistic_regression": {"spreads", "path"},
 }
 
 
