@@ -1,10 +1,9 @@
 """What mean-field fits do to error bars: a logistic regression with one mode and thirty correlated coefficients.
 
-Nothing is multimodal here, and every fit has the right means. Mean-field ADVI makes the intervals of coefficients
-half as wide as they are, which its own ELBO cannot say. The forward mean-field fit has each of them right, and makes
-predictions, which add up coefficients, twice as uncertain as they are. Between the two, one gives what the other
-takes; only a fit that knows of correlations has both. The data are simulated. Run it (a minute or two) or paste the
-cells into a notebook.
+Nothing is multimodal here, and every fit has the right means. Mean-field ADVI makes intervals of coefficients half as
+wide as they should be, which its ELBO cannot say. The forward mean-field fit has each of them right, and makes
+predictions, which add up coefficients, nearly twice as uncertain as they are. Only a fit that knows of correlations has
+both. The data are simulated. Run it (a minute) or paste the cells into a notebook.
 """
 
 # %% Setup.
@@ -20,7 +19,6 @@ from matplotlib.figure import Figure
 from scipy.special import expit
 
 import pymc_kl as pkl
-from pymc_kl.plots import plot_divergence_path
 from pymc_kl.renyi import divergence_path
 
 type Array = np.ndarray[Any, np.dtype[np.float64]]
@@ -68,7 +66,7 @@ def compare_fits(model: pm.Model) -> tuple[xr.DataTree, xr.DataTree]:
     with model:
         idata = pm.sample(1000, chains=4, **QUIET)
         advi = pm.fit(30_000, obj_optimizer=pm.adam(learning_rate=3e-3), **QUIET)
-        families = ("meanfield", "fullrank")
+        families = ("meanfield", "lowrank", "fullrank")
         comparison = pkl.compare(idata, {"ADVI": advi}, forward=families, reverse=["fullrank"], **QUIET)
         return comparison, divergence_path(idata, "meanfield", alphas=ALPHAS, **QUIET)
 
@@ -140,7 +138,7 @@ def main(folder: str | Path = "pymc_kl_demo/logistic_regression") -> dict[str, A
     print(table.round(2).to_string(na_rep="-"))
     print("\nSpreads are medians over the posterior's, 1 is right; divergences in nats; high k-hat is hard to correct.")
     draw_spreads(comparison, new).savefig(folder / "spreads.png", dpi=200)
-    plot_divergence_path(path, backend="matplotlib").savefig(folder / "path.png", dpi=200)
+    pkl.plot_divergence_path(path, backend="matplotlib").savefig(folder / "path.png", dpi=200)
     print(f"The comparison, its report and the pictures are in {folder}.")
     return {"comparison": comparison, "path": path, "table": table}
 
