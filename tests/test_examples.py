@@ -33,6 +33,7 @@ PICTURES = {
     "correct_and_jump": set(),
     "from_other_samplers": set(),
     "logistic_regression": {"spreads", "path"},
+    "sensors": {"places", "coverage"},
 }
 
 
@@ -524,3 +525,77 @@ class TestLogisticRegression:
     def test_tables_are_printed(self, logistic_regression):
         assert "Importance sampling cannot correct it (k-hat 1." in logistic_regression.printed
         assert re.search(r"forward fullrank .*intervals, predictions, means", logistic_regression.printed)
+
+
+@pytest.fixture(scope="module")
+def sensors(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    return run("sensors", tmp_path_factory.mktemp("sensors"))
+
+
+def intersect(first: np.ndarray, second: np.ndarray, r: np.ndarray, s: np.ndarray, side: np.ndarray):
+    """One of both points at distances r and s of two others, (n, 2), and the sine of the angle at it."""
+    line = second - first
+    d = np.linalg.norm(line, axis=1)
+    along = (r**2 - s**2 + d**2) / (2 * d)
+    with np.errstate(invalid="ignore"):
+        across = side * np.sqrt(r**2 - along**2)
+    unit = line / d[:, None]
+    point = first + along[:, None] * unit + across[:, None] * np.column_stack([-unit[:, 1], unit[:, 0]])
+    return point, np.abs(across) * d / (r * s)
+
+
+def solve_network(module: ModuleType, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Importance draws of the four places (n, 4, 2): from measured distances outwards, with the logs of their weights.
+
+    The density of a point that is drawn by its distances to two others is that of the distances times the sine of the
+    angle between the two lines; that of one drawn on a circle has 1/(2πr). The distances' likelihood cancels.
+    """
+    near = {pair: rng.normal(value, module.NOISE, n) for pair, value in module.HEARD.items()}
+    known = [np.tile(place, (n, 1)) for place in module.KNOWN]
+    side = rng.choice([-1.0, 1.0], (3, n))
+    one, sine_1 = intersect(*known, near[1, 5], near[1, 6], side[0])
+    three, sine_3 = intersect(*known, near[3, 5], near[3, 6], side[1])
+    angle = rng.uniform(0, 2 * np.pi, n)
+    two = three + near[2, 3][:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    four, sine_4 = intersect(one, two, near[1, 4], near[2, 4], side[2])
+    place = np.stack([one, two, three, four], axis=1)
+    every = np.concatenate([place, *(k[:, None] for k in known)], axis=1)
+    log_weight = -0.5 * (place**2).sum(axis=(1, 2)) / module.PRIOR_SD**2
+    log_weight += np.log(near[2, 3]) - np.log(sine_1 * sine_3 * sine_4)
+    for i, j in module.PAIRS:
+        fade = ((every[:, i - 1] - every[:, j - 1]) ** 2).sum(axis=1) / (2 * module.REACH**2)
+        log_weight += -fade if (i, j) in module.HEARD else np.log(-np.expm1(-fade))
+    good = np.isfinite(log_weight)
+    return place[good], log_weight[good]
+
+
+@pytest.mark.slow
+class TestSensors:
+    """Masses are known by geometry: three sensors have two solutions each, the fourth is anywhere on a circle."""
+
+    def test_pictures(self, sensors):
+        check_pictures("sensors", sensors.folder)
+
+    def test_masses_are_those_of_the_geometry(self, sensors):
+        place, log_weight = solve_network(sensors.module, 40_000, np.random.default_rng(1))
+        weight = np.exp(log_weight - log_weight.max())
+        weight /= weight.sum()
+        assert 1 / (weight**2).sum() > 2000
+        modes = sensors.result["modes"].to_dataset()
+        found = pkl.find_modes(model=sensors.module.build_model(), random_seed=1, progressbar=False)
+        label = found.assign(place.reshape(-1, 8))
+        assert found.k == modes.sizes["mode"] == 8
+        for row in range(8):
+            peak = modes["place"].isel(mode=row).values.ravel()
+            inside = label == int(np.argmin(((found.x - peak) ** 2).sum(axis=1)))
+            mass = weight @ inside
+            se = np.sqrt((weight**2) @ (inside - mass) ** 2)
+            own = modes.isel(mode=row)
+            assert abs(mass - float(own["mass"])) < N_SE * np.hypot(se, float(own["mass_se"]))
+
+    def test_chains_stay_where_they_start_and_the_mixture_covers_everything(self, sensors):
+        assert int((sensors.result["audit"]["n_draws"] > 0).sum()) == 4
+        verdict = sensors.result["coverage"]["verdict"]
+        assert (verdict.sel(approximation="forward mixture") == "covered").all()
+        assert int((verdict.sel(approximation="ADVI") == "missed").sum()) == 7
+        assert re.search(r"forward mixture reaches all 8 modes found", sensors.printed)
