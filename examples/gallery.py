@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import galaxies
+import pymc as pm
 import report
 import two_modes
 import xarray as xr
@@ -19,6 +20,7 @@ from arviz_plots import PlotCollection
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import pymc_kl as pkl
+from pymc_kl.renyi import divergence_path
 from pymc_kl.reports.build import breakable
 from pymc_kl.reports.figures import Figure, Painter
 from pymc_kl.reports.page import Code, Section
@@ -64,6 +66,40 @@ class Picture:
         """Draw it as SVG."""
         name = self.title.lower().replace(" ", "-")
         return Painter().draw(name, self.see, self.plot, comparison, **self.arguments)
+
+
+@dataclass(frozen=True)
+class PathPicture(Picture):
+    """A picture of the path between both divergences: made from draws of a comparison, and from the model."""
+
+    model: Callable[[], pm.Model] = pm.Model
+    model_code: str = ""
+
+    @property
+    def code(self) -> str:
+        """The whole way to it, to be copied."""
+        lines = (
+            "import pymc as pm",
+            "from pymc_kl.renyi import divergence_path",
+            f'comparison = pkl.load("{self.example}.nc")',
+            "with pm.Model():",
+            f"    {self.model_code}",
+            "    path = divergence_path(comparison, random_seed=1, progressbar=False)",
+            f"pkl.{self.plot.__name__}(path)",
+        )
+        return "\n".join(lines)
+
+    def draw(self, comparison: xr.DataTree) -> Figure:
+        """Follow the path and draw it as SVG."""
+        path = divergence_path(comparison, model=self.model(), random_seed=1, progressbar=False)
+        return Painter().draw(self.title.lower().replace(" ", "-"), self.see, self.plot, path)
+
+
+def two_normals() -> pm.Model:
+    """The model of the textbooks' picture."""
+    with pm.Model() as model:
+        pm.NormalMixture("x", two_modes.WEIGHTS, two_modes.LOCS, sigma=two_modes.SCALES)
+    return model
 
 
 # %% What is compared.
@@ -133,6 +169,12 @@ PICTURES = (
     Picture(
         "Losses", "galaxies", pkl.plot_loss,
         "Had the optimiser arrived? The dotted line is what polishing the same fit still reaches.",
+    ),
+    PathPicture(
+        "Path between both divergences", "two_modes", pkl.plot_divergence_path,
+        "What lies between? The best Gaussian for each order of Rényi's divergence hugs a mode up to a point, where it "
+        "jumps to one that covers both.",
+        model=two_normals, model_code='pm.NormalMixture("x", [0.3, 0.7], [-3, 3], sigma=[0.6, 1])',
     ),
 )  # fmt: skip
 
