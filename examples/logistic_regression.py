@@ -136,7 +136,9 @@ def main(folder: str | Path = "pymc_kl_demo/logistic_regression") -> dict[str, A
     table = tabulate(comparison, new)
     print("\n".join(pkl.report(comparison, folder / "report.html", overwrite=True).verdict), end="\n\n")
     print(table.round(2).to_string(na_rep="-"))
+    n = comparison["posterior"]["beta"].sizes["chain"] * comparison["posterior"]["beta"].sizes["draw"]
     print("\nSpreads are medians over the posterior's, 1 is right; divergences in nats; high k-hat is hard to correct.")
+    print(f"Of {n} draws on either side, the ratio of two sds has a standard error of {1 / np.sqrt(n):.2f}.")
     draw_spreads(comparison, new).savefig(folder / "spreads.png", dpi=200)
     pkl.plot_divergence_path(path, backend="matplotlib").savefig(folder / "path.png", dpi=200)
     print(f"The comparison, its report and the pictures are in {folder}.")

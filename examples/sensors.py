@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
@@ -67,14 +68,14 @@ def chains_in(comparison: xr.DataTree) -> xr.DataArray:
 
 
 def print_tables(comparison: xr.DataTree, folder: Path) -> None:
-    """Print the verdict, and the masses of the modes in per cent."""
+    """Print the verdict, and the masses of the modes in per cent, each with its standard error."""
     print("\n".join(pkl.report(comparison, folder / "report.html", overwrite=True).verdict), end="\n\n")
-    mass = comparison["coverage"]["mass"].sel(approximation=list(FITS))
-    table = (100 * mass).to_pandas().T.round(1)
-    modes = comparison["modes"]
-    table.insert(0, "±", (100 * modes["mass_se"]).values.round(1))
-    table.insert(0, "posterior", (100 * modes["mass"]).values.round(1))
-    table.insert(0, "chains of NUTS", chains_in(comparison).values)
+    coverage = comparison["coverage"].to_dataset()
+    sources = {"posterior": comparison["modes"].to_dataset()} | {n: coverage.sel(approximation=n) for n in FITS}
+    table = pd.DataFrame({"chains of NUTS": chains_in(comparison).values}, comparison["modes"]["mode"].values)
+    for name, source in sources.items():
+        pairs = zip(100 * source["mass"].values, 100 * source["mass_se"].values, strict=True)
+        table[name] = [f"{mass:.1f} ± {se:.1f}" for mass, se in pairs]
     print(table.to_string())
 
 

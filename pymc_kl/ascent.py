@@ -68,23 +68,16 @@ def maximise[G: Gaussian](
     rows = rows_of(fits)
     z = points_for(rows, n_draws, rng, coarse=coarse)
     climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=MEMORY)
-    _climb(climbs, tolerance, MAX_COARSE_STEPS if coarse else MAX_STEPS)
+    climbs.run(tolerance, MAX_COARSE_STEPS if coarse else MAX_STEPS)
     found = [rows.fit(theta, i) for i, theta in enumerate(climbs.y)]
     while 4 * len(z) <= at_most:
         z, before = points_for(rows, 4 * len(z), rng), found
         climbs.renew(rows.on(value_and_grad, z))
-        _climb(climbs, tolerance, MAX_STEPS)
+        climbs.run(tolerance, MAX_STEPS)
         found = [rows.fit(theta, i) for i, theta in enumerate(climbs.y)]
         if max(divergence(*pair) for pair in zip(before, found, strict=True)) < SETTLED * rows.d:
             break
     return found, climbs.value
-
-
-def _climb(climbs: Climbs, tolerance: float, max_steps: int) -> None:
-    for _ in range(max_steps):
-        if not len(active := climbs.active()):
-            return
-        climbs.step(active, tolerance)
 
 
 def divergence(one: Gaussian, two: Gaussian) -> float:

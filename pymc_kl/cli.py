@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,8 +100,7 @@ def _compare(parsed: argparse.Namespace, console: Console) -> int:
     if parsed.draws is not None:
         if not parsed.draws.exists():
             raise FileNotFoundError(f"no such file of draws: {parsed.draws}")
-        with warnings.catch_warnings(), xr.open_datatree(parsed.draws) as file:
-            draws = file.load()
+        draws = tree.read_tree(parsed.draws)
     comparison = compare(
         draws,
         dict(parsed.fit),

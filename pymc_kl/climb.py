@@ -170,6 +170,13 @@ class Climbs:
         """Rows that still climb."""
         return np.flatnonzero(~(self.converged | self.stuck))
 
+    def run(self, tolerance: float, max_steps: int) -> None:
+        """Climb until no row expects to gain more than the tolerance, or for so many steps."""
+        for _ in range(max_steps):
+            if not len(rows := self.active()):
+                return
+            self.step(rows, tolerance)
+
     def step(self, rows: IntArray, tolerance: float) -> None:
         """Try one step a row; accept it where it climbs, else shorten the step."""
         expected = (self.grad[rows] * self.direction[rows]).sum(axis=1)

@@ -13,6 +13,7 @@ from pymc_kl.approximations import FAMILIES
 from pymc_kl.assemble import Result
 from pymc_kl.complete import Sampling, complete
 from pymc_kl.fits import (
+    ALL_OPTIMA,
     PYMC_METHODS,
     REVERSE,
     check_convergence_rows,
@@ -156,8 +157,9 @@ def compare(
         with stage("scores"):
             comparison = Result(yardstick, rows).to_datatree(idata, next(streams))
     settings = {
-        "reference": reference, "forward": list(forward), "reverse": list(methods), "n_starts": n_starts,
-        "symmetry": symmetry, "min_barrier": min_barrier, "n_draws": n_draws, "backend": target.backend,
+        "approximations": list(approximations or ()), "reference": reference, "forward": list(forward),
+        "reverse": list(methods), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
+        "n_draws": n_draws, "backend": target.backend,
     }  # fmt: skip
     comparison.attrs = tree.root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
     comparison.attrs["partial"] = int(yardstick.partial)
@@ -193,12 +195,13 @@ def _check_requests(
     if n_draws < 100:
         raise ValueError(f"n_draws must be at least 100 to say anything of modes; got {n_draws}.")
     taken = [f"forward {family}" for family in forward] + [REVERSE[m] for m in reverse or ()]
+    beside = [f"{REVERSE[m]} ({ALL_OPTIMA})" for m in reverse or () if m not in PYMC_METHODS]
     for name in approximations or ():
         if not isinstance(name, str) or not name.strip() or "/" in name:
             raise ValueError(
                 f"an approximation's name must be text without a slash, since it names a group; got {name!r}."
             )
-        if name in taken:
+        if name in (*taken, *beside):
             raise ValueError(f"the name {name!r} is taken by a fit that compare() makes; give yours another.")
     if len(set(taken)) < len(taken):
         raise ValueError(f"each fit may be asked for once; got {taken}.")

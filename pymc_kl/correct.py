@@ -5,18 +5,14 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
-from scipy.special import softmax
 
 from pymc_kl import tree
 from pymc_kl._typing import IntArray, RandomSeed
-from pymc_kl.adapters import as_approximation
-from pymc_kl.alarm import LEAST_MASS
 from pymc_kl.estimates import smoothed_weights, systematic
 from pymc_kl.modes import Modes
 from pymc_kl.progress import stages
-from pymc_kl.scores import MISSED_BELOW
-from pymc_kl.search import search_target
-from pymc_kl.target import Target, as_target
+from pymc_kl.target import Target
+from pymc_kl.weighed import known_modes, missed_modes, open_approximation
 
 N_PROPOSALS = 20_000
 KHAT_MOST = 0.7  # Vehtari et al. 2024
@@ -83,17 +79,13 @@ def correct(
     >>> bool(abs(dt["posterior"]["x"].std() - 1) < 0.05), dt.attrs["khat"] < 0.7
     (True, True)
     """
-    target = as_target(getattr(approximation, "target", None) if model is None else model)
-    approximation = as_approximation(approximation, model=target)
+    approximation, target = open_approximation(approximation, model)
     if not approximation.has_log_prob:
         raise TypeError(f"{approximation.family} has no density to weight its draws by; fit a family to them first.")
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:
         with stage("search for modes") as report:
-            if modes is None:
-                modes = search_target(
-                    target, None, {"q": approximation.sample(64, random_seed=rng)}, rng=rng, report=report
-                )
+            modes = known_modes(modes, approximation, target, rng, report)
         with stage("weight draws"):
             x = approximation.sample(n_proposals, random_seed=rng)
             log_density = target.log_density(x)
@@ -117,16 +109,10 @@ def correct(
 
 def _refuse(khat: float, modes: Modes, label: IntArray) -> None:
     """Raise if the weights can't be trusted, or if q misses a mode, which they can't tell."""
-    mass = softmax(modes.log_mass_laplace) if modes.proper else np.ones(1)
-    held = np.bincount(label[label >= 0], minlength=modes.k) / len(label)
-    lost = np.flatnonzero((mass > LEAST_MASS) & (held < MISSED_BELOW * mass))
-    if len(lost):
-        names = ", ".join(str(k + 1) for k in lost)
+    if missed := missed_modes(modes, label):
         raise ValueError(
-            f"the approximation misses mode {names} of {modes.k}, which hold{'s' if len(lost) == 1 else ''} about "
-            f"{100 * mass[lost].sum():.0f} % of the posterior by Laplace's approximation; importance sampling cannot "
-            f"bring back what is never drawn, and its k-hat ({khat:.2f}) does not see that. Correct a fit that covers "
-            "every mode, such as the forward mixture."
+            f"{missed}; importance sampling cannot bring back what is never drawn, and its k-hat ({khat:.2f}) does not "
+            "see that. Correct a fit that covers every mode, such as the forward mixture."
         )
     if khat > KHAT_MOST:
         raise ValueError(

@@ -80,7 +80,7 @@ def cross_fit(
 
     n = len(reference.flat)
     full = fit(family, np.arange(n), False)
-    chosen = full.info.get("family", full.family) if family == AUTO else family
+    chosen = full.info["family"] if family == AUTO else family
     try:
         others = tuple(fit(chosen, np.flatnonzero(fold != i), True) for i in range(N_FOLDS))
     except ValueError:

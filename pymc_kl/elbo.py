@@ -17,6 +17,7 @@ from scipy.stats.qmc import MultivariateNormalQMC
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import FullRank, LowRank, MeanField
+from pymc_kl.approximations.fullrank import unpack_factor
 from pymc_kl.climb import RowsValueAndGrad, ValueAndGrad
 
 type Gaussian = MeanField | FullRank | LowRank
@@ -145,11 +146,7 @@ class FullRankRows(GaussianRows):
         return np.stack([fit.scale_tril for fit in self.fits])
 
     def _factors(self, theta: Array) -> Array:
-        factors = np.zeros((len(theta), self.d, self.d))
-        factors[:, *np.tril_indices(self.d)] = theta[:, self.d :]
-        diagonal = np.diag_indices(self.d)
-        factors[:, *diagonal] = np.exp(factors[:, *diagonal])
-        return factors
+        return unpack_factor(theta[:, self.d :], self.d)
 
     def place(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
         """Shift and shape."""
@@ -164,8 +161,7 @@ class FullRankRows(GaussianRows):
         upper = self.trils[rows].swapaxes(1, 2)
         by_factor = upper @ by_noise
         diagonal = np.diag_indices(self.d)
-        log_diagonal = theta[:, self.d :][:, [i * (i + 3) // 2 for i in range(self.d)]]
-        by_factor[:, *diagonal] = by_factor[:, *diagonal] * np.exp(log_diagonal) + 1.0
+        by_factor[:, *diagonal] = by_factor[:, *diagonal] * self._factors(theta)[:, *diagonal] + 1.0
         by_shift = np.einsum("sij,sj->si", upper, by_loc)
         return np.concatenate([by_shift, by_factor[:, *np.tril_indices(self.d)]], axis=1)
 

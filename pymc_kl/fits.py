@@ -37,6 +37,9 @@ def given_rows(approximations: Mapping[str, Any], target: Target) -> list[Row]:
         rows.append(Row(name, approximation))
         parts = approximation.info.get("parts", {})
         rows += [Row(f"{name} ({part})", replace(q, target=target)) for part, q in parts.items()]
+    names = [row.name for row in rows]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{twice} names both a fit and a part of one; give the fit another name.")
     return rows
 
 

@@ -12,6 +12,7 @@ from scipy.special import logsumexp, softmax
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Mixture
+from pymc_kl.approximations.fullrank import unpack_factor
 from pymc_kl.ascent import GAIN_TOLERANCE, MAX_STEPS, MEMORY
 from pymc_kl.climb import Climbs, RowsValueAndGrad, ValueAndGrad
 from pymc_kl.elbo import LOWEST, balanced_normals
@@ -40,9 +41,7 @@ class MixtureParameters:
         """Map theta to weights (M,), means (M, d), Cholesky factors (M, d, d) and factors relative to the start."""
         m, d = self.start.locs.shape
         logits, shifts, packed = np.split(theta, [m, m * (1 + d)])
-        factors = np.zeros((m, d, d))
-        factors[:, *np.tril_indices(d)] = packed.reshape(m, -1)
-        factors[:, *np.diag_indices(d)] = np.exp(factors[:, *np.diag_indices(d)])
+        factors = unpack_factor(packed.reshape(m, -1), d)
         locs = self.start.locs + np.einsum("mij,mj->mi", self.start.scale_trils, shifts.reshape(m, d))
         return softmax(np.log(self.start.weights) + logits), locs, self.start.scale_trils @ factors, factors
 
@@ -116,10 +115,7 @@ def maximise_mixture(
     """Maximise the ELBO from where a mixture stands, on points (n, d) for each component."""
     parameters = MixtureParameters(mixture)
     climbs = Climbs.begin(parameters.on(value_and_grad, z), np.zeros((1, parameters.size)), memory=MEMORY)
-    for _ in range(max_steps):
-        if not len(active := climbs.active()):
-            break
-        climbs.step(active, tolerance)
+    climbs.run(tolerance, max_steps)
     return parameters.fit(climbs.y[0])
 
 

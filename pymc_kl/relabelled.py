@@ -70,8 +70,4 @@ def matrices(symmetry: Symmetry, d: int) -> Array:
 
 def symmetrised_mixture[M: ComponentFamily](mixture: M, symmetry: Symmetry) -> M:
     """Spread a mixture that was fitted to one copy of each mode over all copies: the mean of its images."""
-    order, d = group_order(symmetry), mixture.d
-    every = elements(symmetry)
-    repeated = Element(tuple(o.repeat(d, axis=0) for o in every.orders), every.signs.repeat(d, axis=0))
-    maps = symmetry.apply(repeated, np.tile(np.eye(d), (order, 1))).reshape(order, d, d).transpose(0, 2, 1)
-    return mixture.images(maps)
+    return mixture.images(matrices(symmetry, mixture.d))

@@ -9,6 +9,7 @@ import pymc as pm
 
 from pymc_kl._typing import RandomSeed
 from pymc_kl.approximations import Approximation, Family, FullRank, LowRank, MeanField, Mixture
+from pymc_kl.approximations.choice import LOWRANK_FROM
 from pymc_kl.estimates import Estimate
 from pymc_kl.modes import Modes
 from pymc_kl.optima import Optima
@@ -22,7 +23,7 @@ AUTO = "auto"
 REVERSE_FAMILIES: dict[str, type[Family]] = {
     family.family: family for family in (MeanField, LowRank, FullRank, Mixture)
 }  # the simplest first
-LOWRANK_FROM, FULLRANK_TO = 10, 100  # dimensions from and up to which "auto" tries a family
+FULLRANK_TO = 100  # dimensions up to which "auto" fits whole covariances
 WORTH = 0.05  # nats of ELBO that a less simple family must gain
 
 
@@ -112,8 +113,16 @@ def fit_from_modes(
     """Fit one family, or "auto", once the modes are known."""
     if family == AUTO:
         return _choose(target, modes, n_starts, rng)
-    found = Optima.find(target, modes, "fullrank" if family == "mixture" else family, n_starts, rank, rng)
-    if family == "mixture":
+    return _fitted(Optima.find(target, modes, _starting(family), n_starts, rank, rng), family, n_components, rng)
+
+
+def _starting(family: str) -> str:
+    """Name the Gaussian family whose optima a family starts from."""
+    return FullRank.family if family == Mixture.family else family
+
+
+def _fitted(found: Optima, family: str, n_components: int | None, rng: np.random.Generator) -> Approximation:
+    if family == Mixture.family:
         return found.finished(*found.polished_mixture(found.mixture(), n_components, rng))
     best = found.optima[0]
     return found.finished(best.approximation, best.elbo, mixture=found.spread(found.mixture()))
@@ -121,21 +130,37 @@ def fit_from_modes(
 
 def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generator) -> Approximation:
     """Fit the families that the dimension allows, the simplest first, and take one by its ELBO."""
-    names = ["meanfield"] + ["lowrank"] * (target.d >= LOWRANK_FROM)
-    names += ["fullrank", "mixture"] * (1 < target.d <= FULLRANK_TO) + ["mixture"] * (target.d == 1)
-    fits = {name: fit_from_modes(target, modes, name, n_starts=n_starts, rng=rng) for name in names}
+    d = target.d
+    fitting = {
+        "meanfield": True,
+        "lowrank": d >= LOWRANK_FROM,
+        "fullrank": 1 < d <= FULLRANK_TO,
+        "mixture": d <= FULLRANK_TO,
+    }
+    names = [name for name, fits in fitting.items() if fits]
+    bases = dict.fromkeys(map(_starting, names))
+    found = {base: Optima.find(target, modes, base, n_starts, None, rng) for base in bases}
+    fits = {name: _fitted(found[_starting(name)], name, None, rng) for name in names}
     elbos = {name: Estimate(fit.info["elbo"], fit.info["elbo_se"]) for name, fit in fits.items()}
     best = max(elbos, key=lambda name: elbos[name].value)
     chosen = next(name for name in names if not _gain(elbos, best, name).value > _enough(_gain(elbos, best, name)))
-    why = f"{chosen}: ELBO {format_estimate(*elbos[chosen])} nats"
+    info: dict[str, Any] = {**fits[chosen].info, "choice": _why(elbos, chosen, best), "family_elbos": elbos}
+    return replace(fits[chosen], info=MappingProxyType(info))
+
+
+def _why(elbos: dict[str, Estimate], chosen: str, best: str) -> str:
+    """Say in one sentence why a family was chosen; those before it are simpler."""
+    reasons = [f"{chosen}: ELBO {format_estimate(*elbos[chosen])} nats"]
+    names = list(elbos)
     if simpler := names[: names.index(chosen)]:
         rival = max(simpler, key=lambda name: elbos[name].value)
-        why += f", {format_estimate(*_gain(elbos, chosen, rival))} above {rival}, the best of the simpler families"
+        reasons[0] += (
+            f", {format_estimate(*_gain(elbos, chosen, rival))} above {rival}, the best of the simpler families"
+        )
     if best != chosen:
         more = format_estimate(*_gain(elbos, best, chosen))
-        why += f"; {best}, the best of all, gains {more} more, too little to matter"
-    info: dict[str, Any] = {**fits[chosen].info, "choice": f"{why}.", "family_elbos": elbos}
-    return replace(fits[chosen], info=MappingProxyType(info))
+        reasons.append(f"{best}, the best of all, gains {more} more, too little to matter")
+    return f"{'; '.join(reasons)}."
 
 
 def _gain(elbos: dict[str, Estimate], one: str, two: str) -> Estimate:
@@ -152,8 +177,8 @@ def _check(family: str, *, d: int, **numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1; got {number}.")
-    if (rank := numbers["rank"]) is not None and rank >= d:
-        raise ValueError(f"rank must be below the {d} dimensions of the model; got {rank}. Fit 'fullrank' instead.")
     for name, of in (("rank", "lowrank"), ("n_components", "mixture")):
         if numbers[name] is not None and family != of:
             raise ValueError(f"{name} is of the family {of!r}; got it with {family!r}.")
+    if (rank := numbers["rank"]) is not None and rank >= d:
+        raise ValueError(f"rank must be below the {d} dimensions of the model; got {rank}. Fit 'fullrank' instead.")

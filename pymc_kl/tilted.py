@@ -15,10 +15,13 @@ from scipy.special import logsumexp, softmax
 
 from pymc_kl._typing import Array
 from pymc_kl.approximations import Approximation, FullRank, MeanField
+from pymc_kl.approximations.components import effective_number
+from pymc_kl.approximations.fullrank import unpack_factor
 from pymc_kl.ascent import divergence
+from pymc_kl.bridge import bridge
 from pymc_kl.climb import ValueAndGrad
 from pymc_kl.elbo import LOWEST, GaussianRows, rows_of
-from pymc_kl.estimates import Estimate, mean_estimate
+from pymc_kl.estimates import Estimate, mean_estimate, systematic
 from pymc_kl.reference import Reference
 from pymc_kl.target import Target
 
@@ -185,10 +188,7 @@ def _unpacked[G: PathFit](like: G, packed: Array) -> G:
     d = like.d
     if isinstance(like, MeanField):
         return replace(like, loc=packed[:d], scale=np.exp(packed[d:]))
-    factor = np.zeros((d, d))
-    factor[np.tril_indices(d)] = packed[d:]
-    tril = np.tril(factor, -1) + np.diag(np.exp(np.diag(factor)))
-    return replace(like, loc=packed[:d], scale_tril=tril)
+    return replace(like, loc=packed[:d], scale_tril=unpack_factor(packed[d:], d))
 
 
 @dataclass(frozen=True)
@@ -252,15 +252,9 @@ def _carrying(fit: PathFit, alpha: float, problem: PathProblem) -> float:
 
 
 def log_evidence_of(q: Approximation, log_density: Any, reference: Reference, x: Array) -> Estimate:
-    """Estimate log Z by a geometric bridge (Meng and Wong 1996) between p and q, of which x (n, d) are draws."""
-    forth = _log_mean_root(log_density(x) - q.log_prob(x), None)
-    at_p = q.log_prob(reference.flat).reshape(reference.log_density.shape)
-    back = _log_mean_root(at_p - reference.log_density, reference.weights)
-    return Estimate(forth.value - back.value, float(np.hypot(forth.se, back.se)))
-
-
-def _log_mean_root(log_ratio: Array, weights: Array | None) -> Estimate:
-    """Log of the mean square root of ratios, given their logarithms, nats."""
-    top = log_ratio.max()
-    mean = mean_estimate(np.exp((log_ratio - top) / 2), weights)
-    return Estimate(float(top / 2 + np.log(mean.value)), mean.se / mean.value)
+    """Estimate log Z by bridge sampling between p and q, of which x (n, d) are draws."""
+    from_q = log_density(x) - q.log_prob(x)
+    from_p = reference.log_density.ravel() - q.log_prob(reference.flat)
+    if (weights := reference.flat_weights) is not None:  # as many draws of equal weight as they are worth
+        from_p = from_p[systematic(weights, int(effective_number(weights)), np.random.default_rng(0))]
+    return bridge(from_p, np.where(np.isfinite(from_q), from_q, -np.inf))[0]

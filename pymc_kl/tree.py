@@ -263,9 +263,14 @@ def load(path: str | Path) -> xr.DataTree:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no such comparison: {path}")
+    return check_comparison(read_tree(path))
+
+
+def read_tree(path: Path) -> xr.DataTree:
+    """Read a NetCDF or Zarr file into memory."""
     options: dict[str, Any] = {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {}
     with warnings.catch_warnings(), xr.open_datatree(path, **options) as dt:  # xarray sets filters when it decodes
-        return check_comparison(dt.load())
+        return dt.load()
 
 
 def check_comparison(dt: Any) -> xr.DataTree:

@@ -13,7 +13,7 @@ from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.adapters import as_approximation
 from pymc_kl.alarm import LEAST_MASS
 from pymc_kl.approximations import Approximation
-from pymc_kl.approximations.components import Components
+from pymc_kl.approximations.components import Components, effective_number
 from pymc_kl.estimates import smoothed_weights, systematic
 from pymc_kl.modes import MAX_COPY_LABELS, Modes
 from pymc_kl.progress import Report, silent
@@ -53,12 +53,6 @@ class Weighed:
     place: IntArray
     k: int
 
-    @property
-    def mass(self) -> Array:
-        """Estimate the masses of the modes (K,) by the weights."""
-        inside = self.mode >= 0
-        return np.bincount(self.mode[inside], self.weights[inside], minlength=self.k)
-
     def places(self) -> Components:
         """A normal for each copy of each mode where there are draws enough, in proportion to its mass."""
         d = self.x.shape[1]
@@ -82,7 +76,7 @@ def _moments(x: Array, weights: Array) -> tuple[Array, Array]:
     Where even all are few for a covariance, only the variances are taken.
     """
     enough = PER_DIMENSION * x.shape[1]
-    ess = weights.sum() ** 2 / (weights**2).sum() if weights.any() else 0.0
+    ess = effective_number(weights) if weights.any() else 0.0
     used = weights / weights.sum() if ess > max(enough, LEAST_DRAWS) else np.full(len(x), 1 / len(x))
     mean = used @ x
     covariance = np.atleast_2d(np.cov(x.T, aweights=used))
@@ -136,18 +130,26 @@ def weigh(approximation: Approximation, target: Target, modes: Modes, rng: np.ra
 
 
 def warn_of_missed_modes(weighed: Weighed, modes: Modes, consequence: str, *, stacklevel: int) -> None:
-    """Warn of modes that by Laplace's approximation hold more than a hundredth and are hardly among the draws."""
-    mass = softmax(modes.log_mass_laplace) if modes.proper else np.ones(1)
-    held = np.bincount(weighed.mode[weighed.mode >= 0], minlength=modes.k) / len(weighed.x)
-    lost = np.flatnonzero((mass > LEAST_MASS) & (held < MISSED_BELOW * mass))
-    if len(lost):
-        names = ", ".join(str(k + 1) for k in lost)
+    """Warn of modes that are hardly among the draws; see :func:`missed_modes`."""
+    if missed := missed_modes(modes, weighed.mode):
         warnings.warn(
-            f"the approximation misses mode {names} of {modes.k}, which hold{'s' if len(lost) == 1 else ''} about "
-            f"{100 * mass[lost].sum():.0f} % of the posterior by Laplace's approximation: {consequence} Use a fit that "
-            "covers every mode, such as the forward mixture of fit_forward().",
+            f"{missed}: {consequence} Use a fit that covers every mode, such as the forward mixture of fit_forward().",
             stacklevel=stacklevel + 1,
         )
+
+
+def missed_modes(modes: Modes, label: IntArray) -> str:
+    """Name modes that by Laplace's approximation hold more than a hundredth and are hardly among draws (n,) of q."""
+    mass = softmax(modes.log_mass_laplace) if modes.proper else np.ones(1)
+    held = np.bincount(label[label >= 0], minlength=modes.k) / len(label)
+    lost = np.flatnonzero((mass > LEAST_MASS) & (held < MISSED_BELOW * mass))
+    if not len(lost):
+        return ""
+    names = ", ".join(str(k + 1) for k in lost)
+    return (
+        f"the approximation misses mode {names} of {modes.k}, which hold{'s' if len(lost) == 1 else ''} about "
+        f"{100 * mass[lost].sum():.0f} % of the posterior by Laplace's approximation"
+    )
 
 
 def warn_of_missed_copies(weighed: Weighed, modes: Modes, *, stacklevel: int) -> None:

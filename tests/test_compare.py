@@ -201,6 +201,8 @@ BAD = [
     (lambda d: {"approximations": {"a": 3}}, TypeError, "cannot read a fit of type int; known are"),
     (lambda d: {"approximations": {}, "forward": ("svi",)}, ValueError, "'svi'; known are 'auto', 'meanfield', 'lowr"),
     (lambda d: {"approximations": {}, "reverse": "svi"}, ValueError, "unknown method 'svi'; known are 'advi'"),
+    (lambda d: {"approximations": {"reverse meanfield (all optima)": d}, "reverse": "meanfield"}, ValueError, "taken"),
+    (lambda d: {"approximations": {"a": in_parts(), "a (left)": d}}, ValueError, r"'a \(left\)'\] names both a fit and"),
     (lambda d: {"approximations": {}, "reverse": ("svgd",)}, ValueError, "unknown method 'svgd'; known are 'advi'"),
     (lambda d: {"approximations": {}, "n_draws": 10}, ValueError, "n_draws must be at least 100"),
     (lambda d: {"approximations": {}, "starts": np.zeros((3, 2))}, ValueError, r"shape \(n, 1\); got shape \(3, 2\)"),
@@ -417,14 +419,17 @@ def test_an_approximation_that_fails_is_a_row_with_its_error(two_modes, draws):
     assert pkl.coverage(dt)[("broken", "mass")].isna().all()
 
 
+def in_parts() -> Draws:
+    halves = {"left": Draws(x=np.full((50, 1), -3.0)), "right": Draws(x=np.full((50, 1), 3.0))}
+    return Draws(x=np.linspace(-4, 4, 100)[:, None], info={"parts": halves})
+
+
 @pytest.fixture(scope="module")
 def chosen(two_modes, draws):
     """Families by name, one of them alone, and a fit that is made of parts."""
     _, target = two_modes
-    halves = {"left": Draws(x=np.full((50, 1), -3.0)), "right": Draws(x=np.full((50, 1), 3.0))}
-    whole = Draws(x=np.linspace(-4, 4, 100)[:, None], info={"parts": halves})
     return pkl.compare(
-        draws, {"paths": whole}, model=target, forward="auto", reverse=("auto", "meanfield"), random_seed=1,
+        draws, {"paths": in_parts()}, model=target, forward="auto", reverse=("auto", "meanfield"), random_seed=1,
         progressbar=False,
     )  # fmt: skip
 
@@ -450,6 +455,18 @@ def test_the_call_that_is_shown_makes_no_row_of_parts(chosen):
     assert "{'paths': paths}" in text
     assert "reverse=['auto', 'meanfield']" in text
     assert "all optima" not in text
+
+
+def test_the_call_that_is_shown_names_every_fit_that_was_given(two_modes, draws):
+    """A name that ends like that of a part is the user's own; one of before names were kept is told by its row."""
+    _, target = two_modes
+    fits = {name: MeanField(loc=np.array([3.0]), scale=np.ones(1)) for name in ("ADVI", "ADVI (2)")}
+    dt = pkl.compare(draws, fits, model=target, forward=("meanfield",), random_seed=1, progressbar=False)
+    assert "{'ADVI': advi, 'ADVI (2)': advi_2}" in reproduce(dt)
+    settings = json.loads(dt.attrs["settings"])
+    del settings["approximations"]
+    dt.attrs["settings"] = json.dumps(settings)
+    assert "{'ADVI': advi, 'ADVI (2)': advi_2}" in reproduce(dt)
 
 
 def test_a_choice_covers_every_copy(zoo):

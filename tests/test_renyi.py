@@ -296,6 +296,21 @@ def test_log_evidence_of_an_unnormalised_density(zoo: Zoo) -> None:
     assert found.se < 0.02
 
 
+def test_log_evidence_goes_by_the_weights_of_the_draws(zoo: Zoo) -> None:
+    """Draws of a wider normal, weighted to stand for p: unweighted, log Z would be off by many errors."""
+    target, _ = normal_target(zoo)
+    q = FullRank(loc=np.array([0.1, 0.2]), scale_tril=np.array([[1.2, 0], [0.9, 0.6]]))
+    wide = FullRank(loc=np.zeros(2), scale_tril=1.6 * np.eye(2))
+    x = wide.sample(8000, random_seed=1)
+    weights = np.exp(target.log_density(x) - wide.log_prob(x))
+    weighted = Reference(target, x[None], target.log_density(x)[None], (weights / weights.sum())[None])
+    found = tilted.log_evidence_of(q, target.log_density, weighted, q.sample(4000, random_seed=2))
+    assert abs(found.value) < N_SE * found.se
+    plain = Reference(target, weighted.x, weighted.log_density)
+    wrong = tilted.log_evidence_of(q, target.log_density, plain, q.sample(4000, random_seed=2))
+    assert abs(wrong.value) > 5 * wrong.se
+
+
 def test_doubling_a_weight_is_doubling_the_draw(zoo: Zoo) -> None:
     target, x = normal_target(zoo)
     doubled = np.concatenate([x, x[:1000]])

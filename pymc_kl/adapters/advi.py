@@ -10,6 +10,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.adapters.gaussians import as_cholesky, check_same_model, positions, size_of
 from pymc_kl.adapters.origins import comes_from, holds
 from pymc_kl.approximations import Approximation, Draws, FullRank, LowRank, MeanField
+from pymc_kl.approximations.fullrank import unpack_factor
 from pymc_kl.target import Target
 
 
@@ -30,7 +31,7 @@ def convert(fit: Any, target: Target) -> Approximation:
     order = _order(guide, params["loc"].size, target)
     loc = params["loc"][order]
     if "L_packed" in params:
-        return FullRank(loc=loc, scale_tril=as_cholesky(_unpack(params["L_packed"], len(loc))[order]), **common)
+        return FullRank(loc=loc, scale_tril=as_cholesky(unpack_factor(params["L_packed"], len(loc))[order]), **common)
     scale = np.exp(params["cov_diag_unconstrained"])[order]
     return LowRank(loc=loc, factor=params["cov_factor"][order], scale=scale, **common)
 
@@ -63,15 +64,6 @@ def _mean_field(params: dict[str, Array], target: Target, common: dict[str, Any]
         np.concatenate([params[f"{v.name}_{part}"].ravel() for v in target.variables]) for part in ("loc", "scale")
     )
     return MeanField(loc=loc, scale=np.exp(log_scale), **common)
-
-
-def _unpack(packed: Array, d: int) -> Array:
-    """Unpack a factor of the covariance: row by row, the diagonal in logarithms."""
-    factor = np.zeros((d, d))
-    factor[np.tril_indices(d)] = packed
-    diagonal = np.diag_indices(d)
-    factor[diagonal] = np.exp(factor[diagonal])
-    return factor
 
 
 def _order(guide: Any, size: int, target: Target) -> IntArray:

@@ -1,11 +1,11 @@
 """A file of draws, NetCDF or Zarr → the DataTree in it."""
 
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
+
+from pymc_kl.tree import read_tree
 
 
 def read(path: str | Path) -> xr.DataTree | xr.Dataset:
@@ -17,7 +17,5 @@ def read(path: str | Path) -> xr.DataTree | xr.Dataset:
         raise FileNotFoundError(f"no such file of draws: {path}")
     if path.suffix == ".zarr" and find_spec("zarr") is None:
         raise ImportError(f"reading {path} needs zarr: pip install pymc_kl[zarr]")
-    options: dict[str, Any] = {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {}
-    with warnings.catch_warnings(), xr.open_datatree(path, **options) as file:  # xarray sets filters when it decodes
-        dt = file.load()
+    dt = read_tree(path)
     return dt if dt.children else dt.to_dataset()

@@ -27,8 +27,9 @@ class Approximation(ABC):
     ----------
     target : Target, optional
         The model's density; gives the way back to the model's own variables.
-    kind : {"forward", "reverse", "draws"}
-        The divergence that was minimised, or "draws" where q has no density.
+    kind : {"forward", "reverse", "laplace", "other", "draws"}
+        The divergence that was minimised, KL(p‖q) or KL(q‖p), "laplace" or "other" if none was, or "draws" where q has
+        no density.
     info : mapping
         What the fit reports of itself: loss history, held-out score and its error, warnings.
 

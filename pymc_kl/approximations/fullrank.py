@@ -60,3 +60,12 @@ class FullRank(Family):
         z = solve_triangular(self.scale_tril, (x - self.loc).T, lower=True, check_finite=False)
         log_det = np.log(np.diag(self.scale_tril)).sum()
         return -0.5 * (z**2).sum(axis=0) - log_det - 0.5 * self.d * LOG_2PI
+
+
+def unpack_factor(packed: Array, d: int) -> Array:
+    """Lay out lower triangles (..., d (d + 1) / 2), row by row, their diagonals in logs, as factors (..., d, d)."""
+    factor = np.zeros((*packed.shape[:-1], d, d))
+    factor[..., *np.tril_indices(d)] = packed
+    diagonal = np.diag_indices(d)
+    factor[..., *diagonal] = np.exp(factor[..., *diagonal])
+    return factor

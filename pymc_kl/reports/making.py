@@ -2,20 +2,25 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from pymc_kl.fits import ALL_OPTIMA, REVERSE
+from pymc_kl.approximations import FAMILIES
+from pymc_kl.fits import REVERSE
+from pymc_kl.forward import AUTO
 from pymc_kl.reports.cells import Table, words
 from pymc_kl.reports.facts import Facts, Fit
 from pymc_kl.reports.of_fits import KHAT_GOOD
 from pymc_kl.reports.page import Block, Code, Folded, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.trust import Trust
+from pymc_kl.reverse import REVERSE_FAMILIES
 
 MOST_STEPS = 4
+OURS = {"forward": (AUTO, *FAMILIES), "reverse": (AUTO, *REVERSE_FAMILIES)}
 USUAL = {"reference": "complete", "n_starts": 4096, "symmetry": True, "min_barrier": 1.0, "n_draws": 2000}
 
 
@@ -70,16 +75,11 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
 
 def _correction(fit: Fit) -> str:
     """Write how a fit is corrected: one of ours is made again from the comparison's draws, the user's is at hand."""
-    if fit.kind == "reverse" and fit.name.startswith("reverse ") and not fit.name.endswith(")"):
-        family = fit.name.removeprefix("reverse ")
+    direction, _, family = fit.name.partition(" ")
+    if direction == fit.kind and direction in OURS and family in OURS[direction]:
+        draws = "comparison, " if direction == "forward" else ""
         return (
-            f"q = pkl.fit_reverse({family!r}, model=model, random_seed=1)\n"
-            "draws = pkl.correct(q, model=model, random_seed=1)"
-        )
-    if fit.kind == "forward" and fit.name.startswith("forward "):
-        family = fit.name.removeprefix("forward ")
-        return (
-            f"q = pkl.fit_forward(comparison, {family!r}, model=model, random_seed=1)\n"
+            f"q = pkl.fit_{direction}({draws}{family!r}, model=model, random_seed=1)\n"
             "draws = pkl.correct(q, model=model, random_seed=1)"
         )
     return f"draws = pkl.correct({_variable(fit.name)}, model=model, random_seed=1)"
@@ -114,11 +114,7 @@ def reproduce(dt: xr.DataTree) -> str:
     """Write the call that makes this comparison again, from its settings."""
     settings = settings_of(dt)
     forward, reverse = (list(settings.get(key, ())) for key in ("forward", "reverse"))  # type: ignore[call-overload]
-    made = {f"forward {family}" for family in forward} | {REVERSE.get(method, method) for method in reverse}
-    made |= {f"{name} ({ALL_OPTIMA})" for name in made}
-    names = [str(name) for name in dt["scores"].to_dataset()["approximation"].values]
-    given = [name for name in names if name not in made and not _is_part(name, names)]
-    arguments = ["idata" if "audit" in dt.children else "None", _as_dict(given)]
+    arguments = ["idata" if "audit" in dt.children else "None", _as_dict(_given(dt, settings))]
     arguments += [f"forward={forward!r}", f"reverse={reverse!r}"]
     arguments += [f"{key}={settings[key]!r}" for key, usual in USUAL.items() if settings.get(key, usual) != usual]
     lines = [
@@ -133,9 +129,14 @@ def reproduce(dt: xr.DataTree) -> str:
     return "\n".join(lines)
 
 
-def _is_part(name: str, names: list[str]) -> bool:
-    """Whether a row stands beside the fit it was made from: polished, or one of its paths."""
-    return name.endswith(" (polished)") or (name.endswith(")") and name[: name.rfind(" (")] in names)
+def _given(dt: xr.DataTree, settings: Mapping[str, Any]) -> list[str]:
+    """Name the fits that the user gave; a comparison of before these were kept names all that it did not make."""
+    if "approximations" in settings:
+        return list(settings["approximations"])
+    made = {f"forward {family}" for family in settings.get("forward", ())}
+    made |= {REVERSE.get(method, method) for method in settings.get("reverse", ())}
+    names = [str(name) for name in dt["scores"].to_dataset()["approximation"].values]
+    return [name for name in names if name not in made and not name.endswith(" (polished)")]
 
 
 def _as_dict(names: list[str]) -> str:
