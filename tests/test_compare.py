@@ -202,7 +202,7 @@ BAD = [
     (lambda d: {"approximations": {}, "forward": ("svi",)}, ValueError, "'svi'; known are 'auto', 'meanfield', 'lowr"),
     (lambda d: {"approximations": {}, "reverse": "svi"}, ValueError, "unknown method 'svi'; known are 'advi'"),
     (lambda d: {"approximations": {"reverse meanfield (all optima)": d}, "reverse": "meanfield"}, ValueError, "taken"),
-    (lambda d: {"approximations": {"a": in_parts(), "a (left)": d}}, ValueError, r"'a \(left\)'\] names both a fit and"),
+    (lambda d: {"approximations": {"a": in_parts(), "a (left)": d}}, ValueError, r"'a \(left\)'\] names both a fit"),
     (lambda d: {"approximations": {}, "reverse": ("svgd",)}, ValueError, "unknown method 'svgd'; known are 'advi'"),
     (lambda d: {"approximations": {}, "n_draws": 10}, ValueError, "n_draws must be at least 100"),
     (lambda d: {"approximations": {}, "starts": np.zeros((3, 2))}, ValueError, r"shape \(n, 1\); got shape \(3, 2\)"),
