@@ -4,10 +4,17 @@ pm.fit runs its defaults for 30,000 steps; fit_reverse() has one start (Laplace'
 32, and the search for modes is timed apart, since a comparison makes it once for all fits. Every fit runs twice, the
 first time to compile: the second is shown.
 
-    python -m uv run python benchmarks/reverse.py            # some four minutes
+Then both from nothing, each in a process of its own, whose compile cache is empty ("cold") or full ("warm"): seconds
+from a model to the fit, compiling and, of fit_reverse(), the search and 32 starts included.
+
+    python -m uv run python benchmarks/reverse.py            # some eight minutes
 """
 
+import json
+import os
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -65,20 +72,60 @@ def measure(table: Table, name: str, model: pm.Model) -> None:
             q, seconds = timed(fit)
             x = q.sample(DRAWS, random_seed=2)
             elbo = mean_estimate(target.log_density(x) - q.log_prob(x))
-            table.add_row("", family, label, format_estimate(*elbo), f"{seconds:.1f}")
+            table.add_row("", family, label, format_estimate(*elbo), f"{seconds:.2f}")
+
+
+def from_nothing(name: str, what: str, family: str) -> None:
+    """Fit in this process, and print the seconds as JSON."""
+    model = MODELS[name]()
+    start = time.perf_counter()
+    if what == "pm.fit":
+        pm.fit(STEPS, method=METHODS[family], model=model, random_seed=1, progressbar=False)
+    else:
+        pkl.fit_reverse(family, model=model, random_seed=1, progressbar=False)
+    print(json.dumps(time.perf_counter() - start))
+
+
+def in_fresh_process(name: str, what: str, family: str, folder: str) -> float:
+    """Run `from_nothing` in a process whose compile directory is `folder`."""
+    flags = ",".join(filter(None, [os.environ.get("PYTENSOR_FLAGS", ""), f"base_compiledir={folder}"]))
+    command = [sys.executable, __file__, "--from-nothing", name, what, family]
+    out = subprocess.run(
+        command, env=os.environ | {"PYTENSOR_FLAGS": flags}, capture_output=True, text=True, check=True
+    )
+    return float(json.loads(out.stdout.strip().splitlines()[-1]))
+
+
+def measure_from_nothing(table: Table, name: str) -> None:
+    """Add the rows of one model."""
+    for family in METHODS:
+        for what in ("pm.fit", "fit_reverse"):
+            with tempfile.TemporaryDirectory() as folder:
+                seconds = [in_fresh_process(name, what, family, folder) for _ in range(2)]
+            table.add_row(name, family, what, *(f"{s:.1f}" for s in seconds))
 
 
 def main() -> None:
-    """Print a row a fit."""
+    """Print a row a fit, of both tables."""
     warnings.simplefilter("ignore")
+    console = Console()
     table = Table(title="reverse KL: ELBO (nats) and seconds, warm")
     for heading in ("model", "family", "fit", "ELBO", "seconds"):
         table.add_column(heading, justify="right" if heading in ("ELBO", "seconds") else "left")
     for name, model in MODELS.items():
         measure(table, name, model())
-    Console().print(table)
+    console.print(table)
+    table = Table(title="from nothing, in a new process: seconds")
+    for heading in ("model", "family", "fit", "cold", "warm"):
+        table.add_column(heading, justify="right" if heading in ("cold", "warm") else "left")
+    for name in MODELS:
+        measure_from_nothing(table, name)
+    console.print(table)
 
 
 if __name__ == "__main__":
     np.seterr(all="ignore")
-    main()
+    if sys.argv[1:2] == ["--from-nothing"]:
+        from_nothing(*sys.argv[2:])
+    else:
+        main()

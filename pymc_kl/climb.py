@@ -149,16 +149,20 @@ class Climbs:
             converged=np.zeros(n, dtype=bool),
             stuck=np.zeros(n, dtype=bool),
         )
-        climbs.renew(function)
+        climbs.renew(function, np.arange(n))
         return climbs
 
-    def renew(self, function: RowsValueAndGrad) -> None:
-        """Go on with a function that differs a little, with what is known of the curvature."""
+    def renew(self, function: RowsValueAndGrad, rows: IntArray) -> Array:
+        """Go on with a function that differs a little and what is known of the curvature; return how far to move."""
         self.function = function
-        self.value, self.grad = function(self.y, np.arange(len(self.y)))
-        self.converged[:] = False
-        self.stuck = ~(np.isfinite(self.value) & np.isfinite(self.grad).all(axis=1))
-        self._aim(np.flatnonzero(~self.stuck))
+        self.value[rows], self.grad[rows] = function(self.y[rows], rows)
+        self.converged[rows] = False
+        self.stuck[rows] = ~(np.isfinite(self.value[rows]) & np.isfinite(self.grad[rows]).all(axis=1))
+        self._aim(rows[~self.stuck[rows]])
+        return np.abs(self.direction[rows]).max(axis=1)
+
+    def _expected(self, rows: IntArray) -> Array:
+        return (self.grad[rows] * self.direction[rows]).sum(axis=1)
 
     def keep(self, rows: IntArray) -> None:
         """Go on with some of the climbs."""
@@ -170,6 +174,11 @@ class Climbs:
         """Rows that still climb."""
         return np.flatnonzero(~(self.converged | self.stuck))
 
+    def leap(self, rows: IntArray) -> None:
+        """End with a step that is too short to need checking."""
+        self.y[rows] += self.direction[rows]
+        self.converged[rows] = True
+
     def run(self, tolerance: float, max_steps: int) -> None:
         """Climb until no row expects to gain more than the tolerance, or for so many steps."""
         for _ in range(max_steps):
@@ -179,7 +188,7 @@ class Climbs:
 
     def step(self, rows: IntArray, tolerance: float) -> None:
         """Try one step a row; accept it where it climbs, else shorten the step."""
-        expected = (self.grad[rows] * self.direction[rows]).sum(axis=1)
+        expected = self._expected(rows)
         self.converged[rows] = expected < tolerance
         rows, expected = rows[expected >= tolerance], expected[expected >= tolerance]
         if not len(rows):

@@ -22,6 +22,7 @@ from pymc_kl.climb import RowsValueAndGrad, ValueAndGrad
 
 type Gaussian = MeanField | FullRank | LowRank
 
+GAIN_TOLERANCE = 1e-8  # nats that a step must be expected to gain for another to follow
 LOWEST = -1e10  # nats; stands for a log density that is not finite
 CHUNK_NUMBERS = 2**21  # of draws that are evaluated together, to bound memory
 
@@ -33,6 +34,7 @@ class GaussianRows(ABC):
     fits: tuple[Any, ...]
 
     POINTS: ClassVar[int]  # a dimension of the noise, for points that tell all of the family's parameters
+    TOLERANCE: ClassVar[float] = GAIN_TOLERANCE
 
     @property
     @abstractmethod
@@ -174,9 +176,13 @@ class FullRankRows(GaussianRows):
 
 @dataclass(frozen=True, eq=False)
 class LowRankRows(GaussianRows):
-    """A shift in own scales, a log factor of each own scale, and what is added to the factor, in such scales."""
+    """A whitened shift, a log factor of each own scale, and what is added to the factor, whitened too.
+
+    What whitens is the symmetric root of I + UUᵀ, times the own scales S, where U = S⁻¹F.
+    """
 
     POINTS: ClassVar[int] = 6
+    TOLERANCE: ClassVar[float] = 1e-6  # factors that tell nothing apart leave the ELBO flat
 
     @property
     def rank(self) -> int:
@@ -203,11 +209,26 @@ class LowRankRows(GaussianRows):
         """Factors at the start, (S, d, r)."""
         return np.stack([fit.factor for fit in self.fits])
 
+    @cached_property
+    def _axes(self) -> tuple[Array, Array]:
+        """Axes (S, d, r) of UUᵀ, and how much longer than 1 (S, r) the root of I + UUᵀ is along them."""
+        axes, size, _ = np.linalg.svd(self.factors / self.scales[:, :, None], full_matrices=False)
+        return axes, np.sqrt(1 + size**2) - 1
+
+    def _root(self, rows: IntArray, columns: Array) -> Array:
+        """Multiply columns (m, d, k) by the root of I + UUᵀ."""
+        axes, longer = (part[rows] for part in self._axes)
+        return columns + axes @ (longer[:, :, None] * (axes.swapaxes(1, 2) @ columns))
+
     def _unpack(self, theta: Array, rows: IntArray) -> tuple[Array, Array, Array]:
         d, start = self.d, self.scales[rows]
-        scale = start * np.exp(theta[:, d : 2 * d])
-        factor = self.factors[rows] + start[:, :, None] * theta[:, 2 * d :].reshape(len(theta), d, self.rank)
-        return self.locs[rows] + start * theta[:, :d], scale, factor
+        columns = np.concatenate([theta[:, :d, None], theta[:, 2 * d :].reshape(len(theta), d, self.rank)], axis=2)
+        moves = start[:, :, None] * self._root(rows, columns)
+        return (
+            self.locs[rows] + moves[:, :, 0],
+            start * np.exp(theta[:, d : 2 * d]),
+            self.factors[rows] + moves[:, :, 1:],
+        )
 
     def place(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
         """Draw from both parts; the determinant needs an r by r matrix only."""
@@ -230,9 +251,9 @@ class LowRankRows(GaussianRows):
         solved = whitened @ np.linalg.pinv(self._capacitance(scale, factor), hermitian=True)
         by_factor = by_noise[:, :, d:] + solved / scale[:, :, None]
         by_log_scale = scale * np.diagonal(by_noise[:, :, :d], axis1=1, axis2=2) + 1 - (whitened * solved).sum(axis=2)
-        return np.concatenate(
-            [start * by_loc, by_log_scale, (start[:, :, None] * by_factor).reshape(len(theta), -1)], axis=1
-        )
+        by_moves = start[:, :, None] * np.concatenate([by_loc[:, :, None], by_factor], axis=2)
+        by_columns = self._root(rows, by_moves)
+        return np.concatenate([by_columns[:, :, 0], by_log_scale, by_columns[:, :, 1:].reshape(len(theta), -1)], axis=1)
 
     def fit(self, theta: Array, row: int) -> LowRank:
         """Make the fit of one row."""

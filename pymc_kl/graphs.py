@@ -18,6 +18,7 @@ from pytensor.graph.rewriting.utils import rewrite_graph
 from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.link.vm import VMLinker
 from pytensor.tensor.random.type import RandomType
+from pytensor.tensor.variable import TensorConstant
 
 from pymc_kl._typing import Array
 
@@ -49,6 +50,18 @@ def without_minibatches(model: pm.Model) -> pm.Model:
         type(v.owner.op).__name__ in ("MinibatchOp", "MinibatchIndexRV") for v in graph if v.owner is not None
     )
     return remove_minibatched_nodes(model) if is_minibatch else model
+
+
+def data_size(model: pm.Model) -> int:
+    """Count the numbers of data that the model's variables and potentials read, observed values among them."""
+    values = [model.rvs_to_values[rv] for rv in model.observed_RVs]
+    size = 0
+    for v in set(graph_inputs([*model.basic_RVs, *model.potentials, *values])):
+        if isinstance(v, SharedVariable) and not isinstance(v.type, RandomType):
+            size += np.size(v.get_value(borrow=True))
+        elif isinstance(v, TensorConstant):
+            size += v.data.size
+    return size
 
 
 def values_by_name(model: pm.Model, names: Sequence[str]) -> list[Variable]:

@@ -13,9 +13,9 @@ from scipy.special import logsumexp, softmax
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Mixture
 from pymc_kl.approximations.fullrank import unpack_factor
-from pymc_kl.ascent import GAIN_TOLERANCE, MAX_STEPS, MEMORY
+from pymc_kl.ascent import MAX_STEPS, MEMORY
 from pymc_kl.climb import Climbs, RowsValueAndGrad, ValueAndGrad
-from pymc_kl.elbo import LOWEST, balanced_normals
+from pymc_kl.elbo import GAIN_TOLERANCE, LOWEST, balanced_normals
 
 TRIAL_DRAWS = 64  # points of a component on which sizes are tried, at least; 6 a dimension if that is more
 TRIAL_GAIN, TRIAL_STEPS = 1e-3, 100  # nats that a step must be expected to gain, and most steps

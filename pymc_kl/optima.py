@@ -1,33 +1,27 @@
 """Reverse-KL fits from many starts: every optimum that they lead to, the best of them, and their mixture."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy.linalg.lapack import dtrtri
 from scipy.special import softmax
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Approximation, FullRank, LowRank, MeanField, Mixture
-from pymc_kl.ascent import FIT_DRAWS, maximise, points_for
+from pymc_kl.ascent import points_for
 from pymc_kl.elbo import Gaussian, rows_of
 from pymc_kl.estimates import Estimate, mean_estimate
 from pymc_kl.mixture_elbo import grow_mixture
 from pymc_kl.modes import Modes
+from pymc_kl.race import LEVELS, Race
 from pymc_kl.relabelled import MAX_COPIES, group_order, matrices, symmetrised_mixture
 from pymc_kl.starts import prior_starts
 from pymc_kl.symmetry import Symmetry
 from pymc_kl.target import Target
 
-FINE_NUMBERS = 2**17  # points times dimensions on which distinct optima are maximised, at the most
-FINE_MOST = 4  # optima that are maximised on more points, those with the highest ELBO
-CHECK_DRAWS = 4000  # fresh draws on which ELBOs are measured
-SAME = 0.01  # nats between two fits that are one optimum
-STAGES = ((32, True, 1e-2, 0.3), (FIT_DRAWS, False, 1e-4, 0.1))
-# points on which starts are followed, whether few will do, gain of a step, and nats within which fits are the same
-FAR_BELOW = 12.0  # nats under the best: such optima are not followed on more points
+CHECK_DRAWS, ROUGH_DRAWS = 4000, 1000  # fresh draws on which ELBOs are measured, and those of starts left behind
+FINE_NUMBERS = 2**21  # of points times dimensions and data: what the best optimum may cost
 NARROWINGS = 20  # times that a start is halved in width while some of its draws leave the support
 NEGLIGIBLE = 1e-4  # weight of an optimum that a mixture of all leaves out
 
@@ -43,11 +37,14 @@ class Optimum:
         Nats, on fresh draws.
     n_starts : int
         Starts that settled there.
+    converged : bool
+        Fits that fall six nats behind the best are not followed to their optimum.
     """
 
     approximation: Gaussian
     elbo: Estimate
     n_starts: int
+    converged: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,33 +61,25 @@ class Optima:
     def find(
         cls, target: Target, modes: Modes, family: str, n_starts: int, rank: int | None, rng: np.random.Generator
     ) -> "Optima":
-        """Follow all starts on few points, and the distinct optima among them on more and more."""
-        value_and_grad, symmetry = target.log_density_and_grad, modes.symmetry
+        """Follow all starts on few points, the better ones on more and more, and the best to their optimum."""
+        symmetry = modes.symmetry
         maps = matrices(symmetry, target.d) if group_order(symmetry) <= MAX_COPIES else np.eye(target.d)[None]
         starts = _narrowed(target, _starts(target, modes, family, n_starts, rank, rng), rng)
-        fits, settled = starts, np.arange(len(starts))
-        rough: list[Gaussian] = []
-        for n_draws, coarse, tolerance, same in STAGES:
-            fits, elbo = maximise(value_and_grad, fits, n_draws=n_draws, rng=rng, coarse=coarse, tolerance=tolerance)
-            order = np.argsort(-elbo, kind="stable")
-            n = int((elbo > elbo.max() - FAR_BELOW).sum())
-            fits, owner = _distinct([*[fits[i] for i in order], *rough], maps, same)
-            settled = np.concatenate([owner[np.argsort(order)], owner[len(order) :]])[settled]
-            n = int(owner[:n].max()) + 1
-            fits, rough = fits[:n], fits[n:]
-        most = FINE_NUMBERS // target.d
-        fine, _ = maximise(value_and_grad, fits[:FINE_MOST], n_draws=4 * FIT_DRAWS, at_most=most, rng=rng)
-        fits, owner = _distinct([*fine, *fits[FINE_MOST:], *rough], maps, SAME)
-        settled = owner[settled]
-        empty = cls(target, symmetry, (), settled, int(rng.integers(2**31)))
-        elbos = [empty.elbo(fit) for fit in fits]
+        race = Race(target.log_density_and_grad, maps, rng, starts, FINE_NUMBERS // (target.d + target.n_data))
+        race.run()
+        empty = cls(target, symmetry, (), race.settled, int(rng.integers(2**31)))
+        elbos = [
+            empty.elbo(fit, CHECK_DRAWS if there else ROUGH_DRAWS)
+            for fit, there in zip(race.fits, race.converged, strict=True)
+        ]
         best = np.argsort([-e.value for e in elbos], kind="stable")
-        optima = tuple(Optimum(fits[i], elbos[i], int((settled == i).sum())) for i in best)
-        return replace(empty, optima=optima, settled=np.argsort(best)[settled])
+        n_there = np.bincount(race.settled, minlength=len(best))
+        optima = tuple(Optimum(race.fits[i], elbos[i], int(n_there[i]), bool(race.converged[i])) for i in best)
+        return replace(empty, optima=optima, settled=np.argsort(best)[race.settled])
 
-    def elbo(self, q: Approximation) -> Estimate:
+    def elbo(self, q: Approximation, n_draws: int = CHECK_DRAWS) -> Estimate:
         """Measure an ELBO on fresh draws, made of the same random numbers for all fits."""
-        x = q.sample(CHECK_DRAWS, random_seed=self.seed)
+        x = q.sample(n_draws, random_seed=self.seed)
         return mean_estimate(self.target.log_density(x) - q.log_prob(x))
 
     def finished(self, q: Approximation, elbo: Estimate, **more: Any) -> Approximation:
@@ -160,7 +149,7 @@ def _gaussian(family: str, loc: Array, covariance: Array, target: Target, rank: 
 
 def _narrowed(target: Target, fits: list[Gaussian], rng: np.random.Generator) -> list[Gaussian]:
     """Halve the width of starts while some of their draws leave the support."""
-    z = points_for(rows_of(fits), STAGES[0][0], rng, coarse=True)
+    z = points_for(rows_of(fits), LEVELS[0][0], rng, coarse=True)
     for _ in range(NARROWINGS):
         rows = rows_of(fits)
         x, _ = rows.place(np.zeros((len(fits), rows.size)), np.arange(len(fits)), z)
@@ -175,27 +164,3 @@ def _halved(fit: Gaussian) -> Gaussian:
     widths = [name for name in ("scale", "scale_tril", "factor") if name in fit.__dataclass_fields__]
     changes: dict[str, Any] = {name: getattr(fit, name) / 2 for name in widths}
     return replace(fit, **changes)
-
-
-def _distinct(fits: Sequence[Gaussian], maps: Array, same: float) -> tuple[list[Gaussian], IntArray]:
-    """Keep the first fit of each optimum, in order; and the place there (S,) of each fit given."""
-    kept: list[Gaussian] = []
-    whiteners: list[Array] = []
-    owner = np.empty(len(fits), dtype=np.int64)
-    for i, fit in enumerate(fits):
-        pairs = zip(kept, whiteners, strict=True)
-        first = next((j for j, pair in enumerate(pairs) if _nearest_copy(fit, *pair, maps) < same), len(kept))
-        owner[i] = first
-        if first == len(kept):
-            kept.append(fit)
-            whiteners.append(dtrtri(fit.scale_tril, lower=1)[0])
-    return kept, owner
-
-
-def _nearest_copy(one: Gaussian, two: Gaussian, whitener: Array, maps: Array) -> float:
-    """KL from the nearest copy of one normal to another, nats; the whitener inverts the latter's Cholesky factor."""
-    relative = whitener @ maps
-    squares = ((relative @ one.scale_tril) ** 2).sum(axis=(1, 2))
-    squares += ((relative @ one.loc - whitener @ two.loc) ** 2).sum(axis=1)
-    log_det = -np.log(np.diag(whitener)).sum() - np.log(np.diag(one.scale_tril)).sum()
-    return float(0.5 * (squares.min() - one.d) + log_det)

@@ -15,19 +15,19 @@ import xarray as xr
 
 from pymc_kl._typing import Array, BoolArray, IntArray, RandomSeed
 from pymc_kl.approximations import FullRank, MeanField
-from pymc_kl.ascent import divergence, points_for
+from pymc_kl.ascent import points_for
 from pymc_kl.elbo import rows_of
 from pymc_kl.estimates import Estimate
 from pymc_kl.forward import fit_family, fit_forward
 from pymc_kl.modes import Folded, Modes
-from pymc_kl.optima import SAME
 from pymc_kl.progress import stages
+from pymc_kl.race import SAME
 from pymc_kl.reference import Reference, as_reference
 from pymc_kl.renyi_tree import Fits, Path
 from pymc_kl.reverse import fit_from_modes
 from pymc_kl.search import search_target
 from pymc_kl.target import Target, as_target
-from pymc_kl.tilted import PathFit, PathProblem, fit_at, log_evidence_of
+from pymc_kl.tilted import PathFit, PathProblem, divergence, fit_at, log_evidence_of
 
 ORDERS = tuple(round(0.1 * i, 1) for i in range(11))
 PATH_FAMILIES = (MeanField.family, FullRank.family)

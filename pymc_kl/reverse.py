@@ -41,9 +41,9 @@ def fit_reverse(
     """Minimise KL(q‖p) over a family, deterministically and from many starts that are fitted together.
 
     The ELBO is maximised on fixed, evenly spread normal points by a quasi-Newton method [1]_, from the modes of the
-    posterior and from draws of the prior. Fits that agree are one optimum, up to relabelling; the best four are
-    maximised again on more points. A mixture starts from all optima, weighted by their ELBOs, and splits components
-    while that gains.
+    posterior and from draws of the prior. Fits that agree are one optimum, up to relabelling; those that fall behind
+    are left, the best go on on more points. A mixture starts from all optima, weighted by their ELBOs, and splits
+    components while that gains.
 
     Parameters
     ----------
@@ -68,8 +68,9 @@ def fit_reverse(
     Approximation
         The optimum with the highest ELBO, or the mixture, on the unconstrained space. In `info`: `elbo` and `elbo_se`
         (nats, on fresh draws); `optima`, all that were found among Gaussians, best first, each with its
-        `approximation`, its `elbo` and the number of starts that settled there; `settled`, the optimum of each start;
-        and, of a Gaussian family, `mixture`, all optima weighted by their ELBOs.
+        `approximation`, its `elbo`, the number of starts that settled there, and `converged`, False where they were
+        left on the way; `settled`, the optimum of each start; and, of a Gaussian family, `mixture`, all optima
+        weighted by their ELBOs.
 
     References
     ----------

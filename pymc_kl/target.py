@@ -22,6 +22,7 @@ from pymc_kl.graphs import (
     Variables,
     compile_constrain,
     compile_unconstrain,
+    data_size,
     flat_log_density,
     lay_out,
     values_by_name,
@@ -128,6 +129,11 @@ class Target:
     def d(self) -> int:
         """Number of unconstrained dimensions."""
         return self.variables[-1].place.stop
+
+    @cached_property
+    def n_data(self) -> int:
+        """Numbers of data that the likelihood and the potentials read: what their cost grows with."""
+        return data_size(self._full)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

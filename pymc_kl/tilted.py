@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
@@ -17,7 +18,6 @@ from pymc_kl._typing import Array
 from pymc_kl.approximations import Approximation, FullRank, MeanField
 from pymc_kl.approximations.components import effective_number
 from pymc_kl.approximations.fullrank import unpack_factor
-from pymc_kl.ascent import divergence
 from pymc_kl.bridge import bridge
 from pymc_kl.climb import ValueAndGrad
 from pymc_kl.elbo import LOWEST, GaussianRows, rows_of
@@ -258,3 +258,13 @@ def log_evidence_of(q: Approximation, log_density: Any, reference: Reference, x:
     if (weights := reference.flat_weights) is not None:  # as many draws of equal weight as they are worth
         from_p = from_p[systematic(weights, int(effective_number(weights)), np.random.default_rng(0))]
     return bridge(from_p, np.where(np.isfinite(from_q), from_q, -np.inf))[0]
+
+
+def divergence(one: PathFit, two: PathFit) -> float:
+    """KL in both directions between two normals, added, in nats."""
+    step = one.loc - two.loc
+    total = -2.0 * one.d
+    for first, second in ((one, two), (two, one)):
+        whitened = solve_triangular(second.scale_tril, np.column_stack([first.scale_tril, step]), lower=True)
+        total += float((whitened**2).sum())
+    return 0.5 * total

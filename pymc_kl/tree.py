@@ -99,7 +99,13 @@ def _told(info: Mapping[str, Any]) -> dict[str, Any]:
     told = {key: value for key, value in info.items() if key not in ("parts", "mixture", "optima")}
     if "optima" in info:
         told["optima"] = [
-            {"loc": o.approximation.loc, "elbo": o.elbo.value, "elbo_se": o.elbo.se, "n_starts": o.n_starts}
+            {
+                "loc": o.approximation.loc,
+                "elbo": o.elbo.value,
+                "elbo_se": o.elbo.se,
+                "n_starts": o.n_starts,
+                "converged": o.converged,
+            }
             for o in info["optima"]
         ]
     return told

@@ -149,6 +149,17 @@ def test_minibatch_is_scored_on_all_data(rng):
     np.testing.assert_allclose(Target.from_model(model).log_density(x), expected, rtol=1e-10)
 
 
+def test_size_of_the_data():
+    """Observed values, a design matrix, and what a potential reads; neither free values nor random states."""
+    with pm.Model() as model:
+        slope = pm.Normal("slope", shape=3)
+        design = pm.Data("design", np.ones((50, 3)))
+        pm.Normal("y", design @ slope, observed=np.zeros(50))
+        pm.Potential("p", (pt.as_tensor_variable(np.zeros(70)) - slope[0]).sum())
+    size = Target.from_model(model).n_data
+    assert 50 + 150 + 70 <= size < 50 + 150 + 70 + 20  # and a few constants
+
+
 def test_later_set_data_does_not_change_a_target():
     target = Target.from_model(with_data())
     before = target.log_density(np.ones((1, 1)))
