@@ -177,7 +177,6 @@ class Climbs:
     def leap(self, rows: IntArray) -> None:
         """End with a step that is too short to need checking."""
         self.y[rows] += self.direction[rows]
-        self.converged[rows] = True
 
     def run(self, tolerance: float, max_steps: int) -> None:
         """Climb until no row expects to gain more than the tolerance, or for so many steps."""

@@ -11,7 +11,7 @@ from pymc_kl.ascent import FIT_DRAWS, advance, maximise
 from pymc_kl.climb import ValueAndGrad
 from pymc_kl.elbo import Gaussian
 
-LEVELS = ((32, 0.1, 100.0), (32, 0.1, 30.0), (64, 0.01, 12.0), (128, 0.01, 12.0), (256, 1e-3, 6.0))
+LEVELS = ((32, 0.1, 50.0), (32, 0.1, 20.0), (64, 0.01, 12.0), (128, 0.01, 8.0), (256, 1e-3, 6.0))
 # points, nats that a step must gain for another to follow, and nats under the best of fits that are followed further
 LEVEL_STEPS = 15  # at the most; then all are whitened anew
 LAST_TOLERANCE, LAST_STEPS, LAST_ROUNDS = 1e-4, 40, 10  # on FIT_DRAWS points
@@ -79,7 +79,8 @@ class Race:
     def _maximise(self, fits: list[Gaussian], most: int) -> tuple[list[Gaussian], BoolArray]:
         if not fits:
             return [], np.empty(0, dtype=bool)
-        return maximise(self.value_and_grad, fits, n_draws=4 * FIT_DRAWS, at_most=most, rng=self.rng)
+        n_draws = min(max(most, 2 * FIT_DRAWS), 4 * FIT_DRAWS)
+        return maximise(self.value_and_grad, fits, n_draws=n_draws, at_most=most, rng=self.rng)
 
 
 def _distinct(fits: Sequence[Gaussian], maps: Array, same: float) -> tuple[list[Gaussian], IntArray, IntArray]:
