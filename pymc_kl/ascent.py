@@ -16,7 +16,7 @@ from pymc_kl.elbo import Gaussian, GaussianRows, balanced_normals, rows_of
 
 FIT_DRAWS = 512  # fixed points on which the ELBO is maximised, at least; more where the family asks for it
 SETTLED = 1e-3  # standard deviations that no parameter would still move by on more points
-COARSE_POINTS = 2.5  # a dimension of the noise, at the least: points in pairs must span it
+COARSE_POINTS = 2.1  # a dimension of the noise, at the least: points in pairs must span it
 MAX_STEPS = 400
 MEMORY = 20  # of the quasi-Newton method
 
