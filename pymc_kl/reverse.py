@@ -9,13 +9,12 @@ import pymc as pm
 
 from pymc_kl._typing import RandomSeed
 from pymc_kl.approximations import Approximation, Family, FullRank, LowRank, MeanField, Mixture
-from pymc_kl.approximations.choice import LOWRANK_FROM
+from pymc_kl.approximations.choice import LOWRANK_FROM, explain
 from pymc_kl.estimates import Estimate
 from pymc_kl.modes import Modes
 from pymc_kl.optima import Optima
 from pymc_kl.progress import stages
 from pymc_kl.search import search_target
-from pymc_kl.tables import format_estimate
 from pymc_kl.target import Target, as_target
 
 N_STARTS = 32
@@ -143,29 +142,15 @@ def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generato
     found = {base: Optima.find(target, modes, base, n_starts, None, rng) for base in bases}
     fits = {name: _fitted(found[_starting(name)], name, None, rng) for name in names}
     elbos = {name: Estimate(fit.info["elbo"], fit.info["elbo_se"]) for name, fit in fits.items()}
+
+    def gain(one: str, two: str) -> Estimate:
+        return Estimate(elbos[one].value - elbos[two].value, float(np.hypot(elbos[one].se, elbos[two].se)))
+
     best = max(elbos, key=lambda name: elbos[name].value)
-    chosen = next(name for name in names if not _gain(elbos, best, name).value > _enough(_gain(elbos, best, name)))
-    info: dict[str, Any] = {**fits[chosen].info, "choice": _why(elbos, chosen, best), "family_elbos": elbos}
+    chosen = next(name for name in names if not gain(best, name).value > _enough(gain(best, name)))
+    why = explain(names, {name: elbo.value for name, elbo in elbos.items()}, chosen, "nats of ELBO", gain)
+    info: dict[str, Any] = {**fits[chosen].info, "choice": why, "family_elbos": elbos}
     return replace(fits[chosen], info=MappingProxyType(info))
-
-
-def _why(elbos: dict[str, Estimate], chosen: str, best: str) -> str:
-    """Say in one sentence why a family was chosen; those before it are simpler."""
-    reasons = [f"{chosen}: ELBO {format_estimate(*elbos[chosen])} nats"]
-    names = list(elbos)
-    if simpler := names[: names.index(chosen)]:
-        rival = max(simpler, key=lambda name: elbos[name].value)
-        reasons[0] += (
-            f", {format_estimate(*_gain(elbos, chosen, rival))} above {rival}, the best of the simpler families"
-        )
-    if best != chosen:
-        more = format_estimate(*_gain(elbos, best, chosen))
-        reasons.append(f"{best}, the best of all, gains {more} more, too little to matter")
-    return f"{'; '.join(reasons)}."
-
-
-def _gain(elbos: dict[str, Estimate], one: str, two: str) -> Estimate:
-    return Estimate(elbos[one].value - elbos[two].value, float(np.hypot(elbos[one].se, elbos[two].se)))
 
 
 def _enough(gain: Estimate) -> float:

@@ -1,6 +1,6 @@
 """Which family of q to fit: the simplest whose log score on draws that no fit has seen is as good as any."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -126,17 +126,32 @@ def _choose(log_qs: Mapping[str, Array | None], held_out: HeldOut) -> FamilyChoi
     scores = {name: held_out.score(log_q) for name, log_q in known.items()}
     names = list(known)
     best = max(names, key=lambda name: scores[name][0])
-    gaps = {name: held_out.score(known[best] - known[name]) for name in names}
+
+    def gain(one: str, two: str) -> tuple[float, float]:
+        return held_out.score(known[one] - known[two])
+
+    gaps = {name: gain(best, name) for name in names}
     chosen = next(name for name, (gap, gap_se) in gaps.items() if gap <= max(gap_se, EVEN))
-    simpler = names[: names.index(chosen)]
-    reasons = ["the simplest family"]
-    if simpler:
-        rival = max(simpler, key=lambda name: scores[name][0])
-        gain, gain_se = held_out.score(known[chosen] - known[rival])
-        reasons = [f"{gain:.3g} ± {gain_se:.2g} nats a draw better than {rival}, the best of the simpler families"]
-    if best != chosen:
-        gap, gap_se = gaps[chosen]
-        reasons.append(f"{best}, the best of all, gains {gap:.2g} ± {gap_se:.2g} more, too little to matter")
     nothing = (float("nan"), float("inf"))
-    why = f"{chosen}: {'; '.join(reasons)}."
+    why = explain(names, {name: scores[name][0] for name in names}, chosen, "nats a draw", gain)
     return FamilyChoice(chosen, why, {name: scores.get(name, nothing) for name in log_qs})
+
+
+def explain(
+    names: Sequence[str],
+    scores: Mapping[str, float],
+    chosen: str,
+    unit: str,
+    gain: Callable[[str, str], tuple[float, float]],
+) -> str:
+    """Say in one sentence why a family was chosen among `names`, the simplest first; `gain` of one over another."""
+    reasons = ["the simplest family"]
+    if simpler := names[: names.index(chosen)]:
+        rival = max(simpler, key=lambda name: scores[name])
+        more, se = gain(chosen, rival)
+        reasons = [f"{more:.3g} ± {se:.2g} {unit} better than {rival}, the best of the simpler families"]
+    best = max(names, key=lambda name: scores[name])
+    if best != chosen:
+        more, se = gain(best, chosen)
+        reasons.append(f"{best}, the best of all, gains {more:.2g} ± {se:.2g} more, too little to matter")
+    return f"{chosen}: {'; '.join(reasons)}."
