@@ -56,14 +56,14 @@ def maximise[G: Gaussian](
     z = points_for(rows, n_draws, rng)
     climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=MEMORY)
     climbs.run(rows.TOLERANCE, MAX_STEPS)
-    climbs.leap(np.flatnonzero(climbs.converged))
     moving = np.arange(len(fits))
+    climbs.leap(moving)
     while len(moving) and 4 * len(z) <= at_most:
         z = points_for(rows, 4 * len(z), rng)
         moves = climbs.renew(rows.on(value_and_grad, z), moving)
         climbs.converged[moving[moves < SETTLED]] = True
         climbs.run(rows.TOLERANCE, MAX_STEPS)
-        climbs.leap(moving[climbs.converged[moving]])
+        climbs.leap(moving)
         moving = moving[moves >= SETTLED]
     return [rows.fit(theta, i) for i, theta in enumerate(climbs.y)], climbs.converged
 

@@ -175,7 +175,8 @@ class Climbs:
         return np.flatnonzero(~(self.converged | self.stuck))
 
     def leap(self, rows: IntArray) -> None:
-        """End with a step that is too short to need checking."""
+        """End climbs that converged with one more step, too short to need checking."""
+        rows = rows[self.converged[rows] & ~self.stuck[rows]]
         self.y[rows] += self.direction[rows]
 
     def run(self, tolerance: float, max_steps: int) -> None:

@@ -38,7 +38,7 @@ class Optimum:
     n_starts : int
         Starts that settled there.
     converged : bool
-        Fits that fall six nats behind the best are not followed to their optimum.
+        False where the fit fell behind the best and was left on its way.
     """
 
     approximation: Gaussian
