@@ -238,8 +238,16 @@ class Result:
             draws = self.yardstick.training
             flat = row.at_draws(draws.reference.flat[rows.ravel()], draws.fold[rows.ravel()], _log_prob)
             reference_log_prob = None if flat is None else flat.reshape(rows.shape)
+        centres = [optimum.approximation.loc for optimum in row.approximation.info.get("optima", ())]
+        optimum_mode = self.yardstick.modes.assign(np.reshape(centres, (-1, row.x.shape[1]))) + 1
         return tree.approximation_tree(
-            row.approximation, row.x, row.log_density, row.log_prob, row.folded.mode + 1, reference_log_prob
+            row.approximation,
+            row.x,
+            row.log_density,
+            row.log_prob,
+            row.folded.mode + 1,
+            reference_log_prob,
+            optimum_mode,
         )
 
     def _equal_rows(self, rng: np.random.Generator) -> IntArray:

@@ -76,8 +76,12 @@ def approximation_tree(
     log_prob: Array | None,
     mode: IntArray,
     reference_log_prob: Array | None,
+    optimum_mode: IntArray,
 ) -> xr.DataTree:
-    """Build the groups of one approximation: its draws (n, d), log q at the reference, its loss history."""
+    """Build the groups of one approximation: draws (n, d), log q at the reference, loss history, optima of its starts.
+
+    Modes, of draws and of the optima's centres, are numbered from 1; 0 is elsewhere.
+    """
     assert q.target is not None
     shape = (CHAINS if len(x) % CHAINS == 0 else 1, -1)
     prob = None if log_prob is None else log_prob.reshape(shape)
@@ -90,25 +94,31 @@ def approximation_tree(
     if len(history):
         step = np.unique(np.linspace(0, len(history) - 1, min(len(history), MAX_STEPS)).astype(int))
         fit["loss"] = xr.DataArray(history[step], dims="step", coords={"step": step})
+    if len(optimum_mode):
+        fit = fit.merge(_optima_dataset(q, optimum_mode))
     tree["fit"] = xr.DataTree(fit)
     return tree
 
 
+def _optima_dataset(q: "Approximation", mode: IntArray) -> xr.Dataset:
+    """Lay out what the starts of a reverse-KL fit settled in, best first: a row an optimum."""
+    optima, target = q.info["optima"], q.target
+    assert target is not None
+    columns = {
+        "optimum_starts": [o.n_starts for o in optima],
+        "optimum_elbo": [o.elbo.value for o in optima],
+        "optimum_elbo_se": [o.elbo.se for o in optima],
+        "optimum_mode": mode,
+        "optimum_converged": [float(o.converged) for o in optima],
+    }
+    ds = xr.Dataset({name: ("optimum", np.asarray(values)) for name, values in columns.items()})
+    ds["optimum_loc"] = (("optimum", "coordinate"), np.stack([o.approximation.loc for o in optima]))
+    return ds.assign_coords(optimum=mode_numbers(len(optima)), coordinate=list(target.labels))
+
+
 def _told(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what a fit says of itself, without the approximations that it offers; they are rows of their own."""
-    told = {key: value for key, value in info.items() if key not in ("parts", "mixture", "optima")}
-    if "optima" in info:
-        told["optima"] = [
-            {
-                "loc": o.approximation.loc,
-                "elbo": o.elbo.value,
-                "elbo_se": o.elbo.se,
-                "n_starts": o.n_starts,
-                "converged": o.converged,
-            }
-            for o in info["optima"]
-        ]
-    return told
+    """Keep what a fit says of itself, without the approximations that it offers, which have rows of their own."""
+    return {key: value for key, value in info.items() if key not in ("parts", "mixture", "optima")}
 
 
 def free_dims(ds: xr.Dataset, taken: Sequence[str]) -> xr.Dataset:

@@ -186,7 +186,7 @@ def test_every_number_is_that_of_the_comparison(case, show, comparisons):
 
 def check_cell(dt: xr.DataTree, source: str, at: dict[str, Any], text: str) -> None:
     """Compare a cell's text with what the comparison holds, to half a unit of the last digit shown."""
-    group, _, variable = source.partition("/")
+    group, _, variable = source.rpartition("/")
     value, se, upper = (look_up(dt, group, name, at) for name in (variable, f"{variable}_se", f"{variable}_upper"))
     if group == "parameters":
         value, se = (look_up(dt, group, variable, at | {"statistic": name}) for name in ("mean", "mean_se"))

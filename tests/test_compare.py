@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import warnings
 
 import arviz as az
@@ -445,9 +446,21 @@ def test_families_are_chosen_by_name(chosen):
     reverse = scores[["reverse_kl", "reverse_kl_se"]].to_dataframe()
     assert abs(reverse.loc["reverse meanfield", "reverse_kl"] - 0.356438) < 5 * reverse.loc["reverse meanfield"].iloc[1]
     assert abs(reverse.loc["reverse auto", "reverse_kl"]) < 0.005 + 5 * reverse.loc["reverse auto"].iloc[1]
-    info = json.loads(chosen["approximations/reverse auto/fit"].attrs["info"])
-    assert info["choice"].startswith("mixture: ELBO ")
-    assert sum(optimum["n_starts"] for optimum in info["optima"]) == 32
+    fit = chosen["approximations/reverse auto/fit"].to_dataset()
+    assert json.loads(fit.attrs["info"])["choice"].startswith("mixture: ")
+    assert fit["optimum_starts"].sum() == 32
+    assert fit["optimum"].values.tolist() == fit["optimum_mode"].values.tolist() == [1, 2]
+    np.testing.assert_allclose(fit["optimum_loc"].squeeze(), [3, -3], atol=0.05)
+    reverse_kl = -fit["optimum_elbo"]  # log Z is 0
+    np.testing.assert_array_less(abs(reverse_kl - [0.356438, 1.203907]), 4 * fit["optimum_elbo_se"] + 1e-3)
+    assert fit["optimum_converged"].all()
+
+
+def test_the_report_says_where_starts_settled(chosen):
+    table = re.search(r'id="starts-table".*?</table>', pkl.report(chosen).html, re.DOTALL)
+    text = " ".join(re.sub(r"<[^>]+>", " ", table.group()).split())
+    assert re.search(r"reverse meanfield, place 1 \d+ -0\.35\d+ ± 0\.\d+ mode 1 yes", text)
+    assert re.search(r"reverse meanfield, place 2 \d+ -1\.20\d+ ± 0\.\d+ mode 2 yes", text)
 
 
 def test_the_call_that_is_shown_makes_no_row_of_parts(chosen):

@@ -136,6 +136,7 @@ def test_the_mixture_of_all_optima_is_offered(zoo):
     np.testing.assert_allclose(np.sort(mixture.weights), [0.3, 0.7], atol=0.03)
     x = mixture.sample(4000, random_seed=1)
     assert mean_estimate(target.log_density(x) - mixture.log_prob(x)).value > q.info["elbo"] + 0.3
+    assert q.info["settled"][:2].tolist() == [0, 1]  # the first starts are the modes, heaviest first
     assert set(q.info["settled"]) == {0, 1}
     for i, optimum in enumerate(q.info["optima"]):
         assert (q.info["settled"] == i).sum() == optimum.n_starts

@@ -1,7 +1,5 @@
 """Sections four, five and eight: both divergences, where they come from, and the fits themselves."""
 
-from typing import Any
-
 import numpy as np
 import xarray as xr
 
@@ -134,13 +132,15 @@ def fits_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Optio
         "has 0.1 % of its mass."
     )
     blocks: list[Block] = []
-    if any("loss" in node for node in _histories(dt)):
+    if any("loss" in fit for fit in _fits(dt).values()):
         text = (
             "Loss of each fit over its steps, with its running median; dashed is the final ELBO with its sign turned."
         )
         blocks.append(painter.draw("loss", text, plot_loss, dt))
     text = "k-hat of each approximation: filled for correcting q to the posterior, hollow for the other way."
     blocks += [painter.draw("khat", text, plot_khat, dt), Table("fits-table", caption, headers, rows)]
+    if starts := _starts_table(dt, options):
+        blocks.append(Folded("Where the starts of each reverse-KL fit settled", [starts]))
     notes = [f"{fit.name}: {text}" for fit in facts.fits for text in (fit.error, fit.note) if text]
     if notes:
         blocks.append(Items(notes))
@@ -148,9 +148,30 @@ def fits_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Optio
     return Section("fits", "The fits", lead, blocks)
 
 
-def _histories(dt: xr.DataTree) -> list[Any]:
-    groups = dt["approximations"].children.values() if "approximations" in dt.children else ()
-    return [group["fit"].data_vars for group in groups if "fit" in group.children]
+def _fits(dt: xr.DataTree) -> dict[str, xr.Dataset]:
+    groups = dt["approximations"].children if "approximations" in dt.children else {}
+    return {name: group["fit"].to_dataset() for name, group in groups.items() if "fit" in group.children}
+
+
+def _starts_table(dt: xr.DataTree, options: Options) -> Table | None:
+    """A row a place where starts of a reverse-KL fit ended, best first."""
+    rows = []
+    for name, fit in _fits(dt).items():
+        for k in fit["optimum"].values if "optimum" in fit else ():
+            group, at = f"approximations/{name}/fit", {"optimum": k}
+            mode, arrived = int(fit["optimum_mode"].sel(at)), bool(fit["optimum_converged"].sel(at))
+            rows.append([
+                words(f"{name}, place {k}"),
+                number(fit, group, "optimum_starts", at, 0),
+                estimate(fit, group, "optimum_elbo", at, options.round_to),
+                words(f"mode {mode}" if mode else "none of the modes"),
+                words("yes" if arrived else "left behind"),
+            ])  # fmt: skip
+    caption = (
+        "Where climbs of the ELBO (nats) among normals ended, best first, and how many starts, from modes and prior, "
+        "led there. Copies under a symmetry are one place. Starts that fell far behind were left on their way."
+    )
+    return Table("starts-table", caption, ["", "starts", "ELBO", "centre in", "an optimum"], rows) if rows else None
 
 
 def _fit_row(scores: xr.Dataset, facts: Facts, i: int, options: Options) -> list[Cell]:
