@@ -12,6 +12,7 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import ancestors
 
 from pymc_kl._typing import Array
+from pymc_kl.graphs import same_arithmetic
 
 JAX_ROWS = 1024  # rows that one call takes at the most
 JAX_MAX_BLOCK = 16  # rows that one step of the compiled loop evaluates together: few enough to stay in the cache
@@ -58,7 +59,8 @@ class LoopEvaluator:
     def compile(cls, x: Variable, log_density: Variable, gradient: bool) -> "LoopEvaluator":
         """Compile with PyTensor's default mode (numba), value and gradient in one function."""
         outputs = [log_density, pt.grad(log_density, x)] if gradient else [log_density]
-        return cls(compile_pymc([x], outputs, trust_input=True), gradient)
+        with same_arithmetic():
+            return cls(compile_pymc([x], outputs, trust_input=True), gradient)
 
     def value(self, x: Array) -> Array:
         """Evaluate (n, d) -> (n,)."""

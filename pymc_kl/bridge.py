@@ -174,8 +174,8 @@ def log_mass_by_importance(
     rows = rng.choice(len(w), int(max(efficiency * len(w), 10)), p=w / w.sum())
     draws = LocalDraws(x[rows], log_density[rows], folded.peak[rows], folded.n_copies[rows], "importance")
     reason = ""
-    if khat > KHAT_SURE:
-        se = max(se, GUESS_SE[int(khat > KHAT_USABLE)])
+    if not khat <= KHAT_SURE:
+        se = max(se, GUESS_SE[int(not khat <= KHAT_USABLE)])
         reason = f"importance sampling about the peak is not reliable (k-hat {khat:.2f})"
     estimate = Estimate(float(top + np.log(w.mean())), se)
     return LogMass(estimate, efficiency, "importance sampling about the peak", reason), draws

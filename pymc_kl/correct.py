@@ -114,6 +114,10 @@ def _refuse(khat: float, modes: Modes, label: IntArray) -> None:
             f"{missed}; importance sampling cannot bring back what is never drawn, and its k-hat ({khat:.2f}) does not "
             "see that. Correct a fit that covers every mode, such as the forward mixture."
         )
+    if np.isnan(khat):
+        raise ValueError(
+            f"k-hat cannot be told from {len(label)} proposals, so their weights cannot be trusted; raise n_proposals."
+        )
     if khat > KHAT_MOST:
         raise ValueError(
             f"k-hat is {khat:.2f}, above {KHAT_MOST}: a few draws carry the weights, so they cannot be trusted. Fit a "

@@ -1,9 +1,11 @@
 """A number with its standard error, and the few ways in which draws give one."""
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from arviz_stats.base import array_stats
+from scipy.special import softmax
 
 from pymc_kl._typing import Array, IntArray
 
@@ -66,7 +68,9 @@ def pareto_k(log_ratio: Array) -> float:
     Returns
     -------
     float
-        -inf for ratios that are constant up to rounding, and +inf where one is infinite.
+        -inf for ratios that are constant up to rounding, +inf where one is infinite or all are zero, and
+        NaN where the tail does not tell: there are less than 30 ratios, or many in the tail are the same, as zeros
+        are, or the draws of a chain that is stuck.
     """
     return smoothed_weights(log_ratio)[1]
 
@@ -75,11 +79,11 @@ def smoothed_weights(log_ratio: Array) -> tuple[Array, float]:
     """Smooth importance ratios (n,), given their logarithms, as PSIS does; weights sum to 1. See :func:`pareto_k`."""
     log_ratio = np.asarray(log_ratio, dtype=float).ravel()
     equal = np.full(log_ratio.size, 1 / log_ratio.size)
-    if np.isnan(log_ratio).any() or (log_ratio == np.inf).any():
+    if np.isnan(log_ratio).any() or (log_ratio == np.inf).any() or (log_ratio == -np.inf).all():
         return equal, float("inf")
     if np.ptp(log_ratio) < 1e-9:
         return equal, float("-inf")
-    with np.errstate(all="ignore"):
+    k = float("nan")
+    with np.errstate(all="ignore"), suppress(ValueError):  # it raises if the tail is one value, or less than five
         log_weights, k = array_stats.psislw(-log_ratio)
-    weights = np.exp(np.asarray(log_weights) - np.max(log_weights))
-    return weights / weights.sum(), float(k) if np.isfinite(k) else float("-inf")
+    return softmax(log_weights if np.isfinite(k) else log_ratio), float(k)

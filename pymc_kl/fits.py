@@ -15,6 +15,7 @@ from pymc_kl.assemble import Row
 from pymc_kl.convergence import check_convergence
 from pymc_kl.crossfit import CrossFit, cross_fit
 from pymc_kl.forward import AUTO, takes_modes
+from pymc_kl.graphs import same_arithmetic
 from pymc_kl.relabelled import MAX_COPIES, group_order
 from pymc_kl.reverse import REVERSE_FAMILIES, fit_from_modes
 from pymc_kl.target import Target
@@ -46,7 +47,7 @@ def given_rows(approximations: Mapping[str, Any], target: Target) -> list[Row]:
 def pymc_row(method: str, target: Target, rng: np.random.Generator) -> Row:
     """Fit with `pm.fit`."""
     row, seed = Row(REVERSE[method]), int(rng.integers(2**31))
-    with _kept(row), target.model:
+    with _kept(row), same_arithmetic(), target.model:
         fit = pm.fit(ADVI_STEPS, method=method, random_seed=seed, progressbar=False)
         row.approximation = as_approximation(fit, model=target)
     return row

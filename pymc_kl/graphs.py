@@ -1,6 +1,7 @@
 """A model's graphs as functions of one vector: its log density, and the maps to and from its own variables."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,16 @@ MAP_MODE = Mode(
         include=["fast_run", "py_only"], exclude=["fusion", "cxx_only", "BlasOpt", "c_blas", "inplace"]
     ),
 )
+
+
+def same_arithmetic() -> AbstractContextManager[None]:
+    """Compile to the same sums in every process.
+
+    With numba's fast maths, which is PyTensor's default, sums are reordered according to what numba compiles together:
+    all of a function the first time, parts of it once others come from its cache on disk. A last bit is enough to send
+    chains of the same seed elsewhere.
+    """
+    return pytensor.config.change_flags(numba__fastmath=False)
 
 
 @dataclass(frozen=True)

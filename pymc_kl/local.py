@@ -15,7 +15,7 @@ import numpy as np
 import pymc as pm
 
 from pymc_kl._typing import Array
-from pymc_kl.graphs import Variables, affine_model
+from pymc_kl.graphs import Variables, affine_model, same_arithmetic
 from pymc_kl.target import Target
 
 type Show = Callable[[int], None]
@@ -118,7 +118,7 @@ def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task])
     if not tasks:
         return
     affine = affine_model(model, variables)
-    with _quiet(), affine:
+    with _quiet(), same_arithmetic(), affine:
         step = pm.NUTS(target_accept=TARGET_ACCEPT, max_treedepth=MAX_TREEDEPTH)
     fresh = step.sampling_state
     for task in tasks:

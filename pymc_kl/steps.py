@@ -19,6 +19,7 @@ from pymc.step_methods.compound import BlockedStep, CompoundStep, StepMethodStat
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.components import Components
+from pymc_kl.graphs import same_arithmetic
 from pymc_kl.target import Target
 from pymc_kl.weighed import order_of, reordered
 
@@ -207,7 +208,8 @@ def make_steps(
     """Make NUTS with the metrics of these places, in the target's order, and the jumps; one compilation."""
     order = order_of(target, [v.name for v in model.value_vars])
     with model:
-        function = model.logp_dlogp_function(ravel_inputs=True)
+        with same_arithmetic():
+            function = model.logp_dlogp_function(ravel_inputs=True)
         function.trust_input = True
         jump = JumpStep(
             model.value_vars,

@@ -12,6 +12,7 @@ from pymc_kl.audit import audit
 from pymc_kl.bridge import LogMass
 from pymc_kl.complete import Sampling, complete
 from pymc_kl.estimates import Estimate
+from pymc_kl.graphs import same_arithmetic
 from pymc_kl.masses import Masses
 from pymc_kl.modes import Modes
 from pymc_kl.pieces import N_FOLDS, Completed, Weighted, negligible
@@ -146,7 +147,7 @@ def given_yardstick(
 
 
 def _plain_draws(target: Target, rng: np.random.Generator) -> Reference:
-    with target.model:
+    with target.model, same_arithmetic():
         idata = pm.sample(
             DRAWS,
             chains=CHAINS,

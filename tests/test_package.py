@@ -1,11 +1,15 @@
 """What the package promises as a whole: its surface, its pins, its data."""
 
 import inspect
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import pymc_kl
 from pymc_kl.galaxies import velocities
@@ -30,6 +34,30 @@ def test_whatever_is_random_takes_a_seed():
         "sample_reference",
     ):  # fmt: skip
         assert "random_seed" in inspect.signature(getattr(pymc_kl, name)).parameters
+
+
+@pytest.mark.slow  # compiles all anew
+def test_a_seed_repeats_whether_or_not_numba_finds_its_cache(tmp_path):
+    """A funnel sends chains elsewhere for one bit."""
+    code = """
+import hashlib, numpy as np, pymc as pm, pymc_kl as pkl
+with pm.Model():
+    width = pm.Normal("width", 0, 3)
+    x = pm.Normal("x", 0, pm.math.exp(width / 2), shape=9)
+    numba = pkl.fit_reverse("meanfield", model=Target.from_model(backend="numba"), random_seed=1, progressbar=False)
+    fit = pkl.fit_reverse("meanfield", random_seed=1, progressbar=False)
+    drawn = pkl.sample_reference(random_seed=1, progressbar=False)
+    jumped = pkl.sample_jump(fit, draws=300, tune=300, chains=2, random_seed=1, progressbar=False)
+    advi = pkl.compare(drawn, reverse="advi", forward=(), random_seed=1, progressbar=False)["approximations/ADVI"]
+draws = [dt["posterior"]["width"].values for dt in (drawn, jumped, advi)]
+for name, array in zip(("reference", "jumps", "ADVI", "fit"), [*draws, numba.loc], strict=True):
+    print(name, hashlib.sha256(np.ascontiguousarray(array)).hexdigest())
+"""
+    flags = os.environ | {"PYTENSOR_FLAGS": f"base_compiledir={tmp_path}"}
+    run = [sys.executable, "-W", "ignore", "-c", "from pymc_kl.target import Target" + code]
+    cold, warm = (subprocess.run(run, env=flags, check=True, capture_output=True, text=True).stdout for _ in range(2))
+    assert cold.count("\n") == 4
+    assert cold == warm
 
 
 def test_pins_are_the_same_for_uv_and_pip():

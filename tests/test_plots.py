@@ -13,7 +13,7 @@ import xarray as xr
 from arviz_base import rcParams
 from arviz_base.labels import MapLabeller
 from arviz_plots import PlotCollection
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pictured import BACKENDS, NAMES, elements, everything, exists, make_comparison, texts, visual_keys, with_histories
 
@@ -246,6 +246,7 @@ def test_a_missed_mode_has_a_hollow_mark_and_the_word() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0, 1), st.floats(0, 0.5), st.floats(0.05, 1))
+@example(0.0, 0.0, np.nextafter(1.0, 0.0))
 def test_intervals_hold_the_mass_and_stay_in_0_1(mass: float, se: float, prob: float) -> None:
     arrays = (np.array([value]) for value in (mass, se, min(1.0, mass + 2 * se)))
     lower, upper = coverage._interval(*arrays, prob)

@@ -255,12 +255,16 @@ class TestNothingToFind:
             pkl.sample_reference(model=improper(), random_seed=1, progressbar=False)
 
     def test_funnel_is_one_region_without_evidence(self, zoo):
+        """NUTS agrees with itself in a funnel by luck only: that there is one region is said where it does."""
         _, target = zoo("funnel")
         dt = pkl.sample_reference(model=target, random_seed=1, progressbar=False)
         assert dt["modes"].attrs["proper"] == 0
-        assert dt["modes"]["mass"].values.tolist() == [1.0]
         assert np.isnan(evidence(dt)[0])
-        assert dt["evidence"].attrs["reason"]
+        reason = dt["evidence"].attrs["reason"]
+        assert reason.startswith("mode 1: ")
+        mixed = "not mixed" not in reason
+        assert bool(dt["modes"].attrs["mixes"]) == mixed
+        np.testing.assert_array_equal(dt["modes"]["mass"], [1.0 if mixed else np.nan])
 
     def test_shells_are_not_mistaken_for_one(self, zoo):
         """Modes that are surfaces have no point to climb to; chains from all over must agree, and don't."""

@@ -10,7 +10,7 @@ from scipy import stats
 
 from pymc_kl import scores
 from pymc_kl.approximations import FullRank
-from pymc_kl.estimates import Estimate, mean_estimate, pareto_k
+from pymc_kl.estimates import Estimate, mean_estimate, pareto_k, smoothed_weights
 from pymc_kl.masses import masses_from_chains, masses_from_independent, masses_from_weighted
 from pymc_kl.tails import TailDraws
 
@@ -115,7 +115,18 @@ def test_khat_has_the_right_sign(rng):
     y = wide.rvs(50_000, random_state=rng)
     assert pareto_k(narrow.logpdf(y) - wide.logpdf(y)) < 0
     assert pareto_k(np.zeros(1000)) == -np.inf
-    assert pareto_k(np.array([0.0, np.inf, 1.0])) == np.inf
+    assert pareto_k(np.array([0.0, np.inf, 1.0])) == pareto_k(np.full(100, -np.inf)) == np.inf
+
+
+def test_khat_is_not_known_without_a_tail(rng):
+    """Of few ratios, where a chain that is stuck repeats one, or where hardly any is not zero."""
+    few, stuck, zeros = rng.standard_normal(24), rng.standard_normal(1000), np.full(1000, -np.inf)
+    stuck[:500], zeros[:3] = 4.0, [1.0, 2.0, 3.0]
+    for log_ratio in (few, stuck, zeros):
+        weights, khat = smoothed_weights(log_ratio)
+        assert np.isnan(khat)
+        np.testing.assert_allclose(weights, np.exp(log_ratio) / np.exp(log_ratio).sum())
+    assert np.isfinite(pareto_k(rng.standard_normal(50)))
 
 
 def test_a_zero_count_is_a_bound_not_a_zero(rng):

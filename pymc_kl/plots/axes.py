@@ -26,7 +26,7 @@ TURNED = {"left": np.pi / 2, "right": -np.pi / 2}  # as Bokeh turns its triangle
 
 def half_width(se: Any, prob: float) -> Any:
     """Half of a normal interval; NaN without a finite standard error, or for all of the probability."""
-    width = norm.ppf(0.5 + prob / 2) * se
+    width = norm.isf((1 - prob) / 2) * se
     return xr.where(np.isfinite(width), width, np.nan)
 
 

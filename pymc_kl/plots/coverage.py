@@ -182,7 +182,7 @@ def _read_masses(dt: xr.DataTree, approximations: Any, modes: Any, prob: float) 
 
 def _interval(mass: Any, se: Any, upper: Any, prob: float) -> tuple[Any, Any]:
     """Interval of masses, clipped to [0, 1]; from `upper`, a bound at 95 %, where nothing was counted."""
-    half = norm.ppf(0.5 + prob / 2) * se if prob < 1 else np.where(np.isnan(se), np.nan, 1.0)
+    half = norm.isf((1 - prob) / 2) * se if prob < 1 else np.where(np.isnan(se), np.nan, 1.0)
     scale = np.log1p(-min(prob, 1 - 1e-12)) / np.log(0.05)
     bound = np.where(upper < 1, upper * scale, upper)
     high = np.where((mass == 0) & np.isfinite(bound), bound, mass + half)
