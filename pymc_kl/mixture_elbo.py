@@ -5,6 +5,7 @@ ELBO = Σ_m w_m E_z[log p̃(x_m(z)) - log q(x_m(z))]. Since points are fixed, th
 respect to log q's own parameters as well, not only along the paths of the draws.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,8 +22,9 @@ TRIAL_DRAWS = 64  # points of a component on which sizes are tried, at least; 6 
 TRIAL_GAIN, TRIAL_STEPS = 1e-3, 100  # nats that a step must be expected to gain, and most steps
 FINE_NUMBERS = 2**15  # points of all components times dimensions on which the mixture that is chosen is maximised
 WORTH = 0.01  # nats of ELBO, on points that no fit has seen, that one more component must gain
-PATIENCE = 2  # splits in a row that may fail to gain
+PATIENCE = 2  # components, those that fit worst, of which one must gain by its split
 MOST_COMPONENTS = 12
+SPREAD = 0.6  # share of the variance by which a wide half is wider, and a narrow one narrower
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +126,8 @@ def grow_mixture(
 ) -> Mixture:
     """Maximise a mixture's ELBO; split components while that gains, or up to `n_components`; end on more points.
 
-    The component that is split is the one within which log p̃ - log q varies most, by weight: it fits worst.
+    The component that is split is the one within which log p̃ - log q varies most, by weight: it fits worst. Its halves
+    begin side by side or one within the other, whichever comes to more.
     """
     d = mixture.d
     n = 2 ** int(np.ceil(np.log2(max(TRIAL_DRAWS, 6 * d))))
@@ -134,30 +137,45 @@ def grow_mixture(
         found = maximise_mixture(value_and_grad, start, z, tolerance=TRIAL_GAIN, max_steps=TRIAL_STEPS)
         return found, MixtureParameters(found).gains(value_and_grad, fresh)
 
+    def elbo(trial: tuple[Mixture, Array]) -> float:
+        return float(trial[0].weights @ trial[1].mean(axis=1))
+
     best, gains = tried(mixture)
-    failures = 0
-    while best.n_components < (n_components or MOST_COMPONENTS) and failures < min(PATIENCE, best.n_components):
-        worst = np.argsort(-best.weights * gains.var(axis=1))[failures]
-        grown, found = tried(split(best, int(worst)))
-        gain = grown.weights @ found.mean(axis=1) - best.weights @ gains.mean(axis=1)
-        if n_components is None and not gain > WORTH:
-            failures += 1
-            continue
-        best, gains, failures = grown, found, 0
+    for _ in range(best.n_components, n_components or MOST_COMPONENTS):
+        worst = np.argsort(-best.weights * gains.var(axis=1))[:PATIENCE]
+        trials = (max((tried(split(best, int(k), how)) for how in SPLITS), key=elbo) for k in worst)
+        least = elbo((best, gains)) + (WORTH if n_components is None else -np.inf)
+        grown = next((trial for trial in trials if elbo(trial) > least), None)
+        if grown is None:
+            break
+        best, gains = grown
     n = max(2 ** int(np.log2(FINE_NUMBERS / (d * best.n_components))), 2 * n)
     return maximise_mixture(value_and_grad, best, balanced_normals(n, d, rng))
 
 
-def split(mixture: Mixture, k: int) -> Mixture:
-    """Cut component k in two halves along its longest axis; together they keep its mean and covariance."""
-    axis, length, _ = np.linalg.svd(mixture.scale_trils[k])
+def _apart(loc: Array, tril: Array) -> tuple[Array, Array]:
+    """Halve a normal along its longest axis."""
+    axis, length, _ = np.linalg.svd(tril)
     step = 0.5 * length[0] * axis[:, 0]
-    covariance = mixture.scale_trils[k] @ mixture.scale_trils[k].T - np.outer(step, step)
-    tril = np.linalg.cholesky(covariance)
+    half = np.linalg.cholesky(tril @ tril.T - np.outer(step, step))
+    return loc + np.outer([1, -1], step), half[None].repeat(2, axis=0)
+
+
+def _concentric(loc: Array, tril: Array) -> tuple[Array, Array]:
+    """Halve a normal into a narrow and a wide one, as heavy tails ask for."""
+    return loc[None].repeat(2, axis=0), np.sqrt(1 + np.array([-1, 1]) * SPREAD)[:, None, None] * tril
+
+
+SPLITS = (_apart, _concentric)
+
+
+def split(mixture: Mixture, k: int, how: Callable[[Array, Array], tuple[Array, Array]] = _apart) -> Mixture:
+    """Cut component k in two halves that together keep its mean and covariance."""
+    locs, trils = how(mixture.locs[k], mixture.scale_trils[k])
     rest = np.arange(mixture.n_components) != k
     return replace(
         mixture,
         weights=np.concatenate([mixture.weights[rest], np.full(2, mixture.weights[k] / 2)]),
-        locs=np.concatenate([mixture.locs[rest], mixture.locs[k] + np.outer([1, -1], step)]),
-        scale_trils=np.concatenate([mixture.scale_trils[rest], tril[None].repeat(2, axis=0)]),
+        locs=np.concatenate([mixture.locs[rest], locs]),
+        scale_trils=np.concatenate([mixture.scale_trils[rest], trils]),
     )

@@ -24,6 +24,11 @@ CHECK_DRAWS, ROUGH_DRAWS = 4000, 1000  # fresh draws on which ELBOs are measured
 FINE_NUMBERS = 2**21  # of points times dimensions and data: what the best optimum may cost
 NARROWINGS = 20  # times that a start is halved in width while some of its draws leave the support
 NEGLIGIBLE = 1e-4  # weight of an optimum that a mixture of all leaves out
+_WITHOUT_ELBO = (
+    "KL(q‖p) is infinite for every fit: each has mass where the model's density is 0. Is there an edge that no "
+    "transform takes out, as of a Potential or pt.switch that is -inf? Bound the variable by its distribution "
+    "(pm.Truncated, pm.Uniform, ...), or fit by forward KL, which does not mind: fit_forward()."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,8 @@ class Optima:
             empty.elbo(fit, CHECK_DRAWS if there else ROUGH_DRAWS)
             for fit, there in zip(race.fits, race.converged, strict=True)
         ]
+        if not any(np.isfinite(e.value) for e in elbos):
+            raise ValueError(_WITHOUT_ELBO)
         best = np.argsort([-e.value for e in elbos], kind="stable")
         n_there = np.bincount(race.settled, minlength=len(best))
         optima = tuple(Optimum(race.fits[i], elbos[i], int(n_there[i]), bool(race.converged[i])) for i in best)

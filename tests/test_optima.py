@@ -1,8 +1,10 @@
 """Reverse-KL fits from many starts: the optima that quadrature and closed forms know."""
 
 import numpy as np
+import pymc as pm
 import pytest
 from problems import Problem, many_wells, mean_field_gaussian
+from scipy import stats
 
 from pymc_kl import find_modes, fit_reverse
 from pymc_kl.approximations import FullRank, LowRank, MeanField, Mixture
@@ -128,6 +130,28 @@ def test_a_mixture_grows_along_a_curve(zoo):
     )
     assert many.n_components > 2
     assert problem.log_z - many.info["elbo"] < 0.25 * (problem.log_z - one.info["elbo"])
+
+
+def test_a_mixture_grows_around_a_peak_with_heavy_tails():
+    """A t with two degrees of freedom: a narrow and a wide normal about one place, their divergence by quadrature."""
+    with pm.Model() as model:
+        pm.StudentT("x", 2)
+    q = fit_reverse("mixture", model=model, n_starts=4, random_seed=1, progressbar=False)
+    assert q.n_components >= 2
+    np.testing.assert_allclose(q.locs, 0, atol=0.02)
+    x = np.linspace(-40, 40, 200_001)
+    log_q = q.log_prob(x[:, None])
+    exact = np.trapezoid(np.exp(log_q) * (stats.t(2).logpdf(x) - log_q), x)
+    assert abs(q.info["elbo"] - exact) < 4 * q.info["elbo_se"]
+    assert exact > 0.25 * q.info["optima"][0].elbo.value
+
+
+def test_an_edge_within_the_space_is_refused():
+    with pm.Model() as model:
+        x = pm.Flat("x")
+        pm.Potential("edge", pm.math.switch(x > 1.5, -np.inf, -(x**2) / 2))
+    with pytest.raises(ValueError, match="infinite for every fit: each has mass where the model's density is 0"):
+        fit_reverse("meanfield", model=model, n_starts=4, random_seed=1, progressbar=False)
 
 
 def test_the_mixture_of_all_optima_is_offered(zoo):
