@@ -106,6 +106,20 @@ def test_many_wells_settle_in_the_heaviest():
     assert [optimum.converged for optimum in optima] == near  # the rest is left on the way, and says so
 
 
+@pytest.mark.parametrize("family", ["meanfield", "fullrank"])
+def test_starts_that_are_far_away_catch_up(family):
+    """A parabola through sixty points, its prior hundreds of nats off: all starts but a stray one arrive."""
+    x = np.linspace(-1, 1, 60)
+    y = 3 + 0.2 * np.random.default_rng(0).standard_normal(60)
+    with pm.Model() as model:
+        slopes, sigma = pm.Normal("slopes", 0, 5, shape=3), pm.HalfNormal("sigma", 5)
+        pm.Normal("y", slopes[0] + slopes[1] * x + slopes[2] * x**2, sigma, observed=y)
+    for seed in (1, 2):
+        best = fit_reverse(family, model=model, random_seed=seed, progressbar=False).info["optima"][0]
+        assert best.converged
+        assert best.n_starts >= 30
+
+
 @pytest.mark.parametrize("n_components", [None, 2])
 def test_a_mixture_covers_both_modes(n_components, zoo):
     """0.3 N(-3, 0.6) + 0.7 N(3, 1) is in the family: nothing is left of the divergence."""
