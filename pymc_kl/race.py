@@ -14,7 +14,7 @@ from pymc_kl.elbo import Gaussian
 LEVELS = ((32, 0.1, np.inf), (32, 0.1, 20.0), (64, 0.01, 10.0), (128, 0.01, 7.0), (256, 1e-3, 5.5))
 # points, nats that a step must gain for another to follow, and nats under the best of fits that are followed further
 LEVEL_STEPS = 15  # at the most; then all are whitened anew
-FAR, RISE = 20.0, 1.0  # nats under the best from where fits may catch up first, as long as they rise by so many a round
+FAR, RISE = 20.0, 5.0  # nats under the best from where fits may catch up first, as long as they rise by so many a round
 CHASES, CHASE_COST = 8, 32  # rounds of that, and what they may cost together: this many times `at_most` points
 LAST_TOLERANCE, LAST_STEPS, LAST_ROUNDS = 1e-4, 40, 10  # on FIT_DRAWS points
 NEARLY_SAME, SAME = 0.1, 0.01  # nats between two fits that are on the way to one optimum, or there
