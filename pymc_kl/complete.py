@@ -104,10 +104,17 @@ def refuse_improper(target: Target, modes: Modes, rng: np.random.Generator) -> N
         return
     i = int(flat[0])
     along = target.labels[i % d] if i < 2 * d else "a random direction"
+    mend = "Give that parameter a proper prior."
+    if "_circular__" in along:
+        name = along.partition("_circular__")[0]
+        mend = (
+            f"{name} is an angle, which PyMC lets go round and round. Cut the circle: pm.VonMises({name!r}, ..., "
+            "default_transform=pm.distributions.transforms.Interval(-np.pi, np.pi))."
+        )
     raise ValueError(
         f"the posterior looks improper: far out along {along} its density does not fall off, so its integral is "
-        "infinite and no mode has a mass. Give that parameter a proper prior. (find_modes() still lists maxima, "
-        "and compare(..., reference='as given') takes draws as they are.)"
+        f"infinite and no mode has a mass. {mend} (find_modes() still lists maxima, and compare(..., "
+        "reference='as given') takes draws as they are.)"
     )
 
 
