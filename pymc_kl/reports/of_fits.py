@@ -41,7 +41,7 @@ def _no_scores(_facts: Facts, fit: Fit) -> str | None:
 def _not_converged(facts: Facts, fit: Fit) -> str | None:
     if fit.converged != 0:
         return None
-    text = f"{fit.name} has not converged: its ELBO can still gain {nats(fit.scores['elbo_gap'])} nats where it stands."
+    text = f"{fit.name} has not converged: its ELBO can still gain {nats(fit.scores['elbo_gap'])} where it stands."
     missed, polished = fit.that_matter("missed"), facts.polished(fit)
     if not missed:
         beside = "; the polished fit is shown beside it" if polished else ""
@@ -78,11 +78,11 @@ def _misses(facts: Facts, fit: Fit) -> str | None:
         return f"{text} Use it for {where} alone, not for means or intervals of the whole."
     if within.value + 2 * within.se <= ACCURATE:
         return (
-            f"{text} Within {where} it is accurate (reverse KL {nats(within)} nats): use it there, not for means or "
+            f"{text} Within {where} it is accurate (reverse KL {nats(within)}): use it there, not for means or "
             "intervals of the whole."
         )
     return (
-        f"{text} Within {where} its reverse KL is {nats(within)} nats. Its means and intervals are not those of the "
+        f"{text} Within {where} its reverse KL is {nats(within)}. Its means and intervals are not those of the "
         "whole posterior."
     )
 
@@ -136,7 +136,7 @@ def _spills(facts: Facts, fit: Fit) -> str | None:
 def _best_forward(facts: Facts, fit: Fit) -> str:
     same = [f for f in facts.fits if f.kind == "forward" and f.family == fit.family and f.scored]
     known = [f.scores["forward_kl"] for f in same if np.isfinite(f.scores["forward_kl"].value)]
-    return f" The best forward fit of that family has forward KL {nats(known[0])} nats." if known else ""
+    return f" The best forward fit of that family has forward KL {nats(known[0])}." if known else ""
 
 
 def _weighs_wrongly(facts: Facts, fit: Fit) -> str | None:
@@ -160,7 +160,7 @@ def _shape(fit: Fit) -> str:
     within = fit.within(direction)
     if not within.value - 2 * within.se > OFF:
         return ""
-    lost = f" Within the modes its shape is off: {nats(within)} nats of {direction} KL are lost there"
+    lost = f" Within the modes its shape is off: {nats(within)} of {direction} KL are lost there"
     at_optimum = fit.kind == "reverse" and (fit.converged == 1 or fit.is_polished)
     return f"{lost}, though it stands at {AT_OPTIMUM}." if at_optimum else f"{lost}."
 
@@ -234,8 +234,8 @@ def _divergence(fit: Fit) -> str:
     if np.isnan(forward.value):
         return ""
     if np.isfinite(relabelled.value):
-        return f", forward KL {nats(relabelled)} nats up to relabelling"
-    return f", forward KL {nats(forward)} nats"
+        return f", forward KL {nats(relabelled)} up to relabelling"
+    return f", forward KL {nats(forward)}"
 
 
 def _correctable(fit: Fit) -> str:

@@ -7,7 +7,7 @@ from math import factorial
 import numpy as np
 
 from pymc_kl.reports.facts import Facts
-from pymc_kl.reports.phrases import listed, nats, numbered, percent, plain
+from pymc_kl.reports.phrases import listed, measured, numbered, percent, plain
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.trust import judge_reference
 
@@ -55,7 +55,7 @@ def _missed_by_draws(facts: Facts) -> str | None:
         text = f"Your draws miss {numbered(audit.missed)}, {held}."
         if audit.mean is not None and known:
             label, given, right = audit.mean
-            text += f" Their mean of {label} is {plain(given, right.se)}; over all modes found it is {nats(right)}."
+            text += f" Their mean of {label} is {plain(given, right.se)}; over all modes found it is {measured(right)}."
         return text
     if not audit.mixes and audit.reason and not audit.missed and len(facts.that_matter) > 1 and facts.completed:
         return (

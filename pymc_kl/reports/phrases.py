@@ -23,15 +23,20 @@ def percent(share: Estimate, upper: float = float("nan")) -> str:
 
 
 def nats(estimate: Estimate) -> str:
-    """Write a divergence as `0.605 ± 0.012`; the unit follows in the sentence."""
+    """Write a divergence as `0.605 ± 0.012 nats`."""
+    return measured(estimate, " nats")
+
+
+def measured(estimate: Estimate, unit: str = "") -> str:
+    """Write a number with its error and unit, if it has one."""
     value, se = estimate
     if np.isnan(value):
         return "unknown"
     if not np.isfinite(value):
         return "infinite" if value > 0 else "minus infinity"
     if not np.isfinite(se):
-        return f"{value:.2g}, with an error that is not known"
-    return format_estimate(value, se)
+        return f"{value:.2g}{unit}, with an error that is not known"
+    return format_estimate(value, se) + unit
 
 
 def plain(value: float, se: float) -> str:
