@@ -5,6 +5,7 @@ is compiled once a process, and only the data `centre`, `factor` and `beta` chan
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ type Show = Callable[[int], None]
 TARGET_ACCEPT = 0.95  # above PyMC's 0.8: regions are curved, and short trajectories cost little here
 MAX_TREEDEPTH = 8  # 255 steps in whitened coordinates; on a plateau every trajectory would be as long as it may
 TUNE = 400
+COMPILING = threading.Lock()  # PyTensor compiles, and changes its settings, in one thread at a time
 START_SPREAD = 0.5  # standard deviations about the mode from where chains start
 
 
@@ -118,7 +120,7 @@ def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task])
     if not tasks:
         return
     affine = affine_model(model, variables)
-    with _quiet(), same_arithmetic(), affine:
+    with COMPILING, _quiet(), same_arithmetic(), affine:
         step = pm.NUTS(target_accept=TARGET_ACCEPT, max_treedepth=MAX_TREEDEPTH)
     fresh = step.sampling_state
     for task in tasks:
