@@ -69,14 +69,17 @@ def pareto_k(log_ratio: Array) -> float:
     -------
     float
         -inf for ratios that are constant up to rounding, +inf where one is infinite or all are zero, and
-        NaN where the tail does not tell: there are less than 30 ratios, or many in the tail are the same, as zeros
+        NaN where the tail does not tell: there are fewer than 30 ratios, or many in the tail are the same, as zeros
         are, or the draws of a chain that is stuck.
     """
     return smoothed_weights(log_ratio)[1]
 
 
 def smoothed_weights(log_ratio: Array) -> tuple[Array, float]:
-    """Smooth importance ratios (n,), given their logarithms, as PSIS does; weights sum to 1. See :func:`pareto_k`."""
+    """Smooth importance ratios (n,), given their logarithms, as PSIS does; weights sum to 1. See :func:`pareto_k`.
+
+    Where k-hat is NaN the weights (n,) are the ratios themselves, and where it is infinite they are equal.
+    """
     log_ratio = np.asarray(log_ratio, dtype=float).ravel()
     equal = np.full(log_ratio.size, 1 / log_ratio.size)
     if np.isnan(log_ratio).any() or (log_ratio == np.inf).any() or (log_ratio == -np.inf).all():

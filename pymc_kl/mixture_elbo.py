@@ -169,7 +169,7 @@ def _concentric(loc: Array, tril: Array) -> tuple[Array, Array]:
 SPLITS = (_apart, _concentric)
 
 
-def split(mixture: Mixture, k: int, how: Callable[[Array, Array], tuple[Array, Array]] = _apart) -> Mixture:
+def split(mixture: Mixture, k: int, how: Callable[[Array, Array], tuple[Array, Array]]) -> Mixture:
     """Cut component k in two halves that together keep its mean and covariance."""
     locs, trils = how(mixture.locs[k], mixture.scale_trils[k])
     rest = np.arange(mixture.n_components) != k

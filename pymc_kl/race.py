@@ -26,9 +26,8 @@ class Race:
     """Fits of one family that climb together; those that meet go on as one.
 
     `maps` (m, d, d) are the symmetries of the posterior, up to which fits are compared. `fits` are followed, best
-    first, `left` no more; `settled` (n_starts,) is the place of each start among both. Those that are
-    `rising` gained by each of their last climbs. The best is maximised on
-    `at_most` points, the others that matter on a quarter of them.
+    first, `left` no more; `settled` (n_starts,) is the place of each start among both. Those that are `rising`
+    gained by their last climb. The best is maximised on `at_most` points, the others that matter on a quarter of them.
     """
 
     value_and_grad: ValueAndGrad
@@ -95,7 +94,8 @@ class Race:
         )
         for i, fit in zip(moving, moved, strict=True):
             fits[i] = fit
-        rising = self.rising & (elbo > self.elbo + RISE)
+        rising = self.rising.copy()
+        rising[moving] = elbo[moving] > self.elbo[moving] + RISE
         order = np.argsort(-elbo, kind="stable")
         fits, owner, first = _distinct([*[fits[i] for i in order], *self.left], self.maps, NEARLY_SAME)
         self.settled = np.concatenate([owner[np.argsort(order)], owner[len(order) :]])[self.settled]
