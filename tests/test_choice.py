@@ -7,7 +7,7 @@ from pymc_kl import fit_forward
 from pymc_kl.approximations import FAMILIES, FullRank, MeanField, Mixture, StudentT
 from pymc_kl.approximations.choice import EVEN, _choose, choose_family
 from pymc_kl.approximations.components import WeightedDraws
-from pymc_kl.approximations.halves import HeldOut
+from pymc_kl.approximations.estimation.halves import HeldOut
 from pymc_kl.crossfit import cross_fit
 from pymc_kl.reference import Reference
 

@@ -19,9 +19,9 @@ from pymc_kl.approximations import (
     Mixture,
     StudentT,
     StudentTMixture,
-    flow_training,
 )
-from pymc_kl.approximations.moments import weighted_moments
+from pymc_kl.approximations.estimation import flow_training
+from pymc_kl.approximations.estimation.moments import weighted_moments
 
 SETTINGS = settings(max_examples=20, deadline=None)
 seeds = st.integers(0, 2**32 - 1)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from pymc_kl import fit_forward
-from pymc_kl.approximations import Flow, FullRank, flow_training
+from pymc_kl.approximations import Flow, FullRank
+from pymc_kl.approximations.estimation import flow_training
 
 
 def test_a_flow_starts_as_the_standard_normal(rng):
@@ -57,7 +58,7 @@ def test_the_same_seed_gives_the_same_flow_in_double_precision(rng):
 
 def test_blocks_are_held_out_whole(rng):
     """Draws of a block are copies but for rounding: held out singly, the flow could learn them by heart."""
-    from pymc_kl.approximations.fit_data import FitData
+    from pymc_kl.approximations.estimation.fit_data import FitData
     from pymc_kl.approximations.flow import _parts
 
     blocks = np.repeat(np.arange(10), 20)
@@ -76,7 +77,7 @@ def test_too_few_draws_are_refused(rng):
 
 
 def test_without_flowjax_the_error_says_what_to_install(rng, monkeypatch):
-    monkeypatch.delitem(sys.modules, "pymc_kl.approximations.flow_training", raising=False)
+    monkeypatch.delitem(sys.modules, "pymc_kl.approximations.estimation.flow_training", raising=False)
     monkeypatch.setitem(sys.modules, "flowjax", None)
     monkeypatch.setitem(sys.modules, "flowjax.bijections", None)
     with pytest.raises(ImportError, match=r"pip install pymc_kl\[flow\]"):

@@ -6,7 +6,7 @@ from problems import gaussian_kl
 from scipy.stats import multivariate_normal
 
 from pymc_kl.approximations import FullRank, LowRank, MeanField
-from pymc_kl.approximations.factor_analysis import FLOOR, Standardised, fit_factors, leading_axes
+from pymc_kl.approximations.estimation.factor_analysis import FLOOR, Standardised, fit_factors, leading_axes
 
 
 def member(d, rank, rng):

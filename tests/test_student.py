@@ -11,9 +11,9 @@ from scipy.stats import t as scipy_t
 from pymc_kl import fit_forward
 from pymc_kl.approximations import FullRank, Mixture, StudentT, StudentTMixture
 from pymc_kl.approximations.components import Components, WeightedDraws
-from pymc_kl.approximations.em import Prior, expect, fit_em, maximise, maximise_dfs
-from pymc_kl.approximations.growth import from_clusters
-from pymc_kl.approximations.student_ml import MAX_DF, MIN_DF, fit_student, least_df
+from pymc_kl.approximations.estimation.em import Prior, expect, fit_em, maximise, maximise_dfs
+from pymc_kl.approximations.estimation.growth import from_clusters
+from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF, fit_student, least_df
 from pymc_kl.crossfit import cross_fit
 from pymc_kl.reference import Reference
 from pymc_kl.relabelled import symmetrised_mixture

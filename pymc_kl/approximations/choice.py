@@ -9,9 +9,9 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.components import WeightedDraws
-from pymc_kl.approximations.fit_data import FitData
+from pymc_kl.approximations.estimation.fit_data import FitData
+from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, HeldOut, half, halves
 from pymc_kl.approximations.fullrank import FullRank
-from pymc_kl.approximations.halves import CHOICE_DRAWS, HeldOut, half, halves
 from pymc_kl.approximations.lowrank import LowRank
 from pymc_kl.approximations.meanfield import MeanField
 from pymc_kl.approximations.mixture import Mixture

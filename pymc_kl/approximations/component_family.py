@@ -11,9 +11,9 @@ import numpy as np
 from pymc_kl._typing import Array
 from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.components import Components
-from pymc_kl.approximations.em import EMFit, fit_em
-from pymc_kl.approximations.fit_data import FitData
-from pymc_kl.approximations.held_out import MAX_ITERATIONS, Choice, choose_components
+from pymc_kl.approximations.estimation.em import EMFit, fit_em
+from pymc_kl.approximations.estimation.fit_data import FitData
+from pymc_kl.approximations.estimation.held_out import MAX_ITERATIONS, Choice, choose_components
 
 EXTRA_COMPONENTS = 12  # beyond one a mode: a banana takes 5 to 9, a funnel 7 to 10
 FINAL_TOLERANCE = 1e-5  # nats a draw

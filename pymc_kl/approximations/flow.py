@@ -12,8 +12,8 @@ from scipy.linalg import solve_triangular
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.components import effective_number
-from pymc_kl.approximations.fit_data import FitData
-from pymc_kl.approximations.halves import HeldOut
+from pymc_kl.approximations.estimation.fit_data import FitData
+from pymc_kl.approximations.estimation.halves import HeldOut
 
 N_PARTS = 5  # of the draws, one is held out
 LEAST_DRAWS = 20  # effective: fewer tell nothing of when to stop
@@ -119,7 +119,7 @@ class Flow(Family):
 def load_training() -> ModuleType:
     """Import the part that needs flowjax."""
     try:
-        return import_module("pymc_kl.approximations.flow_training")
+        return import_module("pymc_kl.approximations.estimation.flow_training")
     except ImportError as error:
         raise ImportError(
             f"the family 'flow' needs flowjax, which could not be imported ({error}): pip install pymc_kl[flow]"

@@ -8,10 +8,10 @@ import numpy as np
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.base import Family
-from pymc_kl.approximations.factor_analysis import Factors, Standardised, fit_factors
-from pymc_kl.approximations.fit_data import FitData
+from pymc_kl.approximations.estimation.factor_analysis import Factors, Standardised, fit_factors
+from pymc_kl.approximations.estimation.fit_data import FitData
+from pymc_kl.approximations.estimation.rank import choose_rank
 from pymc_kl.approximations.fullrank import LOG_2PI
-from pymc_kl.approximations.rank import choose_rank
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.component_family import ComponentFamily, Sizes, fit_mixture, total_covariance
 from pymc_kl.approximations.components import Components
-from pymc_kl.approximations.fit_data import FitData
+from pymc_kl.approximations.estimation.fit_data import FitData
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +49,7 @@ class Mixture(ComponentFamily):
     ) -> Self:
         """Minimise KL(p‖q) over Gaussian mixtures, given draws of p.
 
-        Weighted EM [1]_ starts from one component a mode; `pymc_kl.approximations.held_out` adds as many as
+        Weighted EM [1]_ starts from one component a mode; `pymc_kl.approximations.estimation.held_out` adds as many as
         improve the score of draws held out. It fails where a few draws in the tails carry the covariance.
 
         Parameters

@@ -11,8 +11,8 @@ from scipy.linalg import solve_triangular
 from pymc_kl._typing import Array
 from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.components import log_height
-from pymc_kl.approximations.fit_data import FitData
-from pymc_kl.approximations.student_ml import MAX_DF, MIN_DF, StudentFit, fit_student
+from pymc_kl.approximations.estimation.fit_data import FitData
+from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF, StudentFit, fit_student
 
 TOLERANCE = 1e-9  # nats a draw
 MAX_ITERATIONS = 1000

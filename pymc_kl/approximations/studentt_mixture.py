@@ -9,8 +9,8 @@ import numpy as np
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.approximations.component_family import ComponentFamily, Sizes, fit_mixture, total_covariance
 from pymc_kl.approximations.components import Components
-from pymc_kl.approximations.fit_data import FitData
-from pymc_kl.approximations.student_ml import fit_student
+from pymc_kl.approximations.estimation.fit_data import FitData
+from pymc_kl.approximations.estimation.student_ml import fit_student
 
 FRAME_ITERATIONS, FRAME_GAIN = 50, 1e-3  # the frame is for rounding alone: the fit does not depend on it
 

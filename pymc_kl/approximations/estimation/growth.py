@@ -15,9 +15,9 @@ from pymc_kl.approximations.components import (
     min_draws,
     moments,
 )
-from pymc_kl.approximations.em import fit_em, regularise
+from pymc_kl.approximations.estimation.em import fit_em, regularise
+from pymc_kl.approximations.estimation.student_ml import START_DF, fit_student
 from pymc_kl.approximations.fullrank import LOG_2PI
-from pymc_kl.approximations.student_ml import START_DF, fit_student
 
 SPLIT_ITERATIONS = 3  # enough to rank the splits: more don't find better ones
 SPLIT_TOLERANCE = 1e-3

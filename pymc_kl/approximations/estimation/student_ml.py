@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from pymc_kl._typing import Array
 from pymc_kl.approximations.components import log_height
-from pymc_kl.approximations.fit_data import checked_cholesky
+from pymc_kl.approximations.estimation.fit_data import checked_cholesky
 
 MIN_DF, MAX_DF = 0.3, 1e3  # of 0.3 half the mass is spread over decades; of 1000 a t is a Gaussian to 1e-5 nats
 START_DF = 4.0

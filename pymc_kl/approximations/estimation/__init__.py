@@ -1,0 +1,1 @@
+"""How families are fitted to draws: EM, numbers of components and factors, held-out scores."""
