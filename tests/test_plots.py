@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from pictured import BACKENDS, NAMES, elements, everything, exists, make_comparison, texts, visual_keys, with_histories
 
 from pymc_kl.plots import (
-    captions,
     coverage,
     plot_contributions,
     plot_coverage,
@@ -27,9 +26,8 @@ from pymc_kl.plots import (
     plot_loss,
     plot_mode_tree,
     plot_modes,
-    scalars,
-    style,
 )
+from pymc_kl.plots.parts import captions, scalars, style
 
 PLOTS = {
     "contributions": plot_contributions,

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictured import BACKENDS, exists, texts, visual_keys
 
-from pymc_kl.plots import plot_divergence_path, style
-from pymc_kl.plots.course import best_course
+from pymc_kl.plots import plot_divergence_path
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.course import best_course
 
 ORDERS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 STATISTICS = ["mean", "sd", "lower", "upper"]

@@ -11,9 +11,9 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import annotate_xy, fill_between_y, line_x, scatter_x, set_xlim, set_ylim
 from scipy.stats import norm
 
-from pymc_kl.plots import style
-from pymc_kl.plots.axes import label_axis, set_ticks
-from pymc_kl.plots.contract import (
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.axes import label_axis, set_ticks
+from pymc_kl.plots.parts.contract import (
     NONE_GIVEN,
     Aesthetics,
     Canvas,

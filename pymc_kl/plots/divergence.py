@@ -8,8 +8,8 @@ from arviz_base.labels import BaseLabeller, Labeller
 from arviz_base.validate import validate_ci_prob
 from arviz_plots import PlotCollection
 
-from pymc_kl.plots.bounds import BOUNDS_AESTHETICS, draw_bounds, open_bounds
-from pymc_kl.plots.contract import (
+from pymc_kl.plots.parts.bounds import BOUNDS_AESTHETICS, draw_bounds, open_bounds
+from pymc_kl.plots.parts.contract import (
     NONE_GIVEN,
     Canvas,
     choose_backend,
@@ -17,7 +17,7 @@ from pymc_kl.plots.contract import (
     validated,
     with_defaults,
 )
-from pymc_kl.plots.split import SPLIT_AESTHETICS, draw_split, open_split
+from pymc_kl.plots.parts.split import SPLIT_AESTHETICS, draw_split, open_split
 from pymc_kl.tree import check_comparison
 
 KINDS = {

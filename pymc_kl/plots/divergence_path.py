@@ -12,10 +12,20 @@ from arviz_plots.plot_collection import backend_from_object
 from arviz_plots.visuals import line_xy
 
 from pymc_kl._typing import Array
-from pymc_kl.plots import style
-from pymc_kl.plots.axes import at, draw_lines, half_width, label_axis, polyline, rim, set_limits, set_ticks, wrap_name
-from pymc_kl.plots.captions import annotate_text, title_facet
-from pymc_kl.plots.contract import (
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.axes import (
+    at,
+    draw_lines,
+    half_width,
+    label_axis,
+    polyline,
+    rim,
+    set_limits,
+    set_ticks,
+    wrap_name,
+)
+from pymc_kl.plots.parts.captions import annotate_text, title_facet
+from pymc_kl.plots.parts.contract import (
     COLUMNS,
     NONE_GIVEN,
     Aesthetics,
@@ -25,7 +35,7 @@ from pymc_kl.plots.contract import (
     validated,
     with_defaults,
 )
-from pymc_kl.plots.path_view import HEADROOM, PathView, read_path
+from pymc_kl.plots.parts.path_view import HEADROOM, PathView, read_path
 
 FACET_INCHES = (4.0, 2.9)
 TITLE_CHARACTERS = 48

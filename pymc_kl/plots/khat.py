@@ -9,10 +9,10 @@ from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 from arviz_plots.visuals import scatter_xy
 
-from pymc_kl.plots import style
-from pymc_kl.plots.axes import at, draw_arrow, draw_line, fill_band, label_axis, set_limits, set_ticks, write
-from pymc_kl.plots.captions import annotate_text, listed, write_each
-from pymc_kl.plots.contract import (
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.axes import at, draw_arrow, draw_line, fill_band, label_axis, set_limits, set_ticks, write
+from pymc_kl.plots.parts.captions import annotate_text, listed, write_each
+from pymc_kl.plots.parts.contract import (
     NONE_GIVEN,
     Aesthetics,
     Canvas,
@@ -23,7 +23,7 @@ from pymc_kl.plots.contract import (
     validated,
     with_defaults,
 )
-from pymc_kl.plots.rows import ROW_INCHES, label_rows, rows_of
+from pymc_kl.plots.parts.rows import ROW_INCHES, label_rows, rows_of
 from pymc_kl.tree import check_comparison
 
 KHAT_FAIR, KHAT_GOOD = 0.7, 0.5  # Vehtari et al. 2024: estimates are reliable below 0.7; variance is finite below 0.5

@@ -13,10 +13,10 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import line_xy
 
 from pymc_kl._typing import Array
-from pymc_kl.plots import style
-from pymc_kl.plots.axes import at, fill_band, half_width, label_axis, rim, set_limits, wrap_name
-from pymc_kl.plots.captions import annotate_text, listed, title_facet, write_each
-from pymc_kl.plots.contract import (
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.axes import at, fill_band, half_width, label_axis, rim, set_limits, wrap_name
+from pymc_kl.plots.parts.captions import annotate_text, listed, title_facet, write_each
+from pymc_kl.plots.parts.contract import (
     NONE_GIVEN,
     Aesthetics,
     Canvas,

@@ -9,8 +9,8 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import remove_axis, scatter_xy
 
 from pymc_kl._typing import Array
-from pymc_kl.plots import style
-from pymc_kl.plots.axes import (
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.axes import (
     at,
     cut_above,
     draw_line,
@@ -22,8 +22,8 @@ from pymc_kl.plots.axes import (
     set_ticks,
     write,
 )
-from pymc_kl.plots.captions import annotate_text
-from pymc_kl.plots.contract import (
+from pymc_kl.plots.parts.captions import annotate_text
+from pymc_kl.plots.parts.contract import (
     MIN_WIDTH,
     NONE_GIVEN,
     Aesthetics,
@@ -34,7 +34,7 @@ from pymc_kl.plots.contract import (
     validated,
     with_defaults,
 )
-from pymc_kl.plots.linkage import Tree, link
+from pymc_kl.plots.parts.linkage import Tree, link
 from pymc_kl.tables import format_percent
 from pymc_kl.tree import check_comparison
 

@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pymc_kl.plots import plot_coverage
-from pymc_kl.plots.axes import PARTS
-from pymc_kl.plots.contract import select_variables
+from pymc_kl.plots.parts.axes import PARTS
+from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.reports.evidence import coverage_section, modes_section, reference_section
 from pymc_kl.reports.facts import MATTERS, Facts, read_facts
 from pymc_kl.reports.figures import Figure, Painter, plotly_library

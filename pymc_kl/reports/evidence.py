@@ -7,9 +7,9 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl.plots import plot_mode_tree
-from pymc_kl.plots.contract import SAMPLE_DIMS, select_variables
-from pymc_kl.plots.scalars import Scalars, separating, spread, varies
-from pymc_kl.plots.view import CHOICE_DRAWS, locations_of
+from pymc_kl.plots.parts.contract import SAMPLE_DIMS, select_variables
+from pymc_kl.plots.parts.scalars import Scalars, separating, spread, varies
+from pymc_kl.plots.parts.view import CHOICE_DRAWS, locations_of
 from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, placed, share, words
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter

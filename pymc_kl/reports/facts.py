@@ -14,7 +14,7 @@ from arviz_base.labels import BaseLabeller
 
 from pymc_kl._typing import Array
 from pymc_kl.estimates import UNKNOWN, Estimate
-from pymc_kl.plots.scalars import Scalars
+from pymc_kl.plots.parts.scalars import Scalars
 from pymc_kl.tree import ESTIMATES, check_comparison
 
 MATTERS = 0.01  # upper bound of a mode's mass below which no sentence counts it

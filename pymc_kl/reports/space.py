@@ -5,8 +5,8 @@ import xarray as xr
 
 from pymc_kl._typing import Array
 from pymc_kl.plots import plot_modes
-from pymc_kl.plots.contract import select_variables
-from pymc_kl.plots.scalars import Scalars
+from pymc_kl.plots.parts.contract import select_variables
+from pymc_kl.plots.parts.scalars import Scalars
 from pymc_kl.reports.cells import Cell, Table, placed, rounded, words
 from pymc_kl.reports.facts import Facts, parameter_rows
 from pymc_kl.reports.figures import Painter

@@ -3,7 +3,7 @@
 import colorsys
 import re
 
-from pymc_kl.plots import style
+from pymc_kl.plots.parts import style
 
 INK, PAPER, MUTED, LINE = "#1b1b1f", "#ffffff", "#55555e", "#d5d5dc"
 DARK = {INK: "#e9e9ee", PAPER: "#16161a", MUTED: "#a9a9b4", LINE: "#3a3a44"}

@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.plots import style
-from pymc_kl.plots.contract import SAMPLE_DIMS, known_approximations, select_variables, subset
-from pymc_kl.plots.scalars import Scalars, differing, select, separating, spread, varies
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.contract import SAMPLE_DIMS, known_approximations, select_variables, subset
+from pymc_kl.plots.parts.scalars import Scalars, differing, select, separating, spread, varies
 
 CHOICE_DRAWS = 1000  # of each posterior; more would choose the same scalars
 NAMED = len(style.MODES)  # modes that have a colour and a number of their own

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array
-from pymc_kl.plots.captions import listed
-from pymc_kl.plots.contract import known_approximations, subset
-from pymc_kl.plots.curves import Curves
+from pymc_kl.plots.parts.captions import listed
+from pymc_kl.plots.parts.contract import known_approximations, subset
+from pymc_kl.plots.parts.curves import Curves
 
 NEGLIGIBLE = 1e-6  # of a density's highest point: the picture ends where both are below
 OUTSIDE = 0.005  # of q that may lie beyond the grid unsaid

@@ -8,8 +8,8 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from arviz_plots.visuals import scatter_xy
 
-from pymc_kl.plots import style
-from pymc_kl.plots.axes import (
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.axes import (
     at,
     cut_above,
     draw_arrow,
@@ -22,9 +22,9 @@ from pymc_kl.plots.axes import (
     set_limits,
     write,
 )
-from pymc_kl.plots.captions import annotate_text, listed, write_each
-from pymc_kl.plots.contract import Aesthetics, Canvas, known_approximations, open_collection
-from pymc_kl.plots.rows import ROW_INCHES, label_rows, rows_of
+from pymc_kl.plots.parts.captions import annotate_text, listed, write_each
+from pymc_kl.plots.parts.contract import Aesthetics, Canvas, known_approximations, open_collection
+from pymc_kl.plots.parts.rows import ROW_INCHES, label_rows, rows_of
 from pymc_kl.tables import format_estimate
 
 SIDES = ("elbo", "eubo")

@@ -9,7 +9,7 @@ from arviz_plots.plot_collection import backend_from_object
 from arviz_plots.visuals import annotate_xy, labelled_title
 
 from pymc_kl._typing import Array
-from pymc_kl.plots.axes import lines_of
+from pymc_kl.plots.parts.axes import lines_of
 
 CLOSE = 0.055  # of a facet's width: discs nearer than that hide each other's number
 LISTED = 4  # names in a note

@@ -7,11 +7,11 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array
-from pymc_kl.plots import style
-from pymc_kl.plots.captions import listed
-from pymc_kl.plots.contract import select_variables
-from pymc_kl.plots.course import Course, best_course
-from pymc_kl.plots.scalars import Scalars
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.captions import listed
+from pymc_kl.plots.parts.contract import select_variables
+from pymc_kl.plots.parts.course import Course, best_course
+from pymc_kl.plots.parts.scalars import Scalars
 from pymc_kl.tables import format_estimate
 
 HEADROOM = 2.0  # times the best branch's highest divergence, that others are shown up to

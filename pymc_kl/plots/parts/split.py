@@ -9,8 +9,8 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from arviz_plots.visuals import fill_between_y
 
-from pymc_kl.plots import style
-from pymc_kl.plots.axes import (
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.axes import (
     at,
     cut_above,
     draw_arrow,
@@ -26,8 +26,8 @@ from pymc_kl.plots.axes import (
     wrap_name,
     write,
 )
-from pymc_kl.plots.captions import annotate_text, listed, write_each
-from pymc_kl.plots.contract import Aesthetics, Canvas, known_approximations, open_collection
+from pymc_kl.plots.parts.captions import annotate_text, listed, write_each
+from pymc_kl.plots.parts.contract import Aesthetics, Canvas, known_approximations, open_collection
 from pymc_kl.tables import format_estimate
 
 BAR = 0.3  # of the distance between two columns

@@ -20,7 +20,7 @@ from arviz_base.validate import validate_dict_argument
 from arviz_plots import PlotCollection
 from arviz_plots.plots.utils import filter_aes, get_visual_kwargs, process_group_variables_coords
 
-from pymc_kl.plots.axes import lines_of, wrap_name
+from pymc_kl.plots.parts.axes import lines_of, wrap_name
 
 SAMPLE_DIMS = ("chain", "draw")
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")

@@ -10,10 +10,10 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import fill_between_y, line_xy
 
 from pymc_kl._typing import Array
-from pymc_kl.plots import style
-from pymc_kl.plots.axes import draw_line, label_axis, rim, set_limits, wrap_name
-from pymc_kl.plots.captions import annotate_text, title_facet
-from pymc_kl.plots.contract import Aesthetics, Canvas, open_facets
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.axes import draw_line, label_axis, rim, set_limits, wrap_name
+from pymc_kl.plots.parts.captions import annotate_text, title_facet
+from pymc_kl.plots.parts.contract import Aesthetics, Canvas, open_facets
 
 FACET_INCHES = (3.7, 2.7)
 TITLE_CHARACTERS = 42

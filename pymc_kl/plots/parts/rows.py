@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_kl.plots.axes import set_ticks, wrap_name
-from pymc_kl.plots.contract import Canvas
+from pymc_kl.plots.parts.axes import set_ticks, wrap_name
+from pymc_kl.plots.parts.contract import Canvas
 
 ROW_INCHES = 0.42
 NAME_CHARACTERS = 32  # characters of a line

@@ -9,12 +9,12 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import scatter_xy, set_xlim, set_ylim
 
 from pymc_kl._typing import Array
-from pymc_kl.plots import style
-from pymc_kl.plots.axes import label_axis, rim, wrap_name
-from pymc_kl.plots.captions import annotate_text, group_places, join_numbers, name_missed, title_facet
-from pymc_kl.plots.contract import MIN_WIDTH, Aesthetics, Canvas, open_collection
-from pymc_kl.plots.scalars import spread
-from pymc_kl.plots.view import NAMED, View
+from pymc_kl.plots.parts import style
+from pymc_kl.plots.parts.axes import label_axis, rim, wrap_name
+from pymc_kl.plots.parts.captions import annotate_text, group_places, join_numbers, name_missed, title_facet
+from pymc_kl.plots.parts.contract import MIN_WIDTH, Aesthetics, Canvas, open_collection
+from pymc_kl.plots.parts.scalars import spread
+from pymc_kl.plots.parts.view import NAMED, View
 
 MAX_POINTS = 24_000  # in all facets: an SVG with more is slow to open
 FACET_INCHES = (2.9, 2.8)
