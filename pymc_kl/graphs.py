@@ -181,15 +181,14 @@ def compile_unconstrain(
 ) -> Callable[..., list[Array]]:
     """Compile the map from arrays (n, *shape), one a free variable, to their unconstrained values."""
     rvs = [model.values_to_rvs[value] for value in values]
-    plain = [pt.tensor(v.name, shape=v.shape, dtype=rv.type.dtype) for v, rv in zip(variables, rvs, strict=True)]
+    # Nameless: pt.tensor takes some names, such as half, for a dtype.
+    plain = [pt.tensor(shape=v.shape, dtype=rv.type.dtype) for v, rv in zip(variables, rvs, strict=True)]
     typed = [rv.type.filter_variable(p) for rv, p in zip(rvs, plain, strict=True)]
     outputs = [
         t if (transform := model.rvs_to_transforms[rv]) is None else transform.forward(t, *rv.owner.inputs)
         for rv, t in zip(rvs, typed, strict=True)
     ]
     outputs = replace_vars_in_graphs(outputs, dict(zip(rvs, typed, strict=True)))
-    batches = [
-        pt.tensor(v.name, shape=(None, *v.shape), dtype=p.type.dtype) for v, p in zip(variables, plain, strict=True)
-    ]
+    batches = [pt.tensor(shape=(None, *v.shape), dtype=p.type.dtype) for v, p in zip(variables, plain, strict=True)]
     batched = vectorize_graph(_lower(_freeze_data(outputs), "canonicalize"), dict(zip(plain, batches, strict=True)))
     return pytensor.function(batches, batched, mode=MAP_MODE, on_unused_input="ignore")

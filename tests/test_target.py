@@ -206,6 +206,32 @@ def test_a_point_that_is_stored_beside_draws_is_not_taken_for_them(target_of, rn
     np.testing.assert_allclose(target.unconstrain(dt), x, atol=1e-10)
 
 
+def grouped(scale: str = "scale", effect: str = "effect", dim: str = "group") -> pm.Model:
+    with pm.Model(coords={dim: ["a", "b"]}) as model:
+        pm.Normal(effect, 0, pm.HalfNormal(scale, 1), dims=dim)
+    return model
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["1|subject_sigma", "half", "double", "f4", "i8,i8", "x", "None", "lambda", "a b", "a::b", "µ[0]", "<b>", " ", ""],
+)
+def test_a_target_does_not_depend_on_a_name(name):
+    x = np.random.default_rng(0).normal(size=(2, 10, 3))
+    plain = _seen_of(Target.from_model(grouped(), gradient=False), x)
+    for model in (grouped(scale=name), grouped(effect=name), grouped(dim=name)):
+        for ours, theirs in zip(_seen_of(Target.from_model(model, gradient=False), x), plain, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def _seen_of(target: Target, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What a target makes of points (chain, draw, d): density, draws there and back, starts."""
+    back = target.unconstrain(target.to_dataset(x))
+    starts = target.initial_points(5, np.random.default_rng(0))
+    own = [target.constrain(x[0])[name] for name in target.posterior_names]
+    return target.log_density(x[0]), back, starts, *own
+
+
 def test_labels_and_prior_starts(target_of, rng):
     target = target_of("everything")
     assert target.labels[:2] == ("mu[0, 0]", "mu[0, 1]")
