@@ -17,6 +17,7 @@ from pymc_kl.approximations.fullrank import unpack_factor
 from pymc_kl.ascent import MAX_STEPS, MEMORY
 from pymc_kl.climb import Climbs, RowsValueAndGrad, ValueAndGrad
 from pymc_kl.elbo import GAIN_TOLERANCE, LOWEST, balanced_normals
+from pymc_kl.numerics.constants import LOG_2PI
 
 TRIAL_DRAWS = 64  # points of a component on which sizes are tried, at least; 6 a dimension if that is more
 TRIAL_GAIN, TRIAL_STEPS = 1e-3, 100  # nats that a step must be expected to gain, and most steps
@@ -76,7 +77,7 @@ class MixtureParameters:
         inverses = np.linalg.inv(trils)
         u = (x[None] - locs[:, None]) @ inverses.swapaxes(1, 2)  # (M, M n, d), whitened by each component
         half_log_dets = np.log(np.diagonal(trils, axis1=1, axis2=2)).sum(axis=1)
-        joint = (np.log(weights) - half_log_dets)[:, None] - 0.5 * (u**2).sum(axis=2) - 0.5 * d * np.log(2 * np.pi)
+        joint = (np.log(weights) - half_log_dets)[:, None] - 0.5 * (u**2).sum(axis=2) - 0.5 * d * LOG_2PI
         log_q = logsumexp(joint, axis=0)
         share = np.exp(joint - log_q)
         solved = u @ inverses  # Σ_k⁻¹ (x - μ_k)

@@ -9,7 +9,7 @@ from scipy.special import gammaln, logsumexp
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Mixture
 from pymc_kl.approximations.estimation.moments import weighted_moments
-from pymc_kl.approximations.fullrank import LOG_2PI
+from pymc_kl.numerics.constants import LOG_2PI
 
 HEAVY_DF = 5.0  # degrees of freedom of the heavy-tailed proposals: variance finite, so scales can be matched
 GAIN = 0.01  # nats a draw that a mixture must gain over one component

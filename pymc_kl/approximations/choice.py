@@ -10,7 +10,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.components import WeightedDraws
 from pymc_kl.approximations.estimation.fit_data import FitData
-from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, HeldOut, half, halves
+from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, LEAST_DRAWS, HeldOut, half, halves
 from pymc_kl.approximations.fullrank import FullRank
 from pymc_kl.approximations.lowrank import LowRank
 from pymc_kl.approximations.meanfield import MeanField
@@ -19,7 +19,6 @@ from pymc_kl.approximations.student import StudentT
 from pymc_kl.approximations.studentt_mixture import StudentTMixture
 
 CANDIDATES: tuple[type[Family], ...] = (MeanField, LowRank, FullRank, StudentT, Mixture, StudentTMixture)
-LEAST_DRAWS = 10  # in each half
 LOWRANK_FROM = 10  # dimensions: below, a full covariance has few more parameters
 EVEN = 0.01  # nats a draw: a difference that is too small to matter, however sure
 

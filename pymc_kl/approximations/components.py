@@ -14,7 +14,7 @@ from scipy.linalg.lapack import dtrtri
 from scipy.special import gammaln
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.approximations.fullrank import LOG_2PI
+from pymc_kl.numerics.constants import LOG_2PI
 
 ONE_THREAD_FLOPS = 2**18  # OpenBLAS interface/gemm.c: products up to this size stay on one thread
 CACHE_DOUBLES = 2**17  # 1 MiB, about the second-level cache of a core

@@ -10,8 +10,7 @@ from scipy.linalg import solve_triangular
 from pymc_kl._typing import Array
 from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.estimation.moments import weighted_moments
-
-LOG_2PI = float(np.log(2 * np.pi))
+from pymc_kl.numerics.constants import LOG_2PI
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.estimation.factor_analysis import Factors, Standardised, fit_factors
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.rank import choose_rank
-from pymc_kl.approximations.fullrank import LOG_2PI
+from pymc_kl.numerics.constants import LOG_2PI
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ import numpy as np
 from pymc_kl._typing import Array
 from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.estimation.moments import weighted_moments
-from pymc_kl.approximations.fullrank import LOG_2PI
+from pymc_kl.numerics.constants import LOG_2PI
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

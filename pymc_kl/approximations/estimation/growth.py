@@ -17,7 +17,7 @@ from pymc_kl.approximations.components import (
 )
 from pymc_kl.approximations.estimation.em import fit_em, regularise
 from pymc_kl.approximations.estimation.student_ml import START_DF, fit_student
-from pymc_kl.approximations.fullrank import LOG_2PI
+from pymc_kl.numerics.constants import LOG_2PI
 
 SPLIT_ITERATIONS = 3  # enough to rank the splits: more don't find better ones
 SPLIT_TOLERANCE = 1e-3

@@ -10,6 +10,8 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import WeightedDraws
 
 CHOICE_DRAWS = 20_000  # in both halves together: more make a choice slower, and hardly better
+LEAST_DRAWS = 10  # in each half: of fewer, none are held out
+PATIENCE = 2  # sizes in a row that may fail to improve the held-out score
 
 
 @dataclass(frozen=True)

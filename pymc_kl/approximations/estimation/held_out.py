@@ -8,10 +8,9 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import Components, WeightedDraws, effective_number, min_draws
 from pymc_kl.approximations.estimation.em import fit_em
 from pymc_kl.approximations.estimation.growth import add_modes, from_clusters, grow, large_clusters, reseed
-from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, HeldOut, half, halves, smallest_good
+from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, PATIENCE, HeldOut, half, halves, smallest_good
 
 FIXED_DRAWS = 10_000  # where the number of components is given: all draws refine what these find
-PATIENCE = 2  # sizes in a row that may fail to improve the score
 TRIAL_TOLERANCE = 1e-4  # nats a draw
 ROUGH_TOLERANCE = 1e-2
 MAX_ITERATIONS = 200

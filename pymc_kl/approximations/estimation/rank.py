@@ -12,11 +12,17 @@ from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.components import WeightedDraws, effective_number
 from pymc_kl.approximations.estimation.factor_analysis import FLOOR, Factors, Standardised, fit_factors
 from pymc_kl.approximations.estimation.fit_data import FitData
-from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, HeldOut, half, halves, smallest_good
+from pymc_kl.approximations.estimation.halves import (
+    CHOICE_DRAWS,
+    LEAST_DRAWS,
+    PATIENCE,
+    HeldOut,
+    half,
+    halves,
+    smallest_good,
+)
 
-PATIENCE = 2  # ranks in a row that may fail to improve the score
 CLEAR = 3.0  # paired standard errors: a rank that scores so much worse ends the search
-LEAST_DRAWS = 10  # effective, in each half
 HEYWOOD = 1.01 * FLOOR
 NO_SCORE = "too few draws to hold any out: the score is NaN."
 
