@@ -11,6 +11,7 @@ from scipy.special import expit
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.estimates import UNKNOWN, Estimate, effective_size, pareto_k
 from pymc_kl.modes import Modes
+from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.proposals import Proposal, fit_proposal
 from pymc_kl.target import Target
 
@@ -20,7 +21,6 @@ MIN_INFORMATION = 30.0  # draws' worth of overlap below which the error of a bri
 MIN_OVERLAP = 0.02  # and the same as a share of the draws
 MIN_OVERLAP_WITHOUT_MODE = 0.2  # where nothing but the draws says what the region is
 MAX_DIVERGING = 0.02  # share of transitions: beyond it the chains have not seen the whole mode
-KHAT_SURE, KHAT_USABLE = 0.5, 0.7  # of importance weights: finite variance, and a mean that still converges
 IMPORTANCE_DRAWS = 2000
 GUESS_SE = (0.5, 1.0)  # nats: the error of a mode's log mass where its weights are doubtful, and where they fail
 DISAGREE = 3.5  # standard errors between the two halves' estimates beyond which neither is
@@ -174,8 +174,8 @@ def log_mass_by_importance(
     rows = rng.choice(len(w), int(max(efficiency * len(w), 10)), p=w / w.sum())
     draws = LocalDraws(x[rows], log_density[rows], folded.peak[rows], folded.n_copies[rows], "importance")
     reason = ""
-    if not khat <= KHAT_SURE:
-        se = max(se, GUESS_SE[int(not khat <= KHAT_USABLE)])
+    if not khat <= KHAT_FINITE_VARIANCE:
+        se = max(se, GUESS_SE[int(not khat <= KHAT_RELIABLE)])
         reason = f"importance sampling about the peak is not reliable (k-hat {khat:.2f})"
     estimate = Estimate(float(top + np.log(w.mean())), se)
     return LogMass(estimate, efficiency, "importance sampling about the peak", reason), draws

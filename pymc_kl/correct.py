@@ -10,12 +10,12 @@ from pymc_kl import tree
 from pymc_kl._typing import IntArray, RandomSeed
 from pymc_kl.estimates import smoothed_weights, systematic
 from pymc_kl.modes import Modes
+from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.progress import stages
 from pymc_kl.target import Target
 from pymc_kl.weighed import known_modes, missed_modes, open_approximation
 
 N_PROPOSALS = 20_000
-KHAT_MOST = 0.7  # Vehtari et al. 2024
 
 
 def correct(
@@ -118,8 +118,8 @@ def _refuse(khat: float, modes: Modes, label: IntArray) -> None:
         raise ValueError(
             f"k-hat cannot be told from {len(label)} proposals, so their weights cannot be trusted; raise n_proposals."
         )
-    if khat > KHAT_MOST:
+    if khat > KHAT_RELIABLE:
         raise ValueError(
-            f"k-hat is {khat:.2f}, above {KHAT_MOST}: a few draws carry the weights, so they cannot be trusted. Fit a "
-            "larger family, such as the forward mixture, or sample."
+            f"k-hat is {khat:.2f}, above {KHAT_RELIABLE}: a few draws carry the weights, so they cannot be trusted. "
+            "Fit a larger family, such as the forward mixture, or sample."
         )

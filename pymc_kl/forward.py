@@ -12,13 +12,13 @@ from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.approximations import FAMILIES, Approximation, FullRank, LowRank, MeanField
 from pymc_kl.approximations.choice import choose_family, fit_kind
 from pymc_kl.modes import Modes
+from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.reference import Reference, as_reference
 from pymc_kl.search import search_draws
 from pymc_kl.tails import tail_index
 from pymc_kl.target import Target, as_target
 
 AUTO = "auto"  # chooses one of the families
-HEAVY_TAIL = 0.7  # k-hat of the squares: from 0.5 on their mean has no finite error, from 1 on it doesn't exist
 
 
 def fit_forward(
@@ -125,10 +125,10 @@ def fit_family(
 def _heavy_tails(fit: MeanField | LowRank | FullRank, x: Array) -> tuple[str, ...]:
     """Warn if the loss of a Gaussian, a square of the distance from its mean, has too heavy a tail."""
     k = tail_index(-fit.log_prob(x))
-    if not k > HEAVY_TAIL:
+    if not k > KHAT_RELIABLE:
         return ()
     return (
-        f"the draws have tails so heavy (k-hat {k:.2f} > {HEAVY_TAIL} for their squared distance from the "
+        f"the draws have tails so heavy (k-hat {k:.2f} > {KHAT_RELIABLE} for their squared distance from the "
         "mean) that the posterior may have no second moments: the best forward Gaussian need not exist and "
         "its scores have no finite error. Use 'studentt' or 'studentt_mixture', or reparameterise.",
     )

@@ -11,12 +11,12 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.estimates import UNKNOWN, Estimate, effective_size, mean_estimate, pareto_k
 from pymc_kl.masses import Masses
+from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.tails import TailDraws, share_below, tail_index, tail_of
 
 HDR_PROB = 0.9
 MISSED_BELOW = 0.1  # a mode with less than a tenth of its mass is missed
 UNDER_BELOW, OVER_ABOVE = 0.8, 1.25  # covered means within a quarter
-KHAT_NO_ERROR = 0.7  # of a score's terms: from 0.5 on they have no variance; k-hat itself is good to 0.1 or 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ def eubo(p: PosteriorDraws) -> Estimate:
         return UNKNOWN
     log_ratio = p.log_density - p.log_prob
     estimate = mean_estimate(log_ratio, p.weights)
-    if tail_index(log_ratio) > KHAT_NO_ERROR:
+    if tail_index(log_ratio) > KHAT_RELIABLE:  # their variance ends at 0.5, but k-hat is good to 0.1 or 0.2
         return Estimate(estimate.value, float("inf"))
     counted = p.masses.mixes and p.masses.covariance is None
     if counted or not np.isfinite(estimate.value):

@@ -11,9 +11,9 @@ import xarray as xr
 from pymc_kl.approximations import FAMILIES
 from pymc_kl.fits import REVERSE
 from pymc_kl.forward import AUTO
+from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.reports.cells import Table, words
 from pymc_kl.reports.facts import Facts, Fit
-from pymc_kl.reports.of_fits import KHAT_GOOD
 from pymc_kl.reports.page import Block, Code, Folded, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.trust import Trust
@@ -55,7 +55,7 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
         for fit in facts.fits
         if fit.scored and fit.kind != "draws" and not fit.that_matter("missed", "under", "over")
     ]
-    good = [fit for fit in good if fit.khat < KHAT_GOOD and not fit.is_polished]
+    good = [fit for fit in good if fit.khat < KHAT_RELIABLE and not fit.is_polished]
     if good:
         best = min(good, key=lambda fit: np.nan_to_num(fit.within("forward").value, nan=np.inf))
         yield Code(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pymc_kl.estimates import Estimate
+from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.reports.facts import Cover, Facts, Fit
 from pymc_kl.reports.phrases import counted, nats, numbered, percent, plain
 from pymc_kl.reports.sentence import Sentence
@@ -13,7 +14,6 @@ ACCURATE = 0.1  # nats of divergence within modes up to which a shape is called 
 OFF = 0.5  # nats within modes from which a shape is called off: one sd off in one mean
 SPILLS = 0.05  # share of a fit where the posterior has almost nothing, from which on it is said
 CLOSE = 10  # per cent of the posterior within which masses are said to agree
-KHAT_GOOD, KHAT_SURE = 0.7, 0.5  # Vehtari et al. 2024, https://jmlr.org/papers/v25/19-556.html
 AT_OPTIMUM = "an optimum of its family: more steps will not mend that; another start or a larger family may"
 GAUSSIAN = {"meanfield": "means and variances", "fullrank": "mean and covariance"}
 
@@ -247,9 +247,9 @@ def _correctable(fit: Fit) -> str:
         return " Its k-hat is not known, so nothing is said of importance sampling."
     if khat == np.inf:
         return " Importance sampling cannot correct it: its weights are not finite."
-    if khat >= KHAT_GOOD:
-        return f" Importance sampling cannot correct it (k-hat {khat:.2g}, above {KHAT_GOOD})."
-    care = "" if khat < KHAT_SURE else ", with many draws"
+    if khat >= KHAT_RELIABLE:
+        return f" Importance sampling cannot correct it (k-hat {khat:.2g}, above {KHAT_RELIABLE})."
+    care = "" if khat < KHAT_FINITE_VARIANCE else ", with many draws"
     shown = "constant weights" if khat == -np.inf else f"k-hat {khat:.2g}"
     return f" It can be corrected by importance sampling{care} ({shown})."
 

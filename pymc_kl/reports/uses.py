@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl.estimates import Estimate
+from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.reports.facts import Facts, Fit, Off
-from pymc_kl.reports.of_fits import KHAT_GOOD, KHAT_SURE
 from pymc_kl.reports.phrases import numbered
 
 MEAN_OFF = (0.1, 0.5)  # reference sd: at most, for "yes" and for "with care"
@@ -87,7 +87,7 @@ def importance(_facts: Facts, fit: Fit) -> Use:
     shown = "constant weights" if fit.khat == -np.inf else f"k-hat {fit.khat:.2f}"
     if missed := fit.that_matter("missed"):
         return Use("no", f"{shown}, but blind to {numbered([c.mode.number for c in missed])}")
-    answer = "yes" if fit.khat < KHAT_SURE else "with care" if fit.khat < KHAT_GOOD else "no"
+    answer = "yes" if fit.khat < KHAT_FINITE_VARIANCE else "with care" if fit.khat < KHAT_RELIABLE else "no"
     return Use(answer, shown)
 
 
