@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import pymc_kl as pkl
-from pymc_kl import galaxies
+from pymc_kl.data import galaxies
 
 STEPS = 30_000
 

@@ -26,15 +26,15 @@ from rich.console import Console
 from rich.table import Table
 
 import pymc_kl as pkl
-from pymc_kl import galaxies
 from pymc_kl.approximations import Approximation
-from pymc_kl.estimates import mean_estimate
+from pymc_kl.data import galaxies
+from pymc_kl.numerics.estimate import mean_estimate
 from pymc_kl.tables import format_estimate
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from problems import eight_schools, logistic_regression  # the zoo
 
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 STEPS, DRAWS = 30_000, 20_000
 METHODS = {"meanfield": "advi", "fullrank": "fullrank_advi"}

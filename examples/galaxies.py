@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 import pymc_kl as pkl
-from pymc_kl.galaxies import velocities
+from pymc_kl.data.galaxies import velocities
 
 type Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -17,8 +17,8 @@ from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
 from pymc_kl.approximations import FullRank, MeanField
-from pymc_kl.ascent import polish
-from pymc_kl.target import Target
+from pymc_kl.fitting.maximise import polish
+from pymc_kl.model.target import Target
 
 type Array = np.ndarray[Any, np.dtype[np.float64]]
 type Row = dict[str, Any]

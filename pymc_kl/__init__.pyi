@@ -1,10 +1,9 @@
 from .adapters import as_approximation, to_pymc
 from .compare import compare
-from .correct import correct
-from .divergence import kl_divergence
-from .forward import fit_forward
-from .initvals import initvals
-from .jump import sample_jump
+from .divergence.kl import kl_divergence
+from .fitting.forward import fit_forward
+from .fitting.reverse import fit_reverse
+from .modes.search import find_modes
 from .plots import (
     plot_contributions,
     plot_coverage,
@@ -16,9 +15,10 @@ from .plots import (
     plot_modes,
 )
 from .reports import report
-from .reverse import fit_reverse
 from .sampled import sample_reference
-from .search import find_modes
+from .sampling.initvals import initvals
+from .sampling.jump import sample_jump
+from .sampling.resample import correct
 from .tables import coverage, summary
 from .tree import load, save
 

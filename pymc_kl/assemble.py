@@ -12,13 +12,13 @@ from pymc_kl import scores, tree
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.alarm import missed
 from pymc_kl.approximations import Approximation
-from pymc_kl.convergence import Convergence
+from pymc_kl.approximations.symmetrise import symmetrised_log_prob
 from pymc_kl.crossfit import IN_SAMPLE, CrossFit
-from pymc_kl.estimates import Estimate, effective_size, systematic
+from pymc_kl.fitting.elbo_gap import Convergence
 from pymc_kl.masses import masses_from_independent
-from pymc_kl.modes import MAX_COPY_LABELS, Folded, Modes
+from pymc_kl.modes.modes import MAX_COPY_LABELS, Folded, Modes
+from pymc_kl.numerics.estimate import Estimate, effective_size, systematic
 from pymc_kl.parameters import Source, describe
-from pymc_kl.relabelled import symmetrised_log_prob
 from pymc_kl.tails import TailDraws, tail_of
 from pymc_kl.yardstick import Yardstick
 

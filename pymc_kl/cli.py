@@ -10,11 +10,12 @@ import pymc as pm
 import xarray as xr
 from rich.console import Console
 
-from pymc_kl import galaxies, plots, reports, tree
+from pymc_kl import plots, reports, tree
 from pymc_kl.approximations import FAMILIES
 from pymc_kl.compare import compare
+from pymc_kl.data import galaxies
 from pymc_kl.fits import PYMC_METHODS, REVERSE
-from pymc_kl.forward import AUTO
+from pymc_kl.fitting.forward import AUTO
 from pymc_kl.reports.terminal import render
 
 EXAMPLES = """examples:

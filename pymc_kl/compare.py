@@ -23,12 +23,12 @@ from pymc_kl.fits import (
     pymc_row,
     reverse_rows,
 )
-from pymc_kl.forward import AUTO
+from pymc_kl.fitting.forward import AUTO
+from pymc_kl.model.draws import Reference, as_reference
+from pymc_kl.model.target import Target
+from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
+from pymc_kl.modes.starts import check_initial_point, user_starts
 from pymc_kl.progress import stages
-from pymc_kl.reference import Reference, as_reference
-from pymc_kl.search import MIN_BARRIER, N_STARTS
-from pymc_kl.starts import check_initial_point, user_starts
-from pymc_kl.target import Target
 from pymc_kl.yardstick import completed_yardstick, given_yardstick
 
 N_APPROXIMATION_STARTS = 64

@@ -7,17 +7,24 @@ import numpy as np
 from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.anneal import log_mass_annealed
-from pymc_kl.bridge import LOCAL_RHAT, LocalDraws, LogMass, log_mass, log_mass_by_importance, none_drawn
-from pymc_kl.estimates import UNKNOWN, Estimate
-from pymc_kl.local import TUNE, Chains, Task, make_task, sample_locally
 from pymc_kl.masses import Masses, masses_from_log, unknown_masses
-from pymc_kl.modes import Folded, Modes
+from pymc_kl.model.draws import Reference
+from pymc_kl.model.target import Target
+from pymc_kl.modes.modes import Folded, Modes
+from pymc_kl.modes.search import MIN_BARRIER, N_STARTS, search_target
+from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.pieces import NEGLIGIBLE, Completed, count_masses, negligible
 from pymc_kl.progress import Report, Stages
-from pymc_kl.reference import Reference
-from pymc_kl.search import MIN_BARRIER, N_STARTS, search_target
-from pymc_kl.target import Target
+from pymc_kl.reference.bridge_sampling import (
+    LOCAL_RHAT,
+    LocalDraws,
+    LogMass,
+    log_mass,
+    log_mass_by_importance,
+    none_drawn,
+)
+from pymc_kl.reference.local_nuts import TUNE, Chains, Task, make_task, sample_locally
+from pymc_kl.reference.tempered_bridge import log_mass_annealed
 
 MINOR = 6.0  # nats below all modes together: a quarter of a per cent of the mass, not worth a chain
 SMALL = 3.9  # the same at a doubtful estimate's upper bound: two per cent

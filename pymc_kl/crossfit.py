@@ -21,11 +21,11 @@ from pymc_kl.approximations import (
     StudentT,
     StudentTMixture,
 )
-from pymc_kl.forward import AUTO, fit_family
+from pymc_kl.approximations.symmetrise import symmetrised_mixture
+from pymc_kl.fitting.forward import AUTO, fit_family
+from pymc_kl.model.draws import Reference
+from pymc_kl.modes.symmetry.group import Symmetry
 from pymc_kl.pieces import N_FOLDS
-from pymc_kl.reference import Reference
-from pymc_kl.relabelled import symmetrised_mixture
-from pymc_kl.symmetry import Symmetry
 
 IN_SAMPLE = "Too few draws to hold any out: its forward divergence is judged on the draws it was fitted to, too low."
 

@@ -11,14 +11,15 @@ import pymc as pm
 
 from pymc_kl.adapters import as_approximation
 from pymc_kl.approximations import FullRank, MeanField
+from pymc_kl.approximations.symmetrise import MAX_COPIES
 from pymc_kl.assemble import Row
-from pymc_kl.convergence import check_convergence
 from pymc_kl.crossfit import CrossFit, cross_fit
-from pymc_kl.forward import AUTO, takes_modes
-from pymc_kl.graphs import same_arithmetic
-from pymc_kl.relabelled import MAX_COPIES, group_order
-from pymc_kl.reverse import REVERSE_FAMILIES, fit_from_modes
-from pymc_kl.target import Target
+from pymc_kl.fitting.elbo_gap import check_convergence
+from pymc_kl.fitting.forward import AUTO, takes_modes
+from pymc_kl.fitting.reverse import REVERSE_FAMILIES, fit_from_modes
+from pymc_kl.model.graphs import same_arithmetic
+from pymc_kl.model.target import Target
+from pymc_kl.modes.symmetry.enumerate import group_order
 from pymc_kl.yardstick import Yardstick
 
 PYMC_METHODS = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}

@@ -13,7 +13,7 @@ from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.estimates import Estimate
+from pymc_kl.numerics.estimate import Estimate
 
 RHAT_GOOD = 1.05  # of a mode's indicator; Vehtari et al. 2021 ask 1.01 of parameters, noisier for a 0/1 series
 MIN_CROSSINGS = 20  # fewer leave the mass known to no better than about a quarter of itself

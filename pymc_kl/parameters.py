@@ -13,7 +13,7 @@ from scipy.stats import wasserstein_distance
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.masses import Masses
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 from pymc_kl.tree import free_dims, reference_label
 
 TAIL = 0.05  # on either side of a central interval of nine tenths

@@ -8,12 +8,12 @@ import numpy as np
 from scipy.stats import chi2
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.bridge import LocalDraws, LogMass
-from pymc_kl.estimates import Estimate
 from pymc_kl.masses import Masses, masses_from_chains, masses_from_weighted
-from pymc_kl.modes import Folded, Modes
-from pymc_kl.reference import Reference
-from pymc_kl.target import Target
+from pymc_kl.model.draws import Reference
+from pymc_kl.model.target import Target
+from pymc_kl.modes.modes import Folded, Modes
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.reference.bridge_sampling import LocalDraws, LogMass
 
 NEGLIGIBLE = 15.0  # nats below the highest Laplace mass, 3e-7 of it: a mode that low can't matter
 CORE_PROB = 0.9  # share of a normal mode's draws that count as its core

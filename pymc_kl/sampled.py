@@ -11,12 +11,12 @@ from pymc_kl import tree
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.audit import audit
 from pymc_kl.complete import Sampling, complete
+from pymc_kl.model.draws import as_reference
+from pymc_kl.model.target import Target, as_target
+from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
+from pymc_kl.modes.starts import user_starts
 from pymc_kl.pieces import Completed
 from pymc_kl.progress import Stages, stages
-from pymc_kl.reference import as_reference
-from pymc_kl.search import MIN_BARRIER, N_STARTS
-from pymc_kl.starts import user_starts
-from pymc_kl.target import Target, as_target
 
 
 def sample_reference(

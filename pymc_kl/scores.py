@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.estimates import UNKNOWN, Estimate, effective_size, mean_estimate, pareto_k
 from pymc_kl.masses import Masses
+from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size, mean_estimate, pareto_k
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.tails import TailDraws, share_below, tail_index, tail_of
 

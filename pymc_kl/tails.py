@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.estimates import Estimate, effective_size, pareto_k
+from pymc_kl.numerics.estimate import Estimate, effective_size, pareto_k
 
 SPILL_QUANTILE = 0.001  # of log p̃ under p: below it p has almost no mass
 

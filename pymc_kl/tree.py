@@ -18,11 +18,11 @@ from pymc_kl._typing import Array, IntArray
 
 if TYPE_CHECKING:
     from pymc_kl.approximations import Approximation
-    from pymc_kl.bridge import LogMass
-    from pymc_kl.estimates import Estimate
     from pymc_kl.masses import Masses
-    from pymc_kl.modes import Modes
-    from pymc_kl.target import Target
+    from pymc_kl.model.target import Target
+    from pymc_kl.modes.modes import Modes
+    from pymc_kl.numerics.estimate import Estimate
+    from pymc_kl.reference.bridge_sampling import LogMass
 
 FORMAT = 2  # of the DataTree; raised when a reader of the last one would misread
 CHAINS = 4  # that independent draws are laid out in, so that ArviZ can set them side by side

@@ -9,16 +9,16 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.audit import audit
-from pymc_kl.bridge import LogMass
 from pymc_kl.complete import Sampling, complete
-from pymc_kl.estimates import Estimate
-from pymc_kl.graphs import same_arithmetic
 from pymc_kl.masses import Masses
-from pymc_kl.modes import Modes
+from pymc_kl.model.draws import Reference, as_reference
+from pymc_kl.model.graphs import same_arithmetic
+from pymc_kl.model.target import Target
+from pymc_kl.modes.modes import Modes
+from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.pieces import N_FOLDS, Completed, Weighted, negligible
 from pymc_kl.progress import Stages
-from pymc_kl.reference import Reference, as_reference
-from pymc_kl.target import Target
+from pymc_kl.reference.bridge_sampling import LogMass
 
 DRAWS, CHAINS = 1000, 4  # of pm.sample where a plain reference is asked for and none is given
 

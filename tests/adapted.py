@@ -8,7 +8,7 @@ import pytensor
 import xarray as xr
 from pymc.distributions.transforms import ordered
 
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 COORDS = {"part": ["a", "b", "c"], "group": ["u", "v"]}
 Y, PACE = np.array([0.5, -0.3]), np.array([1.7, 2.2])

@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 from problems import ALL, Problem
 
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 mpl.use("agg")
 logging.getLogger("pymc").setLevel(logging.ERROR)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pymc_kl.estimates import UNKNOWN, Estimate
+from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.reports.facts import Audit, Cover, Facts, Fit, Mode
 from pymc_kl.tree import ESTIMATES
 

@@ -10,7 +10,7 @@ import pymc_kl as pkl
 from pymc_kl import as_approximation, to_pymc
 from pymc_kl.adapters.gaussians import as_cholesky
 from pymc_kl.approximations import Draws, FullRank, Functions, LowRank, MeanField, Mixture
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 
 @pytest.fixture(scope="module")

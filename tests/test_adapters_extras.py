@@ -19,7 +19,7 @@ from scipy import stats
 
 from pymc_kl import as_approximation
 from pymc_kl.approximations import Draws, FullRank, LowRank, MeanField
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 N_DRAWS = 2000
 GUIDES = {

@@ -39,7 +39,7 @@ from pymc.sampling.jax import get_jaxified_logp
 import pymc_kl as pkl
 from pymc_kl import as_approximation
 from pymc_kl.adapters import ADAPTERS
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 AS_GIVEN = {"reference": "as given", "forward": (), "reverse": (), "n_starts": 4, "symmetry": False, "n_draws": 100}
 AS_GIVEN |= {"random_seed": 1, "progressbar": False}

@@ -5,12 +5,12 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from pymc_kl import find_modes
-from pymc_kl.anneal import log_mass_annealed
-from pymc_kl.bridge import LocalDraws, bridge, log_mass, log_mass_by_importance
-from pymc_kl.estimates import Estimate
-from pymc_kl.local import make_task, sample_locally
 from pymc_kl.masses import masses_from_log, unknown_masses
-from pymc_kl.proposals import fit_proposal
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.reference.bridge_sampling import LocalDraws, bridge, log_mass, log_mass_by_importance
+from pymc_kl.reference.local_nuts import make_task, sample_locally
+from pymc_kl.reference.proposals import fit_proposal
+from pymc_kl.reference.tempered_bridge import log_mass_annealed
 
 
 def exact_local(problem, target, k, n, rng):

@@ -9,7 +9,7 @@ from pymc_kl.approximations.choice import EVEN, _choose, choose_family
 from pymc_kl.approximations.components import WeightedDraws
 from pymc_kl.approximations.estimation.halves import HeldOut
 from pymc_kl.crossfit import cross_fit
-from pymc_kl.reference import Reference
+from pymc_kl.model.draws import Reference
 
 TILTED = FullRank(loc=np.zeros(3), scale_tril=np.array([[1.0, 0, 0], [0.8, 0.6, 0], [-0.5, 0.5, 0.7]]))
 HEAVY = StudentT(loc=np.zeros(3), scale_tril=TILTED.scale_tril, df=3.0)

@@ -13,13 +13,13 @@ from problems import UNIMODAL, mean_field_gaussian
 import pymc_kl
 from pymc_kl import compare
 from pymc_kl.approximations import MeanField
-from pymc_kl.estimates import Estimate
+from pymc_kl.model.target import Target
+from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.reports.facts import read_facts
 from pymc_kl.reports.making import _steps
 from pymc_kl.reports.trust import judge_reference
 from pymc_kl.reports.uses import USES
 from pymc_kl.reports.verdict import judge
-from pymc_kl.target import Target
 
 FAST = ("standard_normal_10", "skew_normal", "student_t_location")
 

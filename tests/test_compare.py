@@ -14,8 +14,8 @@ import xarray as xr
 import pymc_kl as pkl
 from pymc_kl import tree
 from pymc_kl.approximations import Draws, FullRank, MeanField
+from pymc_kl.model.target import Target
 from pymc_kl.reports.making import reproduce
-from pymc_kl.target import Target
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from scipy import stats
 
 from pymc_kl import correct, find_modes, fit_forward
 from pymc_kl.approximations import Draws, MeanField
-from pymc_kl.estimates import smoothed_weights
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
+from pymc_kl.numerics.estimate import smoothed_weights
 
 
 @pytest.fixture(scope="module")

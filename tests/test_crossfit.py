@@ -5,11 +5,12 @@ import pytest
 from problems import gaussian_kl
 
 from pymc_kl.approximations import FullRank, Mixture
+from pymc_kl.approximations.symmetrise import symmetrised_log_prob, symmetrised_mixture
 from pymc_kl.crossfit import IN_SAMPLE, cross_fit
-from pymc_kl.exchange import find_symmetry
-from pymc_kl.reference import Reference
-from pymc_kl.relabelled import elements, group_order, symmetrised_log_prob, symmetrised_mixture
-from pymc_kl.symmetry import LabelClass, Symmetry
+from pymc_kl.model.draws import Reference
+from pymc_kl.modes.symmetry.detect import find_symmetry
+from pymc_kl.modes.symmetry.enumerate import elements, group_order
+from pymc_kl.modes.symmetry.group import LabelClass, Symmetry
 
 D, N = 10, 150
 

@@ -14,10 +14,10 @@ from scipy.integrate import quad
 
 from pymc_kl.approximations.fullrank import FullRank
 from pymc_kl.approximations.meanfield import MeanField
-from pymc_kl.closed_forms import CLOSED_FORMS
-from pymc_kl.densities import as_density
-from pymc_kl.divergence import Divergence, kl_divergence
-from pymc_kl.integration import average_log_ratio
+from pymc_kl.divergence.closed_forms import CLOSED_FORMS
+from pymc_kl.divergence.densities import as_density
+from pymc_kl.divergence.kl import Divergence, kl_divergence
+from pymc_kl.divergence.numerical import average_log_ratio
 
 SPLITS = [
     0,

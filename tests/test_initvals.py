@@ -13,8 +13,8 @@ from pymc.initial_point import make_initial_point_fns_per_chain
 
 from pymc_kl import find_modes, initvals, sample_reference
 from pymc_kl.approximations import Draws, FullRank, MeanField, Mixture
-from pymc_kl.target import Target
-from pymc_kl.weighed import shares
+from pymc_kl.model.target import Target
+from pymc_kl.sampling.chain_starts import shares
 
 N_CHAINS = 6
 

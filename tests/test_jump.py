@@ -11,11 +11,12 @@ from scipy import stats
 from zoo.gaussians import Gaussians
 from zoo.problem import cancelled_prior
 
-from pymc_kl import find_modes, fit_forward, sample_jump, steps
+from pymc_kl import find_modes, fit_forward, sample_jump
 from pymc_kl.approximations import Draws, MeanField, Mixture
 from pymc_kl.approximations.components import Components
-from pymc_kl.steps import LocalNUTS, SharedDensity, make_steps
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
+from pymc_kl.sampling import steps
+from pymc_kl.sampling.steps import LocalNUTS, SharedDensity, make_steps
 
 N_EXACT = 2000  # exact draws that a kernel must leave as they are
 

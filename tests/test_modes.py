@@ -9,8 +9,9 @@ import pytest
 from scipy.stats import norm
 
 from pymc_kl import find_modes
-from pymc_kl.barriers import passes_between, persistent_groups
-from pymc_kl.climb import climb, local_scale
+from pymc_kl.modes.barriers import passes_between, persistent_groups
+from pymc_kl.modes.local_scale import local_scale
+from pymc_kl.numerics.lbfgs import climb
 
 
 @pytest.mark.parametrize("name", ["two_modes", "two_normals_10d", "two_bananas", "two_students", "many_wells_6",

@@ -8,12 +8,12 @@ from scipy import stats
 
 from pymc_kl import find_modes, fit_reverse
 from pymc_kl.approximations import FullRank, LowRank, MeanField, Mixture
-from pymc_kl.elbo import balanced_normals, rows_of
-from pymc_kl.estimates import mean_estimate
-from pymc_kl.mixture_elbo import MixtureParameters
-from pymc_kl.race import LEVELS
-from pymc_kl.relabelled import matrices
-from pymc_kl.target import Target
+from pymc_kl.fitting.gaussian_elbo import balanced_normals, rows_of
+from pymc_kl.fitting.mixture_elbo import MixtureParameters
+from pymc_kl.fitting.successive_halving import LEVELS
+from pymc_kl.model.target import Target
+from pymc_kl.modes.symmetry.enumerate import matrices
+from pymc_kl.numerics.estimate import mean_estimate
 
 
 def fitted(zoo, name: str, family: str, **kwargs) -> tuple[Problem, Target, MeanField | FullRank]:

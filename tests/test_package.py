@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import pymc_kl
-from pymc_kl.galaxies import velocities
+from pymc_kl.data.galaxies import velocities
 
 ROOT = Path(__file__).parent.parent
 

@@ -14,9 +14,11 @@ import xarray as xr
 from problems import UNIMODAL, improper
 
 import pymc_kl as pkl
-from pymc_kl import galaxies, local, search
 from pymc_kl.approximations import MeanField
-from pymc_kl.target import Target
+from pymc_kl.data import galaxies
+from pymc_kl.model.target import Target
+from pymc_kl.modes import multistart
+from pymc_kl.reference import local_nuts
 
 N_SE = 3.5  # some dozens of masses are checked
 LARGEST_SE = {
@@ -349,7 +351,7 @@ class TestInterrupt:
             calls.append(1)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(search, "jumps", jumps)
+        monkeypatch.setattr(multistart, "jumps", jumps)
         modes = pkl.find_modes(model=target, random_seed=1)
         assert calls
         assert modes.partial
@@ -367,7 +369,7 @@ class TestInterrupt:
             made.append(1)
             return sample(*arguments, **options)
 
-        monkeypatch.setattr(local.pm, "sample", once)
+        monkeypatch.setattr(local_nuts.pm, "sample", once)
         dt = pkl.sample_reference(model=target, random_seed=1, progressbar=False)
         assert dt.attrs["partial"] == 1
         assert dt["modes"].sizes["mode"] == 2

@@ -10,8 +10,8 @@ from scipy import stats
 
 from pymc_kl import scores
 from pymc_kl.approximations import FullRank
-from pymc_kl.estimates import Estimate, mean_estimate, pareto_k, smoothed_weights
 from pymc_kl.masses import masses_from_chains, masses_from_independent, masses_from_weighted
+from pymc_kl.numerics.estimate import Estimate, mean_estimate, pareto_k, smoothed_weights
 from pymc_kl.tails import TailDraws
 
 SETTINGS = settings(max_examples=25, deadline=None)

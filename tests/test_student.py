@@ -14,10 +14,10 @@ from pymc_kl.approximations.components import Components, WeightedDraws
 from pymc_kl.approximations.estimation.em import Prior, expect, fit_em, maximise, maximise_dfs
 from pymc_kl.approximations.estimation.growth import from_clusters
 from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF, fit_student, least_df
+from pymc_kl.approximations.symmetrise import symmetrised_mixture
 from pymc_kl.crossfit import cross_fit
-from pymc_kl.reference import Reference
-from pymc_kl.relabelled import symmetrised_mixture
-from pymc_kl.symmetry import Symmetry
+from pymc_kl.model.draws import Reference
+from pymc_kl.modes.symmetry.group import Symmetry
 
 TRIL = np.array([[1.0, 0, 0], [0.8, 0.6, 0], [-0.5, 0.5, 0.7]])
 HEAVY = StudentT(loc=np.array([1.0, -2.0, 0.5]), scale_tril=TRIL, df=3.0)

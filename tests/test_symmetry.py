@@ -10,9 +10,9 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 
-from pymc_kl.exchange import find_symmetry
-from pymc_kl.symmetry import LabelClass, Symmetry, trivial
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
+from pymc_kl.modes.symmetry.detect import find_symmetry
+from pymc_kl.modes.symmetry.group import LabelClass, Symmetry, trivial
 
 TWO = np.arange(2)
 
@@ -389,7 +389,7 @@ def test_trivial_symmetry_moves_nothing(rng):
 
 
 def test_copies_beyond_the_largest_float_are_infinitely_many(rng):
-    from pymc_kl.blocks import Block
+    from pymc_kl.modes.symmetry.labels import Block
 
     block = Block("x", slice(0, 200), (200,), (200,), (0,))
     symmetry = Symmetry(200, (LabelClass("x", ((0, 0),), np.arange(200)),), (), (block,))

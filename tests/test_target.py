@@ -11,7 +11,7 @@ import xarray as xr
 from pymc.distributions import transforms
 from scipy import stats
 
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 
 def everything() -> pm.Model:

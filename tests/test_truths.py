@@ -11,8 +11,8 @@ from problems import ALL, UNIMODAL, Problem, two_normals
 
 from pymc_kl import compare, fit_forward
 from pymc_kl.approximations import FullRank, MeanField
-from pymc_kl.ascent import polish
-from pymc_kl.target import Target
+from pymc_kl.fitting.maximise import polish
+from pymc_kl.model.target import Target
 
 N = 20_000
 N_SE = 3.5  # with some hundred numbers checked, three standard errors would be left by chance

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from said import NAN, audit, cover, covering, facts, fit, missing, modes
 
-from pymc_kl.estimates import UNKNOWN, Estimate
+from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.reports.facts import Facts, Off
 from pymc_kl.reports.headline import headlines
 from pymc_kl.reports.phrases import listed, nats, numbered, percent, plain

@@ -23,7 +23,7 @@ from pymc_kl.adapters import (
 )
 from pymc_kl.adapters.pymc import to_pymc
 from pymc_kl.approximations import Approximation
-from pymc_kl.target import Target, as_target
+from pymc_kl.model.target import Target, as_target
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pymc_kl.adapters.gaussians import as_cholesky, check_same_model, positions,
 from pymc_kl.adapters.origins import comes_from, holds
 from pymc_kl.approximations import Approximation, Draws, FullRank, LowRank, MeanField
 from pymc_kl.approximations.fullrank import unpack_factor
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 
 def accepts(fit: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from pymc_kl.adapters import draws
 from pymc_kl.adapters.origins import comes_from
 from pymc_kl.approximations import Approximation
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 WITHOUT_CHAINS: dict[str, dict[str, Any]] = {
     "CmdStanPathfinder": {},

@@ -9,7 +9,7 @@ import xarray as xr
 from pymc_kl.adapters.gaussians import positions
 from pymc_kl.adapters.origins import holds
 from pymc_kl.approximations import Approximation, MeanField
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 
 def accepts(fit: Any) -> bool:

@@ -7,9 +7,9 @@ import xarray as xr
 
 from pymc_kl.adapters.origins import holds
 from pymc_kl.approximations import Approximation, Draws
-from pymc_kl.estimates import systematic
-from pymc_kl.reference import as_reference
-from pymc_kl.target import Target
+from pymc_kl.model.draws import as_reference
+from pymc_kl.model.target import Target
+from pymc_kl.numerics.estimate import systematic
 
 OF_A_COMPARISON = {"posterior", "modes", "scores", "coverage", "evidence"}
 

@@ -13,7 +13,7 @@ from pymc_kl._typing import Array
 from pymc_kl.adapters import draws
 from pymc_kl.adapters.origins import comes_from
 from pymc_kl.approximations import Approximation, Draws
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 CHECKED = 100  # draws at which both log densities are compared
 SAME_UP_TO = 1e-3  # nats, and as much of a relative error that single precision makes

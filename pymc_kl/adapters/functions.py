@@ -5,7 +5,7 @@ from typing import Any
 
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.functions import Functions, approximation_from
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 
 def accepts(fit: Any) -> bool:

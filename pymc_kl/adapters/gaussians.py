@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.graphs import Variables
-from pymc_kl.target import Target
+from pymc_kl.model.graphs import Variables
+from pymc_kl.model.target import Target
 
 
 def as_cholesky(rows: Array) -> Array:

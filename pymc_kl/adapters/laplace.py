@@ -14,7 +14,7 @@ from pymc_kl._typing import Array
 from pymc_kl.adapters.gaussians import positions
 from pymc_kl.adapters.origins import holds
 from pymc_kl.approximations import Approximation, FullRank
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 NO_JACOBIAN = (
     "pymc-extras' Laplace approximation leaves out the Jacobian of the transforms: it is not the quadratic "

@@ -7,7 +7,7 @@ import arviz_base
 from pymc_kl.adapters import draws
 from pymc_kl.adapters.origins import comes_from
 from pymc_kl.approximations import Approximation
-from pymc_kl.target import Target
+from pymc_kl.model.target import Target
 
 
 def accepts(fit: Any) -> bool:

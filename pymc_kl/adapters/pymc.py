@@ -15,7 +15,7 @@ from pymc.variational import Empirical, FullRank, MeanField
 from pymc_kl import approximations as ours
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.adapters.gaussians import as_cholesky
-from pymc_kl.target import Target, as_target
+from pymc_kl.model.target import Target, as_target
 
 GROUP_DRAWS = 4000  # draws that stand for an approximation of several groups
 

@@ -16,7 +16,7 @@ import xarray as xr
 from pymc_kl._typing import Array, Kind, RandomSeed
 
 if TYPE_CHECKING:
-    from pymc_kl.target import Target
+    from pymc_kl.model.target import Target
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller
 
 from pymc_kl._typing import Array
-from pymc_kl.estimates import UNKNOWN, Estimate
+from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.plots.parts.scalars import Scalars
 from pymc_kl.tree import ESTIMATES, check_comparison
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pymc_kl.estimates import Estimate
+from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.reports.facts import Facts, Fit
 from pymc_kl.reports.phrases import percent
 from pymc_kl.reports.trust import Trust

@@ -10,14 +10,14 @@ import xarray as xr
 
 from pymc_kl.approximations import FAMILIES
 from pymc_kl.fits import REVERSE
-from pymc_kl.forward import AUTO
+from pymc_kl.fitting.forward import AUTO
+from pymc_kl.fitting.reverse import REVERSE_FAMILIES
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.reports.cells import Table, words
 from pymc_kl.reports.facts import Facts, Fit
 from pymc_kl.reports.page import Block, Code, Folded, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.trust import Trust
-from pymc_kl.reverse import REVERSE_FAMILIES
 
 MOST_STEPS = 4
 OURS = {"forward": (AUTO, *FAMILIES), "reverse": (AUTO, *REVERSE_FAMILIES)}

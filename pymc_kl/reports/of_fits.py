@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pymc_kl.estimates import Estimate
+from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.reports.facts import Cover, Facts, Fit
 from pymc_kl.reports.phrases import counted, nats, numbered, percent, plain

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pymc_kl.estimates import Estimate
+from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.tables import format_estimate
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pymc_kl.estimates import Estimate
+from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.reports.facts import Facts, Fit, Off
 from pymc_kl.reports.phrases import numbered

@@ -1,0 +1,51 @@
+"""A density averaged over the symmetries of the posterior: what an approximation is worth up to labels and signs.
+
+Where p̃ is symmetric, q and its average over the group differ only in how they spread over copies of a mode: a fit
+to one of K! labellings pays up to log K! nats, or far more where copies are far apart, and is not the worse for it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import logsumexp
+
+from pymc_kl._typing import Array
+from pymc_kl.approximations import ComponentFamily
+from pymc_kl.modes.symmetry.enumerate import elements, group_order, matrices
+from pymc_kl.modes.symmetry.group import Element, Symmetry
+
+MAX_ORDER = 720  # elements of a group that are averaged over: 6 labels
+MAX_COPIES = 120  # of a mixture that are spread out: 5 labels
+
+
+def symmetrised_log_prob(log_prob: Callable[[Array], Array], symmetry: Symmetry, x: Array) -> Array | None:
+    """Evaluate the log density of q averaged over the group.
+
+    Parameters
+    ----------
+    log_prob : callable
+        (n, d) -> (n,), nats.
+    symmetry : Symmetry
+    x : array (n, d)
+        Unconstrained space.
+
+    Returns
+    -------
+    array (n,) or None
+        log of the mean over all elements g of q(g x), nats; None where the group has more than 720.
+    """
+    if group_order(symmetry) > MAX_ORDER:
+        return None
+    every = elements(symmetry)
+    terms = []
+    for i in range(len(every)):
+        one = Element(
+            tuple(o[[i]].repeat(len(x), axis=0) for o in every.orders), every.signs[[i]].repeat(len(x), axis=0)
+        )
+        terms.append(log_prob(symmetry.apply(one, x)))
+    return np.asarray(logsumexp(terms, axis=0) - np.log(len(every)))
+
+
+def symmetrised_mixture[M: ComponentFamily](mixture: M, symmetry: Symmetry) -> M:
+    """Spread a mixture that was fitted to one copy of each mode over all copies: the mean of its images."""
+    return mixture.images(matrices(symmetry, mixture.d))

@@ -1,0 +1,1 @@
+"""`kl_divergence`: closed forms, quadrature, Monte Carlo."""

@@ -1,0 +1,1 @@
+"""Forward-KL fits to draws and reverse-KL fits to the model."""

@@ -1,0 +1,96 @@
+"""Climb the ELBO of many fits together, deterministically, from where they stand.
+
+The expectation is taken over fixed standard normal draws whose mean and covariance are exactly 0 and I, so
+that the ELBO of a Gaussian target is maximised exactly and a quasi-Newton method can be used (Giordano,
+Ingram and Broderick 2024, https://jmlr.org/papers/v25/23-1015.html).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pymc_kl._typing import Array, BoolArray
+from pymc_kl.approximations import FullRank, MeanField
+from pymc_kl.fitting.gaussian_elbo import Gaussian, GaussianRows, balanced_normals, rows_of
+from pymc_kl.numerics.lbfgs import Climbs, ValueAndGrad
+
+FIT_DRAWS = 512  # fixed points on which the ELBO is maximised, at least; more where the family asks for it
+SETTLED = 1e-3  # standard deviations that no parameter would still move by on more points
+COARSE_POINTS = 2.1  # a dimension of the noise, at the least: points in pairs must span it
+MAX_STEPS = 400
+MEMORY = 20  # of the quasi-Newton method
+
+
+def polish[G: MeanField | FullRank](
+    value_and_grad: ValueAndGrad, fit: G, *, rng: np.random.Generator, n_draws: int = FIT_DRAWS
+) -> G:
+    """Maximise the ELBO within the family, from where the fit stands, on `n_draws` points or what d asks for."""
+    return maximise(value_and_grad, [fit], n_draws=n_draws, rng=rng)[0][0]
+
+
+def maximise[G: Gaussian](
+    value_and_grad: ValueAndGrad, fits: Sequence[G], *, n_draws: int, at_most: int = 0, rng: np.random.Generator
+) -> tuple[list[G], BoolArray]:
+    """Maximise the ELBO of many fits of one family together, each from where it stands, on the same points.
+
+    Parameters
+    ----------
+    value_and_grad : callable
+        (n, d) -> log p̃ (n,) and its gradient (n, d).
+    fits : sequence of MeanField, FullRank or LowRank
+        All of one family (and rank).
+    n_draws : int
+        Points to begin with; more if the family's parameters ask for it.
+    at_most : int
+        Fits that would still move by more than a thousandth of a standard deviation on four times the points are
+        maximised again on those, up to this many; their curvature is known by then, so that takes few steps.
+    rng : Generator
+
+    Returns
+    -------
+    list of fits
+    array of bool
+        Whether each arrived.
+    """
+    rows = rows_of(fits)
+    z = points_for(rows, n_draws, rng)
+    climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=MEMORY)
+    climbs.run(rows.TOLERANCE, MAX_STEPS)
+    moving = np.arange(len(fits))
+    climbs.leap(moving)
+    while len(moving) and 4 * len(z) <= at_most:
+        z = points_for(rows, 4 * len(z), rng)
+        moves = climbs.renew(rows.on(value_and_grad, z), moving)
+        climbs.converged[moving[moves < SETTLED]] = True
+        climbs.run(rows.TOLERANCE, MAX_STEPS)
+        climbs.leap(moving)
+        moving = moving[moves >= SETTLED]
+    return [rows.fit(theta, i) for i, theta in enumerate(climbs.y)], climbs.converged
+
+
+def advance[G: Gaussian](
+    value_and_grad: ValueAndGrad,
+    fits: Sequence[G],
+    *,
+    n_draws: int,
+    n_steps: int,
+    tolerance: float,
+    rng: np.random.Generator,
+    coarse: bool,
+) -> tuple[list[G], Array, BoolArray]:
+    """Take some steps up the ELBO on few points; return the fits, their ELBOs up to one constant, and which converged.
+
+    If `coarse`, `n_draws` may be too few to tell all of the family's parameters.
+    """
+    rows = rows_of(fits)
+    z = points_for(rows, n_draws, rng, coarse=coarse)
+    climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=MEMORY)
+    climbs.run(tolerance, n_steps)
+    return [rows.fit(theta, i) for i, theta in enumerate(climbs.y)], climbs.value, climbs.converged
+
+
+def points_for(rows: GaussianRows, n_draws: int, rng: np.random.Generator, *, coarse: bool = False) -> Array:
+    """Make as many fixed points as asked for, or as the family needs; if coarse, as few as it can do with."""
+    least = COARSE_POINTS * rows.n_noise if coarse else rows.POINTS * rows.n_noise
+    n = max(n_draws, int(np.ceil(least)))
+    return balanced_normals(n + n % 2 if coarse else 2 ** int(np.ceil(np.log2(n))), rows.n_noise, rng)

@@ -1,0 +1,106 @@
+"""Any sampler's draws → draws on the unconstrained space with their log density, checked."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.model.target import Target
+
+MIN_DRAWS_PER_CHAIN = 4  # R-hat splits chains in halves
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Draws that stand for the posterior p.
+
+    Parameters
+    ----------
+    target : Target
+    x : array (chain, draw, d)
+        Unconstrained space.
+    log_density : array (chain, draw)
+        log p̃ at the draws, nats.
+    weights : array (chain, draw), optional
+        Importance weights that sum to 1; without them the draws are those of Markov chains, equal in weight.
+    """
+
+    target: Target
+    x: Array
+    log_density: Array
+    weights: Array | None = None
+
+    @property
+    def flat(self) -> Array:
+        """All draws (n, d), chain by chain."""
+        return self.x.reshape(-1, self.x.shape[-1])
+
+    @property
+    def flat_weights(self) -> Array | None:
+        """Weights (n,) of :attr:`flat`."""
+        return None if self.weights is None else self.weights.ravel()
+
+    def blocks(self, n_blocks: int = 40) -> IntArray:
+        """Index (n,) of the contiguous block of draws that each of :attr:`flat` belongs to."""
+        n_chains, n_draws = self.x.shape[:2]
+        per_chain = max(n_blocks // n_chains, 2)
+        within = np.arange(n_draws) * per_chain // n_draws
+        return np.asarray(np.arange(n_chains)[:, None] * per_chain + within).ravel()
+
+
+def as_reference(draws: xr.DataTree | xr.Dataset | Reference, target: Target) -> Reference:
+    """Take draws of a posterior as they are: by name, to the unconstrained space, with their log density.
+
+    Parameters
+    ----------
+    draws : DataTree, Dataset or Reference
+        What a sampler returned. Weights are read from `sample_stats["weight"]`.
+    target : Target
+
+    Returns
+    -------
+    Reference
+
+    Raises
+    ------
+    ValueError
+        If draws are too few, not finite, or have zero density under the model.
+    """
+    if isinstance(draws, Reference):
+        return draws
+    x = target.unconstrain(draws)
+    n_chains, n_draws, d = x.shape
+    if n_draws < MIN_DRAWS_PER_CHAIN:
+        raise ValueError(
+            f"each chain needs at least {MIN_DRAWS_PER_CHAIN} draws to judge mixing; got {n_chains} chains "
+            f"of {n_draws}. Sample longer, or give independent draws as one chain."
+        )
+    if n_chains * n_draws < d + 1:
+        raise ValueError(
+            f"a reference in {d} dimensions needs at least {d + 1} draws; got {n_chains * n_draws}. Sample longer."
+        )
+    log_density = target.log_density(x.reshape(-1, d)).reshape(n_chains, n_draws)
+    if n_bad := int((~np.isfinite(log_density)).sum()):
+        raise ValueError(
+            f"{n_bad} of {log_density.size} draws have zero or undefined density under this model. Were they "
+            "drawn from another model, or with other data? Give draws of this very model."
+        )
+    return Reference(target, x, log_density, _weights(draws, (n_chains, n_draws)))
+
+
+def _weights(draws: xr.DataTree | xr.Dataset, shape: tuple[int, int]) -> Array | None:
+    if isinstance(draws, xr.Dataset) or "sample_stats" not in draws.children:
+        return None
+    stats = draws["sample_stats"].to_dataset()
+    if "weight" not in stats:
+        return None
+    weights = np.asarray(stats["weight"].transpose("chain", "draw").values, dtype=float)
+    if weights.shape != shape or not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(
+            f"sample_stats['weight'] must hold finite weights >= 0 of shape {shape}; got shape "
+            f"{weights.shape}, from {weights.min()} to {weights.max()}."
+        )
+    if weights.sum() <= 0:
+        raise ValueError("the weights in sample_stats['weight'] sum to 0; at least one must be positive.")
+    return np.asarray(weights / weights.sum())

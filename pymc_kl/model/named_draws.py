@@ -1,0 +1,74 @@
+"""Draws by name → arrays in the order of the model, checked, whatever sampler they came from."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl._typing import Array
+
+
+def find_variable(groups: Sequence[xr.Dataset], name: str) -> xr.DataArray | None:
+    """Return the first variable of that name in several Datasets."""
+    return next((group[name] for group in groups if name in group.data_vars), None)
+
+
+def check_finite(values: Array, what: str, cure: str) -> None:
+    """Raise if draws hold NaN or infinite values; say how many."""
+    if n_bad := int((~np.isfinite(values)).sum()):
+        raise ValueError(f"{what} holds {n_bad} NaN or infinite values of {values.size}. {cure}")
+
+
+def _draw_groups(draws: xr.DataTree | xr.Dataset) -> list[xr.Dataset]:
+    """List where a sampler may have put its draws, the model's own space first."""
+    if isinstance(draws, xr.Dataset):
+        return [draws]
+    if not isinstance(draws, xr.DataTree):
+        raise TypeError(f"draws must be a DataTree with a posterior group, or a Dataset; got {type(draws).__name__}.")
+    if "posterior" not in draws.children:
+        raise ValueError(f"the DataTree has no posterior group; it has {sorted(draws.children)}.")
+    groups = [draws["posterior"].to_dataset()]
+    if "unconstrained_posterior" in draws.children:
+        stored = draws["unconstrained_posterior"].to_dataset()
+        if all(stored.sizes.get(dim) == groups[0].sizes.get(dim) for dim in ("chain", "draw")):
+            groups.append(stored)  # Laplace's of pymc-extras holds one point, not the draws
+    return groups
+
+
+def _as_array(
+    array: xr.DataArray,
+    name: str,
+    shape: tuple[int, ...],
+    dims: Sequence[str],
+    coords: Mapping[str, Any],
+) -> Array:
+    """Order the dims and coords of one variable as the model does, and check shape and values."""
+    if absent := [dim for dim in ("chain", "draw") if dim not in array.dims]:
+        raise ValueError(f"draws must have dims (chain, draw, ...); {name!r} lacks {absent}.")
+    if set(dims) <= set(array.dims) and len(dims) == len(shape):
+        array = array.transpose("chain", "draw", *dims)
+        array = _in_model_order(array, dims, coords)
+    else:
+        array = array.transpose("chain", "draw", ...)
+    if array.shape[2:] != shape:
+        raise ValueError(
+            f"{name!r} has shape {shape} in the model and {array.shape[2:]} in the draws. "
+            "Give draws of this very model."
+        )
+    values = np.asarray(array.values, dtype=float)
+    check_finite(values, f"{name!r}", "Drop those draws, or find out why the sampler made them.")
+    return values
+
+
+def _in_model_order(array: xr.DataArray, dims: Sequence[str], coords: Mapping[str, Any]) -> xr.DataArray:
+    for dim in dims:
+        labels = list(coords.get(dim, ()))
+        if dim in array.coords and labels and list(array[dim].values) != labels:
+            if sorted(map(str, array[dim].values)) != sorted(map(str, labels)):
+                raise ValueError(
+                    f"coordinate {dim!r} of {array.name!r} is {list(array[dim].values)} in the draws and "
+                    f"{labels} in the model. Give draws of this very model."
+                )
+            array = array.sel({dim: labels})
+    return array

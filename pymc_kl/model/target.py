@@ -1,0 +1,300 @@
+"""A PyMC model as a density on R^d: batched log density and gradient, and the maps to and from the model's own space.
+
+The order of the coordinates is that of `model.value_vars` of the user's model and is frozen here; everything
+else is found by name.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+from pymc.backends.arviz import coords_and_dims_for_inferencedata
+
+from pymc_kl._typing import Array
+from pymc_kl.model.backends import Evaluator, make_evaluator
+from pymc_kl.model.graphs import (
+    Variables,
+    compile_constrain,
+    compile_unconstrain,
+    data_size,
+    flat_log_density,
+    lay_out,
+    values_by_name,
+    without_minibatches,
+)
+from pymc_kl.model.named_draws import _as_array, _draw_groups, check_finite, find_variable
+
+MAP_CHUNK = 4096  # rows that one call of a transform graph maps, to bound its memory
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The unnormalised log density of a PyMC model on its unconstrained space.
+
+    Build it with :meth:`from_model`; one target serves every fit and every score of that model.
+
+    Parameters
+    ----------
+    model : pm.Model
+        The user's model.
+    variables : tuple of Variables
+        The free variables in the order of the flat vector.
+    backend : {"numba", "jax"}
+        What evaluates the density.
+    posterior_names : tuple of str
+        Variables of the model's own space: free ones, then Deterministics.
+    coords, dims : mapping
+        Of the model's own space, as PyMC gives them to ArviZ.
+    """
+
+    model: pm.Model
+    variables: tuple[Variables, ...]
+    backend: str
+    posterior_names: tuple[str, ...]
+    coords: Mapping[str, Any]
+    dims: Mapping[str, Sequence[str]]
+    _evaluator: Evaluator = field(repr=False)
+    _full: pm.Model = field(repr=False)
+
+    @classmethod
+    def from_model(cls, model: pm.Model | None = None, *, backend: str = "auto", gradient: bool = True) -> "Target":
+        """Compile a model's density.
+
+        Parameters
+        ----------
+        model : pm.Model, optional
+            Defaults to the model of the enclosing `with` block.
+        backend : {"auto", "jax", "numba"}
+            "auto" takes JAX where it is installed and can express the model, since it compiles within
+            seconds, and numba otherwise.
+        gradient : bool
+            Compile value and gradient together. Without it, only `log_density` can be evaluated.
+
+        Returns
+        -------
+        Target
+
+        Raises
+        ------
+        ValueError
+            If the model has discrete free variables or none that are free.
+
+        Examples
+        --------
+        >>> import numpy as np, pymc as pm
+        >>> with pm.Model() as model:
+        ...     scale = pm.HalfNormal("scale", 1.0)
+        >>> target = Target.from_model(model)
+        >>> target.labels
+        ('scale_log__',)
+        >>> target.log_density(np.zeros((1, 1))).round(6)
+        array([-0.725791])
+        """
+        model = model_in_context(model)
+        _refuse_discrete(model)
+        full = without_minibatches(model)
+        values = values_by_name(full, [v.name for v in model.value_vars])
+        variables = lay_out(full, values)
+        x, log_density = flat_log_density(full, values, variables)
+        evaluator, backend = make_evaluator(x, log_density, backend=backend, gradient=gradient)
+        names = tuple(rv.name for rv in (*model.free_RVs, *model.deterministics))
+        coords, dims = coords_and_dims_for_inferencedata(model)
+        return cls(
+            model=model,
+            variables=variables,
+            backend=backend,
+            coords=coords,
+            dims=dims,
+            _evaluator=evaluator,
+            posterior_names=names,
+            _full=full,
+        )
+
+    @cached_property
+    def _constrain(self) -> Callable[[Array], list[Array]]:
+        values = values_by_name(self._full, [v.value_name for v in self.variables])
+        return compile_constrain(self._full, self.posterior_names, values, self.variables)
+
+    @cached_property
+    def _unconstrain(self) -> Callable[..., list[Array]]:
+        values = values_by_name(self._full, [v.value_name for v in self.variables])
+        return compile_unconstrain(self._full, values, self.variables)
+
+    @property
+    def d(self) -> int:
+        """Number of unconstrained dimensions."""
+        return self.variables[-1].place.stop
+
+    @cached_property
+    def n_data(self) -> int:
+        """Numbers of data that the likelihood and the potentials read: what their cost grows with."""
+        return data_size(self._full)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Name of each unconstrained coordinate, such as `mu[0]` or `sigma_log__[1]`."""
+        return tuple(
+            variable.value_name + (str(list(index)) if index else "")
+            for variable in self.variables
+            for index in product(*map(range, variable.value_shape))
+        )
+
+    def log_density(self, x: Array) -> Array:
+        """Evaluate log p̃, Jacobian terms included.
+
+        Parameters
+        ----------
+        x : array (n, d)
+            Points of the unconstrained space.
+
+        Returns
+        -------
+        array (n,)
+            Unnormalised log density in nats; -inf outside the support.
+        """
+        return self._evaluator.value(self._check(x))
+
+    def log_density_and_grad(self, x: Array) -> tuple[Array, Array]:
+        """Evaluate log p̃ (n,) in nats and its gradient (n, d) at points x (n, d) of the unconstrained space."""
+        return self._evaluator.value_and_grad(self._check(x))
+
+    def constrain(self, x: Array) -> dict[str, Array]:
+        """Map points (n, d) of the unconstrained space to the model's own variables, each (n, *shape)."""
+        x = self._check(x)
+        chunks = [self._constrain(x[i : i + MAP_CHUNK]) for i in range(0, max(len(x), 1), MAP_CHUNK)]
+        return {
+            name: np.concatenate([np.asarray(chunk[j]) for chunk in chunks])
+            for j, name in enumerate(self.posterior_names)
+        }
+
+    def to_dataset(self, x: Array) -> xr.Dataset:
+        """Map draws (chain, draw, d) of the unconstrained space to a Dataset of the model's own variables."""
+        n_chains, n_draws, _ = x.shape
+        arrays = {}
+        for name, values in self.constrain(x.reshape(-1, self.d)).items():
+            core = values.shape[1:]
+            named = list(self.dims.get(name, [f"{name}_dim_{i}" for i in range(len(core))]))
+            arrays[name] = xr.DataArray(
+                values.reshape(n_chains, n_draws, *core),
+                dims=["chain", "draw", *named],
+                coords={dim: list(self.coords[dim]) for dim in named if dim in self.coords},
+            )
+        ds = xr.Dataset(arrays)
+        return ds.assign_coords(chain=np.arange(n_chains), draw=np.arange(n_draws))
+
+    def unconstrain(self, draws: xr.DataTree | xr.Dataset) -> Array:
+        """Map any sampler's draws to the unconstrained space, by name.
+
+        Parameters
+        ----------
+        draws : DataTree or Dataset
+            A DataTree with a `posterior` group, or a Dataset, with dims (chain, draw, ...). Unconstrained
+            values are used as they are where the sampler stored them.
+
+        Returns
+        -------
+        array (chain, draw, d)
+            Draws in the unconstrained space.
+
+        Raises
+        ------
+        ValueError
+            If a free variable is missing, has another shape, or holds NaN, infinite values or values
+            outside its support.
+        """
+        groups = _draw_groups(draws)
+        stored = {v.name: find_variable(groups, v.value_name) for v in self.variables}
+        parts: dict[str, Array] = {}
+        for v in self.variables:
+            if (array := stored[v.name]) is not None:
+                dims, coords = (v.dims, self.coords) if v.value_name == v.name else ((), {})
+                parts[v.name] = _as_array(array, v.value_name, v.value_shape, dims, coords)
+        missing = [v for v in self.variables if v.name not in parts]
+        if missing:
+            parts |= self._unconstrain_values(groups, missing)
+        first = next(iter(parts.values()))
+        return np.concatenate([parts[v.name].reshape(*first.shape[:2], -1) for v in self.variables], axis=-1)
+
+    def _unconstrain_values(self, groups: Sequence[xr.Dataset], wanted: Sequence[Variables]) -> dict[str, Array]:
+        values = []
+        for v in self.variables:
+            if (array := find_variable(groups, v.name)) is None:
+                raise ValueError(
+                    f"the draws hold no variable {v.name!r}, which is free in this model; they hold "
+                    f"{sorted(map(str, groups[0].data_vars))}. Give draws of this very model."
+                )
+            values.append(_as_array(array, v.name, v.shape, v.dims, self.coords))
+        n_chains, n_draws = values[0].shape[:2]
+        flat = [value.reshape(n_chains * n_draws, *value.shape[2:]) for value in values]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            results = dict(zip([v.name for v in self.variables], self._unconstrain(*flat), strict=True))
+        parts = {}
+        for v in wanted:
+            parts[v.name] = np.asarray(results[v.name], dtype=float).reshape(n_chains, n_draws, -1)
+            check_finite(
+                parts[v.name],
+                f"{v.name!r}, once unconstrained,",
+                "Values on the boundary of the support (a probability rounded to 1, say) have no place in the "
+                "unconstrained space: keep the sampler's unconstrained draws "
+                "(idata_kwargs={'include_transformed': True}), or drop those draws.",
+            )
+        return parts
+
+    def initial_point(self) -> Array:
+        """Return the model's initial point (d,)."""
+        point = self.model.initial_point(0)
+        return np.concatenate([np.ravel(point[v.value_name]) for v in self.variables]).astype(float)
+
+    def initial_points(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw starts (n, d) from the prior; jittered support points where the prior can't be sampled."""
+        jittered = self.initial_point() + rng.uniform(-1, 1, (n, self.d))
+        try:
+            seed = int(rng.integers(2**31))
+            draws = pm.draw(self.model.free_RVs, draws=n, random_seed=seed, mode="FAST_COMPILE")
+        except NotImplementedError:
+            return jittered
+        by_name = {
+            rv.name: np.asarray(value, dtype=float) for rv, value in zip(self.model.free_RVs, draws, strict=True)
+        }
+        shapes = {v.name: (n, *v.shape) for v in self.variables}
+        with np.errstate(all="ignore"):
+            flat = self._unconstrain(*[by_name[name].reshape(shape) for name, shape in shapes.items()])
+        x = np.concatenate([np.asarray(part).reshape(n, -1) for part in flat], axis=1)
+        return np.where(np.isfinite(x), x, jittered)
+
+    def _check(self, x: Array) -> Array:
+        x = np.ascontiguousarray(x, dtype=float)
+        if x.ndim != 2 or x.shape[1] != self.d:
+            raise ValueError(f"x must have shape (n, {self.d}); got {x.shape}.")
+        return x
+
+
+def model_in_context(model: pm.Model | None) -> pm.Model:
+    """Return the model given, else the one of the enclosing `with` block."""
+    if model is not None and not isinstance(model, pm.Model):
+        raise TypeError(f"model must be a pm.Model; got {type(model).__name__}.")
+    try:
+        return pm.modelcontext(model)
+    except TypeError as error:
+        raise ValueError("no model: call this inside `with model:`, or pass model=...") from error
+
+
+def as_target(model: "pm.Model | Target | None", backend: str = "auto") -> Target:
+    """Return a target as it is, and compile one for a model."""
+    return model if isinstance(model, Target) else Target.from_model(model, backend=backend)
+
+
+def _refuse_discrete(model: pm.Model) -> None:
+    if discrete := [v.name for v in model.discrete_value_vars]:
+        raise ValueError(
+            f"every free variable must be continuous; {', '.join(discrete)} "
+            f"{'is' if len(discrete) == 1 else 'are'} discrete. Marginalise "
+            f"{'it' if len(discrete) == 1 else 'them'} out (pm.Mixture, or pymc-extras' marginalize)."
+        )
+    if not model.value_vars:
+        raise ValueError("the model has no free variables; there is no posterior to compare with.")

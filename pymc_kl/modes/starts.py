@@ -1,0 +1,72 @@
+"""Where the search for modes starts: the prior at several scales, the neighbourhood of modes, the user's points."""
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl._typing import Array
+from pymc_kl.model.target import Target
+
+SCALES = (1.0, 0.5, 2.0, 0.25)  # of the prior about its centre: from far out every climb ends in the widest mode
+JUMP = (2.0, 12.0)  # standard deviations of a mode, within which others are looked for about it
+
+
+def prior_starts(target: Target, n: int, rng: np.random.Generator) -> Array:
+    """Draw n starts (n, d) from the prior, spread about its centre at several scales in turn."""
+    x = target.initial_points(n, rng)
+    centre = np.median(x, axis=0)
+    scale = np.resize(SCALES, n)[:, None]
+    return np.asarray(centre + scale * (x - centre))
+
+
+def jumps(x: Array, covariances: Array, n: int, rng: np.random.Generator) -> Array:
+    """Jump n times from modes (K, d) by several of their standard deviations, in random directions."""
+    from_mode = rng.integers(len(x), size=n)
+    factors = np.linalg.cholesky(covariances)
+    direction = rng.standard_normal((n, x.shape[1]))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    length = np.exp(rng.uniform(*np.log(JUMP), size=n)) * np.sqrt(x.shape[1])
+    step = np.einsum("nij,nj->ni", factors[from_mode], direction * length[:, None])
+    return np.asarray(x[from_mode] + step)
+
+
+def user_starts(starts: xr.DataTree | xr.Dataset | Array, target: Target) -> Array:
+    """Take the user's starts to the unconstrained space (n, d) and check that the model allows them."""
+    if isinstance(starts, xr.DataTree | xr.Dataset):
+        x = target.unconstrain(starts).reshape(-1, target.d)
+    else:
+        x = np.atleast_2d(np.asarray(starts, dtype=float))
+    if x.ndim != 2 or x.shape[1] != target.d or not np.isfinite(x).all():
+        raise ValueError(f"starts must be finite with shape (n, {target.d}); got shape {x.shape}.")
+    value = target.log_density(x)
+    check_density(value, x, target)
+    if (outside := ~np.isfinite(value)).any():
+        raise ValueError(
+            f"{outside.sum()} of {len(x)} starts lie outside the support of the model (the first is row "
+            f"{int(outside.argmax())}). An array is taken as points of the unconstrained space; for points of "
+            "the model's own space give a Dataset with dims (chain, draw, ...)."
+        )
+    return x
+
+
+def check_density(value: Array, x: Array, target: Target) -> None:
+    """Raise where a log density (n,) at points (n, d) is +inf: such a posterior has no masses to compare."""
+    if not len(bad := np.flatnonzero(value == np.inf)):
+        return
+    place = ", ".join(f"{label} = {v:.4g}" for label, v in zip(target.labels[:4], x[bad[0], :4], strict=False))
+    raise ValueError(
+        f"the log density is +inf at {place}{', …' if target.d > 4 else ''}: the model's density is unbounded "
+        "there, and masses of modes mean nothing. Bound the parameter away from that point (a prior that keeps "
+        "a scale off zero, say)."
+    )
+
+
+def check_initial_point(target: Target) -> None:
+    """Raise if the log density is NaN at the model's initial point: something in the model is undefined."""
+    x = target.initial_point()[None]
+    value = target.log_density(x)
+    check_density(value, x, target)
+    if np.isnan(value[0]):
+        raise ValueError(
+            "the model's log density is NaN at its initial point. Find the term with model.point_logps() or "
+            "model.debug(): a NaN in the data, a negative scale or log of zero are the usual causes."
+        )

@@ -1,0 +1,69 @@
+"""Whether maps of the unconstrained space leave log p̃ unchanged, at a few scattered points."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.model.target import Target
+
+type Move = Callable[[Array, IntArray], Array]
+
+N_POINTS = 8  # at which a map must leave log p̃ unchanged
+MAX_POINTS = 64  # tried, to find as many of finite density
+TOLERANCE = 1e-8  # change of log p̃ that is rounding, relative to |log p̃| + 1
+CHUNK = 512  # rows that one call maps, to bound its memory
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """Points x (n, d) at which candidates are checked, and log p̃ there (n,), in nats.
+
+    A candidate is a row of a `Move`: a point (d,) and row indices (m,) -> images (m, d).
+    """
+
+    log_density: Callable[[Array], Array]
+    x: Array
+    value: Array
+
+    @classmethod
+    def at(cls, target: Target, points: Array) -> "Check":
+        """Choose scattered points of finite density near those given, no two coordinates of which are equal."""
+        points = np.asarray(points, dtype=float)
+        if points.ndim != 2 or points.shape[1] != target.d or not len(points):
+            raise ValueError(f"points must have shape (n, {target.d}) with n at least 1; got {points.shape}.")
+        rng = np.random.default_rng(0)
+        rows = np.linspace(0, len(points) - 1, MAX_POINTS).astype(int)
+        spread = np.std(points, axis=0)
+        spread = np.where(spread > 0, 0.1 * spread, 0.05 * (1 + np.abs(points[0])))
+        x = np.concatenate([points[rows] + spread * rng.normal(size=(len(rows), target.d)), points[rows]])
+        value = target.log_density(x)
+        finite = np.flatnonzero(np.isfinite(value))
+        if not len(finite):
+            raise ValueError(f"log p̃ is finite at none of the {len(points)} points. Give points of the support.")
+        finite = finite[finite < len(rows)] if finite[0] < len(rows) else finite
+        # Rounding grows with |log p̃|: far tails would hide small differences.
+        likely = finite[np.argsort(-value[finite])[: max(N_POINTS, len(finite) // 2)]]
+        finite = np.sort(likely)
+        chosen = finite[np.unique(np.linspace(0, len(finite) - 1, N_POINTS).astype(int))]
+        return cls(target.log_density, x[chosen], value[chosen])
+
+    def passes(self, move: Move, n: int) -> BoolArray:
+        """Whether each of n candidates leaves log p̃ unchanged at all points; most fail at the first."""
+        passing = np.ones(n, dtype=bool)
+        for point, value in zip(self.x, self.value, strict=True):
+            rows = np.flatnonzero(passing)
+            passing[rows] = self._change(move, rows, point, value) <= TOLERANCE * (abs(value) + 1)
+        return passing
+
+    def change(self, move: Move, n: int) -> Array:
+        """Largest change of log p̃ by each of n candidates, in nats."""
+        rows = np.arange(n)
+        changes = [self._change(move, rows, point, value) for point, value in zip(self.x, self.value, strict=True)]
+        return np.asarray(np.max(changes, axis=0))
+
+    def _change(self, move: Move, rows: IntArray, point: Array, value: float) -> Array:
+        chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+        values = [self.log_density(move(point, chunk)) for chunk in chunks]
+        return np.abs(np.concatenate([np.empty(0), *values]) - value)

@@ -1,0 +1,243 @@
+"""Climb log p̃ from many starts at once: one batched value-and-gradient call a step serves them all.
+
+scipy has no optimiser that is batched over starts, and a Python call for every start and step costs more
+than the density. So this is limited-memory BFGS (Nocedal 1980) with its two loops written over rows, in
+coordinates that the caller has whitened; every row has its own step length and stops alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pymc_kl._typing import Array, BoolArray, IntArray
+
+type ValueAndGrad = Callable[[Array], tuple[Array, Array]]
+type Capture = Callable[[Array, Array], IntArray]
+type RowsValueAndGrad = Callable[[Array, IntArray], tuple[Array, Array]]
+
+MEMORY = 8  # pairs of steps and gradient changes that L-BFGS keeps
+ARMIJO = 1e-4  # Nocedal and Wright 2006, section 3.1
+MIN_STEP = 1e-10
+
+
+@dataclass(frozen=True, eq=False)
+class Climbed:
+    """Where each start arrived.
+
+    Attributes
+    ----------
+    x : array (n, d)
+        End points, unconstrained space.
+    log_density : array (n,)
+        log p̃ there, nats.
+    converged : array (n,) of bool
+        The expected gain of one more step is below the tolerance.
+    captured : array (n,) of int
+        Index of the known mode whose neighbourhood the climb entered, else -1.
+    """
+
+    x: Array
+    log_density: Array
+    converged: BoolArray
+    captured: IntArray
+
+
+def climb(
+    value_and_grad: ValueAndGrad,
+    starts: Array,
+    scale: Array,
+    *,
+    capture: Capture | None = None,
+    tolerance: float = 1e-7,
+    max_steps: int = 300,
+) -> Climbed:
+    """Maximise a log density from every start.
+
+    Parameters
+    ----------
+    value_and_grad : callable
+        (n, d) -> (n,), (n, d); rows with a non-finite value or gradient are stepped back from.
+    starts : array (n, d)
+        Unconstrained space.
+    scale : array (d, d)
+        Lower Cholesky factor of the local covariance, from :func:`local_scale`.
+    capture : callable, optional
+        (n, d), (n,) -> (n,): index of the known mode that a point is sure to climb to, or -1.
+    tolerance : float
+        A row has converged when one more step is expected to gain less than this many nats.
+    max_steps : int
+        Evaluations a row.
+
+    Returns
+    -------
+    Climbed
+    """
+
+    def function(y: Array, rows: IntArray) -> tuple[Array, Array]:  # noqa: ARG001 one density serves all rows
+        value, grad = value_and_grad(y @ scale.T)
+        return value, grad @ scale
+
+    climbs = Climbs.begin(function, np.linalg.solve(scale, starts.T).T)
+    captured = np.full(len(starts), -1, dtype=np.int64)
+    with np.errstate(invalid="ignore", over="ignore"):  # rows that leave the support are stepped back from
+        for _ in range(max_steps):
+            rows = climbs.active()
+            if capture is not None and len(rows):
+                captured[rows] = capture(climbs.y[rows] @ scale.T, climbs.value[rows])
+                climbs.stuck[rows[captured[rows] >= 0]] = True
+                rows = climbs.active()
+            if not len(rows):
+                break
+            climbs.step(rows, tolerance)
+    return Climbed(climbs.y @ scale.T, climbs.value, climbs.converged, captured)
+
+
+@dataclass(eq=False)
+class Climbs:
+    """The state of many climbs: (n, d) points `y`, each with its value, its direction and what it learnt of curvature.
+
+    `function` maps points (m, d) and the rows (m,) they belong to, to values (m,) and gradients (m, d).
+    """
+
+    function: RowsValueAndGrad
+    y: Array
+    value: Array
+    grad: Array
+    direction: Array
+    length: Array
+    reach: Array
+    steps: Array
+    changes: Array
+    filled: IntArray
+    converged: BoolArray
+    stuck: BoolArray
+
+    @classmethod
+    def begin(cls, function: RowsValueAndGrad, y: Array, *, memory: int = MEMORY) -> "Climbs":
+        """Stand at the starts (n, d) and look around."""
+        n, d = y.shape
+        climbs = cls(
+            function=function,
+            y=y,
+            value=np.empty(n),
+            grad=np.empty((n, d)),
+            direction=np.zeros((n, d)),
+            length=np.ones(n),
+            reach=np.full(n, _first_reach(d)),
+            steps=np.zeros((memory, n, d)),
+            changes=np.zeros((memory, n, d)),
+            filled=np.zeros(n, dtype=np.int64),
+            converged=np.zeros(n, dtype=bool),
+            stuck=np.zeros(n, dtype=bool),
+        )
+        climbs.renew(function, np.arange(n))
+        return climbs
+
+    def renew(self, function: RowsValueAndGrad, rows: IntArray) -> Array:
+        """Go on with a function that differs a little and what is known of the curvature; return how far to move."""
+        self.function = function
+        self.value[rows], self.grad[rows] = function(self.y[rows], rows)
+        self.converged[rows] = False
+        self.stuck[rows] = ~(np.isfinite(self.value[rows]) & np.isfinite(self.grad[rows]).all(axis=1))
+        self._aim(rows[~self.stuck[rows]])
+        return np.abs(self.direction[rows]).max(axis=1)
+
+    def _expected(self, rows: IntArray) -> Array:
+        return (self.grad[rows] * self.direction[rows]).sum(axis=1)
+
+    def keep(self, rows: IntArray) -> None:
+        """Go on with some of the climbs."""
+        for name in ("y", "value", "grad", "direction", "length", "reach", "filled", "converged", "stuck"):
+            setattr(self, name, getattr(self, name)[rows])
+        self.steps, self.changes = self.steps[:, rows], self.changes[:, rows]
+
+    def active(self) -> IntArray:
+        """Rows that still climb."""
+        return np.flatnonzero(~(self.converged | self.stuck))
+
+    def leap(self, rows: IntArray) -> None:
+        """End climbs that converged with one more step, too short to need checking."""
+        rows = rows[self.converged[rows] & ~self.stuck[rows]]
+        self.y[rows] += self.direction[rows]
+
+    def run(self, tolerance: float, max_steps: int) -> None:
+        """Climb until no row expects to gain more than the tolerance, or for so many steps."""
+        for _ in range(max_steps):
+            if not len(rows := self.active()):
+                return
+            self.step(rows, tolerance)
+
+    def step(self, rows: IntArray, tolerance: float) -> None:
+        """Try one step a row; accept it where it climbs, else shorten the step."""
+        expected = self._expected(rows)
+        self.converged[rows] = expected < tolerance
+        rows, expected = rows[expected >= tolerance], expected[expected >= tolerance]
+        if not len(rows):
+            return
+        move = self.length[rows, None] * self.direction[rows]
+        y = self.y[rows] + move
+        value, grad = self.function(y, rows)
+        finite = np.isfinite(value) & np.isfinite(grad).all(axis=1)
+        climbs = finite & (value >= self.value[rows] + ARMIJO * self.length[rows] * expected)
+        self._accept(rows[climbs], y[climbs], value[climbs], grad[climbs], move[climbs])
+        shorter = rows[~climbs]
+        self.length[shorter] *= 0.4
+        self.reach[shorter] = _first_reach(y.shape[1])
+        self.stuck[shorter] |= self.length[shorter] < MIN_STEP
+        # Where even tiny steps gain nothing that floating point can hold, the climb is over.
+        over = self.stuck[shorter] & (np.abs(self.grad[shorter]).max(axis=1) < 1e-3)
+        self.converged[shorter[over]] = True
+
+    def _accept(self, rows: IntArray, y: Array, value: Array, grad: Array, move: Array) -> None:
+        change = self.grad[rows] - grad  # of the gradient of -log p̃
+        curved = (move * change).sum(axis=1) > 1e-12 * (move**2).sum(axis=1)
+        kept = rows[curved]
+        slot = self.filled[kept] % len(self.steps)
+        self.steps[slot, kept], self.changes[slot, kept] = move[curved], change[curved]
+        self.filled[kept] += 1
+        self.y[rows], self.value[rows], self.grad[rows] = y, value, grad
+        self._aim(rows[curved])
+        self._aim_along_gradient(rows[~curved])
+
+    def _aim_along_gradient(self, rows: IntArray) -> None:
+        """Where log p̃ curves upwards (a far tail), L-BFGS has no scale: take ever longer gradient steps."""
+        grad = self.grad[rows]
+        length = np.linalg.norm(grad, axis=1, keepdims=True)
+        self.direction[rows] = grad * self.reach[rows, None] / np.where(length > 0, length, 1.0)
+        self.length[rows] = 1.0
+        self.reach[rows] *= 1.5
+
+    def _aim(self, rows: IntArray) -> None:
+        """Set the direction of each row to H∇log p̃, no longer than its reach."""
+        q = self.grad[rows].copy()
+        filled = self.filled[rows]
+        memory = len(self.steps)
+        alphas = np.zeros((memory, len(rows)))
+        products = []
+        for back in range(memory):
+            slot = (filled - 1 - back) % memory
+            used = back < filled
+            s, c = self.steps[slot, rows], self.changes[slot, rows]
+            rho = np.where(used, 1 / np.where(used, (s * c).sum(axis=1), 1.0), 0.0)
+            alphas[back] = rho * (s * q).sum(axis=1)
+            q -= alphas[back][:, None] * c
+            products.append((s, c, rho))
+        s, c, _ = products[0]
+        norm = (c**2).sum(axis=1)
+        q *= np.where(norm > 0, (s * c).sum(axis=1) / np.where(norm > 0, norm, 1.0), 1.0)[:, None]
+        for back in reversed(range(memory)):
+            s, c, rho = products[back]
+            beta = rho * (c * q).sum(axis=1)
+            q += (alphas[back] - beta)[:, None] * s
+        length = np.linalg.norm(q, axis=1)
+        far = length > self.reach[rows]
+        q *= np.where(far, self.reach[rows] / np.where(far, length, 1.0), 1.0)[:, None]
+        self.reach[rows[far]] *= 1.5  # far from any mode, steps may grow until one fails
+        self.direction[rows] = q
+        self.length[rows] = 1.0
+
+
+def _first_reach(d: int) -> float:
+    """Longest first step, in local standard deviations: short enough not to leave a basin."""
+    return max(1.0, 0.5 * float(np.sqrt(d)))

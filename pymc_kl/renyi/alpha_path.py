@@ -1,0 +1,223 @@
+"""The path from the reverse to the forward KL: the best Gaussian for each order α of Rényi's divergence, and its jumps.
+
+D_α may have several minima: one at each mode near α = 0, and one that covers all of them near α = 1. Each minimum is
+followed as a branch of its own, upwards from the optima of the reverse KL and downwards from that of the forward KL.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from pymc_kl._typing import Array, BoolArray, IntArray, RandomSeed
+from pymc_kl.approximations import FullRank, MeanField
+from pymc_kl.fitting.forward import fit_family, fit_forward
+from pymc_kl.fitting.gaussian_elbo import rows_of
+from pymc_kl.fitting.maximise import points_for
+from pymc_kl.fitting.reverse import fit_from_modes
+from pymc_kl.fitting.successive_halving import SAME
+from pymc_kl.model.draws import Reference, as_reference
+from pymc_kl.model.target import Target, as_target
+from pymc_kl.modes.modes import Folded, Modes
+from pymc_kl.modes.search import search_target
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.progress import stages
+from pymc_kl.renyi.alpha_fit import PathFit, PathProblem, divergence, fit_at, log_evidence_of
+from pymc_kl.renyi.datatree import Fits, Path
+
+ORDERS = tuple(round(0.1 * i, 1) for i in range(11))
+PATH_FAMILIES = (MeanField.family, FullRank.family)
+MAX_BRANCHES = 4  # optima of the reverse KL that are followed, those with the highest ELBO
+POINT_NUMBERS, LEAST_POINTS, MOST_POINTS = 2**17, 2**11, 2**14  # points that stand for q, times dimensions
+N_BLOCKS = 20  # of neighbours in a chain, so that those fitted to and those weighed on are apart
+N_BRIDGE = 4000  # draws of a mixture that log Z is estimated with
+LEAST_ESS = 10.0  # draws a dimension that must carry a fit
+FORWARD = "forward"
+
+
+def divergence_path(
+    reference: xr.DataTree | xr.Dataset | Reference,
+    family: str = "fullrank",
+    *,
+    model: pm.Model | Target | None = None,
+    alphas: Sequence[float] = ORDERS,
+    modes: Modes | None = None,
+    random_seed: RandomSeed = None,
+    progressbar: bool = True,
+) -> xr.DataTree:
+    """Follow the Gaussian that minimises Rényi's divergence D_α(p‖q) [1]_, from the reverse KL (α = 0) to the forward.
+
+    Every minimum is followed: from each optimum of the reverse KL upwards, from the forward fit downwards. It
+    is found by gradient for small α, then by matching the moments of the tilted density p^α q^(1-α) on draws of both.
+    Where few of them carry weight, as in many dimensions, the fit says little; the effective number is in the result.
+
+    Parameters
+    ----------
+    reference : DataTree, Dataset or Reference
+        Draws of p, which must weigh its modes rightly; see :func:`sample_reference`.
+    family : {"meanfield", "fullrank"}
+    model : pm.Model or Target, optional
+        Defaults to the model of the enclosing `with` block.
+    alphas : sequence of float
+        Orders, rising, from 0 to 1.
+    modes : Modes, optional
+        What :func:`find_modes` returned; searched for if not given.
+    random_seed : int, Generator, SeedSequence or None
+    progressbar : bool
+
+    Returns
+    -------
+    DataTree
+        `path`, over dims `order` (α) and `branch` (a minimum that is followed; NaN where there is none):
+        `divergence`, D_α/α in nats, which is KL(q‖p) at 0 and KL(p‖q) at 1; `renyi`, D_α itself; `ess`, how many draws'
+        worth of weight carry the fit; `loc` and `covariance` in the unconstrained space; `mass` of q in each mode, and
+        `elsewhere`; `best`, the branch that is lowest at each order. Errors are in `<name>_se`; points of q
+        are evenly spread, so that theirs are rather too large; near α = 1 the draws score a fit that they made, which
+        then looks nearer by about half its number of parameters over theirs. `parameters` has mean,
+        sd and quantiles of each variable in the model's own space, `reference_parameters` and `reference` the same
+        of p, `switches` where the best branch changes to one that exists beside it: `at`, by interpolation between
+        the orders `lower` and `upper`.
+
+    Raises
+    ------
+    ValueError
+        If the family is unknown, or the orders don't rise from 0 to 1.
+
+    Warns
+    -----
+    UserWarning
+        At orders where fewer than ten draws a dimension carry weight, so that the fit can't be trusted.
+
+    References
+    ----------
+    .. [1] Li, Y. and Turner, R. E. (2016). Rényi divergence variational inference. NeurIPS 29.
+       https://arxiv.org/abs/1602.02311
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, xarray as xr
+    >>> rng = np.random.default_rng(1)
+    >>> with pm.Model() as model:
+    ...     x = pm.NormalMixture("x", w=[0.3, 0.7], mu=[-3, 3], sigma=[0.6, 1])
+    ...     right = rng.random((4, 1000)) < 0.7
+    ...     exact = np.where(right, rng.normal(3, 1, (4, 1000)), rng.normal(-3, 0.6, (4, 1000)))
+    ...     draws = xr.Dataset({"x": (("chain", "draw"), exact)})
+    ...     path = divergence_path(draws, alphas=(0, 0.5, 0.6, 1), random_seed=1, progressbar=False)
+    >>> path["path"]["best"].values.tolist()
+    ['reverse 1', 'reverse 1', 'forward', 'forward']
+    >>> path["switches"]["at"].values.round(2)
+    array([0.55])
+    """
+    orders = _check(family, alphas)
+    target = reference.target if isinstance(reference, Reference) else as_target(model)
+    draws = as_reference(reference, target)
+    rng = np.random.default_rng(random_seed)
+    with stages(progressbar) as stage:
+        with stage("search for modes") as report:
+            if modes is None:
+                modes = search_target(target, draws.flat, {}, rng=rng, report=report)
+            folded = modes.fold(draws.flat)
+        with stage("reverse and forward fits"):
+            forward: Any = fit_forward(draws, family, model=target)
+            reverse = fit_from_modes(target, modes, family, rng=rng).info["optima"][:MAX_BRANCHES]
+            z = points_for(rows_of([forward]), int(np.clip(POINT_NUMBERS // target.d, LEAST_POINTS, MOST_POINTS)), rng)
+            problem = PathProblem(target, draws, z, _log_evidence(draws, _copies(modes, draws, folded), rng))
+        with stage("follow the optima"):
+            starts = [optimum.approximation for optimum in reverse]
+            branches = _branches(starts, forward, orders, problem)
+        with stage("measure"):
+            path = Path(problem, modes, orders, branches)
+            dt = path.to_datatree(folded, rng)
+    dt.attrs = {"creation_library": "pymc_kl", "pymc_kl_path": 1, "family": family}
+    _warn(dt["path"].to_dataset(), target.d)
+    return dt
+
+
+def _check(family: str, alphas: Sequence[float]) -> Array:
+    if family not in PATH_FAMILIES:
+        raise ValueError(f"unknown family {family!r}; known are {', '.join(map(repr, PATH_FAMILIES))}.")
+    orders = np.asarray(alphas, dtype=float)
+    if orders.ndim != 1 or not orders.size or not ((orders >= 0) & (orders <= 1)).all() or (np.diff(orders) <= 0).any():
+        raise ValueError(f"alphas must rise within 0 and 1; got {list(alphas)}. 0 is the reverse KL, 1 the forward KL.")
+    return orders
+
+
+def _copies(modes: Modes, draws: Reference, folded: Folded) -> IntArray:
+    return folded.mode if modes.symmetry.is_trivial else modes.copy_labels(draws.flat, folded.peak)
+
+
+def _log_evidence(reference: Reference, labels: IntArray, rng: np.random.Generator) -> Estimate:
+    """Estimate log Z by a bridge to a mixture that is fitted to every second block of draws, weighed on the others."""
+    n = reference.x.shape[1]
+    odd = np.arange(n) * min(N_BLOCKS, n) // n % 2 == 1
+    first, second = _taken(reference, ~odd), _taken(reference, odd)
+    labels = labels.reshape(reference.log_density.shape)[:, ~odd].ravel()
+    q = fit_family("mixture", first, labels, rng=rng, quiet=True)
+    return log_evidence_of(q, reference.target.log_density, second, q.sample(N_BRIDGE, random_seed=rng))
+
+
+def _taken(reference: Reference, kept: BoolArray) -> Reference:
+    """Take some of the draws of every chain."""
+    weights = None if reference.weights is None else reference.weights[:, kept]
+    return replace(
+        reference,
+        x=reference.x[:, kept],
+        log_density=reference.log_density[:, kept],
+        weights=None if weights is None else weights / weights.sum(),
+    )
+
+
+def _branches(starts: Sequence[PathFit], forward: PathFit, orders: Array, problem: PathProblem) -> dict[str, Fits]:
+    """Follow every optimum, and keep each minimum on one branch only."""
+    up = [_follow(start, orders, 0.0, problem) for start in starts]
+    down = _follow(forward, orders[::-1], 1.0, problem)[::-1]
+    for fits in up:
+        shared = [_same(*pair) for pair in zip(fits, down, strict=True)]
+        if all(shared):
+            down = [None] * len(orders)
+        for i, both in enumerate(shared):
+            if both and all(shared[i:]):
+                fits[i] = None if down[i] is not None else fits[i]
+            elif both:
+                down[i] = None
+    for j, fits in enumerate(up):
+        for earlier in up[:j]:
+            fits[:] = [None if _same(a, b) else a for a, b in zip(fits, earlier, strict=True)]
+    named = {f"reverse {j + 1}": fits for j, fits in enumerate(up)} | {FORWARD: down}
+    return {name: fits for name, fits in named.items() if any(fit is not None for fit in fits)}
+
+
+def _follow(start: PathFit, orders: Array, known: float, problem: PathProblem) -> Fits:
+    """Go from one order to the next from where the last fit stands; at the order `known` it is the start."""
+    fits, fit = [], start
+    for order in orders:
+        if order != known:
+            new = fit_at(fit, float(order), problem)
+            if new is None:
+                break
+            fit = new
+        fits.append(fit)
+    return [*fits, *[None] * (len(orders) - len(fits))]
+
+
+def _same(one: PathFit | None, two: PathFit | None) -> bool:
+    return one is not None and two is not None and divergence(one, two) < SAME
+
+
+def _warn(path: xr.Dataset, d: int) -> None:
+    """Warn of orders where the best fit rests on too little, or where there is none."""
+    best = path["ess"].where(path["branch"] == path["best"]).max("branch")
+    few = path["order"].values[(~(best >= LEAST_ESS * d)).values]
+    if len(few):
+        orders = ", ".join(f"{order:g}" for order in few)
+        warnings.warn(
+            f"at α = {orders} the fit rests on fewer than {LEAST_ESS * d:.0f} draws' worth of weight, {LEAST_ESS:g} a "
+            "dimension, or there is none: no Gaussian is near enough to this posterior. Give more draws, or read these "
+            "orders with care.",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,1 @@
+"""An approximation back to work: importance resampling, jumps, starting values."""

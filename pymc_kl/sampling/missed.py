@@ -1,0 +1,49 @@
+"""Modes and copies of modes that an approximation hardly reaches."""
+
+import warnings
+
+import numpy as np
+from scipy.special import softmax
+
+from pymc_kl._typing import IntArray
+from pymc_kl.alarm import LEAST_MASS
+from pymc_kl.modes.modes import MAX_COPY_LABELS, Modes
+from pymc_kl.sampling.importance import Weighed
+from pymc_kl.scores import MISSED_BELOW
+
+
+def warn_of_missed_modes(weighed: Weighed, modes: Modes, consequence: str, *, stacklevel: int) -> None:
+    """Warn of modes that are hardly among the draws; see :func:`missed_modes`."""
+    if missed := missed_modes(modes, weighed.mode):
+        warnings.warn(
+            f"{missed}: {consequence} Use a fit that covers every mode, such as the forward mixture of fit_forward().",
+            stacklevel=stacklevel + 1,
+        )
+
+
+def missed_modes(modes: Modes, label: IntArray) -> str:
+    """Name modes that by Laplace's approximation hold more than a hundredth and are hardly among draws (n,) of q."""
+    mass = softmax(modes.log_mass_laplace) if modes.proper else np.ones(1)
+    held = np.bincount(label[label >= 0], minlength=modes.k) / len(label)
+    lost = np.flatnonzero((mass > LEAST_MASS) & (held < MISSED_BELOW * mass))
+    if not len(lost):
+        return ""
+    names = ", ".join(str(k + 1) for k in lost)
+    return (
+        f"the approximation misses mode {names} of {modes.k}, which hold{'s' if len(lost) == 1 else ''} about "
+        f"{100 * mass[lost].sum():.0f} % of the posterior by Laplace's approximation"
+    )
+
+
+def warn_of_missed_copies(weighed: Weighed, modes: Modes, *, stacklevel: int) -> None:
+    """Warn where draws reach fewer copies of a mode than the symmetries of p̃ make."""
+    for k in range(modes.k if modes.proper else 0):
+        reached, copies = len(np.unique(weighed.place[weighed.mode == k])), int(modes.copies[k])
+        if 0 < reached < min(copies, MAX_COPY_LABELS):
+            warnings.warn(
+                f"the approximation reaches {reached} of the {copies} copies that {', '.join(modes.symmetries)} make "
+                f"of mode {k + 1}, and chains will hardly leave {'it' if reached == 1 else 'them'}. Read the draws up "
+                "to that symmetry, or jump by a fit to draws of every copy.",
+                stacklevel=stacklevel + 1,
+            )
+            return

@@ -1,0 +1,126 @@
+"""An approximation → posterior draws, by Pareto-smoothed importance resampling, or a refusal that says why."""
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from pymc_kl import tree
+from pymc_kl._typing import IntArray, RandomSeed
+from pymc_kl.model.target import Target
+from pymc_kl.modes.modes import Modes
+from pymc_kl.numerics.estimate import smoothed_weights, systematic
+from pymc_kl.numerics.khat import KHAT_RELIABLE
+from pymc_kl.progress import stages
+from pymc_kl.sampling.importance import known_modes, open_approximation
+from pymc_kl.sampling.missed import missed_modes
+
+N_PROPOSALS = 20_000
+
+
+def correct(
+    approximation: Any,
+    *,
+    model: pm.Model | Target | None = None,
+    modes: Modes | None = None,
+    draws: int = 1000,
+    chains: int = 4,
+    n_proposals: int = N_PROPOSALS,
+    random_seed: RandomSeed = None,
+    progressbar: bool = True,
+) -> xr.DataTree:
+    """Turn an approximation into draws of the posterior by importance resampling.
+
+    Draws of q are weighted by p̃/q, the weights' tail is smoothed [1]_, and draws are taken by their weights. k-hat
+    tells whether that works where q has mass; it cannot see a mode that q misses, so the modes are searched for first.
+
+    Parameters
+    ----------
+    approximation : Approximation or fit
+        With a density: what :func:`fit_forward` returned, or anything that :func:`as_approximation` takes.
+    model : pm.Model or Target, optional
+        Defaults to the model that the approximation was fitted to, then to that of the enclosing `with` block.
+    modes : Modes, optional
+        What :func:`find_modes` returned; searched for if not given.
+    draws, chains : int
+        Shape of what is returned.
+    n_proposals : int
+        Draws of q that are weighted.
+    random_seed : int, Generator, SeedSequence or None
+    progressbar : bool
+
+    Returns
+    -------
+    DataTree
+        `posterior` in the model's own space and `sample_stats` with `log_density` (nats, unconstrained space) and
+        `mode`. Draws are independent but for repeats; they are spread over the copies that symmetries make of a mode.
+        `khat`, `ess` (draws of q that the weights are worth) and `n_distinct` are in the attributes.
+
+    Raises
+    ------
+    ValueError
+        If k-hat is above 0.7, or q misses a mode that by Laplace's approximation holds more than a hundredth.
+    TypeError
+        If q has no density.
+
+    References
+    ----------
+    .. [1] Vehtari, A., Simpson, D., Gelman, A., Yao, Y. and Gabry, J. (2024). Pareto smoothed importance sampling.
+       JMLR 25(72).
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm, pymc_kl as pkl
+    >>> from pymc_kl.approximations import MeanField
+    >>> with pm.Model() as model:
+    ...     x = pm.Normal("x", 0.0, 1.0)
+    ...     wide = MeanField(loc=np.array([0.2]), scale=np.array([1.5]))
+    ...     dt = pkl.correct(wide, random_seed=1, progressbar=False)
+    >>> bool(abs(dt["posterior"]["x"].std() - 1) < 0.05), dt.attrs["khat"] < 0.7
+    (True, True)
+    """
+    approximation, target = open_approximation(approximation, model)
+    if not approximation.has_log_prob:
+        raise TypeError(f"{approximation.family} has no density to weight its draws by; fit a family to them first.")
+    rng = np.random.default_rng(random_seed)
+    with stages(progressbar) as stage:
+        with stage("search for modes") as report:
+            modes = known_modes(modes, approximation, target, rng, report)
+        with stage("weight draws"):
+            x = approximation.sample(n_proposals, random_seed=rng)
+            log_density = target.log_density(x)
+            weights, khat = smoothed_weights(log_density - approximation.log_prob(x))
+            label = modes.fold(x).mode
+    _refuse(khat, modes, label)
+    rows = rng.permutation(systematic(weights, chains * draws, rng))
+    chosen = modes.symmetry.apply(modes.symmetry.random(len(rows), rng), x[rows])
+    shape = (chains, draws)
+    dt = tree.reference_tree(
+        target, chosen.reshape(*shape, -1), log_density[rows].reshape(shape), label[rows].reshape(shape) + 1
+    )
+    dt.attrs = {
+        "creation_library": "pymc_kl",
+        "khat": khat,
+        "ess": float(1 / (weights**2).sum()),
+        "n_distinct": len(np.unique(rows)),
+    }
+    return dt
+
+
+def _refuse(khat: float, modes: Modes, label: IntArray) -> None:
+    """Raise if the weights can't be trusted, or if q misses a mode, which they can't tell."""
+    if missed := missed_modes(modes, label):
+        raise ValueError(
+            f"{missed}; importance sampling cannot bring back what is never drawn, and its k-hat ({khat:.2f}) does not "
+            "see that. Correct a fit that covers every mode, such as the forward mixture."
+        )
+    if np.isnan(khat):
+        raise ValueError(
+            f"k-hat cannot be told from {len(label)} proposals, so their weights cannot be trusted; raise n_proposals."
+        )
+    if khat > KHAT_RELIABLE:
+        raise ValueError(
+            f"k-hat is {khat:.2f}, above {KHAT_RELIABLE}: a few draws carry the weights, so they cannot be trusted. "
+            "Fit a larger family, such as the forward mixture, or sample."
+        )
