@@ -38,5 +38,5 @@ def missed(masses: Masses, gone: BoolArray) -> Missed:
         se = float(np.sqrt(max(masses.covariance[np.ix_(gone, gone)].sum(), 0.0)))
     else:
         se = float(np.linalg.norm(masses.se[gone]))
-    sounds = mass - 2 * se > LEAST_MASS or (not masses.mixes and float(masses.upper[gone].max()) > LEAST_MASS)
+    sounds = mass - 2 * se > LEAST_MASS or (not masses.known and float(masses.upper[gone].max()) > LEAST_MASS)
     return Missed(Estimate(mass, se), bool(sounds))

@@ -16,7 +16,7 @@ from pymc_kl.approximations.symmetrise import symmetrised_log_prob
 from pymc_kl.crossfit import IN_SAMPLE, CrossFit
 from pymc_kl.fitting.elbo_gap import Convergence
 from pymc_kl.masses import masses_from_independent
-from pymc_kl.modes.modes import MAX_COPY_LABELS, Folded, Modes
+from pymc_kl.modes.modes import MAX_COPY_LABELS, CanonicalPoints, Modes
 from pymc_kl.numerics.estimate import Estimate, effective_size, systematic
 from pymc_kl.parameters import Source, describe
 from pymc_kl.tails import TailDraws, tail_of
@@ -42,7 +42,7 @@ class Row:
     log_density: Array | None = None
     log_prob: Array | None = None
     cross_fit: CrossFit | None = None
-    folded: Folded | None = None
+    canonical: CanonicalPoints | None = None
 
     def at_draws(
         self, x: Array, fold: IntArray, evaluate: Callable[[Approximation, Array], Array | None]
@@ -135,15 +135,15 @@ class Result:
     def _score(
         self, row: Row, reference_log_prob: Array | None, local: Mapping[int, tuple[Array, Array]]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        assert row.approximation is not None and row.folded is not None and row.log_density is not None
-        k, log_z, folded = self.yardstick.modes.k, self.yardstick.evidence[0], row.folded
+        assert row.approximation is not None and row.canonical is not None and row.log_density is not None
+        k, log_z, canonical = self.yardstick.modes.k, self.yardstick.evidence[0], row.canonical
         unvisited = np.full(k + 1, np.nan)
         if row.approximation.has_log_prob:
             for j, (x, log_density) in local.items():
                 unvisited[j] = (log_density - row.approximation.log_prob(x)).mean()
         shape = self.yardstick.draws.reference.log_density.shape
         label = np.where(self.yardstick.draws.label < 0, k, self.yardstick.draws.label).reshape(shape)
-        p = scores.PosteriorDraws(
+        p = scores.ReferenceDraws(
             self.yardstick.draws.reference.log_density,
             reference_log_prob,
             label,
@@ -152,16 +152,16 @@ class Result:
             unvisited,
             self._tail,
         )
-        mode = np.where(folded.mode < 0, k, folded.mode)
-        q = scores.ApproximationDraws(row.log_density, row.log_prob, mode, masses_from_independent(folded.mode, k))
+        mode = np.where(canonical.mode < 0, k, canonical.mode)
+        q = scores.ApproximationDraws(row.log_density, row.log_prob, mode, masses_from_independent(canonical.mode, k))
         forward = scores.forward_chain_rule(p, q, log_z)
         reverse = scores.reverse_chain_rule(p, q, log_z)
         scored = self._score_row(row, p, q, forward, reverse) | self._relabelled(row, p, q)
         covered = _coverage_row(p, q, forward, reverse)
-        covered["copies_reached"] = _copies_reached(self.yardstick.modes, row.x, folded)
+        covered["copies_reached"] = _copies_reached(self.yardstick.modes, row.x, canonical)
         return scored, covered
 
-    def _relabelled(self, row: Row, p: scores.PosteriorDraws, q: scores.ApproximationDraws) -> dict[str, float]:
+    def _relabelled(self, row: Row, p: scores.ReferenceDraws, q: scores.ApproximationDraws) -> dict[str, float]:
         """Both divergences of q averaged over the symmetries of p; nothing without any."""
         symmetry, log_z = self.yardstick.modes.symmetry, self.yardstick.evidence[0]
         assert row.approximation is not None and row.x is not None
@@ -186,7 +186,7 @@ class Result:
     def _score_row(
         self,
         row: Row,
-        p: scores.PosteriorDraws,
+        p: scores.ReferenceDraws,
         q: scores.ApproximationDraws,
         forward: scores.ChainRule,
         reverse: scores.ChainRule,
@@ -232,7 +232,7 @@ class Result:
 
     def _approximation_tree(self, row: Row, rows: IntArray) -> xr.DataTree:
         assert row.approximation is not None and row.x is not None
-        assert row.log_density is not None and row.folded is not None
+        assert row.log_density is not None and row.canonical is not None
         reference_log_prob = None
         if row.approximation.has_log_prob:
             draws = self.yardstick.training
@@ -245,7 +245,7 @@ class Result:
             row.x,
             row.log_density,
             row.log_prob,
-            row.folded.mode + 1,
+            row.canonical.mode + 1,
             reference_log_prob,
             optimum_mode,
         )
@@ -278,9 +278,9 @@ class Result:
             home[rows], weights[rows] / weights[rows].sum(), yardstick.draws.label[rows], yardstick.masses
         )
         others = {
-            row.name: Source(row.folded.x, np.full(len(row.folded.x), 1 / len(row.folded.x)))
+            row.name: Source(row.canonical.x, np.full(len(row.canonical.x), 1 / len(row.canonical.x)))
             for row in self.rows
-            if row.folded is not None
+            if row.canonical is not None
         }
         return describe(yardstick.draws.reference.target, reference, others)
 
@@ -307,13 +307,13 @@ def _in_sample(row: Row) -> tuple[str, ...]:
     return (IN_SAMPLE,) if row.cross_fit is not None and not row.cross_fit.others else ()
 
 
-def _copies_reached(modes: Modes, x: Array | None, folded: Folded) -> Array:
+def _copies_reached(modes: Modes, x: Array | None, canonical: CanonicalPoints) -> Array:
     """Count the copies of each mode (K,) that hold a hundredth of the draws in it; NaN where there are too many."""
     assert x is not None
-    label = modes.copy_labels(x, folded.peak)
+    label = modes.copy_labels(x, canonical.maximum)
     reached = np.full(modes.k, np.nan)
     for k in range(modes.k):
-        inside = (folded.mode == k) & (label >= 0)
+        inside = (canonical.mode == k) & (label >= 0)
         counts = np.bincount(np.unique(label[inside] % MAX_COPY_LABELS, return_inverse=True)[1]) if inside.any() else ()
         if modes.copies[k] <= MAX_COPY_LABELS:
             reached[k] = min(sum(c > REACHED * inside.sum() for c in counts), modes.copies[k])
@@ -321,7 +321,7 @@ def _copies_reached(modes: Modes, x: Array | None, folded: Folded) -> Array:
 
 
 def _coverage_row(
-    p: scores.PosteriorDraws, q: scores.ApproximationDraws, forward: scores.ChainRule, reverse: scores.ChainRule
+    p: scores.ReferenceDraws, q: scores.ApproximationDraws, forward: scores.ChainRule, reverse: scores.ChainRule
 ) -> dict[str, Any]:
     ratio, ratio_se = scores.mass_ratio(p.masses, q.masses)
     arrays = {

@@ -7,10 +7,10 @@ from pymc_kl import tree
 from pymc_kl.alarm import missed
 from pymc_kl.masses import last_core
 from pymc_kl.parameters import Source, mean_se
-from pymc_kl.pieces import Completed, core_draws
+from pymc_kl.pieces import ModewisePosterior, core_draws
 
 
-def audit(completed: Completed) -> xr.DataTree | None:
+def audit(completed: ModewisePosterior) -> xr.DataTree | None:
     """Audit the draws that the user gave; None without any.
 
     Returns
@@ -43,17 +43,17 @@ def audit(completed: Completed) -> xr.DataTree | None:
             "alarm": float(alarm.sounds),
         },
         coords={"chain": np.arange(len(n_draws)), "mode": tree.mode_numbers(k)},
-        attrs={"mixes": int(masses.mixes), "reason": masses.reason},
+        attrs={"mixes": int(masses.known), "reason": masses.reason},
     )
     return xr.DataTree.from_dict({"/": ds, "/means": _means(completed)})
 
 
-def _means(completed: Completed) -> xr.Dataset:
+def _means(completed: ModewisePosterior) -> xr.Dataset:
     """Compare the posterior mean of every variable with the reference's, both relabelled to one copy."""
-    assert completed.folded is not None and completed.given is not None
+    assert completed.canonical is not None and completed.given is not None
     target, drawn = completed.target, completed.thinned
     taken = ("quantity", "mode", "source", "statistic")
-    theirs, ours = (tree.free_dims(target.to_dataset(x[None]), taken) for x in (completed.folded.x, drawn.x))
+    theirs, ours = (tree.free_dims(target.to_dataset(x[None]), taken) for x in (completed.canonical.x, drawn.x))
     given_weights = completed.given.flat_weights
     means = {}
     for name in theirs.data_vars:

@@ -24,7 +24,7 @@ from pymc_kl.fits import (
     reverse_rows,
 )
 from pymc_kl.fitting.forward import AUTO
-from pymc_kl.model.draws import Reference, as_reference
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import check_initial_point, user_starts
@@ -37,7 +37,7 @@ UNLISTED = 9.0  # nats below the highest mass, 1e-4 of it: such a mode is elsewh
 
 
 def compare(
-    idata: xr.DataTree | xr.Dataset | Reference | None = None,
+    idata: xr.DataTree | xr.Dataset | PosteriorDraws | None = None,
     approximations: Mapping[str, Any] | None = None,
     *,
     model: pm.Model | Target | None = None,
@@ -57,7 +57,7 @@ def compare(
 
     Parameters
     ----------
-    idata : DataTree, Dataset or Reference, optional
+    idata : DataTree, Dataset or PosteriorDraws, optional
         Draws of the posterior from any sampler. What they miss is sampled, as by :func:`sample_reference`.
     approximations : mapping of str to fit, optional
         Whatever :func:`as_approximation` takes, by name: what `pm.fit` or pymc-extras returned, draws of any sampler,
@@ -125,7 +125,7 @@ def compare(
             target.log_density_and_grad(target.initial_points(1, np.random.default_rng(0)))
             rows = given_rows(approximations or {}, target)
             points = {} if starts is None else {"user": user_starts(starts, target)}
-            given = None if idata is None else as_reference(idata, target)
+            given = None if idata is None else as_posterior_draws(idata, target)
         rng = next(streams)
         with stage("reverse-KL fits"):
             methods = reverse if reverse is not None else PYMC_METHODS if approximations is None else ()
@@ -153,7 +153,7 @@ def compare(
         with stage("assign draws to modes"):
             fill_draws(rows, target, n_draws, next(streams))
             for row in rows:
-                row.folded = None if row.x is None else yardstick.modes.fold(row.x)
+                row.canonical = None if row.x is None else yardstick.modes.canonical(row.x)
         with stage("scores"):
             comparison = Result(yardstick, rows).to_datatree(idata, next(streams))
     settings = {

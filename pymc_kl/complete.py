@@ -8,12 +8,12 @@ from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.masses import Masses, masses_from_log, unknown_masses
-from pymc_kl.model.draws import Reference
+from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
-from pymc_kl.modes.modes import Folded, Modes
+from pymc_kl.modes.modes import CanonicalPoints, Modes
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS, search_target
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
-from pymc_kl.pieces import NEGLIGIBLE, Completed, count_masses, negligible
+from pymc_kl.pieces import NEGLIGIBLE, ModewisePosterior, count_masses, negligible
 from pymc_kl.progress import Report, Stages
 from pymc_kl.reference.bridge_sampling import (
     LOCAL_RHAT,
@@ -56,14 +56,14 @@ class Sampling:
 
 def complete(
     target: Target,
-    given: Reference | None,
+    given: PosteriorDraws | None,
     starts: Mapping[str, Array],
     sampling: Sampling,
     *,
     visitors: Sequence[Array] = (),
     rng: np.random.Generator,
     stage: Stages,
-) -> Completed:
+) -> ModewisePosterior:
     """Make a reference from a target and the draws (if any) that the user has.
 
     Modes with a hundredth of any visitor's draws, (n, d) each, are listed even if their mass is negligible.
@@ -82,8 +82,8 @@ def complete(
         modes = _that_matter(modes, sampling, visitors)
         if not sampling.as_given:
             refuse_improper(target, modes, rng)
-        folded = None if given is None else modes.fold(given.flat)
-    work = _Work(target, modes, given, folded, sampling, rng)
+        canonical = None if given is None else modes.canonical(given.flat)
+    work = _Work(target, modes, given, canonical, sampling, rng)
     with stage("sample and weigh modes") as report:
         if sampling.as_given:
             work.weigh_rest(np.arange(modes.k))
@@ -147,12 +147,12 @@ class _Work:
         self,
         target: Target,
         modes: Modes,
-        given: Reference | None,
-        folded: Folded | None,
+        given: PosteriorDraws | None,
+        canonical: CanonicalPoints | None,
         sampling: Sampling,
         rng: np.random.Generator,
     ) -> None:
-        self.target, self.modes, self.given, self.folded = target, modes, given, folded
+        self.target, self.modes, self.given, self.canonical = target, modes, given, canonical
         self.sampling, self.rng = sampling, rng
         self.partial = modes.partial
         self.tried = np.zeros(modes.k, dtype=int)
@@ -246,7 +246,7 @@ class _Work:
             self.log_masses[k] = found
         return bool(np.isfinite(found.estimate.value))
 
-    def finish(self) -> Completed:
+    def finish(self) -> ModewisePosterior:
         """Weigh all modes against each other, highest mass first."""
         n_draws = np.array([*(len(draws) for draws in self.local), 0])
         known = self._known()
@@ -258,8 +258,8 @@ class _Work:
         order = np.argsort(-masses.mass[:-1], kind="stable")
         reasons = [f"mode {i + 1}: {self.log_masses[k].reason}" for i, k in enumerate(order) if not known[k]]
         reason = "; ".join(reasons[:MAX_REASONS]) + ("; …" if len(reasons) > MAX_REASONS else "")
-        masses = masses if masses.mixes else replace(masses, reason=reason)
-        return Completed(
+        masses = masses if masses.known else replace(masses, reason=reason)
+        return ModewisePosterior(
             target=self.target,
             modes=self.modes.reorder(order),
             masses=_reordered(masses, order),
@@ -268,7 +268,9 @@ class _Work:
             reason="" if np.isfinite(log_z.value) else reason,
             local=tuple(self.local[k] for k in order),
             given=self.given,
-            folded=None if self.folded is None else replace(self.folded, mode=_renamed(self.folded.mode, order)),
+            canonical=None
+            if self.canonical is None
+            else replace(self.canonical, mode=_renamed(self.canonical.mode, order)),
             partial=self.partial,
         )
 
@@ -277,10 +279,10 @@ class _Work:
         if self.modes.k == 1:
             alone = masses_from_log([Estimate(0.0, 0.0)], n_draws)[0]
             apart = not self.modes.proper and "not mixed" in self.log_masses[0].reason
-            return replace(alone, mixes=not apart), UNKNOWN
-        if self.given is not None and self.folded is not None:
-            counted = count_masses(self.given, self.folded.mode, self.modes)
-            if counted.mixes:
+            return replace(alone, known=not apart), UNKNOWN
+        if self.given is not None and self.canonical is not None:
+            counted = count_masses(self.given, self.canonical.mode, self.modes)
+            if counted.known:
                 if not known.any():
                     return counted, UNKNOWN
                 j = int(np.where(known, counted.mass[:-1], -1.0).argmax())
@@ -292,14 +294,14 @@ class _Work:
         return unknown_masses(guess / guess.sum(), n_draws, ""), UNKNOWN
 
     def _from_given(self, k: int) -> LocalDraws:
-        if self.given is None or self.folded is None or self.given.weights is not None:
+        if self.given is None or self.canonical is None or self.given.weights is not None:
             return none_drawn(self.target.d)
-        inside = self.folded.mode == k
+        inside = self.canonical.mode == k
         return LocalDraws(
-            x=self.folded.x[inside],
+            x=self.canonical.x[inside],
             log_density=self.given.log_density.ravel()[inside],
-            peak=self.folded.peak[inside],
-            n_copies=self.folded.n_copies[inside],
+            maximum=self.canonical.maximum[inside],
+            n_copies=self.canonical.n_copies[inside],
             source="given",
         )
 
@@ -329,13 +331,13 @@ class _Work:
 
     def _inside(self, k: int, chains: Chains) -> LocalDraws:
         x = chains.x.reshape(-1, self.target.d)
-        log_density, folded = self.target.log_density(x), self.modes.fold(x)
-        inside = (folded.mode == k) & np.isfinite(log_density)
+        log_density, canonical = self.target.log_density(x), self.modes.canonical(x)
+        inside = (canonical.mode == k) & np.isfinite(log_density)
         return LocalDraws(
-            x=folded.x[inside],
+            x=canonical.x[inside],
             log_density=log_density[inside],
-            peak=folded.peak[inside],
-            n_copies=folded.n_copies[inside],
+            maximum=canonical.maximum[inside],
+            n_copies=canonical.n_copies[inside],
             source="NUTS",
             n_left=int((~inside).sum()),
             n_diverging=chains.n_diverging,
@@ -351,7 +353,7 @@ def _joined(one: LocalDraws, two: LocalDraws) -> LocalDraws:
     return LocalDraws(
         x=np.concatenate([one.x, two.x]),
         log_density=np.concatenate([one.log_density, two.log_density]),
-        peak=np.concatenate([one.peak, two.peak]),
+        maximum=np.concatenate([one.maximum, two.maximum]),
         n_copies=np.concatenate([one.n_copies, two.n_copies]),
         source=one.source if one.source == two.source else f"{one.source}+{two.source}",
         n_left=one.n_left + two.n_left,

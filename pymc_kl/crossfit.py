@@ -23,7 +23,7 @@ from pymc_kl.approximations import (
 )
 from pymc_kl.approximations.symmetrise import symmetrised_mixture
 from pymc_kl.fitting.forward import AUTO, fit_family
-from pymc_kl.model.draws import Reference
+from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.symmetry.group import Symmetry
 from pymc_kl.pieces import N_FOLDS
 
@@ -61,7 +61,7 @@ class CrossFit:
 
 def cross_fit(
     family: str,
-    reference: Reference,
+    reference: PosteriorDraws,
     labels: IntArray,
     fold: IntArray,
     *,
@@ -99,10 +99,10 @@ def _spread(fitted: Approximation, symmetry: Symmetry) -> Approximation:
     return symmetrised_mixture(fitted, symmetry) if isinstance(fitted, ComponentFamily) else fitted
 
 
-def _take(reference: Reference, rows: IntArray) -> Reference:
+def _take(reference: PosteriorDraws, rows: IntArray) -> PosteriorDraws:
     """Some draws of a reference, as one chain."""
     weights = reference.flat_weights
-    return Reference(
+    return PosteriorDraws(
         reference.target,
         reference.flat[rows][None],
         reference.log_density.ravel()[rows][None],

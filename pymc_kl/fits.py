@@ -90,8 +90,8 @@ def _kept(row: Row) -> Iterator[None]:
 def _cross_fit(family: str, yardstick: Yardstick, rng: np.random.Generator) -> CrossFit:
     """Fit to the whole posterior; a mixture to one copy of each mode if it can be spread over all of them."""
     draws, symmetry = yardstick.training, yardstick.modes.symmetry
-    at_home = takes_modes(family) and draws.weighted and yardstick.modes.has_copies
-    if at_home and group_order(symmetry) <= MAX_COPIES:
+    is_canonical = takes_modes(family) and draws.weighted and yardstick.modes.has_copies
+    if is_canonical and group_order(symmetry) <= MAX_COPIES:
         return cross_fit(family, draws.home, draws.label, draws.fold, symmetry=symmetry, rng=rng)
     return cross_fit(family, draws.reference, draws.copy, draws.fold, rng=rng)
 

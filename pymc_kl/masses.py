@@ -37,7 +37,7 @@ class Masses:
         Of each indicator; NaN where it never changes.
     crossings : int
         Moves of chains from one mode to another.
-    mixes : bool
+    known : bool
         The masses are known: chains moved between modes often enough that counting draws is right, or the
         masses come from normalising constants.
     reason : str
@@ -53,7 +53,7 @@ class Masses:
     ess: Array
     rhat: Array
     crossings: int
-    mixes: bool
+    known: bool
     reason: str
     covariance: Array | None = None
 
@@ -77,7 +77,7 @@ def masses_from_weighted(mode: IntArray, weights: Array, k: int) -> Masses:
         ess=ess,
         rhat=np.full(k + 1, np.nan),
         crossings=0,
-        mixes=True,
+        known=True,
         reason="",
     )
 

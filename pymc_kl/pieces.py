@@ -9,9 +9,9 @@ from scipy.stats import chi2
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.masses import Masses, masses_from_chains, masses_from_weighted
-from pymc_kl.model.draws import Reference
+from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
-from pymc_kl.modes.modes import Folded, Modes
+from pymc_kl.modes.modes import CanonicalPoints, Modes
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.reference.bridge_sampling import LocalDraws, LogMass
 
@@ -22,7 +22,7 @@ N_FOLDS = 5  # that draws are held out in
 
 
 @dataclass(frozen=True, eq=False)
-class Completed:
+class ModewisePosterior:
     """A posterior in pieces: its modes, draws of each, and what each weighs.
 
     Attributes
@@ -39,9 +39,9 @@ class Completed:
         Why log Z is NaN; empty if it is known.
     local : tuple of LocalDraws
         Draws of each mode, folded to its first copy.
-    given : Reference or None
+    given : PosteriorDraws or None
         The user's draws.
-    folded : Folded or None
+    canonical : Folded or None
         Where the user's draws lie.
     partial : bool
         The search or the sampling was interrupted.
@@ -54,22 +54,22 @@ class Completed:
     log_evidence: Estimate
     reason: str
     local: tuple[LocalDraws, ...]
-    given: Reference | None
-    folded: Folded | None
+    given: PosteriorDraws | None
+    canonical: CanonicalPoints | None
     partial: bool
 
     @property
     def given_mode(self) -> IntArray | None:
         """Mode (chain, draw) of each of the user's draws, -1 for elsewhere."""
-        if self.given is None or self.folded is None:
+        if self.given is None or self.canonical is None:
             return None
-        return self.folded.mode.reshape(self.given.log_density.shape)
+        return self.canonical.mode.reshape(self.given.log_density.shape)
 
     def given_masses(self) -> Masses | None:
         """What the user's draws alone say of the masses."""
-        if self.given is None or self.folded is None:
+        if self.given is None or self.canonical is None:
             return None
-        return count_masses(self.given, self.folded.mode, self.modes)
+        return count_masses(self.given, self.canonical.mode, self.modes)
 
     @cached_property
     def thinned(self) -> "Weighted":
@@ -117,7 +117,7 @@ class Completed:
             x=np.concatenate([draws.x[r] for draws, r in pairs]),
             log_density=np.concatenate([draws.log_density[r] for draws, r in pairs]),
             mode=np.concatenate([np.full(len(r), k) for k, (_, r) in enumerate(pairs)]),
-            peak=np.concatenate([draws.peak[r] for draws, r in pairs]),
+            maximum=np.concatenate([draws.maximum[r] for draws, r in pairs]),
             weights=weights,
             fold=np.concatenate([r * N_FOLDS // max(len(draws), 1) for draws, r in pairs]),
         )
@@ -133,7 +133,7 @@ class Weighted:
     x: Array
     log_density: Array
     mode: IntArray
-    peak: IntArray
+    maximum: IntArray
     weights: Array
     fold: IntArray
 
@@ -141,14 +141,14 @@ class Weighted:
         """Return some of the draws."""
         return Weighted(*(getattr(self, field.name)[rows] for field in fields(self)))
 
-    def whole(self, modes: Modes, target: Target, rng: np.random.Generator) -> tuple[Reference, IntArray]:
+    def whole(self, modes: Modes, target: Target, rng: np.random.Generator) -> tuple[PosteriorDraws, IntArray]:
         """Spread the draws over all copies: a weighted reference, and a number of each draw's copy and peak."""
-        x, copy = modes.scatter(self.x, self.peak, rng)
-        reference = Reference(target, x[None], self.log_density[None], self.weights[None])
+        x, copy = modes.scatter(self.x, self.maximum, rng)
+        reference = PosteriorDraws(target, x[None], self.log_density[None], self.weights[None])
         return reference, copy
 
 
-def count_masses(reference: Reference, label: IntArray, modes: Modes) -> Masses:
+def count_masses(reference: PosteriorDraws, label: IntArray, modes: Modes) -> Masses:
     """Weigh modes by counting draws (n,) whose labels are known."""
     if reference.weights is not None:
         return masses_from_weighted(label, reference.weights.ravel(), modes.k)
@@ -157,7 +157,7 @@ def count_masses(reference: Reference, label: IntArray, modes: Modes) -> Masses:
     return masses_from_chains(chains, modes.k, core=core, negligible=negligible(modes))
 
 
-def core_draws(reference: Reference, label: IntArray, modes: Modes) -> BoolArray:
+def core_draws(reference: PosteriorDraws, label: IntArray, modes: Modes) -> BoolArray:
     """Tell which draws (chain, draw) lie well inside their mode, as nine tenths of a normal mode's do."""
     depth = np.append(modes.log_density, np.inf)[label] - reference.log_density
     return np.asarray(depth < 0.5 * chi2.ppf(CORE_PROB, modes.x.shape[1]))

@@ -11,11 +11,11 @@ from pymc_kl import tree
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.audit import audit
 from pymc_kl.complete import Sampling, complete
-from pymc_kl.model.draws import as_reference
+from pymc_kl.model.draws import as_posterior_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import user_starts
-from pymc_kl.pieces import Completed
+from pymc_kl.pieces import ModewisePosterior
 from pymc_kl.progress import Stages, stages
 
 
@@ -92,7 +92,7 @@ def sample_reference(
         with stage("compile the log density"):
             target = as_target(model)
             points = {} if starts is None else {"user": user_starts(starts, target)}
-            given = None if idata is None else as_reference(idata, target)
+            given = None if idata is None else as_posterior_draws(idata, target)
         completed = complete(target, given, points, sampling, rng=rng, stage=stage)
     dt = completed_tree(completed, draws=draws, chains=chains, relabel=relabel, rng=rng)
     for name in ("observed_data", "constant_data"):
@@ -103,14 +103,16 @@ def sample_reference(
     return dt
 
 
-def root_attrs(completed: Completed, seed: RandomSeed, settings: dict[str, object], stage: Stages) -> dict[str, object]:
+def root_attrs(
+    completed: ModewisePosterior, seed: RandomSeed, settings: dict[str, object], stage: Stages
+) -> dict[str, object]:
     """Attributes of a reference: where it comes from, and whether an interrupt cut it short."""
     attrs = tree.root_attrs(completed.target.model.name or "model", seed, settings, stage.seconds)
     return attrs | {"partial": int(completed.partial)}
 
 
 def completed_tree(
-    completed: Completed, *, draws: int, chains: int, relabel: bool, rng: np.random.Generator
+    completed: ModewisePosterior, *, draws: int, chains: int, relabel: bool, rng: np.random.Generator
 ) -> xr.DataTree:
     """Lay out a completed posterior: draws of equal weight, original draws, modes, evidence and audit."""
     target, modes = completed.target, completed.modes
@@ -121,7 +123,7 @@ def completed_tree(
             + completed.reason
         )
     equal = completed.equal(chains * draws, rng)
-    x = equal.x if relabel else modes.scatter(equal.x, equal.peak, rng)[0]
+    x = equal.x if relabel else modes.scatter(equal.x, equal.maximum, rng)[0]
     shape = (chains, draws)
     dt = tree.reference_tree(
         target, x.reshape(*shape, -1), equal.log_density.reshape(shape), equal.mode.reshape(shape) + 1
@@ -138,18 +140,18 @@ def completed_tree(
     return dt
 
 
-def modes_dataset(completed: Completed) -> xr.Dataset:
+def modes_dataset(completed: ModewisePosterior) -> xr.Dataset:
     """Build `/modes`, with how each mass was found; masses that are not known are NaN."""
     ds = tree.describe_modes(completed.target, completed.modes, completed.masses, completed.log_masses)
     ds["n_left"] = ("mode", np.array([local.n_left for local in completed.local]))
     ds["n_diverging"] = ("mode", np.array([local.n_diverging for local in completed.local]))
-    if not completed.masses.mixes:
+    if not completed.masses.known:
         for name in ("mass", "mass_se"):
             ds[name] = ("mode", np.full(completed.modes.k, np.nan))
     return ds
 
 
-def _weighted_trees(completed: Completed) -> tuple[xr.DataTree | None, xr.DataTree | None]:
+def _weighted_trees(completed: ModewisePosterior) -> tuple[xr.DataTree | None, xr.DataTree | None]:
     """Lay out the draws given and those made here, with the weight of each in the reference."""
     target, given, mode = completed.target, completed.given, completed.given_mode
     mass = completed.masses.mass[:-1]

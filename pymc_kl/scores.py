@@ -20,7 +20,7 @@ UNDER_BELOW, OVER_ABOVE = 0.8, 1.25  # covered means within a quarter
 
 
 @dataclass(frozen=True, eq=False)
-class PosteriorDraws:
+class ReferenceDraws:
     """Draws of p, with what q says of them.
 
     Attributes
@@ -84,7 +84,7 @@ def elbo(q: ApproximationDraws) -> Estimate:
     return UNKNOWN if q.log_prob is None else mean_estimate(q.log_density - q.log_prob)
 
 
-def eubo(p: PosteriorDraws) -> Estimate:
+def eubo(p: ReferenceDraws) -> Estimate:
     """E_p[log p̃ - log q] in nats.
 
     Where masses do not come from counting draws, the error has a part for the masses': how much the
@@ -97,7 +97,7 @@ def eubo(p: PosteriorDraws) -> Estimate:
     estimate = mean_estimate(log_ratio, p.weights)
     if tail_index(log_ratio) > KHAT_RELIABLE:  # their variance ends at 0.5, but k-hat is good to 0.1 or 0.2
         return Estimate(estimate.value, float("inf"))
-    counted = p.masses.mixes and p.masses.covariance is None
+    counted = p.masses.known and p.masses.covariance is None
     if counted or not np.isfinite(estimate.value):
         return estimate
     local = _region_means(log_ratio, p)
@@ -108,7 +108,7 @@ def eubo(p: PosteriorDraws) -> Estimate:
     return Estimate(estimate.value, float(np.hypot(within, _shares_se(local, p.masses))))
 
 
-def _region_means(values: Array, p: PosteriorDraws) -> Array:
+def _region_means(values: Array, p: ReferenceDraws) -> Array:
     weights = np.ones_like(values) if p.weights is None else p.weights
     k = len(p.masses.mass)
     total = np.bincount(p.mode.ravel(), weights=weights.ravel(), minlength=k)
@@ -128,7 +128,7 @@ def _shares_se(slope: Array, masses: Masses) -> float:
     return float(np.sqrt((centred**2 * masses.se**2 / left).sum()))
 
 
-def forward_kl(p: PosteriorDraws, log_evidence: Estimate) -> Estimate:
+def forward_kl(p: ReferenceDraws, log_evidence: Estimate) -> Estimate:
     """KL(p‖q) = EUBO - log Z, in nats; never clamped at zero."""
     upper = eubo(p)
     return Estimate(upper.value - log_evidence.value, float(np.hypot(upper.se, log_evidence.se)))
@@ -140,7 +140,7 @@ def reverse_kl(q: ApproximationDraws, log_evidence: Estimate) -> Estimate:
     return Estimate(log_evidence.value - lower.value, float(np.hypot(lower.se, log_evidence.se)))
 
 
-def forward_chain_rule(p: PosteriorDraws, q: ApproximationDraws, log_evidence: Estimate) -> ChainRule:
+def forward_chain_rule(p: ReferenceDraws, q: ApproximationDraws, log_evidence: Estimate) -> ChainRule:
     """Split KL(p‖q) = Σ w_k log(w_k / v_k) + Σ w_k KL(p_k‖q_k)."""
     total = forward_kl(p, log_evidence)
     if p.log_prob is None:
@@ -152,7 +152,7 @@ def forward_chain_rule(p: PosteriorDraws, q: ApproximationDraws, log_evidence: E
     return _split(total, p.masses, q.masses, local, _region_se(log_ratio, p.mode, size))
 
 
-def reverse_chain_rule(p: PosteriorDraws, q: ApproximationDraws, log_evidence: Estimate) -> ChainRule:
+def reverse_chain_rule(p: ReferenceDraws, q: ApproximationDraws, log_evidence: Estimate) -> ChainRule:
     """Split KL(q‖p) = Σ v_k log(v_k / w_k) + Σ v_k KL(q_k‖p_k)."""
     total = reverse_kl(q, log_evidence)
     if q.log_prob is None:
@@ -215,7 +215,7 @@ def khat(q: ApproximationDraws) -> float:
     return float("nan") if q.log_prob is None else pareto_k(q.log_density - q.log_prob)
 
 
-def khat_reference(p: PosteriorDraws) -> float:
+def khat_reference(p: ReferenceDraws) -> float:
     """Pareto k-hat of q/p under p."""
     return float("nan") if p.log_prob is None else pareto_k(p.log_prob - p.log_density)
 
@@ -232,7 +232,7 @@ def ess_reverse(q: ApproximationDraws) -> Estimate:
     return Estimate(float(first**2 / second), float(np.sqrt(max(slope @ covariance @ slope, 0.0))))
 
 
-def ess_forward(p: PosteriorDraws, log_evidence: Estimate) -> Estimate:
+def ess_forward(p: ReferenceDraws, log_evidence: Estimate) -> Estimate:
     """1 / E_p[p/q], on draws of p, with log Z from them: the same share, as p sees it."""
     if p.log_prob is None or not np.isfinite(log_evidence.value):
         return UNKNOWN
@@ -245,7 +245,7 @@ def ess_forward(p: PosteriorDraws, log_evidence: Estimate) -> Estimate:
     return Estimate(value, value * float(np.hypot(mean.se / mean.value, log_evidence.se)))
 
 
-def spill(p: PosteriorDraws, q: ApproximationDraws) -> Estimate:
+def spill(p: ReferenceDraws, q: ApproximationDraws) -> Estimate:
     """Share of q's draws where log p̃ is below its 0.1 % quantile under p."""
     return share_below(p.tail or tail_of(p.log_density, p.weights), q.log_density)
 
@@ -283,7 +283,7 @@ def mass_tv(p: Masses, q: Masses) -> Estimate:
     return Estimate(value, float(np.hypot(_shares_se(slope, p), _shares_se(slope, q))))
 
 
-def hdr_coverage(p: PosteriorDraws, q: ApproximationDraws) -> Array:
+def hdr_coverage(p: ReferenceDraws, q: ApproximationDraws) -> Array:
     """Share (K + 1,) of each region's draws of p inside q's 90 % highest-density region."""
     if p.log_prob is None or q.log_prob is None:
         return np.full(len(p.masses.mass), np.nan)

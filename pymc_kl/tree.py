@@ -168,7 +168,7 @@ def describe_modes(target: "Target", modes: "Modes", masses: "Masses", log_masse
         "symmetries": json.dumps(modes.symmetries),
         "proper": int(modes.proper),
         "partial": int(modes.partial),
-        "mixes": int(masses.mixes),
+        "mixes": int(masses.known),
         "crossings": masses.crossings,
         "reason": masses.reason,
     }

@@ -11,12 +11,12 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.audit import audit
 from pymc_kl.complete import Sampling, complete
 from pymc_kl.masses import Masses
-from pymc_kl.model.draws import Reference, as_reference
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.graphs import same_arithmetic
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.pieces import N_FOLDS, Completed, Weighted, negligible
+from pymc_kl.pieces import N_FOLDS, ModewisePosterior, Weighted, negligible
 from pymc_kl.progress import Stages
 from pymc_kl.reference.bridge_sampling import LogMass
 
@@ -29,9 +29,9 @@ class Labelled:
 
     Attributes
     ----------
-    reference : Reference
+    reference : PosteriorDraws
         Weighted or Markov chains.
-    home : Reference
+    canonical : PosteriorDraws
         The same draws brought to one copy of their mode.
     label : array (n,) of int
         Mode of each draw, -1 for elsewhere.
@@ -41,8 +41,8 @@ class Labelled:
         Which of five parts, each of neighbours in their chains, a draw belongs to.
     """
 
-    reference: Reference
-    home: Reference
+    reference: PosteriorDraws
+    home: PosteriorDraws
     label: IntArray
     copy: IntArray
     fold: IntArray
@@ -87,7 +87,7 @@ class Yardstick:
     partial: bool
 
 
-def completed_yardstick(completed: Completed, rng: np.random.Generator) -> Yardstick:
+def completed_yardstick(completed: ModewisePosterior, rng: np.random.Generator) -> Yardstick:
     """Measure by draws of every mode, weighted by its mass and spread over its copies."""
     drawn = completed.thinned.take(rng.permutation(len(completed.thinned.weights)))
     without = np.array([not len(draws) for draws in completed.local])
@@ -105,14 +105,14 @@ def completed_yardstick(completed: Completed, rng: np.random.Generator) -> Yards
     )
 
 
-def _labelled(drawn: Weighted, completed: Completed, rng: np.random.Generator) -> Labelled:
+def _labelled(drawn: Weighted, completed: ModewisePosterior, rng: np.random.Generator) -> Labelled:
     reference, copy = drawn.whole(completed.modes, completed.target, rng)
     return Labelled(reference, replace(reference, x=drawn.x[None]), drawn.mode, copy, drawn.fold)
 
 
 def given_yardstick(
     target: Target,
-    given: Reference | None,
+    given: PosteriorDraws | None,
     starts: Mapping[str, Array],
     sampling: Sampling,
     *,
@@ -127,12 +127,12 @@ def given_yardstick(
     completed = complete(
         target, given, starts, replace(sampling, as_given=True), visitors=visitors, rng=rng, stage=stage
     )
-    masses, folded = completed.given_masses(), completed.folded
+    masses, canonical = completed.given_masses(), completed.canonical
     assert masses is not None
-    assert folded is not None
-    home = replace(given, x=folded.x.reshape(given.x.shape))
-    copy = completed.modes.copy_labels(given.flat, folded.peak)
-    draws = Labelled(given, home, folded.mode, copy, given.blocks() % N_FOLDS)
+    assert canonical is not None
+    home = replace(given, x=canonical.x.reshape(given.x.shape))
+    copy = completed.modes.copy_labels(given.flat, canonical.maximum)
+    draws = Labelled(given, home, canonical.mode, copy, given.blocks() % N_FOLDS)
     return Yardstick(
         draws=draws,
         training=draws,
@@ -146,7 +146,7 @@ def given_yardstick(
     )
 
 
-def _plain_draws(target: Target, rng: np.random.Generator) -> Reference:
+def _plain_draws(target: Target, rng: np.random.Generator) -> PosteriorDraws:
     with target.model, same_arithmetic():
         idata = pm.sample(
             DRAWS,
@@ -155,4 +155,4 @@ def _plain_draws(target: Target, rng: np.random.Generator) -> Reference:
             progressbar=False,
             idata_kwargs={"include_transformed": True},
         )
-    return as_reference(idata, target)
+    return as_posterior_draws(idata, target)

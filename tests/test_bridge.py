@@ -18,8 +18,8 @@ def exact_local(problem, target, k, n, rng):
     modes = find_modes(model=target, symmetry=False, random_seed=1)
     x = problem.sample(4 * n, rng)
     x = x[modes.assign(x) == k][:n]
-    peak = modes.fold(x).peak
-    return modes, LocalDraws(x, target.log_density(x), peak, np.ones(len(x)), "NUTS")
+    maximum = modes.canonical(x).maximum
+    return modes, LocalDraws(x, target.log_density(x), maximum, np.ones(len(x)), "NUTS")
 
 
 def test_bridge_between_two_normals_is_calibrated(rng):
@@ -103,14 +103,14 @@ def test_weights_about_a_peak(zoo, rng):
 def test_reasons_instead_of_numbers(zoo, rng):
     problem, target = zoo("two_modes")
     modes, local = exact_local(problem, target, 0, 2000, rng)
-    few = LocalDraws(local.x[:50], local.log_density[:50], local.peak[:50], local.n_copies[:50], "NUTS")
+    few = LocalDraws(local.x[:50], local.log_density[:50], local.maximum[:50], local.n_copies[:50], "NUTS")
     assert "50 draws are too few" in log_mass(target, modes, 0, few, rng).reason
     order = np.argsort(local.x[:, 0])
-    stuck = LocalDraws(local.x[order], local.log_density[order], local.peak, local.n_copies, "NUTS")
+    stuck = LocalDraws(local.x[order], local.log_density[order], local.maximum, local.n_copies, "NUTS")
     found = log_mass(target, modes, 0, stuck, rng)
     assert "have not mixed" in found.reason
     assert np.isnan(found.estimate.value)
-    divergent = LocalDraws(local.x, local.log_density, local.peak, local.n_copies, "NUTS", 0, 500)
+    divergent = LocalDraws(local.x, local.log_density, local.maximum, local.n_copies, "NUTS", 0, 500)
     assert "500 transitions of NUTS diverged" in log_mass(target, modes, 0, divergent, rng).reason
 
 
@@ -122,7 +122,7 @@ def test_masses_from_log_masses():
     assert log_z.se == pytest.approx(0.1 * np.hypot(0.25, 0.75))
     np.testing.assert_allclose(masses.covariance.sum(axis=0), 0, atol=1e-12)
     unknown = unknown_masses(np.array([0.4, 0.6]), np.array([5, 5, 0]), "why")
-    assert not unknown.mixes
+    assert not unknown.known
     assert unknown.reason == "why"
     assert (unknown.upper[:2] == 1).all()
 

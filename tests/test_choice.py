@@ -9,7 +9,7 @@ from pymc_kl.approximations.choice import EVEN, _choose, choose_family
 from pymc_kl.approximations.components import WeightedDraws
 from pymc_kl.approximations.estimation.halves import HeldOut
 from pymc_kl.crossfit import cross_fit
-from pymc_kl.model.draws import Reference
+from pymc_kl.model.draws import PosteriorDraws
 
 TILTED = FullRank(loc=np.zeros(3), scale_tril=np.array([[1.0, 0, 0], [0.8, 0.6, 0], [-0.5, 0.5, 0.7]]))
 HEAVY = StudentT(loc=np.zeros(3), scale_tril=TILTED.scale_tril, df=3.0)
@@ -95,7 +95,7 @@ def test_fit_forward_tells_what_auto_chose(zoo, exact_draws):
 def test_auto_is_chosen_once_and_refitted_without_each_fold(zoo, rng):
     problem, target = zoo("two_modes")
     x = problem.sample(1500, rng)
-    reference = Reference(target, x[None], target.log_density(x)[None], np.full((1, 1500), 1 / 1500))
+    reference = PosteriorDraws(target, x[None], target.log_density(x)[None], np.full((1, 1500), 1 / 1500))
     fitted = cross_fit("auto", reference, (x[:, 0] > 0).astype(int), np.arange(1500) * 5 // 1500, rng=rng)
     assert fitted.approximation.family == "mixture"
     assert [other.family for other in fitted.others] == ["mixture"] * 5

@@ -318,8 +318,8 @@ def test_the_pass_between_two_modes_is_at_the_saddle(comparison, two_modes):
     passes = comparison["modes"]["pass_log_density"].values
     np.testing.assert_allclose([passes[0, 1], passes[1, 0]], saddle, atol=0.01)  # of the points looked at on the line
     assert np.isnan(np.diag(passes)).all()
-    peaks = comparison["modes"]["log_density"].values
-    np.testing.assert_allclose(comparison["modes"]["barrier"], peaks.min() - passes[0, 1])
+    maxima = comparison["modes"]["log_density"].values
+    np.testing.assert_allclose(comparison["modes"]["barrier"], maxima.min() - passes[0, 1])
 
 
 def test_a_fit_to_one_labelling_is_judged_up_to_labels_too(zoo):

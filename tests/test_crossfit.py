@@ -7,7 +7,7 @@ from problems import gaussian_kl
 from pymc_kl.approximations import FullRank, Mixture
 from pymc_kl.approximations.symmetrise import symmetrised_log_prob, symmetrised_mixture
 from pymc_kl.crossfit import IN_SAMPLE, cross_fit
-from pymc_kl.model.draws import Reference
+from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.symmetry.detect import find_symmetry
 from pymc_kl.modes.symmetry.enumerate import elements, group_order
 from pymc_kl.modes.symmetry.group import LabelClass, Symmetry
@@ -17,7 +17,7 @@ D, N = 10, 150
 
 def normal_reference(target, rng, n=N):
     x = rng.standard_normal((n, D))
-    return Reference(target, x[None], target.log_density(x)[None], np.full((1, n), 1 / n))
+    return PosteriorDraws(target, x[None], target.log_density(x)[None], np.full((1, n), 1 / n))
 
 
 def log_prob(fit, x):

@@ -586,8 +586,8 @@ class TestSensors:
         label = found.assign(place.reshape(-1, 8))
         assert found.k == modes.sizes["mode"] == 8
         for row in range(8):
-            peak = modes["place"].isel(mode=row).values.ravel()
-            inside = label == int(np.argmin(((found.x - peak) ** 2).sum(axis=1)))
+            maximum = modes["place"].isel(mode=row).values.ravel()
+            inside = label == int(np.argmin(((found.x - maximum) ** 2).sum(axis=1)))
             mass = weight @ inside
             se = np.sqrt((weight**2) @ (inside - mass) ** 2)
             own = modes.isel(mode=row)

@@ -89,9 +89,9 @@ def test_memory_of_log_prob_does_not_grow_with_the_number_of_draws() -> None:
     q.log_prob(x[:10])
     tracemalloc.start()
     q.log_prob(x)
-    peak = tracemalloc.get_traced_memory()[1]
+    maximum = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 20 * n * 8 < size * d * n * 8
+    assert maximum < 20 * n * 8 < size * d * n * 8
 
 
 @pytest.mark.parametrize("q", [TWO_MODES, PLANE], ids=["line", "plane"])

@@ -97,9 +97,9 @@ def test_strings_find_a_way_round():
         out = x / np.maximum(radius, 1e-9)[:, None]
         return value, radial[:, None] * out + around[:, None] * np.column_stack([-out[:, 1], out[:, 0]])
 
-    peaks = np.array([[3.0, 0.0], [-3.0, 1e-3]])
-    value, _ = ring(peaks)
-    top = passes_between(ring, peaks, value, 0.16 * np.eye(2), 1.0)[0, 1]
+    maxima = np.array([[3.0, 0.0], [-3.0, 1e-3]])
+    value, _ = ring(maxima)
+    top = passes_between(ring, maxima, value, 0.16 * np.eye(2), 1.0)[0, 1]
     assert value.min() - top == pytest.approx(1.0, abs=0.3)
 
 

@@ -269,9 +269,9 @@ def test_line_has_the_stated_number_of_modes_and_masses(name: str) -> None:
     problem = load(name)
     x = np.linspace(*bounds(problem), 20_001)
     steps = np.sign(np.diff(problem.log_density(x[:, None])))
-    peaks = np.flatnonzero((steps[:-1] > 0) & (steps[1:] <= 0))
-    assert len(peaks) == len(problem.masses)
-    for left, right, below in zip(peaks, peaks[1:], np.cumsum(problem.masses), strict=False):
+    maxima = np.flatnonzero((steps[:-1] > 0) & (steps[1:] <= 0))
+    assert len(maxima) == len(problem.masses)
+    for left, right, below in zip(maxima, maxima[1:], np.cumsum(problem.masses), strict=False):
         saddle = x[left + np.argmin(problem.log_density(x[left:right, None]))]
         assert integral(problem, 0, x[0], saddle) == pytest.approx(below, abs=1e-5)
 

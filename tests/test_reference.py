@@ -385,13 +385,13 @@ def test_folded_draws_are_those_of_one_copy(name, zoo, rng):
     problem, target = zoo(name)
     modes = pkl.find_modes(model=target, random_seed=1)
     x = problem.sample(4000, rng)
-    folded = modes.fold(x)
-    np.testing.assert_allclose(target.log_density(folded.x), target.log_density(x), rtol=1e-9)
-    again = modes.fold(folded.x)
-    np.testing.assert_array_equal(again.mode, folded.mode)
-    assert again.at_home.mean() > 0.999
-    home, moved = folded.x[folded.at_home], folded.x[~folded.at_home]
-    first = folded.mode[folded.at_home] == 0, folded.mode[~folded.at_home] == 0
+    canonical = modes.canonical(x)
+    np.testing.assert_allclose(target.log_density(canonical.x), target.log_density(x), rtol=1e-9)
+    again = modes.canonical(canonical.x)
+    np.testing.assert_array_equal(again.mode, canonical.mode)
+    assert again.is_canonical.mean() > 0.999
+    home, moved = canonical.x[canonical.is_canonical], canonical.x[~canonical.is_canonical]
+    first = canonical.mode[canonical.is_canonical] == 0, canonical.mode[~canonical.is_canonical] == 0
     if name == "labels":
         apart = home[first[0]].mean(axis=0) - moved[first[1]].mean(axis=0)
         error = np.hypot(home.std(axis=0) / np.sqrt(first[0].sum()), moved.std(axis=0) / np.sqrt(first[1].sum()))

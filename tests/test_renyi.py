@@ -16,7 +16,7 @@ from scipy.stats import norm
 import pymc_kl as pkl
 from pymc_kl.approximations import FullRank, MeanField
 from pymc_kl.fitting.gaussian_elbo import balanced_normals, rows_of
-from pymc_kl.model.draws import Reference
+from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.renyi import alpha_fit, alpha_path, datatree, divergence_path
@@ -29,9 +29,9 @@ COMMON_VARIANCES = {0.01: 0.191564, 0.1: 0.208325, 0.25: 0.252996, 0.5: 0.435890
 type Zoo = Callable[[str], tuple[Problem, Target]]
 
 
-def to_reference(target: Target, x: np.ndarray, chains: int = 4) -> Reference:
+def to_reference(target: Target, x: np.ndarray, chains: int = 4) -> PosteriorDraws:
     """Take draws (n, d), or points that stand for them, as chains."""
-    return Reference(target, x.reshape(chains, -1, x.shape[1]), target.log_density(x).reshape(chains, -1))
+    return PosteriorDraws(target, x.reshape(chains, -1, x.shape[1]), target.log_density(x).reshape(chains, -1))
 
 
 def mixture_points(weights: Sequence[float], locs: Sequence[float], scales: Sequence[float], n: int) -> np.ndarray:
@@ -288,7 +288,7 @@ def exact_normal(order: float, fit: MeanField, p: np.ndarray) -> float:
 def test_log_evidence_of_an_unnormalised_density(zoo: Zoo) -> None:
     target, x = normal_target(zoo)
     reference = to_reference(target, x)
-    shifted = Reference(target, reference.x, reference.log_density + 3.5)
+    shifted = PosteriorDraws(target, reference.x, reference.log_density + 3.5)
     q = FullRank(loc=np.array([0.1, 0.2]), scale_tril=np.array([[1.2, 0], [0.9, 0.6]]))
     found = alpha_fit.log_evidence_of(q, lambda x: target.log_density(x) + 3.5, shifted, q.sample(4000, random_seed=1))
     assert abs(found.value - 3.5) < N_SE * found.se
@@ -302,10 +302,10 @@ def test_log_evidence_goes_by_the_weights_of_the_draws(zoo: Zoo) -> None:
     wide = FullRank(loc=np.zeros(2), scale_tril=1.6 * np.eye(2))
     x = wide.sample(8000, random_seed=1)
     weights = np.exp(target.log_density(x) - wide.log_prob(x))
-    weighted = Reference(target, x[None], target.log_density(x)[None], (weights / weights.sum())[None])
+    weighted = PosteriorDraws(target, x[None], target.log_density(x)[None], (weights / weights.sum())[None])
     found = alpha_fit.log_evidence_of(q, target.log_density, weighted, q.sample(4000, random_seed=2))
     assert abs(found.value) < N_SE * found.se
-    plain = Reference(target, weighted.x, weighted.log_density)
+    plain = PosteriorDraws(target, weighted.x, weighted.log_density)
     wrong = alpha_fit.log_evidence_of(q, target.log_density, plain, q.sample(4000, random_seed=2))
     assert abs(wrong.value) > 5 * wrong.se
 
@@ -314,7 +314,7 @@ def test_doubling_a_weight_is_doubling_the_draw(zoo: Zoo) -> None:
     target, x = normal_target(zoo)
     doubled = np.concatenate([x, x[:1000]])
     weights = np.r_[np.full(1000, 2.0), np.ones(3000)] / 5000
-    weighted = Reference(target, x[None], target.log_density(x)[None], weights[None])
+    weighted = PosteriorDraws(target, x[None], target.log_density(x)[None], weights[None])
     z = balanced_normals(1024, 2, np.random.default_rng(1))
     start = FullRank(loc=np.zeros(2), scale_tril=np.eye(2))
     fits = [
@@ -348,7 +348,7 @@ def test_evidence_is_not_biased_by_chains_that_remember(zoo: Zoo) -> None:
     for i in range(1, 800):
         z[:, i] = 0.9 * z[:, i - 1] + np.sqrt(1 - 0.9**2) * z[:, i]
     x = problem.mean + z @ tril.T
-    reference = Reference(target, x, target.log_density(x.reshape(-1, target.d)).reshape(4, 800))
+    reference = PosteriorDraws(target, x, target.log_density(x.reshape(-1, target.d)).reshape(4, 800))
     found = alpha_path._log_evidence(reference, np.zeros(3200, dtype=np.int64), rng)
     assert abs(found.value - problem.log_z) < N_SE * found.se
 

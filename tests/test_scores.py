@@ -31,7 +31,7 @@ def draws_of(p, q, x, y, label=lambda x: (x[:, 0] > 0).astype(int)):
     mode = label(x).reshape(shape)
     core = np.ones(shape, dtype=bool)
     masses = masses_from_chains(mode, 2, core=core, negligible=np.zeros(2, dtype=bool))
-    p_draws = scores.PosteriorDraws(
+    p_draws = scores.ReferenceDraws(
         p.log_prob(x).reshape(shape), q.log_prob(x).reshape(shape), mode, None, masses, np.full(3, np.nan)
     )
     q_draws = scores.ApproximationDraws(p.log_prob(y), q.log_prob(y), label(y), masses_from_independent(label(y), 2))
@@ -58,7 +58,7 @@ def test_chain_rule_is_exact(seed):
 @given(seed=seeds, shift=st.floats(-50, 50))
 def test_a_constant_in_the_log_density_moves_log_z_alone(seed, shift):
     p, q = gaussian_pair(np.random.default_rng(seed), n=400)
-    moved_p = scores.PosteriorDraws(p.log_density + shift, p.log_prob, p.mode, None, p.masses, p.unvisited)
+    moved_p = scores.ReferenceDraws(p.log_density + shift, p.log_prob, p.mode, None, p.masses, p.unvisited)
     moved_q = scores.ApproximationDraws(q.log_density + shift, q.log_prob, q.mode, q.masses)
     zero, moved = Estimate(0.0, 0.0), Estimate(shift, 0.0)
     assert scores.forward_kl(moved_p, moved).value == pytest.approx(scores.forward_kl(p, zero).value, abs=1e-9)
@@ -145,7 +145,7 @@ def test_a_zero_count_is_a_bound_not_a_zero(rng):
 
 def test_no_density_gives_nan(rng):
     p, q = gaussian_pair(rng, n=400)
-    p = scores.PosteriorDraws(p.log_density, None, p.mode, None, p.masses, p.unvisited)
+    p = scores.ReferenceDraws(p.log_density, None, p.mode, None, p.masses, p.unvisited)
     q = scores.ApproximationDraws(q.log_density, None, q.mode, q.masses)
     log_z = Estimate(0.0, 0.0)
     for estimate in (scores.elbo(q), scores.eubo(p), scores.forward_kl(p, log_z), scores.reverse_kl(q, log_z),
@@ -211,7 +211,7 @@ class TestMassesFromChains:
         masses = self.masses(np.repeat([[0], [0], [0], [1]], 500, axis=1))
         np.testing.assert_allclose(masses.mass, [0.75, 0.25, 0])
         np.testing.assert_allclose(masses.se[:2], 1 / np.sqrt(12))
-        assert not masses.mixes
+        assert not masses.known
         assert masses.reason == "the 4 chains never moved between modes"
 
     def test_a_mode_that_no_chain_entered_may_hold_anything(self):
@@ -220,7 +220,7 @@ class TestMassesFromChains:
         assert masses.upper[1] == 1
         assert masses.reason == "no chain entered 1 mode that the search found (2)"
         low = self.masses(np.zeros((4, 500), dtype=int), negligible=(False, True))
-        assert low.mixes
+        assert low.known
         assert low.se[1] < 0.001
 
     def test_stepping_over_the_border_is_no_crossing(self):
@@ -232,7 +232,7 @@ class TestMassesFromChains:
 
     def test_independent_draws_have_binomial_errors(self, rng):
         masses = self.masses((rng.random((4, 2500)) < 0.3).astype(int))
-        assert masses.mixes
+        assert masses.known
         np.testing.assert_allclose(masses.se[:2], np.sqrt(0.3 * 0.7 / 10_000), rtol=0.1)
 
     def test_sticky_chains_have_the_error_of_a_markov_chain(self):
@@ -253,7 +253,7 @@ class TestMassesFromChains:
         masses = masses_from_chains(
             np.zeros((4, 100), dtype=int), 1, core=np.zeros((4, 100), dtype=bool), negligible=np.array([False])
         )
-        assert masses.mixes
+        assert masses.known
         assert masses.mass[0] == 1
         assert masses.se[0] < 0.01
 

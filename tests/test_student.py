@@ -16,7 +16,7 @@ from pymc_kl.approximations.estimation.growth import from_clusters
 from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF, fit_student, least_df
 from pymc_kl.approximations.symmetrise import symmetrised_mixture
 from pymc_kl.crossfit import cross_fit
-from pymc_kl.model.draws import Reference
+from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.symmetry.group import Symmetry
 
 TRIL = np.array([[1.0, 0, 0], [0.8, 0.6, 0], [-0.5, 0.5, 0.7]])
@@ -300,7 +300,7 @@ def test_a_mixture_of_ts_is_spread_over_copies_and_cross_fitted(zoo, rng):
     flip = Symmetry(2, flips=())
     assert symmetrised_mixture(PAIR, flip).n_components == 2
     x = rng.standard_t(4, size=(600, 1)) + np.where(rng.random((600, 1)) < 0.3, -4, 4)
-    reference = Reference(target, x[None], target.log_density(x)[None], np.full((1, 600), 1 / 600))
+    reference = PosteriorDraws(target, x[None], target.log_density(x)[None], np.full((1, 600), 1 / 600))
     fitted = cross_fit("studentt_mixture", reference, (x[:, 0] > 0).astype(int), np.arange(600) * 5 // 600, rng=rng)
     assert len(fitted.others) == 5
     assert all(isinstance(other, StudentTMixture) for other in fitted.others)

@@ -7,7 +7,7 @@ import xarray as xr
 
 from pymc_kl.adapters.origins import holds
 from pymc_kl.approximations import Approximation, Draws
-from pymc_kl.model.draws import as_reference
+from pymc_kl.model.draws import as_posterior_draws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import systematic
 
@@ -27,7 +27,7 @@ def convert(fit: Any, target: Target) -> Approximation:
             "as comparison['approximations/ADVI'], or read it with load()."
         )
     if holds(fit, "sample_stats", "weight"):
-        reference = as_reference(fit, target)
+        reference = as_posterior_draws(fit, target)
         assert reference.flat_weights is not None
         n = len(reference.flat)
         return Draws(x=reference.flat[systematic(reference.flat_weights, n, np.random.default_rng(0))], target=target)

@@ -11,7 +11,7 @@ import xarray as xr
 from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.approximations import FAMILIES, Approximation, FullRank, LowRank, MeanField
 from pymc_kl.approximations.choice import choose_family, fit_kind
-from pymc_kl.model.draws import Reference, as_reference
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.search import search_draws
@@ -22,7 +22,7 @@ AUTO = "auto"  # chooses one of the families
 
 
 def fit_forward(
-    reference: xr.DataTree | xr.Dataset | Reference,
+    reference: xr.DataTree | xr.Dataset | PosteriorDraws,
     family: str = "mixture",
     *,
     model: pm.Model | Target | None = None,
@@ -33,7 +33,7 @@ def fit_forward(
 
     Parameters
     ----------
-    reference : DataTree, Dataset or Reference
+    reference : DataTree, Dataset or PosteriorDraws
         Draws of p, weighted if `sample_stats` has `weight`.
     family : {"auto", "meanfield", "lowrank", "fullrank", "studentt", "mixture", "studentt_mixture", "flow"}
         "meanfield" and "fullrank" are Gaussians that match moments exactly, "lowrank" one between them for many
@@ -88,8 +88,8 @@ def fit_forward(
     """
     if family not in (AUTO, *FAMILIES):
         raise ValueError(f"unknown family {family!r}; known are {', '.join(map(repr, (AUTO, *FAMILIES)))}.")
-    if not isinstance(reference, Reference):
-        reference = as_reference(reference, as_target(model))
+    if not isinstance(reference, PosteriorDraws):
+        reference = as_posterior_draws(reference, as_target(model))
     rng = np.random.default_rng(random_seed)
     if takes_modes(family) and modes is None:
         modes = search_draws(reference.target, reference.flat, rng)
@@ -103,7 +103,7 @@ def takes_modes(family: str) -> bool:
 
 
 def fit_family(
-    family: str, reference: Reference, labels: IntArray | None, *, rng: np.random.Generator, quiet: bool = False
+    family: str, reference: PosteriorDraws, labels: IntArray | None, *, rng: np.random.Generator, quiet: bool = False
 ) -> Approximation:
     """Fit one family, or "auto", to a reference whose draws carry mode labels (n,); -1 is elsewhere.
 

@@ -12,7 +12,7 @@ MIN_DRAWS_PER_CHAIN = 4  # R-hat splits chains in halves
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class PosteriorDraws:
     """Draws that stand for the posterior p.
 
     Parameters
@@ -49,12 +49,12 @@ class Reference:
         return np.asarray(np.arange(n_chains)[:, None] * per_chain + within).ravel()
 
 
-def as_reference(draws: xr.DataTree | xr.Dataset | Reference, target: Target) -> Reference:
+def as_posterior_draws(draws: xr.DataTree | xr.Dataset | PosteriorDraws, target: Target) -> PosteriorDraws:
     """Take draws of a posterior as they are: by name, to the unconstrained space, with their log density.
 
     Parameters
     ----------
-    draws : DataTree, Dataset or Reference
+    draws : DataTree, Dataset or PosteriorDraws
         What a sampler returned. Weights are read from `sample_stats["weight"]`.
     target : Target
 
@@ -67,7 +67,7 @@ def as_reference(draws: xr.DataTree | xr.Dataset | Reference, target: Target) ->
     ValueError
         If draws are too few, not finite, or have zero density under the model.
     """
-    if isinstance(draws, Reference):
+    if isinstance(draws, PosteriorDraws):
         return draws
     x = target.unconstrain(draws)
     n_chains, n_draws, d = x.shape
@@ -86,7 +86,7 @@ def as_reference(draws: xr.DataTree | xr.Dataset | Reference, target: Target) ->
             f"{n_bad} of {log_density.size} draws have zero or undefined density under this model. Were they "
             "drawn from another model, or with other data? Give draws of this very model."
         )
-    return Reference(target, x, log_density, _weights(draws, (n_chains, n_draws)))
+    return PosteriorDraws(target, x, log_density, _weights(draws, (n_chains, n_draws)))
 
 
 def _weights(draws: xr.DataTree | xr.Dataset, shape: tuple[int, int]) -> Array | None:

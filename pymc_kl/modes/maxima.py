@@ -9,7 +9,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.symmetry.group import Element, Symmetry
 from pymc_kl.numerics.lbfgs import Climbed, ValueAndGrad, climb
 
-SAME_PEAK = 0.05  # local standard deviations between two climbs' ends that are one maximum
+SAME_MAXIMUM = 0.05  # local standard deviations between two climbs' ends that are one maximum
 CAPTURE_RADIUS = 0.5  # standard deviations of a mode within which a climb's end is certain
 LINE_POINTS = 6  # inner points at which a straight line to a peak is checked to rise
 UPHILL_EVERY = 8  # steps of a climb between two such checks
@@ -17,7 +17,7 @@ FIRST_ROUND, GROWTH, ROUNDS = 32, 4, 9  # starts climbed before the peaks found 
 
 
 @dataclass(frozen=True, eq=False)
-class Peaks:
+class Maxima:
     """Every proper local maximum found, before merging; of copies under the symmetry, one.
 
     Attributes
@@ -38,7 +38,7 @@ class Peaks:
     symmetry: Symmetry
 
     @classmethod
-    def none(cls, symmetry: Symmetry) -> "Peaks":
+    def none(cls, symmetry: Symmetry) -> "Maxima":
         """Begin a search that has found nothing yet."""
         d = symmetry.d
         return cls(np.empty((0, d)), np.empty(0), np.empty((0, d, d)), symmetry)
@@ -82,9 +82,9 @@ class Peaks:
         return np.einsum("npi,pij,npj->np", away, self.precisions, away, optimize=True)
 
 
-def find_peaks(
-    value_and_grad: ValueAndGrad, peaks: Peaks, x: Array, scale: Array, rng: np.random.Generator
-) -> tuple[Peaks, IntArray]:
+def find_maxima(
+    value_and_grad: ValueAndGrad, maxima: Maxima, x: Array, scale: Array, rng: np.random.Generator
+) -> tuple[Maxima, IntArray]:
     """Climb from starts (n, d) and add what is new to the peaks known: all peaks, and that of each start or -1.
 
     Starts go in growing rounds: a few find the first peaks, whose neighbourhoods then stop later climbs early.
@@ -96,39 +96,41 @@ def find_peaks(
         rows = order[first:last]
         if not len(rows):
             break
-        climbed = climb(value_and_grad, x[rows], scale, capture=peaks.capture)
-        peaks, ends = _add_peaks(value_and_grad, peaks, climbed, scale)
+        climbed = climb(value_and_grad, x[rows], scale, capture=maxima.capture)
+        maxima, ends = _add_maxima(value_and_grad, maxima, climbed, scale)
         owner[rows] = np.where(climbed.captured >= 0, climbed.captured, ends)
-    return peaks, owner
+    return maxima, owner
 
 
-def _add_peaks(value_and_grad: ValueAndGrad, peaks: Peaks, climbed: Climbed, scale: Array) -> tuple[Peaks, IntArray]:
+def _add_maxima(
+    value_and_grad: ValueAndGrad, maxima: Maxima, climbed: Climbed, scale: Array
+) -> tuple[Maxima, IntArray]:
     """Add the new proper maxima among the ends of climbs; return the peak of each end, or -1."""
     ends = np.full(len(climbed.x), -1, dtype=np.int64)
     new = np.flatnonzero(climbed.converged & (climbed.captured < 0))
-    x = peaks.canonical(climbed.x)
+    x = maxima.canonical(climbed.x)
     y = np.linalg.solve(scale, x.T).T
     for i in new[np.argsort(-climbed.log_density[new], kind="stable")]:
-        known = np.linalg.solve(scale, peaks.x.T).T
-        near = np.flatnonzero(np.linalg.norm(known - y[i], axis=1) < SAME_PEAK)
+        known = np.linalg.solve(scale, maxima.x.T).T
+        near = np.flatnonzero(np.linalg.norm(known - y[i], axis=1) < SAME_MAXIMUM)
         if len(near):
             ends[i] = near[0]
             continue
-        captured = peaks.capture(x[i : i + 1], climbed.log_density[i : i + 1])[0]
+        captured = maxima.capture(x[i : i + 1], climbed.log_density[i : i + 1])[0]
         if captured >= 0:
             ends[i] = captured
             continue
-        peak = _polish(value_and_grad, x[i], scale)
-        if peak is None:
+        maximum = _polish(value_and_grad, x[i], scale)
+        if maximum is None:
             continue
-        ends[i] = len(peaks)
-        peaks = replace(
-            peaks,
-            x=np.vstack([peaks.x, peak[0]]),
-            log_density=np.append(peaks.log_density, peak[1]),
-            precisions=np.concatenate([peaks.precisions, peak[2][None]]),
+        ends[i] = len(maxima)
+        maxima = replace(
+            maxima,
+            x=np.vstack([maxima.x, maximum[0]]),
+            log_density=np.append(maxima.log_density, maximum[1]),
+            precisions=np.concatenate([maxima.precisions, maximum[2][None]]),
         )
-    return peaks, ends
+    return maxima, ends
 
 
 def _polish(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> tuple[Array, float, Array] | None:
@@ -162,24 +164,24 @@ def _whitened_precision(value_and_grad: ValueAndGrad, x: Array, scale: Array) ->
         return np.asarray(-0.5 * (hessian + hessian.T))
 
 
-def end_peaks(value_and_grad: ValueAndGrad, peaks: Peaks, x: Array, scale: Array) -> tuple[IntArray, Element]:
+def end_maxima(value_and_grad: ValueAndGrad, maxima: Maxima, x: Array, scale: Array) -> tuple[IntArray, Element]:
     """Climb from points (n, d) to known peaks: index of each one's peak or -1, and what takes it to that copy."""
     steps = count()
 
     def capture(points: Array, value: Array) -> IntArray:
         if next(steps) % UPHILL_EVERY == 0:
-            return peaks.capture_uphill(value_and_grad, points, value)
-        return peaks.capture(points, value)
+            return maxima.capture_uphill(value_and_grad, points, value)
+        return maxima.capture(points, value)
 
     climbed = climb(value_and_grad, x, scale, capture=capture)
     left = np.flatnonzero((climbed.captured < 0) & climbed.converged)
     ends = climbed.captured.copy()
-    copies, element = peaks.symmetry.canonical(climbed.x)
-    if len(left) and len(peaks):
-        known = np.linalg.solve(scale, peaks.x.T).T
+    copies, element = maxima.symmetry.canonical(climbed.x)
+    if len(left) and len(maxima):
+        known = np.linalg.solve(scale, maxima.x.T).T
         y = np.linalg.solve(scale, copies[left].T).T
         distance = np.linalg.norm(y[:, None] - known, axis=2)
         nearest = distance.argmin(axis=1)
-        close = distance[np.arange(len(left)), nearest] < SAME_PEAK
+        close = distance[np.arange(len(left)), nearest] < SAME_MAXIMUM
         ends[left[close]] = nearest[close]
     return ends, element

@@ -6,7 +6,7 @@ import numpy as np
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.barriers import passes_between, persistent_groups
-from pymc_kl.modes.maxima import Peaks
+from pymc_kl.modes.maxima import Maxima
 from pymc_kl.modes.modes import ELSEWHERE, Modes
 from pymc_kl.modes.symmetry.group import trivial
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
@@ -43,35 +43,35 @@ def one_region(search: "Search", posterior: Array, prior: Array, partial: bool) 
         partial=partial,
         symmetry=trivial(d),
         dispersed=prior[search.rng.permutation(len(prior))[:N_DISPERSED]],
-        _peaks=Peaks.none(trivial(d)),
-        _peak_copies=np.empty(0),
+        _maxima=Maxima.none(trivial(d)),
+        _maximum_copies=np.empty(0),
         _group=np.empty(0, dtype=np.int64),
         _scale=search.scale,
         _value_and_grad=search.value_and_grad,
     )
 
 
-def merge_peaks(search: "Search", min_barrier: float, unseen: Estimate, partial: bool) -> Modes:
+def merge_maxima(search: "Search", min_barrier: float, unseen: Estimate, partial: bool) -> Modes:
     """Merge peaks across low barriers and gather what is known of each mode, highest first."""
-    peaks = search.peaks
+    maxima = search.maxima
     owner, source = np.concatenate(search.owners), np.concatenate(search.sources)
     passes, to_copies = _passes(search, min_barrier)
-    top_of = persistent_groups(passes, peaks.log_density, min_barrier)
+    top_of = persistent_groups(passes, maxima.log_density, min_barrier)
     top = np.unique(top_of)
-    top = top[np.argsort(-peaks.log_density[top], kind="stable")]
-    rank = np.zeros(len(peaks), dtype=np.int64)
+    top = top[np.argsort(-maxima.log_density[top], kind="stable")]
+    rank = np.zeros(len(maxima), dtype=np.int64)
     rank[top] = np.arange(len(top))
     group = rank[top_of]
     reached = np.where(owner >= 0, group[owner], ELSEWHERE)
     k = len(top)
-    copies = search.symmetry.n_copies(peaks.x, search.scale)
+    copies = search.symmetry.n_copies(maxima.x, search.scale)
     between = _between_modes(passes, to_copies, group)
     return Modes(
-        x=peaks.x[top],
-        log_density=peaks.log_density[top],
-        covariances=np.linalg.inv(peaks.precisions[top]),
+        x=maxima.x[top],
+        log_density=maxima.log_density[top],
+        covariances=np.linalg.inv(maxima.precisions[top]),
         copies=copies[top],
-        barrier=_barriers(between, peaks.log_density[top]),
+        barrier=_barriers(between, maxima.log_density[top]),
         passes=between,
         hits=np.bincount(reached[reached >= 0], minlength=k),
         found_by=tuple("+".join(dict.fromkeys(source[reached == g])) for g in range(k)),
@@ -81,9 +81,9 @@ def merge_peaks(search: "Search", min_barrier: float, unseen: Estimate, partial:
         proper=True,
         partial=partial,
         symmetry=search.symmetry,
-        dispersed=np.empty((0, peaks.x.shape[1])),
-        _peaks=peaks,
-        _peak_copies=copies,
+        dispersed=np.empty((0, maxima.x.shape[1])),
+        _maxima=maxima,
+        _maximum_copies=copies,
         _group=group,
         _scale=search.scale,
         _value_and_grad=search.value_and_grad,
@@ -95,21 +95,21 @@ def _passes(search: "Search", min_barrier: float) -> tuple[Array, Array]:
 
     Copies of peaks that lie nearer to another peak than the peak itself take part.
     """
-    peaks, p = search.peaks, len(search.peaks)
-    x, owner = peaks.x, np.arange(p)
+    maxima, p = search.maxima, len(search.maxima)
+    x, owner = maxima.x, np.arange(p)
     if not search.symmetry.is_trivial:
-        y = np.linalg.solve(search.scale, peaks.x.T).T
+        y = np.linalg.solve(search.scale, maxima.x.T).T
         for b in range(p):
-            images = search.symmetry.images(peaks.x[b], IMAGES)
+            images = search.symmetry.images(maxima.x[b], IMAGES)
             distance = np.linalg.norm(np.linalg.solve(search.scale, images.T).T[None] - y[:, None], axis=2)
             images = images[(distance[b] > 1e-2)]
             distance = distance[:, distance[b] > 1e-2]
             if len(images):
-                at_home = np.linalg.norm(y - y[b], axis=1)
-                nearer = distance.min(axis=1) < np.where(np.arange(p) == b, np.inf, at_home)
+                is_canonical = np.linalg.norm(y - y[b], axis=1)
+                nearer = distance.min(axis=1) < np.where(np.arange(p) == b, np.inf, is_canonical)
                 chosen = np.unique(distance.argmin(axis=1)[nearer])
                 x, owner = np.vstack([x, images[chosen]]), np.append(owner, np.full(len(chosen), b))
-    found = passes_between(search.value_and_grad, x, peaks.log_density[owner], search.scale, min_barrier)
+    found = passes_between(search.value_and_grad, x, maxima.log_density[owner], search.scale, min_barrier)
     passes, to_copies = np.full((p, p), -np.inf), np.full(p, np.nan)
     np.maximum.at(passes, (owner[:, None], owner[None]), found)
     for b in np.unique(owner[p:]):

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.modes.maxima import Peaks, end_peaks
+from pymc_kl.modes.maxima import Maxima, end_maxima
 from pymc_kl.modes.symmetry.group import Symmetry
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.lbfgs import ValueAndGrad
@@ -23,7 +23,7 @@ SAME_COPY = 1e-2  # standard deviations of a peak within which two copies of it 
 
 
 @dataclass(frozen=True, eq=False)
-class Folded:
+class CanonicalPoints:
     """Points brought to one copy of their mode.
 
     Attributes
@@ -32,19 +32,19 @@ class Folded:
         The copy of each point in the mode's first copy; a point of no mode stays where it is.
     mode : array (n,) of int
         -1 for elsewhere.
-    peak : array (n,) of int
+    maximum : array (n,) of int
         Which of a mode's peaks, since a mode may have merged several; -1 for elsewhere.
     n_copies : array (n,)
         Copies of that peak: the density of the folded draws is `n_copies` times p̃.
-    at_home : array (n,) of bool
+    is_canonical : array (n,) of bool
         The point was in the first copy already.
     """
 
     x: Array
     mode: IntArray
-    peak: IntArray
+    maximum: IntArray
     n_copies: Array
-    at_home: BoolArray
+    is_canonical: BoolArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +102,8 @@ class Modes:
     partial: bool
     symmetry: Symmetry
     dispersed: Array
-    _peaks: Peaks = field(repr=False)
-    _peak_copies: Array = field(repr=False)
+    _maxima: Maxima = field(repr=False)
+    _maximum_copies: Array = field(repr=False)
     _group: IntArray = field(repr=False)
     _scale: Array = field(repr=False)
     _value_and_grad: ValueAndGrad = field(repr=False)
@@ -137,9 +137,9 @@ class Modes:
         return self.log_density + 0.5 * log_det + np.log(self.copies)
 
     @cached_property
-    def _summits(self) -> Array:
+    def _symmetric_maxima(self) -> Array:
         """Peaks (P, d), exactly in place under the symmetries that leave them there."""
-        return np.array([self.symmetry.symmetrised(x, self._scale) for x in self._peaks.x])
+        return np.array([self.symmetry.symmetrised(x, self._scale) for x in self._maxima.x])
 
     def assign(self, x: Array) -> IntArray:
         """Assign points to modes by climbing from each.
@@ -155,51 +155,53 @@ class Modes:
             Mode of each point, or -1 where the climb reaches none of them. The label of a point does not
             depend on the points beside it.
         """
-        return self.fold(x).mode
+        return self.canonical(x).mode
 
-    def fold(self, x: Array) -> Folded:
+    def canonical(self, x: Array) -> CanonicalPoints:
         """Assign points (n, d) to modes and bring each to the first copy of its mode."""
         if not self.proper:
             blank = np.zeros(len(x), dtype=np.int64)
-            return Folded(x, blank, blank - 1, np.ones(len(x)), np.ones(len(x), dtype=bool))
-        parts = [self._fold(x[i : i + ASSIGN_ROWS]) for i in range(0, max(len(x), 1), ASSIGN_ROWS)]
-        names = ("x", "mode", "peak", "n_copies", "at_home")
-        return Folded(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+            return CanonicalPoints(x, blank, blank - 1, np.ones(len(x)), np.ones(len(x), dtype=bool))
+        parts = [self._canonical(x[i : i + ASSIGN_ROWS]) for i in range(0, max(len(x), 1), ASSIGN_ROWS)]
+        names = ("x", "mode", "maximum", "n_copies", "is_canonical")
+        return CanonicalPoints(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
-    def _fold(self, x: Array) -> Folded:
-        peak, element = end_peaks(self._value_and_grad, self._peaks, x, self._scale)
-        mode = np.where(peak >= 0, self._group[peak], ELSEWHERE) if len(self._peaks) else peak
-        peak = np.where(mode >= 0, peak, ELSEWHERE)
+    def _canonical(self, x: Array) -> CanonicalPoints:
+        maximum, element = end_maxima(self._value_and_grad, self._maxima, x, self._scale)
+        mode = np.where(maximum >= 0, self._group[maximum], ELSEWHERE) if len(self._maxima) else maximum
+        maximum = np.where(mode >= 0, maximum, ELSEWHERE)
         if self.symmetry.is_trivial:
-            return Folded(x, mode, peak, np.ones(len(x)), np.ones(len(x), dtype=bool))
+            return CanonicalPoints(x, mode, maximum, np.ones(len(x)), np.ones(len(x), dtype=bool))
         # The element is known up to those that leave the peak in place: take it from the peak's copy alone, so
         # that it is the same for all points of one copy.
-        summits = self._summits[peak]
+        summits = self._symmetric_maxima[maximum]
         copies = self.symmetry.undo(element, summits)
         away = np.linalg.solve(self._scale, (copies - summits).T).T
-        at_home = (np.linalg.norm(away, axis=1) < SAME_COPY) | (mode < 0)
+        is_canonical = (np.linalg.norm(away, axis=1) < SAME_COPY) | (mode < 0)
         element = self.symmetry.canonical(copies)[1]
-        first = np.where(at_home[:, None], x, self.symmetry.apply(element, x))
-        return Folded(first, mode, peak, np.where(mode >= 0, self._peak_copies[peak], 1.0), at_home)
+        first = np.where(is_canonical[:, None], x, self.symmetry.apply(element, x))
+        return CanonicalPoints(
+            first, mode, maximum, np.where(mode >= 0, self._maximum_copies[maximum], 1.0), is_canonical
+        )
 
-    def scatter(self, x: Array, peak: IntArray, rng: np.random.Generator) -> tuple[Array, IntArray]:
+    def scatter(self, x: Array, maximum: IntArray, rng: np.random.Generator) -> tuple[Array, IntArray]:
         """Take folded points (n, d) of peaks (n,) to a random copy each; return them and a number for the copy."""
-        if self.symmetry.is_trivial or not len(self._peaks):
-            return x, np.maximum(peak, 0)
+        if self.symmetry.is_trivial or not len(self._maxima):
+            return x, np.maximum(maximum, 0)
         element = self.symmetry.random(len(x), rng)
-        summits = self.symmetry.apply(element, self._summits[peak])
+        summits = self.symmetry.apply(element, self._symmetric_maxima[maximum])
         cells = np.round(np.linalg.solve(self._scale, summits.T).T / SAME_COPY).astype(np.int64)
-        copy = np.unique(np.column_stack([peak, cells // 10]), axis=0, return_inverse=True)[1]
+        copy = np.unique(np.column_stack([maximum, cells // 10]), axis=0, return_inverse=True)[1]
         return self.symmetry.apply(element, x), copy.astype(np.int64).ravel()
 
-    def copy_labels(self, x: Array, peak: IntArray) -> IntArray:
+    def copy_labels(self, x: Array, maximum: IntArray) -> IntArray:
         """Number the copies of peaks (n,) that points x (n, d) are nearest to; -1 where the peak is."""
         labels = np.full(len(x), ELSEWHERE, dtype=np.int64)
-        if not len(self._peaks):
+        if not len(self._maxima):
             return np.zeros(len(x), dtype=np.int64)
-        for p in np.unique(peak[peak >= 0]):
-            images = self.symmetry.images(self._peaks.x[p], MAX_COPY_LABELS)
-            mine = peak == p
+        for p in np.unique(maximum[maximum >= 0]):
+            images = self.symmetry.images(self._maxima.x[p], MAX_COPY_LABELS)
+            mine = maximum == p
             away = np.linalg.solve(self._scale, (x[mine][:, None] - images).reshape(-1, x.shape[1]).T)
             nearest = (away**2).sum(axis=0).reshape(mine.sum(), -1).argmin(axis=1)
             labels[mine] = MAX_COPY_LABELS * p + nearest

@@ -7,7 +7,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.model.draws import Reference, as_reference
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.multistart import ROUND, Search
@@ -19,11 +19,11 @@ from pymc_kl.progress import Report, silent, stages
 MIN_BARRIER = 1.0  # nats; log p̃ falls to 37 % of the lower peak
 N_STARTS = 4096  # draws of the prior at the most
 N_CHAIN_STARTS = 200
-NEAR_PEAK = 0.3  # local standard deviations from a peak, where a symmetry is checked again
+NEAR_MAXIMUM = 0.3  # local standard deviations from a peak, where a symmetry is checked again
 
 
 def find_modes(
-    reference: xr.DataTree | xr.Dataset | Reference | None = None,
+    reference: xr.DataTree | xr.Dataset | PosteriorDraws | None = None,
     *,
     model: pm.Model | Target | None = None,
     starts: xr.DataTree | xr.Dataset | Array | None = None,
@@ -40,7 +40,7 @@ def find_modes(
 
     Parameters
     ----------
-    reference : DataTree, Dataset or Reference, optional
+    reference : DataTree, Dataset or PosteriorDraws, optional
         Draws of the posterior to start from, beside draws of the prior.
     model : pm.Model or Target, optional
         Defaults to the model of the enclosing `with` block.
@@ -74,9 +74,9 @@ def find_modes(
     if n_starts < 1:
         raise ValueError(f"n_starts must be at least 1; got {n_starts}.")
     rng = np.random.default_rng(random_seed)
-    target = reference.target if isinstance(reference, Reference) else as_target(model)
+    target = reference.target if isinstance(reference, PosteriorDraws) else as_target(model)
     points = {} if starts is None else {"user": user_starts(starts, target)}
-    draws = None if reference is None else as_reference(reference, target).flat
+    draws = None if reference is None else as_posterior_draws(reference, target).flat
     with stages(progressbar) as stage, stage("modes") as report:
         return search_target(
             target, draws, points, n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, rng=rng, report=report
@@ -125,16 +125,16 @@ def search_target(
         kept = known if known.is_trivial or modes.partial else _holding(known, target, search, rng)
         if len(kept.classes) == len(known.classes) and len(kept.flips) == len(known.flips):
             return modes
-        known, points["peaks"] = kept, search.peaks.x
+        known, points["peaks"] = kept, search.maxima.x
         prior = prior_starts(target, min(n_starts, 2 * ROUND), rng)
 
 
 def _holding(known: Symmetry, target: Target, search: "Search", rng: np.random.Generator) -> Symmetry:
     """Keep the symmetries that hold at the peaks found and near them."""
-    if not len(search.peaks):
+    if not len(search.maxima):
         return known
-    near = search.peaks.x + NEAR_PEAK * rng.standard_normal(search.peaks.x.shape) @ search.scale.T
-    x = np.concatenate([search.peaks.x, near])
+    near = search.maxima.x + NEAR_MAXIMUM * rng.standard_normal(search.maxima.x.shape) @ search.scale.T
+    x = np.concatenate([search.maxima.x, near])
     return known.holding(target.log_density, x[np.isfinite(target.log_density(x))])
 
 

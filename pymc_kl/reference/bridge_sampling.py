@@ -36,7 +36,7 @@ class LocalDraws:
         Unconstrained space.
     log_density : array (n,)
         log p̃, nats.
-    peak : array (n,) of int
+    maximum : array (n,) of int
     n_copies : array (n,)
         Copies of each draw's peak.
     source : str
@@ -49,7 +49,7 @@ class LocalDraws:
 
     x: Array
     log_density: Array
-    peak: IntArray
+    maximum: IntArray
     n_copies: Array
     source: str
     n_left: int = 0
@@ -123,7 +123,7 @@ def log_mass(target: Target, modes: Modes, k: int, draws: LocalDraws, rng: np.ra
     laplace = (modes.x[k], modes.covariances[k]) if modes.proper else None
     tries = []
     for fitted in (halves, ~halves):
-        proposal = fit_proposal(draws.x[fitted], draws.peak[fitted], laplace, rng)
+        proposal = fit_proposal(draws.x[fitted], draws.maximum[fitted], laplace, rng)
         tries.append((*_bridge_to(target, modes, k, draws, ~fitted, proposal, rng), proposal.name))
     (one, shared_one, name), (two, shared_two, _) = tries
     overlap = min(shared_one, shared_two) / (n / 2)
@@ -162,17 +162,17 @@ def log_mass_by_importance(
     d = target.d
     proposal = Proposal("Laplace", np.ones(1), modes.x[k][None], np.linalg.cholesky(modes.covariances[k])[None], 5.0)
     x = proposal.sample(IMPORTANCE_DRAWS, rng)
-    log_density, folded = target.log_density(x), modes.fold(x)
-    inside = (folded.mode == k) & folded.at_home & np.isfinite(log_density)
+    log_density, canonical = target.log_density(x), modes.canonical(x)
+    inside = (canonical.mode == k) & canonical.is_canonical & np.isfinite(log_density)
     if inside.sum() < MIN_DRAWS // 10:
         guess = Estimate(float(modes.log_mass_laplace[k]), GUESS_SE[1])
         return LogMass(guess, 0.0, "Laplace's approximation", "hardly a draw stays in the mode"), none_drawn(d)
-    log_weights = np.where(inside, log_density + np.log(folded.n_copies) - proposal.log_prob(x), -np.inf)
+    log_weights = np.where(inside, log_density + np.log(canonical.n_copies) - proposal.log_prob(x), -np.inf)
     khat, top = pareto_k(log_weights[inside]), log_weights.max()
     w = np.exp(log_weights - top)
     se, efficiency = float(w.std() / w.mean() / np.sqrt(len(w))), float(w.sum() ** 2 / (len(w) * (w**2).sum()))
     rows = rng.choice(len(w), int(max(efficiency * len(w), 10)), p=w / w.sum())
-    draws = LocalDraws(x[rows], log_density[rows], folded.peak[rows], folded.n_copies[rows], "importance")
+    draws = LocalDraws(x[rows], log_density[rows], canonical.maximum[rows], canonical.n_copies[rows], "importance")
     reason = ""
     if not khat <= KHAT_FINITE_VARIANCE:
         se = max(se, GUESS_SE[int(not khat <= KHAT_RELIABLE)])
@@ -199,9 +199,9 @@ def _bridge_to(
     """Bridge the `used` draws of a mode to as many of a proposal; also the draws' worth of overlap."""
     x = proposal.sample(int(used.sum()), rng)
     log_density = target.log_density(x)
-    folded = modes.fold(x)
-    inside = (folded.mode == k) & folded.at_home & np.isfinite(log_density)
-    from_q = np.where(inside, log_density + np.log(folded.n_copies) - proposal.log_prob(x), -np.inf)
+    canonical = modes.canonical(x)
+    inside = (canonical.mode == k) & canonical.is_canonical & np.isfinite(log_density)
+    from_q = np.where(inside, log_density + np.log(canonical.n_copies) - proposal.log_prob(x), -np.inf)
     from_p = draws.log_density[used] + np.log(draws.n_copies[used]) - proposal.log_prob(draws.x[used])
     return bridge(from_p, from_q, draws.ess / len(draws))
 

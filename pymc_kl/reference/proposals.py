@@ -75,14 +75,16 @@ class Proposal:
         return Proposal(name, self.weights, self.locs, self.scale_trils, df)
 
 
-def fit_proposal(x: Array, peak: IntArray, laplace: tuple[Array, Array] | None, rng: np.random.Generator) -> Proposal:
+def fit_proposal(
+    x: Array, maximum: IntArray, laplace: tuple[Array, Array] | None, rng: np.random.Generator
+) -> Proposal:
     """Fit the family that scores best on draws held out, then fit it to all.
 
     Parameters
     ----------
     x : array (n, d)
         Draws of one mode, in the order of their chains.
-    peak : array (n,) of int
+    maximum : array (n,) of int
         Peak of each draw: where a mode has several, a mixture starts from them.
     laplace : tuple of array (d,) and array (d, d), optional
         Location and covariance of Laplace's approximation.
@@ -97,7 +99,7 @@ def fit_proposal(x: Array, peak: IntArray, laplace: tuple[Array, Array] | None, 
     train, held_out = x[:half], x[half:]
     fixed = [] if laplace is None else [_single("Laplace", *laplace)]
     best = _best([*fixed, shrunk_gaussian(train, laplace)], held_out)
-    mixture = _mixture(x, peak, rng)
+    mixture = _mixture(x, maximum, rng)
     if mixture is not None and mixture[1] > _score(best, held_out) + GAIN:
         return _best([mixture[0]], x)
     return best if best.name.startswith("Laplace") else shrunk_gaussian(x, laplace).with_df(best.df)
@@ -125,11 +127,11 @@ def shrunk_gaussian(x: Array, laplace: tuple[Array, Array] | None) -> Proposal:
     return _single("Gaussian", mean, (1 - share) * covariance + share * towards)
 
 
-def _mixture(x: Array, peak: IntArray, rng: np.random.Generator) -> tuple[Proposal, float] | None:
+def _mixture(x: Array, maximum: IntArray, rng: np.random.Generator) -> tuple[Proposal, float] | None:
     """Fit a Gaussian mixture; also its held-out score (nats a draw). None where draws are too few for one."""
     blocks = np.arange(len(x)) * 20 // len(x)
     try:
-        fit = Mixture.fit_forward(x, labels=peak, blocks=blocks, rng=rng)
+        fit = Mixture.fit_forward(x, labels=maximum, blocks=blocks, rng=rng)
     except (ValueError, np.linalg.LinAlgError):
         return None
     name = f"mixture of {fit.n_components}"

@@ -97,9 +97,9 @@ def _along(levels: list[Array], draws: LocalDraws) -> LogMass:
 
 def _log_ratio(target: Target, modes: Modes, k: int, x: Array, q: Proposal) -> Array:
     """Evaluate log p̃ - log q, copies counted, at points x (n, d) of the mode's first copy; -inf elsewhere."""
-    log_density, folded = target.log_density(x), modes.fold(x)
-    inside = (folded.mode == k) & folded.at_home & np.isfinite(log_density)
-    return np.where(inside, log_density + np.log(folded.n_copies) - q.log_prob(x), -np.inf)
+    log_density, canonical = target.log_density(x), modes.canonical(x)
+    inside = (canonical.mode == k) & canonical.is_canonical & np.isfinite(log_density)
+    return np.where(inside, log_density + np.log(canonical.n_copies) - q.log_prob(x), -np.inf)
 
 
 def _unknown(reason: str) -> LogMass:

@@ -19,7 +19,7 @@ from pymc_kl.approximations import Approximation, FullRank, MeanField
 from pymc_kl.approximations.components import effective_number
 from pymc_kl.approximations.fullrank import unpack_factor
 from pymc_kl.fitting.gaussian_elbo import LOWEST, GaussianRows, rows_of
-from pymc_kl.model.draws import Reference
+from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import Estimate, mean_estimate, systematic
 from pymc_kl.numerics.lbfgs import ValueAndGrad
@@ -40,7 +40,7 @@ class PathProblem:
     Attributes
     ----------
     target : Target
-    reference : Reference
+    reference : PosteriorDraws
         Draws that stand for p.
     z : array (n, d)
         Fixed standard normal points, which stand for q.
@@ -49,7 +49,7 @@ class PathProblem:
     """
 
     target: Target
-    reference: Reference
+    reference: PosteriorDraws
     z: Array
     log_evidence: Estimate
 
@@ -251,7 +251,7 @@ def _carrying(fit: PathFit, alpha: float, problem: PathProblem) -> float:
     return float(1 / (weights**2).sum())
 
 
-def log_evidence_of(q: Approximation, log_density: Any, reference: Reference, x: Array) -> Estimate:
+def log_evidence_of(q: Approximation, log_density: Any, reference: PosteriorDraws, x: Array) -> Estimate:
     """Estimate log Z by bridge sampling between p and q, of which x (n, d) are draws."""
     from_q = log_density(x) - q.log_prob(x)
     from_p = reference.log_density.ravel() - q.log_prob(reference.flat)

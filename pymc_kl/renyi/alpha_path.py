@@ -20,9 +20,9 @@ from pymc_kl.fitting.gaussian_elbo import rows_of
 from pymc_kl.fitting.maximise import points_for
 from pymc_kl.fitting.reverse import fit_from_modes
 from pymc_kl.fitting.successive_halving import SAME
-from pymc_kl.model.draws import Reference, as_reference
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target, as_target
-from pymc_kl.modes.modes import Folded, Modes
+from pymc_kl.modes.modes import CanonicalPoints, Modes
 from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.progress import stages
@@ -40,7 +40,7 @@ FORWARD = "forward"
 
 
 def divergence_path(
-    reference: xr.DataTree | xr.Dataset | Reference,
+    reference: xr.DataTree | xr.Dataset | PosteriorDraws,
     family: str = "fullrank",
     *,
     model: pm.Model | Target | None = None,
@@ -57,7 +57,7 @@ def divergence_path(
 
     Parameters
     ----------
-    reference : DataTree, Dataset or Reference
+    reference : DataTree, Dataset or PosteriorDraws
         Draws of p, which must weigh its modes rightly; see :func:`sample_reference`.
     family : {"meanfield", "fullrank"}
     model : pm.Model or Target, optional
@@ -113,25 +113,25 @@ def divergence_path(
     array([0.55])
     """
     orders = _check(family, alphas)
-    target = reference.target if isinstance(reference, Reference) else as_target(model)
-    draws = as_reference(reference, target)
+    target = reference.target if isinstance(reference, PosteriorDraws) else as_target(model)
+    draws = as_posterior_draws(reference, target)
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:
         with stage("search for modes") as report:
             if modes is None:
                 modes = search_target(target, draws.flat, {}, rng=rng, report=report)
-            folded = modes.fold(draws.flat)
+            canonical = modes.canonical(draws.flat)
         with stage("reverse and forward fits"):
             forward: Any = fit_forward(draws, family, model=target)
             reverse = fit_from_modes(target, modes, family, rng=rng).info["optima"][:MAX_BRANCHES]
             z = points_for(rows_of([forward]), int(np.clip(POINT_NUMBERS // target.d, LEAST_POINTS, MOST_POINTS)), rng)
-            problem = PathProblem(target, draws, z, _log_evidence(draws, _copies(modes, draws, folded), rng))
+            problem = PathProblem(target, draws, z, _log_evidence(draws, _copies(modes, draws, canonical), rng))
         with stage("follow the optima"):
             starts = [optimum.approximation for optimum in reverse]
             branches = _branches(starts, forward, orders, problem)
         with stage("measure"):
             path = Path(problem, modes, orders, branches)
-            dt = path.to_datatree(folded, rng)
+            dt = path.to_datatree(canonical, rng)
     dt.attrs = {"creation_library": "pymc_kl", "pymc_kl_path": 1, "family": family}
     _warn(dt["path"].to_dataset(), target.d)
     return dt
@@ -146,11 +146,11 @@ def _check(family: str, alphas: Sequence[float]) -> Array:
     return orders
 
 
-def _copies(modes: Modes, draws: Reference, folded: Folded) -> IntArray:
-    return folded.mode if modes.symmetry.is_trivial else modes.copy_labels(draws.flat, folded.peak)
+def _copies(modes: Modes, draws: PosteriorDraws, canonical: CanonicalPoints) -> IntArray:
+    return canonical.mode if modes.symmetry.is_trivial else modes.copy_labels(draws.flat, canonical.maximum)
 
 
-def _log_evidence(reference: Reference, labels: IntArray, rng: np.random.Generator) -> Estimate:
+def _log_evidence(reference: PosteriorDraws, labels: IntArray, rng: np.random.Generator) -> Estimate:
     """Estimate log Z by a bridge to a mixture that is fitted to every second block of draws, weighed on the others."""
     n = reference.x.shape[1]
     odd = np.arange(n) * min(N_BLOCKS, n) // n % 2 == 1
@@ -160,7 +160,7 @@ def _log_evidence(reference: Reference, labels: IntArray, rng: np.random.Generat
     return log_evidence_of(q, reference.target.log_density, second, q.sample(N_BRIDGE, random_seed=rng))
 
 
-def _taken(reference: Reference, kept: BoolArray) -> Reference:
+def _taken(reference: PosteriorDraws, kept: BoolArray) -> PosteriorDraws:
     """Take some of the draws of every chain."""
     weights = None if reference.weights is None else reference.weights[:, kept]
     return replace(

@@ -10,7 +10,7 @@ import xarray as xr
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.fitting.gaussian_elbo import balanced_normals
 from pymc_kl.masses import masses_from_independent
-from pymc_kl.modes.modes import Folded, Modes
+from pymc_kl.modes.modes import CanonicalPoints, Modes
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
 from pymc_kl.parameters import Source, describe
 from pymc_kl.renyi.alpha_fit import Distance, PathFit, PathProblem, distance
@@ -31,7 +31,7 @@ class Path:
     orders: Array
     branches: dict[str, Fits]
 
-    def to_datatree(self, folded: Folded, rng: np.random.Generator) -> xr.DataTree:
+    def to_datatree(self, canonical: CanonicalPoints, rng: np.random.Generator) -> xr.DataTree:
         """Measure every fit, with the same random numbers, and lay out what was found."""
         z, few = (balanced_normals(n, self.problem.target.d, rng) for n in (len(self.problem.z), N_FOLDED))
         fits = {
@@ -44,13 +44,13 @@ class Path:
             if fit is None:
                 continue
             x = fit.loc + z @ fit.scale_tril.T
-            own = self.modes.fold(fit.loc + few @ fit.scale_tril.T)
+            own = self.modes.canonical(fit.loc + few @ fit.scale_tril.T)
             sources[order, name] = Source(own.x, np.full(N_FOLDED, 1 / N_FOLDED))
             measured = distance(fit, order, self.problem, x)
             _enter(path.loc[{"order": order, "branch": name}], fit, order, measured, own.mode)
         path["best"] = ("order", _best(path))
-        groups = {"path": path, "switches": _switches(path), "reference": self._reference(folded)}
-        return xr.DataTree.from_dict(groups | self._parameters(folded, sources))
+        groups = {"path": path, "switches": _switches(path), "reference": self._reference(canonical)}
+        return xr.DataTree.from_dict(groups | self._parameters(canonical, sources))
 
     def _empty(self) -> xr.Dataset:
         labels = list(self.problem.target.labels)
@@ -65,10 +65,10 @@ class Path:
             {name: (own, np.full([len(coords[dim]) for dim in own], np.nan)) for name, own in shape.items()}, coords
         )
 
-    def _reference(self, folded: Folded) -> xr.Dataset:
+    def _reference(self, canonical: CanonicalPoints) -> xr.Dataset:
         """Masses of the modes by counting draws."""
         reference = self.problem.reference
-        label = folded.mode.reshape(reference.log_density.shape)
+        label = canonical.mode.reshape(reference.log_density.shape)
         counted = [mean_estimate((label == k).astype(float), reference.weights) for k in [*range(self.modes.k), -1]]
         mass, se = np.array(counted).T
         ds = xr.Dataset(
@@ -78,10 +78,12 @@ class Path:
         ds["log_evidence"], ds["log_evidence_se"] = self.problem.log_evidence
         return ds
 
-    def _parameters(self, folded: Folded, sources: dict[tuple[float, str], Source]) -> dict[str, xr.Dataset]:
+    def _parameters(
+        self, canonical: CanonicalPoints, sources: dict[tuple[float, str], Source]
+    ) -> dict[str, xr.Dataset]:
         weights = self.problem.reference.flat_weights
-        n = len(folded.x)
-        p = Source(folded.x, np.full(n, 1 / n) if weights is None else weights)
+        n = len(canonical.x)
+        p = Source(canonical.x, np.full(n, 1 / n) if weights is None else weights)
         keys = list(sources)
         table = describe(self.problem.target, p, {str(i): sources[key] for i, key in enumerate(keys)})
         table = table.rename({name: f"{name}_of_model" for name in table.variables if name in ("order", "branch")})

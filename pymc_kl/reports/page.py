@@ -33,14 +33,14 @@ class Code:
 
 
 @dataclass(frozen=True)
-class Folded:
+class CanonicalPoints:
     """Parts that are shown on demand, and in print."""
 
     title: str
     blocks: Sequence["Block"]
 
 
-type Block = Text | Items | Code | Folded | Table | Figure
+type Block = Text | Items | Code | CanonicalPoints | Table | Figure
 
 
 @dataclass(frozen=True)

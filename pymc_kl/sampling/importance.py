@@ -117,7 +117,7 @@ def weigh(approximation: Approximation, target: Target, modes: Modes, rng: np.ra
     equal = np.full(len(x), 1 / len(x))
     has_density = approximation.has_log_prob
     weights = smoothed_weights(log_density - approximation.log_prob(x))[0] if has_density else equal
-    folded = modes.fold(x)
+    canonical = modes.canonical(x)
     one_copy = modes.symmetry.is_trivial or not modes.proper
-    place = folded.mode if one_copy else modes.copy_labels(x, folded.peak)
-    return Weighed(x, log_density, weights, folded.mode, place, modes.k)
+    place = canonical.mode if one_copy else modes.copy_labels(x, canonical.maximum)
+    return Weighed(x, log_density, weights, canonical.mode, place, modes.k)

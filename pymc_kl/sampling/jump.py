@@ -150,7 +150,7 @@ def _check_density(jump: JumpStep, x: Array, log_density: Array) -> None:
 def _labelled(dt: xr.DataTree, target: Target, modes: Modes) -> xr.DataTree:
     """Add the mode of each draw; its unconstrained values have served and are dropped."""
     x = target.unconstrain(dt)
-    label = modes.fold(x.reshape(-1, target.d)).mode.reshape(x.shape[:2]) + 1
+    label = modes.canonical(x.reshape(-1, target.d)).mode.reshape(x.shape[:2]) + 1
     stats, posterior = dt["sample_stats"].to_dataset(), dt["posterior"].to_dataset()
     extra = [v.value_name for v in target.variables if v.value_name != v.name]
     last = stats["lp"].isel(lp_dim_0=-1, drop=True)  # PyMC has a column for NUTS too, which it leaves empty

@@ -91,7 +91,7 @@ def correct(
             x = approximation.sample(n_proposals, random_seed=rng)
             log_density = target.log_density(x)
             weights, khat = smoothed_weights(log_density - approximation.log_prob(x))
-            label = modes.fold(x).mode
+            label = modes.canonical(x).mode
     _refuse(khat, modes, label)
     rows = rng.permutation(systematic(weights, chains * draws, rng))
     chosen = modes.symmetry.apply(modes.symmetry.random(len(rows), rng), x[rows])

@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import log_expit, log_ndtr
 
 from .gaussians import gaussian_problem
-from .line import Line, line_optima, peak
+from .line import Line, line_optima, maximum
 from .problem import LOG_2PI, Array, Optimum, Problem, moment_optima
 
 
@@ -152,7 +152,7 @@ def skew_normal() -> Problem:
         model=build,
         log_density=log_density,
         d=1,
-        locations=np.array([[peak(log_density, 0.0, 3.0)]]),
+        locations=np.array([[maximum(log_density, 0.0, 3.0)]]),
         log_z=0.0,
         mean=np.array([line.mean]),
         cov=np.array([[line.var]]),
@@ -182,7 +182,7 @@ def student_t_location() -> Problem:
         model=build,
         log_density=log_density,
         d=1,
-        locations=np.array([[peak(log_density, 1.0, 3.0)]]),
+        locations=np.array([[maximum(log_density, 1.0, 3.0)]]),
         log_z=line.log_z,
         mean=np.array([line.mean]),
         cov=np.array([[line.var]]),

@@ -10,7 +10,7 @@ import pytensor.tensor as pt
 from scipy import stats
 from scipy.special import gammaln, ndtr
 
-from .line import Line, line_masses, line_optima, peak
+from .line import Line, line_masses, line_optima, maximum
 from .problem import LOG_2PI, Array, Optimum, Problem, Tensor, cancelled_prior, logsumexp_graph, moment_optima
 from .regions import mass_below, separatrix
 
@@ -57,7 +57,7 @@ def two_bananas() -> Problem:
         return two_bananas_plane(np.column_stack([x2, np.zeros_like(x2)]))
 
     locations = np.zeros((2, 5))
-    locations[:, 1] = peak(spine, 1.0, 3.0), peak(spine, -3.0, -1.0)
+    locations[:, 1] = maximum(spine, 1.0, 3.0), maximum(spine, -3.0, -1.0)
     mean, cov = np.array([0, 1.5, 0, 0, 0]), np.diag([1.0, 9.0, 1.0, 1.0, 1.0])
     return Problem(
         name="two_bananas",

@@ -49,7 +49,7 @@ class Line:
         return np.interp(rng.random(n), self._cumulative, self.nodes)
 
 
-def peak(log_density: LogDensity, lower: float, upper: float, *, sign: float = 1.0) -> float:
+def maximum(log_density: LogDensity, lower: float, upper: float, *, sign: float = 1.0) -> float:
     """Find the one maximum (sign 1) or minimum (sign -1) in an interval of the line."""
     found = optimize.minimize_scalar(
         lambda x: -sign * float(log_density(np.array([[x]]))[0]),
@@ -62,7 +62,7 @@ def peak(log_density: LogDensity, lower: float, upper: float, *, sign: float = 1
 
 def line_masses(log_density: LogDensity, cdf: Callable[[Array], Array], modes: Array) -> Array:
     """Masses between the minima that part sorted modes on the line."""
-    saddles = np.array([peak(log_density, a, b, sign=-1.0) for a, b in pairwise(modes)])
+    saddles = np.array([maximum(log_density, a, b, sign=-1.0) for a, b in pairwise(modes)])
     return np.diff(np.concatenate([[0.0], cdf(saddles), [1.0]]))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pymc as pm
 from scipy import stats
 
-from .line import Line, peak
+from .line import Line, maximum
 from .problem import LOG_2PI, Array, Problem, moment_optima
 
 SCHOOL_Y = np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
@@ -96,7 +96,7 @@ def _schools_mode() -> Array:
         inner = _schools_given_tau(np.exp(log_tau[:, 0]))[0]
         return np.column_stack([inner[:, 0], log_tau[:, 0], inner[:, 1:]])
 
-    best = peak(lambda t: _schools_log_density(complete(t), centred=False), -10.0, 6.0)
+    best = maximum(lambda t: _schools_log_density(complete(t), centred=False), -10.0, 6.0)
     return complete(np.array([[best]]))
 
 
