@@ -1,5 +1,6 @@
 from .adapters import as_approximation, to_pymc
 from .compare import compare
+from .comparison_io import load, save
 from .divergence.kl import kl_divergence
 from .fitting.forward import fit_forward
 from .fitting.reverse import fit_reverse
@@ -20,7 +21,6 @@ from .sampling.initvals import initvals
 from .sampling.jump import sample_jump
 from .sampling.resample import correct
 from .tables import coverage, summary
-from .tree import load, save
 
 __all__ = [
     "as_approximation",

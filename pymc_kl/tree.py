@@ -1,14 +1,12 @@
-"""Group names and dims of a comparison: the one place that builds the DataTree and reads it.
+"""Group names and dims of a comparison: the one place that builds the DataTree.
 
 Modes are numbered from 1, highest mass first; 0 is elsewhere.
 """
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from pymc_kl.numerics.estimate import Estimate
     from pymc_kl.reference.bridge_sampling import LogMass
 
-FORMAT = 2  # of the DataTree; raised when a reader of the last one would misread
+FORMAT = 3  # of the DataTree; raised when a reader of the last one would misread
 CHAINS = 4  # that independent draws are laid out in, so that ArviZ can set them side by side
 MAX_STEPS = 2000  # of a loss history that are kept
 
@@ -242,83 +240,6 @@ def root_attrs(model_name: str, seed: Any, settings: Mapping[str, Any], seconds:
         "settings": json.dumps(_plain(settings)),
         "seconds": json.dumps({name: round(value, 3) for name, value in seconds.items()}),
     }
-
-
-def save(comparison: xr.DataTree, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a comparison to NetCDF (`.nc`) or Zarr (`.zarr`).
-
-    Parameters
-    ----------
-    comparison : DataTree
-    path : path
-        Its suffix chooses the format; missing folders are made.
-    overwrite : bool
-        Replace what is there.
-
-    Returns
-    -------
-    Path
-        Where it was written.
-    """
-    path = Path(path)
-    if path.suffix not in (".nc", ".zarr"):
-        raise ValueError(f"the path must end in .nc (NetCDF) or .zarr (Zarr); got {path.name!r}.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dt = check_comparison(comparison)
-    if path.suffix == ".zarr":
-        dt.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
-    else:
-        dt.to_netcdf(path, mode="w")
-    return path
-
-
-def load(path: str | Path) -> xr.DataTree:
-    """Read a comparison that was saved to NetCDF or Zarr, into memory."""
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no such comparison: {path}")
-    return check_comparison(read_tree(path))
-
-
-def read_tree(path: Path) -> xr.DataTree:
-    """Read a NetCDF or Zarr file into memory."""
-    options: dict[str, Any] = {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {}
-    with warnings.catch_warnings(), xr.open_datatree(path, **options) as dt:  # xarray sets filters when it decodes
-        return dt.load()
-
-
-def check_comparison(dt: Any) -> xr.DataTree:
-    """Return a comparison, converted if it is of an older format; raise if it is none, or of a newer one."""
-    if not isinstance(dt, xr.DataTree):
-        raise TypeError(f"expected a comparison, the DataTree that compare() returns; got {type(dt).__name__}.")
-    needed = ("posterior", "modes", "scores", "coverage", "evidence")
-    if missing := [name for name in needed if name not in dt.children]:
-        raise ValueError(
-            f"this DataTree is no comparison: it lacks the groups {', '.join(missing)}. Make one with compare()."
-        )
-    made = int(dt.attrs.get("pymc_kl_format", 0))
-    if made > FORMAT:
-        raise ValueError(
-            f"this comparison was written in format {made} by pymc_kl "
-            f"{dt.attrs.get('creation_library_version', '?')}; this version reads up to {FORMAT}. Upgrade pymc_kl."
-        )
-    return dt if made == FORMAT else _converted(dt, made)
-
-
-def _converted(dt: xr.DataTree, made: int) -> xr.DataTree:
-    """Bring a comparison of format 1 to this one: it says nothing of passes, parameters and densities on a line.
-
-    Its log q at the reference was at other draws than `posterior` has, and is left out.
-    """
-    if made < 1:
-        raise ValueError("this DataTree does not say which version of pymc_kl wrote it. Make one with compare().")
-    left_out = {f"/approximations/{name}/reference" for name in dt["coverage"].to_dataset()["approximation"].values}
-    nodes = {node.path: node.to_dataset() for node in dt.subtree if node.path not in left_out}
-    new = xr.DataTree.from_dict(nodes, name=dt.name)
-    new.attrs |= {"pymc_kl_format": FORMAT, "converted_from": made}
-    return new
 
 
 def _plain(value: Any) -> Any:

@@ -7,11 +7,11 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 
+from pymc_kl.comparison_io import check_comparison
 from pymc_kl.plots.parts.bins import read_bins
 from pymc_kl.plots.parts.contract import NONE_GIVEN, Canvas, choose_backend, validated, with_defaults
 from pymc_kl.plots.parts.curves import CURVE_AESTHETICS, draw_curves, open_curves
 from pymc_kl.plots.parts.line import read_line
-from pymc_kl.tree import check_comparison
 
 KINDS = ("auto", "line", "marginal")
 

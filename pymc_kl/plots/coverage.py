@@ -11,6 +11,7 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import annotate_xy, fill_between_y, line_x, scatter_x, set_xlim, set_ylim
 from scipy.stats import norm
 
+from pymc_kl.comparison_io import check_comparison
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import label_axis, set_ticks
 from pymc_kl.plots.parts.contract import (
@@ -25,7 +26,7 @@ from pymc_kl.plots.parts.contract import (
     validated,
     with_defaults,
 )
-from pymc_kl.tree import check_comparison, reference_label
+from pymc_kl.tree import reference_label
 
 ELSEWHERE = 0
 ROW = 0.8  # of the distance between two rows is filled by the reference's bar

@@ -9,6 +9,7 @@ from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 from arviz_plots.visuals import scatter_xy
 
+from pymc_kl.comparison_io import check_comparison
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import at, draw_arrow, draw_line, fill_band, label_axis, set_limits, set_ticks, write
 from pymc_kl.plots.parts.captions import annotate_text, listed, write_each
@@ -24,7 +25,6 @@ from pymc_kl.plots.parts.contract import (
     with_defaults,
 )
 from pymc_kl.plots.parts.rows import ROW_INCHES, label_rows, rows_of
-from pymc_kl.tree import check_comparison
 
 KHAT_FAIR, KHAT_GOOD = 0.7, 0.5  # Vehtari et al. 2024: estimates are reliable below 0.7; variance is finite below 0.5
 SHOWN = (-0.5, 2.0)  # beyond, a k-hat says no more than that it is good or bad

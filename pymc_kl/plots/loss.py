@@ -13,6 +13,7 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import line_xy
 
 from pymc_kl._typing import Array
+from pymc_kl.comparison_io import check_comparison
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import at, fill_band, half_width, label_axis, rim, set_limits, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, listed, title_facet, write_each
@@ -28,7 +29,6 @@ from pymc_kl.plots.parts.contract import (
     with_defaults,
 )
 from pymc_kl.tables import format_estimate
-from pymc_kl.tree import check_comparison
 
 WINDOW = 0.05  # of the steps kept, over which the median runs
 END = 0.5  # of the run sets the range of the axis: the first spikes would hide what follows

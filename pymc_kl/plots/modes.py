@@ -7,11 +7,11 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 
+from pymc_kl.comparison_io import check_comparison
 from pymc_kl.plots.parts.contract import NONE_GIVEN, Canvas, choose_backend, validated, with_defaults
 from pymc_kl.plots.parts.marginal import MARGINAL_AESTHETICS, draw_marginal, open_marginal
 from pymc_kl.plots.parts.pair import PAIR_AESTHETICS, draw_pair, open_pair
 from pymc_kl.plots.parts.view import view_comparison
-from pymc_kl.tree import check_comparison
 
 KINDS = ("auto", "pair", "marginal")
 

@@ -9,6 +9,7 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import remove_axis, scatter_xy
 
 from pymc_kl._typing import Array
+from pymc_kl.comparison_io import check_comparison
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import (
     at,
@@ -36,7 +37,6 @@ from pymc_kl.plots.parts.contract import (
 )
 from pymc_kl.plots.parts.linkage import Tree, link
 from pymc_kl.tables import format_percent
-from pymc_kl.tree import check_comparison
 
 COLUMN_INCHES = 0.75  # with room for a mass
 MAX_WIDTH = 9.0

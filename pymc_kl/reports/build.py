@@ -13,6 +13,7 @@ from arviz_base.labels import BaseLabeller, Labeller
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pymc_kl.comparison_io import check_comparison
 from pymc_kl.plots import plot_coverage
 from pymc_kl.plots.parts.axes import PARTS
 from pymc_kl.plots.parts.contract import select_variables
@@ -28,7 +29,7 @@ from pymc_kl.reports.space import parameters_section, uses_section
 from pymc_kl.reports.theme import css_variables
 from pymc_kl.reports.trust import Trust, judge_reference
 from pymc_kl.reports.verdict import judge
-from pymc_kl.tree import check_comparison
+from pymc_kl.whole_files import write_text
 
 LONGEST = 18  # letters of a name that stay together
 MARKS, PICTURED = 60, (4, 16)  # in the first picture: marks, and the fewest and most modes
@@ -60,16 +61,17 @@ class Report:
         return self.notebook
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the page to an HTML file.
+        """Write the page to an HTML file, which is replaced when the new one is whole.
 
         Raises
         ------
         FileExistsError
             If there is a file and `overwrite` is not True.
+        OSError
+            If it could not be written, as on a full disk; what was there is unchanged.
         """
         path = writable(path, overwrite)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.html, encoding="utf-8")
+        write_text(path, self.html)
         return path
 
 

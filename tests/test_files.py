@@ -1,0 +1,358 @@
+"""Files are whole or not there: interrupts, full disks, files of others, files cut short."""
+
+import json
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import pytest
+import xarray as xr
+
+import pymc_kl as pkl
+from pymc_kl.comparison_io import FORMAT, read_tree
+from pymc_kl.reports.build import Report
+from pymc_kl.whole_files import written_whole
+
+SUFFIXES = (".nc", ".zarr")
+GROUPS = 11  # of a small comparison
+SMALL = 10_000  # bytes that a file may have on a full disk
+
+
+def small(value: float, fit: str = "ADVI", n: int = 4000) -> xr.DataTree:
+    """Lay out a comparison all of whose numbers are `value`, so that a mixture of two would show."""
+    ones = np.full(n, value)
+    draws = xr.Dataset({"x": (("chain", "draw"), ones[None])}, {"chain": [0], "draw": range(n)})
+    stats = xr.Dataset({"log_prob": (("chain", "draw"), ones[None])})
+    of_fits = xr.Dataset({"mass": (("approximation", "mode"), [[value]])}, {"approximation": [fit], "mode": [1]})
+    nodes = {
+        "posterior": draws,
+        "sample_stats": stats,
+        "modes": xr.Dataset({"mass": ("mode", [value])}, {"mode": [1]}, {"elsewhere": value}),
+        "scores": xr.Dataset({"elbo": ("approximation", [value])}, {"approximation": [fit]}),
+        "coverage": of_fits,
+        "evidence": xr.Dataset({"log_evidence": value}),
+        f"approximations/{fit}/posterior": draws,
+        f"approximations/{fit}/sample_stats": stats,
+        f"approximations/{fit}/fit": xr.Dataset({"loss": ("step", [value])}),
+    }
+    dt = xr.DataTree.from_dict(nodes)
+    dt.attrs = {"creation_library": "pymc_kl", "creation_library_version": "0.1.0", "pymc_kl_format": FORMAT}
+    return dt
+
+
+def value_of(path: Path) -> float:
+    """Load a small comparison, check that it is whole, and return the one value that it has."""
+    dt = pkl.load(path)
+    nodes = list(dt.subtree)
+    assert len(nodes) == GROUPS + 1
+    values = {float(v) for node in nodes for array in node.data_vars.values() for v in np.unique(array.values)}
+    (value,) = values
+    return value
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+# ---- interrupts ----
+
+# Saves over a file again and again, each time in a child that a signal hits at another moment: at shares of all its
+# calls, and before and after each rename.
+INTERRUPTED = """
+import os, pickle, shutil, signal, sys
+from pathlib import Path
+import pymc_kl as pkl
+good, new, folder, how = Path(sys.argv[1]), pickle.loads(Path(sys.argv[2]).read_bytes()), Path(sys.argv[3]), sys.argv[4]
+pkl.save(new, folder / f"warm{good.suffix}")
+
+def is_hit(moment, seen, event, called):
+    renames = event in ("c_call", "c_return") and called in (os.replace, os.rename)
+    seen["calls"] += 1
+    seen["renames"] += renames
+    return seen.get(moment[0]) == moment[1] and (renames or moment[0] == "calls")
+
+def child(path, moment):
+    seen = {"calls": 0, "renames": 0}
+    def hook(frame, event, called):
+        if is_hit(moment, seen, event, called):
+            os.kill(os.getpid(), signal.Signals[how])
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = 0
+    try:
+        sys.setprofile(hook)
+        pkl.save(new, path, overwrite=True)
+        sys.setprofile(None)
+        (folder / "seen").write_text(f"{seen['calls']} {seen['renames']}")
+    except KeyboardInterrupt:
+        code = 3
+    finally:
+        sys.setprofile(None)
+        os._exit(code)
+
+def place(name):
+    path = folder / name / good.name
+    path.parent.mkdir()
+    (shutil.copytree if good.is_dir() else shutil.copy)(good, path)
+    return path
+
+child(place("whole"), ("never", 0))
+calls, renames = map(int, (folder / "seen").read_text().split())
+moments = [("calls", round(calls * share / 5)) for share in range(1, 5)]
+moments += [("renames", i + 1) for i in range(renames)]
+for moment in moments:
+    code = child(place(f"{moment[0]}-{moment[1]}"), moment)
+    print(*moment, code)
+"""
+
+
+@pytest.fixture(scope="module")
+def pickled(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("pickled") / "new.pickle"
+    path.write_bytes(pickle.dumps(small(2.0)))
+    return path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_interrupted_save_leaves_the_old_or_the_new_whole(suffix, how, pickled, tmp_path):
+    good = pkl.save(small(1.0), tmp_path / f"good{suffix}")
+    folder = tmp_path / "interrupted"
+    folder.mkdir()
+    code = [sys.executable, "-W", "ignore", "-c", INTERRUPTED, good, pickled, folder, how]
+    made = subprocess.run(code, capture_output=True, text=True, timeout=300)
+    assert made.returncode == 0, made.stderr
+    left = {}
+    for line in made.stdout.splitlines():
+        kind, number, exit_code = line.split()
+        path = folder / f"{kind}-{number}" / good.name
+        left[kind, int(number)] = value_of(path)
+        if how == "SIGKILL":
+            assert int(exit_code) == -signal.SIGKILL
+            assert pkl.save(small(3.0), path, overwrite=True) == path
+            assert value_of(path) == 3.0
+        else:
+            assert names_in(path.parent) == {path.name}
+    renames = [left[key] for key in left if key[0] == "renames"]
+    assert len(renames) == {".nc": 2, ".zarr": 4}[suffix]
+    assert (renames[0], renames[-1]) == (1.0, 2.0)
+
+
+def test_a_folder_between_its_two_renames_is_found_again(tmp_path):
+    """A swap that a kill cut short leaves an empty place, and the old and the new folder in one beside it."""
+    path = pkl.save(small(1.0), tmp_path / "c.zarr")
+    new = pkl.save(small(2.0), tmp_path / "new.zarr")
+    with suppress(ZeroDivisionError), written_whole(path) as place:
+        beside = place.parent
+        raise ZeroDivisionError
+    assert names_in(tmp_path) == {"c.zarr", "new.zarr"}
+    beside.mkdir()
+    path.rename(beside / "old0")
+    new.rename(beside / "new")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        pkl.save(small(3.0), path)
+    assert value_of(path) == 2.0
+    assert names_in(tmp_path) == {"c.zarr"}
+
+
+def test_two_that_write_at_once_are_both_whole(pickled, tmp_path):
+    code = (
+        "import pickle, sys, pymc_kl as pkl\nfrom pathlib import Path\n"
+        "new = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
+        "for suffix in ('.nc', '.zarr') * 4: pkl.save(new, sys.argv[2] + suffix, overwrite=True)"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, pickled, tmp_path / "c"]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate()[1] for process in both] == ["", ""]
+    assert [value_of(tmp_path / f"c{suffix}") for suffix in SUFFIXES] == [2.0, 2.0]
+    assert names_in(tmp_path) == {"c.nc", "c.zarr"}
+
+
+# ---- full disks ----
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Let no file grow beyond SMALL bytes, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (SMALL, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_full_disk_costs_no_file(suffix, rng, tmp_path):
+    path = pkl.save(small(1.0), tmp_path / f"c{suffix}")
+    other = tmp_path / f"other{suffix}"
+    noise = small(2.0)
+    noise["posterior"] = noise["posterior"] + rng.normal(size=(1, 4000))
+    for place in (path, other):
+        with full_disk(), pytest.raises(OSError, match=rf"{place.name} could not be written.*disk may be full"):
+            pkl.save(noise, place, overwrite=True)
+    assert value_of(path) == 1.0
+    assert names_in(tmp_path) == {path.name}
+
+
+def test_a_full_disk_costs_no_report(tmp_path):
+    path = Report("old", "", ()).save(tmp_path / "report.html")
+    with full_disk(), pytest.raises(OSError, match=r"report\.html could not be written.*disk may be full"):
+        Report("new" * SMALL, "", ()).save(path, overwrite=True)
+    assert path.read_text() == "old"
+    assert names_in(tmp_path) == {"report.html"}
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions_and_its_links(tmp_path):
+    path = pkl.save(small(1.0), tmp_path / "c.nc")
+    path.chmod(0o640)
+    link = tmp_path / "link.nc"
+    link.symlink_to(path)
+    pkl.save(small(2.0), link, overwrite=True)
+    assert link.is_symlink()
+    assert value_of(path) == 2.0
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+# ---- what is there and is not ours ----
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    folder = tmp_path / "folder.zarr"
+    (folder / "photos").mkdir(parents=True)
+    (folder / "photos" / "cat.jpg").write_text("meow")
+    with pytest.raises(FileExistsError, match=r"folder\.zarr is there.*photos.cat\.jpg.*another path"):
+        pkl.save(small(1.0), folder, overwrite=True)
+    assert (folder / "photos" / "cat.jpg").read_text() == "meow"
+
+
+def test_our_own_folder_with_another_file_in_it_is_left_alone(tmp_path):
+    path = pkl.save(small(1.0), tmp_path / "c.zarr")
+    (path / "scores" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"scores.notes\.txt"):
+        pkl.save(small(2.0), path, overwrite=True)
+    (path / "scores" / "notes.txt").unlink()
+    assert value_of(path) == 1.0
+    pkl.save(small(2.0), path, overwrite=True)
+    assert value_of(path) == 2.0
+
+
+def not_ours(suffix: str, path: Path) -> str:
+    """Put something of another at `path`; return what an error should say of it."""
+    ds = xr.Dataset({"x": 1.0}, attrs={"creation_library": "ArviZ"})
+    if suffix == ".nc":
+        ds.to_netcdf(path)
+    else:
+        ds.to_zarr(path, zarr_format=2, consolidated=False)
+    return "ArviZ"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_of_another_tool_is_left_alone(suffix, tmp_path):
+    path = tmp_path / f"draws{suffix}"
+    said = not_ours(suffix, path)
+    with pytest.raises(FileExistsError, match=rf"draws{suffix} is there.*{said}.*another path"):
+        pkl.save(small(1.0), path, overwrite=True)
+    assert float(read_tree(path)["x"]) == 1.0
+
+
+def test_what_is_no_store_at_all_is_left_alone(tmp_path):
+    text, folder, file = tmp_path / "text.nc", tmp_path / "folder.nc", tmp_path / "file.zarr"
+    text.write_text("mine")
+    folder.mkdir()
+    file.write_text("mine")
+    for path, match in ((text, "cannot be read"), (folder, "is a folder"), (file, "is a file")):
+        with pytest.raises(FileExistsError, match=match):
+            pkl.save(small(1.0), path, overwrite=True)
+    assert (text.read_text(), list(folder.iterdir()), file.read_text()) == ("mine", [], "mine")
+
+
+def test_an_empty_place_may_be_filled(tmp_path):
+    (tmp_path / "c.nc").touch()
+    (tmp_path / "c.zarr").mkdir()
+    for suffix in SUFFIXES:
+        assert value_of(pkl.save(small(1.0), tmp_path / f"c{suffix}", overwrite=True)) == 1.0
+
+
+def test_what_is_no_comparison_makes_no_folders(tmp_path):
+    with pytest.raises(ValueError, match="no comparison"):
+        pkl.save(xr.DataTree(), tmp_path / "new" / "c.nc")
+    assert names_in(tmp_path) == set()
+
+
+# ---- files that were not written to their end ----
+
+
+def without_mark(path: Path) -> None:
+    """Take from a file what is written last."""
+    if path.suffix == ".nc":
+        with netCDF4.Dataset(path, "a") as file:
+            file.delncattr("pymc_kl_groups")
+    else:
+        attrs = json.loads((path / ".zattrs").read_text())
+        del attrs["pymc_kl_groups"]
+        (path / ".zattrs").write_text(json.dumps(attrs))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_without_its_mark_is_refused(suffix, tmp_path):
+    path = pkl.save(small(1.0), tmp_path / f"c{suffix}")
+    assert "pymc_kl_groups" not in pkl.load(path).attrs
+    without_mark(path)
+    with pytest.raises(ValueError, match=rf"c{suffix} was not written to its end"):
+        pkl.load(path)
+    pkl.save(small(2.0), path, overwrite=True)
+    assert value_of(path) == 2.0
+
+
+def test_a_file_that_lost_a_group_is_refused(tmp_path):
+    path = pkl.save(small(1.0), tmp_path / "c.zarr")
+    shutil.rmtree(path / "approximations" / "ADVI" / "fit")
+    with pytest.raises(ValueError, match=r"holds 10 groups of the 11"):
+        pkl.load(path)
+
+
+@pytest.mark.parametrize("lost", ["/approximations/ADVI/fit", "/approximations/ADVI", "/sample_stats"])
+def test_an_older_file_that_lacks_groups_is_refused(lost, tmp_path):
+    dt = small(1.0)
+    dt.attrs["pymc_kl_format"] = 2
+    dt.to_netcdf(tmp_path / "old.nc")
+    assert pkl.load(tmp_path / "old.nc").attrs["converted_from"] == 2
+    assert value_of(tmp_path / "old.nc") == 1.0
+    nodes = {node.path: node.to_dataset() for node in dt.subtree if not node.path.startswith(lost)}
+    partial = xr.DataTree.from_dict(nodes)
+    partial.to_netcdf(tmp_path / "partial.nc")
+    with pytest.raises(ValueError, match=rf"not written to its end: it lacks .*{lost}"):
+        pkl.load(tmp_path / "partial.nc")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_file_cut_short_says_so(share, tmp_path):
+    path = pkl.save(small(1.0), tmp_path / "c.nc")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ValueError, match=r"c\.nc can't be read"):
+        pkl.load(path)
+
+
+def test_a_file_opened_by_another_reader_is_taken_too(tmp_path):
+    path = pkl.save(small(1.0), tmp_path / "c.nc")
+    with warnings.catch_warnings(), xr.open_datatree(path) as dt:
+        opened = dt.load()
+    assert "pymc_kl_groups" in opened.attrs
+    again = pkl.load(pkl.save(opened, tmp_path / "again.nc"))
+    xr.testing.assert_identical(again, pkl.load(path))
+    del opened["approximations"]
+    with pytest.raises(ValueError, match="holds 6 groups of the 11"):
+        pkl.save(opened, tmp_path / "again.nc", overwrite=True)
