@@ -155,7 +155,7 @@ def test_emcee_with_names(target, x):
     """Coordinates in any order; a variable may be named by its unconstrained or by its own name."""
     blocks, places, n = {}, {}, 0
     for v in reversed(target.variables):
-        blocks[v.value_name] = x[:, v.place]
+        blocks[v.value_name] = x[:, v.coordinates]
         places[v.value_name] = list(range(n, n := n + blocks[v.value_name].shape[1])) if v.value_shape else n
         n += not v.value_shape
 
@@ -167,7 +167,7 @@ def test_emcee_with_names(target, x):
     q = as_approximation(run(sampler, np.hstack([*blocks.values()]), 3), model=target)
     theirs = sampler.get_chain().transpose(1, 0, 2).reshape(-1, target.d)
     for v in target.variables:
-        np.testing.assert_array_equal(q.x[:, v.place], theirs[:, np.atleast_1d(places[v.value_name])])
+        np.testing.assert_array_equal(q.x[:, v.coordinates], theirs[:, np.atleast_1d(places[v.value_name])])
 
 
 # CmdStanPy: a program that a package brings compiled, so that no compiler is needed

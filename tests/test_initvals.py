@@ -139,7 +139,7 @@ def test_the_metric_is_in_the_order_of_the_model():
         pm.Normal("wide", 0.0, 10.0)
         pm.Normal("narrow", 0.0, 0.1, shape=2)
     target = Target.from_model(model)
-    places = {v.name: v.place for v in target.variables}
+    places = {v.name: v.coordinates for v in target.variables}
     scale = np.empty(3)
     scale[places["wide"]], scale[places["narrow"]] = 10.0, 0.1
     step = initvals(MeanField(loc=np.zeros(3), scale=scale, target=target), random_seed=1)["step"]
@@ -156,7 +156,7 @@ def test_copies_of_a_mode_do_not_widen_the_metric(zoo):
     starts = initvals(draws, 20, random_seed=1)
     mu = np.array([start["mu"] for start in starts["initvals"]])
     assert 3 <= (mu[:, 0] < mu[:, 1]).sum() <= 17
-    first = next(v.place.start for v in target.variables if v.name == "mu")
+    first = next(v.coordinates.start for v in target.variables if v.name == "mu")
     one = x[x[:, first] < x[:, first + 1]]
     within = np.cov(one.T)[first:, first:].diagonal()
     assert starts["step"].potential._cov.diagonal()[first:].mean() == pytest.approx(within.mean(), rel=0.15)

@@ -95,7 +95,7 @@ def test_plain_nuts_misses_a_mode_or_its_chains_disagree(which, request):
 
 
 def points(target: Target, x: np.ndarray) -> list[dict[str, np.ndarray]]:
-    return [{v.value_name: row[v.place].reshape(v.value_shape) for v in target.variables} for row in x]
+    return [{v.value_name: row[v.coordinates].reshape(v.value_shape) for v in target.variables} for row in x]
 
 
 def moved(step, target: Target, x: np.ndarray, seed: int, times: int = 1) -> np.ndarray:
@@ -248,7 +248,7 @@ def test_variables_of_any_kind_and_order_come_back_in_their_own_space():
         pm.Normal("y", mu.sum(), scale, observed=batch, total_size=200)
     target = Target.from_model(model)
     loc = np.zeros(3)
-    place = {v.name: v.place for v in target.variables}
+    place = {v.name: v.coordinates for v in target.variables}
     loc[place["scale"]], loc[place["mu"]] = np.log(2.0), 0.5
     covariance = np.eye(3) * 0.02
     covariance[place["mu"], place["mu"]] = [[50, -49.98], [-49.98, 50]]
@@ -278,7 +278,7 @@ def test_copies_that_q_misses_are_counted(zoo):
     """A fit to one of two labellings; that of both crosses between them."""
     problem, target = zoo("labels")
     x = problem.sample(4000, np.random.default_rng(5))
-    first = next(v.place.start for v in target.variables if v.name == "mu")
+    first = next(v.coordinates.start for v in target.variables if v.name == "mu")
     short = {"draws": 300, "tune": 200, "random_seed": 1, "progressbar": False}
     modes = find_modes(model=target, random_seed=1, progressbar=False)
     one = fit_forward(target.to_dataset(x[x[:, first] < x[:, first + 1]][None]), "fullrank", model=target)

@@ -17,7 +17,7 @@ from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF, fit_stu
 from pymc_kl.approximations.symmetrise import symmetrised_mixture
 from pymc_kl.crossfit import cross_fit
 from pymc_kl.model.draws import PosteriorDraws
-from pymc_kl.modes.symmetry.group import Symmetry
+from pymc_kl.modes.symmetry import Symmetry
 
 TRIL = np.array([[1.0, 0, 0], [0.8, 0.6, 0], [-0.5, 0.5, 0.7]])
 HEAVY = StudentT(loc=np.array([1.0, -2.0, 0.5]), scale_tril=TRIL, df=3.0)

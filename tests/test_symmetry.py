@@ -11,8 +11,8 @@ import pytensor.tensor as pt
 import pytest
 
 from pymc_kl.model.target import Target
-from pymc_kl.modes.symmetry.detect import find_symmetry
-from pymc_kl.modes.symmetry.group import LabelClass, Symmetry, trivial
+from pymc_kl.modes.symmetry import Symmetry, find_symmetry, trivial
+from pymc_kl.modes.symmetry.labels import LabelClass
 
 TWO = np.arange(2)
 

@@ -87,7 +87,7 @@ class TestEveryModel:
         # LKJ's normalising constant is good to single precision under JAX
         tolerance = 1e-6 if name == "correlated" else 1e-10
         theirs = target.model.compile_logp()
-        points = [{v.value_name: row[v.place].reshape(v.value_shape) for v in target.variables} for row in x]
+        points = [{v.value_name: row[v.coordinates].reshape(v.value_shape) for v in target.variables} for row in x]
         expected = [float(theirs(point)) for point in points]
         np.testing.assert_allclose(target.log_density(x), expected, rtol=tolerance, atol=tolerance)
 
@@ -186,7 +186,7 @@ def test_stored_unconstrained_draws_are_preferred(target_of):
         target.unconstrain(ds)
     stored = {
         v.value_name: (("chain", "draw", *[f"{v.name}_{i}" for i in range(len(v.value_shape))]),
-                       x[..., v.place].reshape(1, 5, *v.value_shape))
+                       x[..., v.coordinates].reshape(1, 5, *v.value_shape))
         for v in target.variables
     }  # fmt: skip
     dt = xr.DataTree.from_dict({"posterior": ds, "unconstrained_posterior": xr.Dataset(stored)})

@@ -28,7 +28,7 @@ def positions(labels: Sequence[str], target: Target) -> IntArray:
 
 def size_of(variable: Variables) -> int:
     """Count the unconstrained coordinates of a variable."""
-    return variable.place.stop - variable.place.start
+    return variable.coordinates.stop - variable.coordinates.start
 
 
 def check_same_model(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:

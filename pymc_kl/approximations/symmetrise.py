@@ -11,8 +11,8 @@ from scipy.special import logsumexp
 
 from pymc_kl._typing import Array
 from pymc_kl.approximations import ComponentFamily
+from pymc_kl.modes.symmetry import Symmetry
 from pymc_kl.modes.symmetry.enumerate import elements, group_order, matrices
-from pymc_kl.modes.symmetry.group import Element, Symmetry
 
 MAX_ORDER = 720  # elements of a group that are averaged over: 6 labels
 MAX_COPIES = 120  # of a mixture that are spread out: 5 labels
@@ -37,12 +37,7 @@ def symmetrised_log_prob(log_prob: Callable[[Array], Array], symmetry: Symmetry,
     if group_order(symmetry) > MAX_ORDER:
         return None
     every = elements(symmetry)
-    terms = []
-    for i in range(len(every)):
-        one = Element(
-            tuple(o[[i]].repeat(len(x), axis=0) for o in every.orders), every.signs[[i]].repeat(len(x), axis=0)
-        )
-        terms.append(log_prob(symmetry.apply(one, x)))
+    terms = [log_prob(symmetry.apply(every.take(np.full(len(x), i)), x)) for i in range(len(every))]
     return np.asarray(logsumexp(terms, axis=0) - np.log(len(every)))
 
 

@@ -17,8 +17,8 @@ from pymc_kl.fitting.successive_halving import LEVELS, Race
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.starts import prior_starts
+from pymc_kl.modes.symmetry import Symmetry
 from pymc_kl.modes.symmetry.enumerate import group_order, matrices
-from pymc_kl.modes.symmetry.group import Symmetry
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
 
 CHECK_DRAWS, ROUGH_DRAWS = 4000, 1000  # fresh draws on which ELBOs are measured, and those of starts left behind

@@ -44,14 +44,14 @@ def same_arithmetic() -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class Variables:
-    """One free variable of the model: its names, shapes and place in the flat vector."""
+    """One free variable of the model: its names, shapes and coordinates in the flat vector."""
 
     name: str
     value_name: str
     shape: tuple[int, ...]
     value_shape: tuple[int, ...]
     dims: tuple[str, ...]
-    place: slice
+    coordinates: slice
 
 
 def without_minibatches(model: pm.Model) -> pm.Model:
@@ -82,7 +82,7 @@ def values_by_name(model: pm.Model, names: Sequence[str]) -> list[Variable]:
 
 
 def lay_out(model: pm.Model, values: Sequence[Variable]) -> tuple[Variables, ...]:
-    """Give every value variable its place in the flat vector."""
+    """Give every value variable its coordinates in the flat vector."""
     point = model.initial_point(0)
     shapes = model.eval_rv_shapes()
     variables, start = [], 0
@@ -96,7 +96,7 @@ def lay_out(model: pm.Model, values: Sequence[Variable]) -> tuple[Variables, ...
                 shape=tuple(int(n) for n in shapes[name]),
                 value_shape=np.shape(point[value.name]),
                 dims=tuple(str(dim) for dim in model.named_vars_to_dims.get(name, ()) or ()),
-                place=slice(start, start + size),
+                coordinates=slice(start, start + size),
             )
         )
         start += size
@@ -119,7 +119,7 @@ def _lower(graphs: Sequence[Variable], *include: str) -> list[Variable]:
 
 
 def _split(x: Variable, values: Sequence[Variable], variables: Sequence[Variables]) -> dict[Variable, Variable]:
-    parts = (x[v.place].reshape(v.value_shape) for v in variables)
+    parts = (x[v.coordinates].reshape(v.value_shape) for v in variables)
     return {
         value: value.type.filter_variable(pt.cast(part, value.type.dtype))
         for value, part in zip(values, parts, strict=True)
@@ -133,7 +133,7 @@ def flat_log_density(
 
     Stabilised before anyone differentiates it: the gradient of Bernoulli(logit_p) is NaN otherwise.
     """
-    x = pt.vector("x", shape=(variables[-1].place.stop,), dtype="float64")
+    x = pt.vector("x", shape=(variables[-1].coordinates.stop,), dtype="float64")
     with model:
         graphs = _freeze_data([model.logp()])
     graphs = graph_replace(graphs, _split(x, values, variables), strict=False)
@@ -148,7 +148,7 @@ def affine_model(model: pm.Model, variables: Sequence[Variables]) -> pm.Model:
     """
     full = without_minibatches(model)
     x, log_density = flat_log_density(full, values_by_name(full, [v.value_name for v in variables]), variables)
-    d = variables[-1].place.stop
+    d = variables[-1].coordinates.stop
     with pm.Model(model=None) as affine:  # no child of a model that the user is inside of
         centre, factor = pm.Data("centre", np.zeros(d)), pm.Data("factor", np.eye(d))
         beta = pm.Data("beta", np.float64(1.0))
@@ -163,11 +163,11 @@ def compile_constrain(
     model: pm.Model, names: Sequence[str], values: Sequence[Variable], variables: Sequence[Variables]
 ) -> Callable[[Array], list[Array]]:
     """Compile the map (n, d) -> arrays (n, *shape) of the named variables of the model's own space."""
-    x = pt.vector("x", shape=(variables[-1].place.stop,), dtype="float64")
+    x = pt.vector("x", shape=(variables[-1].coordinates.stop,), dtype="float64")
     by_name = {rv.name: rv for rv in (*model.free_RVs, *model.deterministics)}
     outputs = model.replace_rvs_by_values([by_name[name] for name in names])
     graphs = graph_replace(_freeze_data(outputs), _split(x, values, variables), strict=False)
-    batch = pt.matrix("x_batch", shape=(None, variables[-1].place.stop), dtype="float64")
+    batch = pt.matrix("x_batch", shape=(None, variables[-1].coordinates.stop), dtype="float64")
     lowered = _lower(graphs, "canonicalize")
     batched = [
         out if batch in set(ancestors([out])) else pt.broadcast_to(out, (batch.shape[0], *out.shape))

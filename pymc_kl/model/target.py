@@ -128,7 +128,7 @@ class Target:
     @property
     def d(self) -> int:
         """Number of unconstrained dimensions."""
-        return self.variables[-1].place.stop
+        return self.variables[-1].coordinates.stop
 
     @cached_property
     def n_data(self) -> int:

@@ -6,7 +6,8 @@ from itertools import count, pairwise
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.modes.symmetry.group import Element, Symmetry
+from pymc_kl.modes.symmetry.group import Element
+from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import Climbed, ValueAndGrad, climb
 
 SAME_MAXIMUM = 0.05  # local standard deviations between two climbs' ends that are one maximum

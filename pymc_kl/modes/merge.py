@@ -8,7 +8,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.barriers import passes_between, persistent_groups
 from pymc_kl.modes.maxima import Maxima
 from pymc_kl.modes.modes import ELSEWHERE, Modes
-from pymc_kl.modes.symmetry.group import trivial
+from pymc_kl.modes.symmetry.symmetry import trivial
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 
 if TYPE_CHECKING:

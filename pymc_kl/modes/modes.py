@@ -12,7 +12,7 @@ import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.maxima import Maxima, end_maxima
-from pymc_kl.modes.symmetry.group import Symmetry
+from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 

@@ -11,7 +11,7 @@ from pymc_kl.modes.maxima import Maxima, end_maxima, find_maxima
 from pymc_kl.modes.merge import merge_maxima, one_region
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.starts import jumps
-from pymc_kl.modes.symmetry.group import Symmetry
+from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 from pymc_kl.progress import Report, silent

@@ -13,7 +13,7 @@ from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.multistart import ROUND, Search
 from pymc_kl.modes.starts import check_density, check_initial_point, prior_starts, user_starts
 from pymc_kl.modes.symmetry.detect import find_symmetry
-from pymc_kl.modes.symmetry.group import Symmetry, trivial
+from pymc_kl.modes.symmetry.symmetry import Symmetry, trivial
 from pymc_kl.progress import Report, silent, stages
 
 MIN_BARRIER = 1.0  # nats; log p̃ falls to 37 % of the lower peak

@@ -60,5 +60,5 @@ def start_points(x: Array, target: Target) -> list[dict[str, Array]]:
 
 def order_of(target: Target, names: Sequence[str]) -> IntArray:
     """Coordinates of the target (d,) in the order of these value names."""
-    places = {v.value_name: np.arange(v.place.start, v.place.stop) for v in target.variables}
+    places = {v.value_name: np.arange(v.coordinates.start, v.coordinates.stop) for v in target.variables}
     return np.concatenate([places[name] for name in names])

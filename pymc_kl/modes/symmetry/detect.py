@@ -1,11 +1,12 @@
 """Find the symmetry of a target: which labels are exchangeable and which signs can flip, by evaluating log p̃.
 
-Whatever leaves log p̃ unchanged at all of a few scattered points is a symmetry; all else here decides what to try.
+A map that leaves log p̃ unchanged at all of a few scattered points is a symmetry; the rest of this file chooses what
+to try.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -13,17 +14,18 @@ import numpy as np
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.model.target import Target
-from pymc_kl.modes.symmetry.group import Element, Symmetry
+from pymc_kl.modes.symmetry.group import Element, Group
 from pymc_kl.modes.symmetry.invariance import Check, Move
 from pymc_kl.modes.symmetry.labels import Block, LabelClass, SignFlip, lay_out_blocks
 from pymc_kl.modes.symmetry.sign_flips import find_flips, flip_signs, name_flip
+from pymc_kl.modes.symmetry.symmetry import Symmetry
 
 type Sites = frozenset[tuple[int, int]]
 
-MAX_SUBSET_AXES = 6  # axes of one length of which every subset is a candidate
-MAX_SWAPS = 2000  # tried for one candidate
-MAX_SWAPS_LENGTH = 10_000  # tried for all candidates of one length together
-MAX_SCALARS = 20  # scalar variables that are tried as changing sign when two labels swap
+MAX_SUBSET_AXES = 6  # axes of one length, up to which every subset of them is a candidate; bounds 2^n; our choice
+MAX_SWAPS = 2000  # swaps of labels tried for one candidate; bounds evaluations of log p̃; our choice
+MAX_SWAPS_LENGTH = 10_000  # swaps of labels tried for all candidates of one length together; our choice
+MAX_SCALARS = 20  # scalar variables tried as changing sign when two labels swap; our choice
 
 
 def find_symmetry(target: Target, points: Array, names: str | Sequence[str] | None = None) -> Symmetry:
@@ -76,8 +78,8 @@ def _flips_of(search: "_Search", names: Sequence[str]) -> list[IntArray]:
     flips = find_flips(search.target, search.blocks, search.check) if names else []
     kept: dict[int, IntArray] = {}
     for name in names:
-        place = next(v.place for v in search.target.variables if v.name == name)
-        inside = np.arange(place.start, place.stop)
+        coordinates = next(v.coordinates for v in search.target.variables if v.name == name)
+        inside = np.arange(coordinates.start, coordinates.stop)
         touching = {i: flip for i, flip in enumerate(flips) if np.isin(flip, inside).any()}
         if not touching:
             change = float(search.check.change(flip_signs([inside]), 1)[0])
@@ -186,19 +188,19 @@ class _Search:
         orders[np.arange(len(others)), first] = others
         orders[np.arange(len(others)), others] = first
         odd_flips = np.empty(0, dtype=np.int64) if odd_flips is None else odd_flips
-        group = Symmetry(self.target.d, (LabelClass("", tuple(sorted(sites)), labels, odd_flips),), (), self.blocks)
+        group = Group(self.target.d, (LabelClass("", tuple(sorted(sites)), labels, odd_flips),), (), self.blocks)
 
         def move(point: Array, rows: IntArray) -> Array:
-            return group.apply(Element((orders[rows],), np.ones((len(rows), 0))), np.tile(point, (len(rows), 1)))
+            return group.apply_each(Element((orders[rows],), np.ones((len(rows), 0))), point)
 
         return move
 
     def _swaps_with_flip(self, sites: Sites) -> list[LabelClass]:
         """Try swapping two labels together with the sign of a scalar variable."""
         used = {b for b, _ in sites}
-        scalars = [v.place.start for b, v in enumerate(self.target.variables) if v.value_shape == () and b not in used]
-        for coordinate in scalars[:MAX_SCALARS]:
-            odd_flips = np.array([coordinate])
+        scalars = [v for b, v in enumerate(self.target.variables) if v.value_shape == () and b not in used]
+        for scalar in scalars[:MAX_SCALARS]:
+            odd_flips = np.array([scalar.coordinates.start])
             if self.check.passes(self._swap(sites, 0, np.array([1]), odd_flips), 1)[0]:
                 labels = np.arange(2)
                 return [LabelClass(self.name(sites, labels), tuple(sorted(sites)), labels, odd_flips)]
@@ -217,13 +219,12 @@ class _Search:
         return ", ".join(self.blocks[b].name for b in sorted({b for b, _ in sites}))
 
     def join(self, classes: Sequence[LabelClass], flips: Sequence[IntArray]) -> Symmetry:
-        """Make one group of classes and flips; flips that don't fit the classes are left out."""
+        """Make one symmetry of classes and flips; leave out flips that don't fit the classes."""
         named = tuple(SignFlip(name_flip(self.target, flip), flip) for flip in flips)
-        group = Symmetry(self.target.d, tuple(classes), named, self.blocks)
+        symmetry = Symmetry(self.target.d, tuple(classes), named, self.blocks)
         if not classes or not flips:
-            return group
-        fitting = _fitting_flips(group)
-        return Symmetry(self.target.d, group.classes, tuple(named[f] for f in fitting), self.blocks)
+            return symmetry
+        return replace(symmetry, flips=tuple(named[f] for f in _fitting_flips(symmetry)))
 
 
 def _free_labels(length: int, sites: Sites, found: Sequence[LabelClass]) -> IntArray:
@@ -232,16 +233,16 @@ def _free_labels(length: int, sites: Sites, found: Sequence[LabelClass]) -> IntA
     return np.setdiff1d(np.arange(length), np.concatenate([np.empty(0, dtype=np.int64), *held]))
 
 
-def _fitting_flips(group: Symmetry) -> list[int]:
+def _fitting_flips(group: Group) -> list[int]:
     """Flips that every swap of labels maps to flips, and that aren't a swap themselves."""
     x = np.random.default_rng(0).normal(size=(1, group.d))
-    flipped = group.apply(group.single_flips(), np.repeat(x, len(group.flips), axis=0))
+    flipped = group.apply_each(group.single_flips(), x[0])
     fits = set(range(len(group.flips)))
     images = defaultdict(set)
-    for c, labels in enumerate(group.classes):
-        swaps = group.swaps(c, np.arange(len(labels.labels)))
+    for c in range(len(group.classes)):
+        swaps = group.all_swaps(c)
         for row in range(len(swaps)):
-            swap = Element(tuple(order[[row]] for order in swaps.orders), swaps.signs[[row]])
+            swap = swaps.take(np.array([row]))
             if len(swaps) == 1:
                 fits -= set(np.flatnonzero(np.isclose(flipped, group.apply(swap, x)).all(axis=1)).tolist())
             for flip, image in _images_of_flips(group, swap, x).items():
@@ -251,7 +252,7 @@ def _fitting_flips(group: Symmetry) -> list[int]:
     return sorted(fits)
 
 
-def _images_of_flips(group: Symmetry, swap: Element, x: Array) -> dict[int, int]:
+def _images_of_flips(group: Group, swap: Element, x: Array) -> dict[int, int]:
     """Map each flip that a swap doesn't leave as it is to the flip that it becomes, or to -1; x (1, d) is generic."""
     number = {flip.coordinates.tobytes(): f for f, flip in enumerate(group.flips)}
     swapped = group.apply(swap, x)

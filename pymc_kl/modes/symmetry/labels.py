@@ -19,8 +19,8 @@ class Block:
     ----------
     name : str
         The variable's.
-    place : slice
-        Its coordinates in the flat vector.
+    coordinates : slice
+        Those in the flat vector.
     value_shape, shape : tuple of int
         Unconstrained, and with the coordinate that a simplex or a zero sum drops.
     axes : tuple of int
@@ -30,7 +30,7 @@ class Block:
     """
 
     name: str
-    place: slice
+    coordinates: slice
     value_shape: tuple[int, ...]
     shape: tuple[int, ...]
     axes: tuple[int, ...]
@@ -38,7 +38,7 @@ class Block:
 
     def extend(self, x: Array) -> Array:
         """Map flat points (n, d) to arrays (n, *shape)."""
-        array = x[:, self.place].reshape(len(x), *self.value_shape)
+        array = x[:, self.coordinates].reshape(len(x), *self.value_shape)
         for axis, matrix in self.extensions:
             array = _along(array, matrix, axis + 1)
         return array
@@ -93,9 +93,9 @@ def _block(variable: Variables, transform: Any) -> Block:
     for axis in dropped:
         restored[axis] += 1
     if tuple(restored) != shape:
-        return Block(variable.name, variable.place, value_shape, value_shape, axes=())
+        return Block(variable.name, variable.coordinates, value_shape, value_shape, axes=())
     extensions = tuple((axis, DROPPING[type(transform).__name__](shape[axis])) for axis in dropped)
-    return Block(variable.name, variable.place, value_shape, shape, tuple(range(len(shape))), extensions)
+    return Block(variable.name, variable.coordinates, value_shape, shape, tuple(range(len(shape))), extensions)
 
 
 def _dropped_axes(transform: Any, ndim: int) -> list[int]:

@@ -74,10 +74,10 @@ def _fibres(d: int, blocks: tuple[Block, ...]) -> IntArray:
     fibre = np.arange(d)
     for block in blocks:
         if block.extensions:
-            first = fibre[block.place].reshape(block.value_shape)
+            first = fibre[block.coordinates].reshape(block.value_shape)
             for axis, _ in block.extensions:
                 first = np.repeat(first.take([0], axis=axis), block.value_shape[axis], axis=axis)
-            fibre[block.place] = first.ravel()
+            fibre[block.coordinates] = first.ravel()
     return fibre
 
 
@@ -128,7 +128,7 @@ def name_flip(target: Target, coordinates: IntArray) -> str:
     for variable in target.variables:
         inside = np.zeros(target.d, dtype=bool)
         inside[coordinates] = True
-        pieces += _slices(variable, inside[variable.place].reshape(variable.value_shape))
+        pieces += _slices(variable, inside[variable.coordinates].reshape(variable.value_shape))
     return ", ".join(pieces) if len(pieces) <= 3 else f"{', '.join(pieces[:2])} and {len(pieces) - 2} more"
 
 

@@ -1,0 +1,120 @@
+"""The symmetry of a posterior: a group of maps, the canonical form under it, and the copies that it makes."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pymc_kl._typing import Array
+from pymc_kl.modes.symmetry import copies
+from pymc_kl.modes.symmetry.canonical import CanonicalForm
+from pymc_kl.modes.symmetry.group import Element, Group
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetry(Group):
+    """A group of linear maps that leave a log density unchanged, and what it makes of points.
+
+    Build it with :func:`find_symmetry`, or :func:`trivial`.
+
+    Parameters
+    ----------
+    d : int
+        Number of unconstrained dimensions.
+    classes : tuple of LabelClass
+        Exchangeable labels; no two classes share a label of a site.
+    flips : tuple of SignFlip
+        Sign flips of disjoint sets of coordinates, which permutations map to each other.
+    blocks : tuple of Block
+        The target's variables, to which the sites of classes refer.
+    """
+
+    @cached_property
+    def _form(self) -> CanonicalForm:
+        return CanonicalForm(self)
+
+    def canonical(self, x: Array) -> tuple[Array, Element]:
+        """Move each point to the copy of it that stands for all its copies.
+
+        Labels with equal keys keep their order.
+
+        Parameters
+        ----------
+        x : array (n, d)
+            Unconstrained space.
+
+        Returns
+        -------
+        copies : array (n, d)
+            Equal for any two points of one orbit, ties of keys excepted.
+        element : Element
+            What takes each point there: `apply(element, x)` are the copies.
+        """
+        return self._form(np.asarray(x, dtype=float))
+
+    def symmetrised(self, point: Array, scale: Array) -> Array:
+        """Average a canonical point (d,) over what leaves it in place up to rounding: its equal labels and signs."""
+        return copies.symmetrised(self._form, point, scale)
+
+    def n_copies(self, x: Array, scale: Array) -> Array:
+        """Count the distinct copies of each point.
+
+        The count is a product over classes, of the ways to arrange labels some of which are equal, times two
+        for every flip that moves the point, in canonical form. It is exact for generic points, and wherever
+        classes and flips act on different coordinates; it is too large where a point stays in place only under
+        two of those at once, such as a matrix of which swapping two rows undoes swapping two columns.
+
+        Parameters
+        ----------
+        x : array (P, d)
+            Unconstrained space.
+        scale : array (d, d)
+            Lower Cholesky factor of the local covariance: copies closer than 1e-3 standard deviations are one.
+
+        Returns
+        -------
+        array (P,)
+            Sizes of the orbits; inf above the largest float.
+        """
+        return np.array([copies.orbit_size(self._form, point, scale) for point in self.canonical(x)[0]])
+
+    def moving(self, x: Array, scale: Array) -> list[str]:
+        """Name the classes and flips that move at least one of the points (P, d)."""
+        return copies.moving(self._form, self.canonical(x)[0], scale)
+
+    def images(self, x: Array, limit: int) -> Array:
+        """List distinct copies of one point.
+
+        Parameters
+        ----------
+        x : array (d,)
+            Unconstrained space.
+        limit : int
+            How many copies to list at the most.
+
+        Returns
+        -------
+        array (m, d)
+            The point itself first; all of its copies where there are at most `limit`.
+        """
+        return copies.images(self, x, limit)
+
+
+def trivial(d: int) -> Symmetry:
+    """Return the symmetry of a log density that has none.
+
+    Parameters
+    ----------
+    d : int
+        Number of unconstrained dimensions.
+
+    Returns
+    -------
+    Symmetry
+
+    Examples
+    --------
+    >>> trivial(3).is_trivial
+    True
+    """
+    return Symmetry(d)
