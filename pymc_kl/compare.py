@@ -107,11 +107,12 @@ def compare(
     ...     right = rng.random((4, 1000)) < 0.7
     ...     exact = np.where(right, rng.normal(3, 1, (4, 1000)), rng.normal(-3, 0.6, (4, 1000)))
     ...     draws = xr.Dataset({"x": (("chain", "draw"), exact)})
-    ...     comparison = pkl.compare(draws, {}, random_seed=1, progressbar=False)
+    ...     advi = pm.fit(2000, start={"x": 3.0}, random_seed=1, progressbar=False)
+    ...     comparison = pkl.compare(draws, {"ADVI": advi}, random_seed=1, progressbar=False)
     >>> comparison["modes"]["x"].values.round(1)
     array([ 3., -3.])
-    >>> comparison["coverage"]["verdict"].sel(approximation="forward mixture").values.tolist()
-    ['covered', 'covered']
+    >>> comparison["coverage"]["verdict"].sel(approximation=["ADVI", "forward mixture"]).values.tolist()
+    [['over', 'missed'], ['covered', 'covered']]
     """
     streams = iter(np.random.default_rng(random_seed).spawn(7))
     forward, reverse = _names(forward), None if reverse is None else _names(reverse)

@@ -1,5 +1,6 @@
 """The pictures keep arviz-plots' contract: asked on the `none` backend what exists, run on every backend."""
 
+import inspect
 import warnings
 from collections.abc import Iterator
 from functools import cache
@@ -22,6 +23,7 @@ from pymc_kl.plots import (
     plot_contributions,
     plot_coverage,
     plot_divergence,
+    plot_divergence_path,
     plot_khat,
     plot_loss,
     plot_mode_tree,
@@ -188,6 +190,14 @@ def test_errors_name_what_is_known(call: Any, message: str) -> None:
 def test_only_a_comparison_is_drawn(function: Any) -> None:
     with pytest.raises(TypeError, match="expected a comparison"):
         function(COMPARISON["posterior"].to_dataset())
+
+
+@pytest.mark.parametrize("function", [*PLOTS.values(), plot_divergence_path])
+def test_the_docstring_describes_every_argument(function: Any) -> None:
+    parameters = function.__doc__.partition("Parameters\n----------\n")[2].partition("\nReturns\n")[0]
+    heads = [line.partition(" : ")[0] for line in parameters.splitlines() if line and not line.startswith(" ")]
+    described = [name.lstrip("*") for head in heads for name in head.split(", ")]
+    assert described == list(inspect.signature(function).parameters)
 
 
 # ---- colours ----

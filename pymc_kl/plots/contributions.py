@@ -1,4 +1,4 @@
-"""Where each divergence comes from: along the line, or in bins of one scalar."""
+"""Contributions to both divergences: along the line, or in bins of one scalar."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -11,17 +11,13 @@ from pymc_kl.comparison_io import check_comparison
 from pymc_kl.plots.parts.bins import read_bins
 from pymc_kl.plots.parts.contract import NONE_GIVEN, Canvas, choose_backend, validated, with_defaults
 from pymc_kl.plots.parts.curves import CURVE_AESTHETICS, draw_curves, open_curves
+from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.line import read_line
 
 KINDS = ("auto", "line", "marginal")
 
-AesVisual = Literal["reference", "approximations", "forward", "reverse"]
-Visual = Literal[
-    "reference", "approximations", "forward", "reverse", "zero", "value", "title", "xlabel", "ylabel", "legend",
-    "note",
-]  # fmt: skip
 
-
+@fill_docstring
 def plot_contributions(
     comparison: xr.DataTree,
     *,
@@ -33,38 +29,37 @@ def plot_contributions(
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     labeller: Labeller | None = None,
-    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
-    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
+    aes_by_visuals: Mapping[Literal["reference", "approximations", "forward", "reverse"], Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Literal[
+        "reference", "approximations", "forward", "reverse", "zero", "value", "title", "xlabel", "ylabel", "legend",
+        "note",
+    ], Mapping[str, Any] | bool] = NONE_GIVEN,
     **pc_kwargs: Any,
-) -> PlotCollection:
-    """Plot where the forward and the reverse KL come from, a facet an approximation.
+) -> PlotCollection:  # fmt: skip
+    """Plot the contributions to the forward and the reverse KL, a facet for each approximation.
 
-    Along the line, in a model of one dimension, the integrands p·log(p/q) and q·log(q/p) are drawn under the
-    two densities; the areas under them are the divergences. In more dimensions, "marginal" splits both over
-    bins of one scalar: the forward KL is the mean of log p - log q over draws of p, so the draws in a bin
-    contribute their share of it, in nats; the reverse KL likewise over draws of q. The bins add up to the
-    divergence, with what lies outside the picture, which the note counts.
+    In a model of one dimension, "line" draws the two densities and the integrands p·log(p/q) and q·log(q/p), whose
+    integrals are the divergences. In more dimensions, "marginal" splits both over bins of one scalar: the forward
+    KL is the mean of log p - log q over draws of p, so each bin contributes the sum over its draws, divided by
+    the number of all draws, in nats; the reverse KL likewise over draws of q. The bins and what lies outside the
+    axis, which the note states, add up to the divergence.
 
     Parameters
     ----------
-    comparison : DataTree
-        What :func:`pymc_kl.compare` returned.
+    %(comparison)s
     var_names, filter_vars, coords : optional
         Variables and coordinates to choose the scalar from, as in :func:`plot_modes`; for a marginal plot. By
         default the scalar is that in which an approximation differs most from the reference.
     approximations : str or sequence of str, optional
         Which to show; all by default. Those without a density are left out.
     kind : {"auto", "line", "marginal"}
-        "auto" is a line where the comparison holds one.
-    plot_collection : PlotCollection, optional
-    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
+        "auto" is "line" where the comparison holds one, else "marginal".
+    %(figure)s
     labeller : labeller, optional
         Names approximations and scalars.
-    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+    %(aes_by_visuals)s
         Valid keys are those of `visuals` down to "reverse". By default color tells approximations apart.
-    visuals : mapping of {str : mapping or bool}, optional
-        Valid keys are:
-
+    %(visuals)s
         * reference -> passed to :func:`arviz_plots.visuals.fill_between_y`; p, not to scale in a marginal plot
         * approximations -> passed to :func:`arviz_plots.visuals.line_xy`; q, on the scale of p
         * forward, reverse, zero -> passed to :func:`arviz_plots.visuals.line_xy`
@@ -74,29 +69,16 @@ def plot_contributions(
         * legend -> passed to :meth:`arviz_plots.PlotCollection.add_legend`
         * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; what was left out or lies outside
 
-    **pc_kwargs
-        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
-
-    Returns
-    -------
-    PlotCollection
+    %(pc_kwargs, returns)s
         `viz` holds every visual over the dim `approximation`.
 
-    Raises
-    ------
-    ValueError
-        For a name that is not known; without a line, if one is asked for; without any density; for a marginal
-        plot also if log Z is unknown, since then neither divergence can be split.
+    %(raises)s
+        For an unknown name; for kind "line" if the comparison holds none; if no approximation has a density; for
+        kind "marginal" if log Z is unknown, since then neither divergence can be split.
 
-    Examples
-    --------
-    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
-    >>> rng = np.random.default_rng(1)
-    >>> with pm.Model() as model:
-    ...     x = pm.Normal("x", shape=2)
-    ...     reference = xr.Dataset({"x": (("chain", "draw", "x_dim_0"), rng.normal(size=(4, 500, 2)))})
-    ...     comparison = pkl.compare(reference, {}, forward=("meanfield",), random_seed=1, progressbar=False)
-    >>> pc = pkl.plot_contributions(comparison, backend="none", coords={"x_dim_0": 0})
+    %(examples)s
+
+    >>> pc = pkl.plot_contributions(comparison, approximations="ADVI", kind="marginal", backend="none")
     >>> pc.viz["xlabel"]["plot"].item()["string"]
     'x'
     """

@@ -26,14 +26,15 @@ from pymc_kl.plots.parts.contract import (
     validated,
     with_defaults,
 )
+from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.tree import reference_label
 
 ELSEWHERE = 0
-ROW = 0.8  # of the distance between two rows is filled by the reference's bar
-LANES = 0.7  # of it by the marks of the approximations
-LANE_INCHES = (0.07, 0.17)  # height for one approximation, with many and with few
-MARK_POINTS = (4.5, 7.0)
-CROWDED = (20, 200)  # marks in the picture from which on they shrink, and to which
+ROW = 0.8  # height of the reference's bar, as a part of the distance between two rows
+LANES = 0.7  # height of all marks of a row, as a part of the same
+LANE_INCHES = (0.07, 0.17)  # height of one approximation's lane, with many marks and with few
+MARK_POINTS = (4.5, 7.0)  # width of a mark, with many and with few
+CROWDED = (20, 200)  # numbers of marks between which their size shrinks
 
 AESTHETICS = {
     "reference": ["overlay_mode"],
@@ -44,15 +45,9 @@ AESTHETICS = {
     "missed_text": ["overlay", "overlay_mode", "legendgroup"],
 }
 
-AesVisual = Literal["reference", "reference_interval", "interval", "mark", "missed", "missed_text"]
-Visual = Literal[
-    "reference", "reference_interval", "interval", "mark", "missed", "missed_text",
-    "ticklabels", "xlabel", "legend", "note",
-]  # fmt: skip
-
 
 class ModeLabeller(BaseLabeller):
-    """Names modes: 0 is elsewhere."""
+    """Name modes; 0 is elsewhere."""
 
     def dim_coord_to_str(self, dim: Any, coord_val: Any, coord_idx: Any) -> str:
         """Name one value of a dim."""
@@ -61,6 +56,7 @@ class ModeLabeller(BaseLabeller):
         return "elsewhere" if coord_val == ELSEWHERE else f"mode {coord_val}"
 
 
+@fill_docstring
 def plot_coverage(
     comparison: xr.DataTree,
     *,
@@ -70,73 +66,55 @@ def plot_coverage(
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     labeller: Labeller | None = None,
-    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
-    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
+    aes_by_visuals: Mapping[Literal[
+        "reference", "reference_interval", "interval", "mark", "missed", "missed_text",
+    ], Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Literal[
+        "reference", "reference_interval", "interval", "mark", "missed", "missed_text",
+        "ticklabels", "xlabel", "legend", "note",
+    ], Mapping[str, Any] | bool] = NONE_GIVEN,
     **pc_kwargs: Any,
-) -> PlotCollection:
+) -> PlotCollection:  # fmt: skip
     """Plot the mass of each mode under the reference and under each approximation.
 
-    A row a mode. The reference is a grey bar and its interval a darker band; an approximation is a mark with
-    its interval. A mode that an approximation misses has a hollow mark and the word.
+    Each mode is a row. The reference is a grey bar, its interval a darker band; an approximation is a mark with
+    its interval. Where an approximation misses a mode, its mark is hollow and labelled "missed".
 
     Parameters
     ----------
-    comparison : DataTree
-        What :func:`pymc_kl.compare` returned.
-    approximations : str or sequence of str, optional
-        Which to show; all by default.
+    %(comparison)s
+    %(approximations)s
     modes : int or sequence of int, optional
         Which to show, 0 for elsewhere; all by default, elsewhere only if anything has mass there.
     ci_prob : float, optional
         Probability of the intervals. Defaults to ``rcParams["stats.ci_prob"]``. They are normal, clipped to
         [0, 1]; without a draw in the mode they reach up to the exact bound.
-    plot_collection : PlotCollection, optional
-    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
+    %(figure)s
     labeller : labeller, optional
         Names the dims `mode` and `approximation`.
-    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+    %(aes_by_visuals)s
         Valid keys are those of `visuals` down to "missed_text". By default color, marker and width tell
         approximations apart, and overlay goes through the modes.
-    visuals : mapping of {str : mapping or bool}, optional
-        Valid keys are:
-
+    %(visuals)s
         * reference, reference_interval -> passed to :func:`arviz_plots.visuals.fill_between_y`
         * interval -> passed to :func:`arviz_plots.visuals.line_x`
         * mark, missed -> passed to :func:`arviz_plots.visuals.scatter_x`
         * missed_text -> passed to :func:`arviz_plots.visuals.annotate_xy`
         * ticklabels, xlabel -> passed to the backend's `yticks` and `xlabel`
         * legend -> passed to :meth:`arviz_plots.PlotCollection.add_legend`
-        * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; why the reference is not to be
-          trusted, and which approximations have no masses, if that is so
+        * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; why the reference cannot be trusted,
+          and which approximations have no masses
 
-    **pc_kwargs
-        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
-
-    Returns
-    -------
-    PlotCollection
+    %(pc_kwargs, returns)s
         `viz` holds every visual over the dims `approximation` or `mode`.
 
-    Raises
-    ------
-    ValueError
+    %(raises)s
         For a name or number that the comparison does not know; the message lists the known ones.
 
-    Examples
-    --------
-    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
-    >>> rng = np.random.default_rng(1)
-    >>> with pm.Model() as model:
-    ...     x = pm.NormalMixture("x", w=[0.3, 0.7], mu=[-3, 3], sigma=[0.6, 1])
-    ...     right = rng.random((4, 500)) < 0.7
-    ...     exact = np.where(right, rng.normal(3, 1, (4, 500)), rng.normal(-3, 0.6, (4, 500)))
-    ...     reference = xr.Dataset({"x": (("chain", "draw"), exact)})
-    ...     one_sided = xr.Dataset({"x": (("chain", "draw"), rng.normal(3, 1, (1, 1000)))})
-    ...     comparison = pkl.compare(
-    ...         reference, {"one-sided": one_sided}, forward=(), random_seed=1, progressbar=False
-    ...     )
+    %(examples)s
+
     >>> pc = pkl.plot_coverage(comparison, backend="none")
-    >>> pc.viz["missed_text"]["mass"].sel(approximation="one-sided", mode=2).item()["string"]
+    >>> pc.viz["missed_text"]["mass"].sel(approximation="ADVI", mode=2).item()["string"]
     'missed'
     """
     dt = check_comparison(comparison)
@@ -182,7 +160,7 @@ def _read_masses(dt: xr.DataTree, approximations: Any, modes: Any, prob: float) 
 
 
 def _interval(mass: Any, se: Any, upper: Any, prob: float) -> tuple[Any, Any]:
-    """Interval of masses, clipped to [0, 1]; from `upper`, a bound at 95 %, where nothing was counted."""
+    """Return the ends of the masses' intervals, in [0, 1]; without draws, up to `upper`, a bound at 95 %, rescaled."""
     half = norm.isf((1 - prob) / 2) * se if prob < 1 else np.where(np.isnan(se), np.nan, 1.0)
     scale = np.log1p(-min(prob, 1 - 1e-12)) / np.log(0.05)
     bound = np.where(upper < 1, upper * scale, upper)
@@ -209,13 +187,13 @@ def _open(dt: xr.DataTree, table: xr.Dataset, backend: str, pc_kwargs: Mapping[s
 
 
 def _shrink(table: xr.Dataset, sizes: tuple[float, float]) -> float:
-    """Interpolate between the sizes for a crowded picture and for one with few marks."""
+    """Interpolate between the sizes for many marks and for few."""
     n = max(1, (table.sizes["approximation"] - 1) * table.sizes["mode"])
     return float(np.interp(np.log(n), np.log(CROWDED), sizes[::-1]))
 
 
 def _positions(table: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Height of each mode's row (mode) and of each approximation in it (approximation, mode)."""
+    """Return the height of each mode's row (mode) and of each approximation's lane in it (approximation, mode)."""
     n_modes, n_names = table.sizes["mode"], table.sizes["approximation"] - 1
     rows = xr.DataArray(np.arange(n_modes)[::-1].astype(float), {"mode": table["mode"]}, "mode")
     lanes = LANES * (0.5 - (np.arange(n_names) + 0.5) / max(n_names, 1))
@@ -259,13 +237,13 @@ def _draw_approximations(canvas: Canvas, table: xr.Dataset, backend: str) -> Non
 
 
 def _segments(da: xr.DataArray, target: Any, y: xr.DataArray, **kwargs: Any) -> Any:
-    """Draw one horizontal line a mode, as one visual with gaps."""
+    """Draw a horizontal line for each mode, all as one visual with gaps."""
     x, heights = (each.transpose(..., "bound").values.ravel() for each in xr.broadcast(da, y))
     return line_x(x, target, y=heights, **kwargs)
 
 
 def _limit(table: xr.Dataset) -> float:
-    """Upper end of the axis: 1, unless everything is so small that it could not be read."""
+    """Return the upper end of the axis: 1, or less where all masses are small."""
     top = float(np.nanmax(table["upper"].fillna(0)))
     return 1.0 if top > 0.5 else 1.1 * top
 
@@ -283,7 +261,7 @@ def _decorate(canvas: Canvas, table: xr.Dataset, prob: float, labeller: Any) -> 
 
 
 def _note(dt: xr.DataTree, table: xr.Dataset) -> str:
-    """Say why the reference is not to be trusted, and which approximations have nothing to show."""
+    """Write why the reference cannot be trusted, and which approximations have no masses."""
     attrs, lines = dt["modes"].attrs, []
     if not int(attrs.get("mixes", 1)):
         lines.append(f"Take the masses of the reference with care: {attrs['reason']}.")

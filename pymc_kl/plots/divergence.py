@@ -18,6 +18,7 @@ from pymc_kl.plots.parts.contract import (
     validated,
     with_defaults,
 )
+from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.split import SPLIT_AESTHETICS, draw_split, open_split
 
 KINDS = {
@@ -25,13 +26,8 @@ KINDS = {
     "bounds": (open_bounds, draw_bounds, BOUNDS_AESTHETICS),
 }
 
-AesVisual = Literal["between", "within", "outline", "total", "interval", "cut", "value", "sandwich", "elbo", "eubo"]
-Visual = Literal[
-    "between", "within", "outline", "total", "interval", "cut", "value", "sandwich", "elbo", "eubo", "zero",
-    "key", "key_text", "evidence", "evidence_interval", "evidence_text", "ticklabels", "xlabel", "ylabel", "note",
-]  # fmt: skip
 
-
+@fill_docstring
 def plot_divergence(
     comparison: xr.DataTree,
     *,
@@ -41,38 +37,38 @@ def plot_divergence(
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     labeller: Labeller | None = None,
-    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
-    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
+    aes_by_visuals: Mapping[Literal[
+        "between", "within", "outline", "total", "interval", "cut", "value", "sandwich", "elbo", "eubo",
+    ], Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Literal[
+        "between", "within", "outline", "total", "interval", "cut", "value", "sandwich", "elbo", "eubo", "zero",
+        "key", "key_text", "evidence", "evidence_interval", "evidence_text", "ticklabels", "xlabel", "ylabel", "note",
+    ], Mapping[str, Any] | bool] = NONE_GIVEN,
     **pc_kwargs: Any,
-) -> PlotCollection:
+) -> PlotCollection:  # fmt: skip
     """Plot how far each approximation is from the posterior, in both directions.
 
-    "split" stacks what is lost between modes (full) and within them (pale): the forward KL upwards, the
-    reverse KL downwards, in nats. A part may be negative, since no estimate is clamped; it then lies beyond
-    zero, and a tick marks the total. "bounds" shows ELBO ≤ log Z ≤ EUBO: the distance of the ELBO from log Z is the
-    reverse KL, that of the EUBO the forward KL, and their difference is known without log Z. What is far
-    larger than the rest is cut, with an arrow and its number.
+    "split" stacks the divergence between modes (full) and within them (pale): the forward KL upwards, the
+    reverse KL downwards, in nats. Estimates are not clamped, so a part may be negative; it then lies on the other
+    side of zero, and a tick marks the total. "bounds" shows ELBO ≤ log Z ≤ EUBO: log Z minus the ELBO is the
+    reverse KL, the EUBO minus log Z the forward KL, and their sum is known without log Z. Values far larger
+    than the others are cut, with an arrow and the number.
 
     Parameters
     ----------
-    comparison : DataTree
-        What :func:`pymc_kl.compare` returned.
-    approximations : str or sequence of str, optional
-        Which to show; all by default.
+    %(comparison)s
+    %(approximations)s
     kind : {"split", "bounds"}
     ci_prob : float, optional
         Probability of the normal intervals. Defaults to ``rcParams["stats.ci_prob"]``. None is drawn where
         the standard error is infinite.
-    plot_collection : PlotCollection, optional
-    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
+    %(figure)s
     labeller : labeller, optional
         Names the approximations.
-    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+    %(aes_by_visuals)s
         Valid keys are those of `visuals` down to "eubo". By default color, and marker in "bounds", tell
         approximations apart, and overlay_direction goes through the directions.
-    visuals : mapping of {str : mapping or bool}, optional
-        Valid keys are:
-
+    %(visuals)s
         * between, within -> passed to :func:`arviz_plots.visuals.fill_between_y`; split only
         * outline -> passed to :func:`arviz_plots.visuals.line_xy`; of both parts, split only
         * total -> passed to :func:`arviz_plots.visuals.line_xy`; split only
@@ -90,27 +86,14 @@ def plot_divergence(
         * ticklabels, xlabel, ylabel -> passed to the backend's functions
         * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; what is cut, unknown or a bound
 
-    **pc_kwargs
-        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
-
-    Returns
-    -------
-    PlotCollection
+    %(pc_kwargs, returns)s
         `viz` holds every visual over the dims `approximation` and `direction`.
 
-    Raises
-    ------
-    ValueError
+    %(raises)s
         For a name or kind that is not known; the message lists the known ones.
 
-    Examples
-    --------
-    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
-    >>> rng = np.random.default_rng(1)
-    >>> with pm.Model() as model:
-    ...     x = pm.Normal("x")
-    ...     reference = xr.Dataset({"x": (("chain", "draw"), rng.normal(size=(4, 500)))})
-    ...     comparison = pkl.compare(reference, {}, forward=("meanfield",), random_seed=1, progressbar=False)
+    %(examples)s
+
     >>> pc = pkl.plot_divergence(comparison, backend="none")
     >>> pc.viz["value"]["divergence"].dims
     ('direction', 'approximation')

@@ -13,17 +13,7 @@ from arviz_plots.visuals import line_xy
 
 from pymc_kl._typing import Array
 from pymc_kl.plots.parts import style
-from pymc_kl.plots.parts.axes import (
-    at,
-    draw_lines,
-    half_width,
-    label_axis,
-    polyline,
-    rim,
-    set_limits,
-    set_ticks,
-    wrap_name,
-)
+from pymc_kl.plots.parts.axes import half_width, label_axis, rim, set_limits, set_ticks, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, title_facet
 from pymc_kl.plots.parts.contract import (
     COLUMNS,
@@ -35,14 +25,17 @@ from pymc_kl.plots.parts.contract import (
     validated,
     with_defaults,
 )
+from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.path_view import HEADROOM, PathView, read_path
+from pymc_kl.plots.parts.shapes import at, draw_lines, polyline
 
 FACET_INCHES = (4.0, 2.9)
 TITLE_CHARACTERS = 48
-PAD = 0.08  # of the height, above and below
-EDGE = 0.15  # of the width, at each end, that is too narrow for a number
-WRITTEN = 0.07  # mass from which a mode has its number written in it
-DIVERGENCE, MASS = "divergence", "mass"  # the first two facets; the others are scalars
+PAD = 0.08  # margin above and below the curves, as a part of their height
+EDGE = 0.15  # part of the width, at each end, where no number is written
+WRITTEN = 0.07  # mass above which a mode's number is written in its area
+DIVERGENCE = "divergence"  # the first facet
+MASS = "mass"  # the second; the others are scalars
 TICKS = np.linspace(0, 1, 6)
 
 AESTHETICS = {
@@ -54,13 +47,8 @@ AESTHETICS = {
     "interval": ["color", "legendgroup"],
 }
 
-AesVisual = Literal["mass", "mode_label", "spread", "branch", "best", "interval"]
-Visual = Literal[
-    "mass", "mode_label", "spread", "branch", "best", "interval", "reference", "reference_band", "switch", "title",
-    "xlabel", "ylabel", "ticklabels", "legend", "note",
-]  # fmt: skip
 
-
+@fill_docstring
 def plot_divergence_path(
     path: xr.DataTree,
     *,
@@ -72,40 +60,37 @@ def plot_divergence_path(
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     labeller: Labeller | None = None,
-    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
-    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
+    aes_by_visuals: Mapping[Literal[
+        "mass", "mode_label", "spread", "branch", "best", "interval",
+    ], Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Literal[
+        "mass", "mode_label", "spread", "branch", "best", "interval", "reference", "reference_band", "switch", "title",
+        "xlabel", "ylabel", "ticklabels", "legend", "note",
+    ], Mapping[str, Any] | bool] = NONE_GIVEN,
     **pc_kwargs: Any,
-) -> PlotCollection:
+) -> PlotCollection:  # fmt: skip
     """Plot how the best Gaussian changes from the reverse KL (α = 0) to the forward KL (α = 1).
 
-    The first facet has its divergence D_α/α, the second what it holds of each mode, stacked, with the masses of the
+    The first facet shows its divergence D_α/α; the second its mass in each mode, stacked, with the masses of the
     posterior dashed; the others the mean and sd of single variables, over those of the posterior in grey. A branch
-    is a minimum that was followed: thick where it is the lowest, thin where another is. A vertical line marks a
-    switch, where the best fit jumps from one to another.
+    is a minimum followed along the path: thick where it is the lowest, thin elsewhere. A vertical line marks a
+    switch, where the best fit jumps from one branch to another.
 
     Parameters
     ----------
     path : DataTree
         What :func:`pymc_kl.renyi.divergence_path` returned.
-    var_names : str or sequence of str, optional
-        Variables to choose scalars from; ``~`` excludes. All by default.
-    filter_vars : {None, "like", "regex"}, optional
-        How `var_names` are read.
-    coords : mapping, optional
-        Coordinates to choose scalars from.
+    %(var_names)s
     max_variables : int
         The most scalars that are shown: those whose mean or sd the path moves most, in sds of the posterior.
     ci_prob : float, optional
         Probability of the normal intervals of the divergence. Defaults to ``rcParams["stats.ci_prob"]``.
-    plot_collection : PlotCollection, optional
-    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
+    %(figure)s
     labeller : labeller, optional
         Names the scalars and the branches.
-    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+    %(aes_by_visuals)s
         Valid keys are those of `visuals` down to "interval". By default color tells branches apart, shade modes.
-    visuals : mapping of {str : mapping or bool}, optional
-        Valid keys are:
-
+    %(visuals)s
         * mass, spread -> passed to the backend's `fill_between_y`; of the best fit
         * mode_label -> passed to :func:`arviz_plots.visuals.annotate_xy`
         * branch, best, interval, reference -> passed to :func:`arviz_plots.visuals.line_xy`
@@ -116,29 +101,19 @@ def plot_divergence_path(
         * legend -> passed to :meth:`arviz_plots.PlotCollection.add_legend`; with several branches only
         * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; the switches, and what was left out
 
-    **pc_kwargs
-        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
-
-    Returns
-    -------
-    PlotCollection
+    %(pc_kwargs, returns)s
         `viz` holds every visual over the dims `panel`, `branch` and `mode`.
 
-    Raises
-    ------
-    ValueError
+    %(raises)s
         For a variable that the path does not know; the message lists the known ones.
 
     Examples
     --------
-    >>> import numpy as np, pymc as pm, xarray as xr
+    With the `model` and `draws` in the example of :func:`pymc_kl.compare`:
+
     >>> from pymc_kl.plots import plot_divergence_path
     >>> from pymc_kl.renyi import divergence_path
-    >>> rng = np.random.default_rng(1)
-    >>> with pm.Model() as model:
-    ...     x = pm.Normal("x")
-    ...     draws = xr.Dataset({"x": (("chain", "draw"), rng.normal(size=(4, 500)))})
-    ...     path = divergence_path(draws, alphas=(0, 0.5, 1), random_seed=1, progressbar=False)
+    >>> path = divergence_path(draws, model=model, alphas=(0, 0.5, 1), random_seed=1, progressbar=False)
     >>> pc = plot_divergence_path(path, backend="none")
     >>> pc.viz["plot"]["panel"].values.tolist()
     ['divergence', 'mass', 'x']
@@ -179,7 +154,7 @@ def _open(view: PathView, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCol
 
 
 def _draw_masses(canvas: Canvas, view: PathView) -> None:
-    """Stack what the best fit holds of each mode, and number the modes."""
+    """Stack the best fit's masses of the modes, and number the modes."""
     mass = view.course.values(view.mass)
     tops = np.cumsum(mass, axis=1)
     x = np.broadcast_to(view.course.x[:, None], tops.shape)
@@ -216,7 +191,7 @@ def _fill_parts(da: xr.DataArray, target: Any, **kwargs: Any) -> Any:
 
 
 def _draw_reference(canvas: Canvas, view: PathView) -> None:
-    """Draw what the posterior has: the borders of its modes, and mean and sd of each scalar."""
+    """Draw the masses of the posterior's modes, and mean and sd of each scalar."""
     ends = view.path["order"].values[[0, -1]]
     heights = [np.cumsum(view.reference_mass)[:-1], *view.truth[:, None]]
     rows = [_levels(ends, y[(y > 0) & (y < 1)] if i == 0 else y) for i, y in enumerate(heights)]
@@ -231,14 +206,14 @@ def _draw_reference(canvas: Canvas, view: PathView) -> None:
 
 
 def _levels(ends: Array, heights: Array) -> xr.DataArray:
-    """Join level lines into one with gaps, (plot_axis, point)."""
+    """Join horizontal lines into one with gaps, (plot_axis, point)."""
     x = np.tile(np.append(ends, np.nan), len(heights))
     y = np.column_stack([heights, heights, np.full(len(heights), np.nan)]).ravel()
     return xr.DataArray([x, y], {"plot_axis": ["x", "y"], "point": np.arange(len(x))}, ["plot_axis", "point"])
 
 
 def _draw_curves(canvas: Canvas, view: PathView, prob: float) -> None:
-    """Draw every branch thin, and over it the best one thick, with the sd of each scalar about its mean."""
+    """Draw every branch thin, the best one thick over it, and a band of one sd about each scalar's mean."""
     mean, sd = view.course.values(view.mean), view.course.values(view.sd)
     if view.labels:
         band = _best_of_each(view, {"x": None, "y_bottom": mean - sd, "y_top": mean + sd}, "kwarg")
@@ -272,7 +247,7 @@ def _best_of_each(view: PathView, parts: Mapping[str, Any], dim: str) -> xr.Data
 
 
 def _limits(view: PathView) -> xr.DataArray:
-    """Range of each panel: what the best fit and the posterior take."""
+    """Return the ends of each panel, (panel, end), from the best fit and the posterior."""
     divergence = view.course.values(view.path["divergence"])
     rows = [(min(float(divergence.min()), 0.0), max(float(divergence.max()), 1e-3)), (0.0, 1.0)]
     mean, sd = view.course.values(view.mean), view.course.values(view.sd)

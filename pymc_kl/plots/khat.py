@@ -10,27 +10,28 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import scatter_xy
 
 from pymc_kl.comparison_io import check_comparison
+from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.plots.parts import style
-from pymc_kl.plots.parts.axes import at, draw_arrow, draw_line, fill_band, label_axis, set_limits, set_ticks, write
+from pymc_kl.plots.parts.axes import label_axis, set_limits, set_ticks
 from pymc_kl.plots.parts.captions import annotate_text, listed, write_each
 from pymc_kl.plots.parts.contract import (
     NONE_GIVEN,
     Aesthetics,
     Canvas,
     choose_backend,
-    known_approximations,
     open_collection,
     some_approximations,
     validated,
     with_defaults,
 )
-from pymc_kl.plots.parts.rows import ROW_INCHES, label_rows, rows_of
+from pymc_kl.plots.parts.docstring import fill_docstring
+from pymc_kl.plots.parts.rows import ROW_INCHES, label_rows, row_aesthetics, rows_of
+from pymc_kl.plots.parts.shapes import at, draw_arrow, draw_line, fill_band, write
 
-KHAT_FAIR, KHAT_GOOD = 0.7, 0.5  # Vehtari et al. 2024: estimates are reliable below 0.7; variance is finite below 0.5
-SHOWN = (-0.5, 2.0)  # beyond, a k-hat says no more than that it is good or bad
-LANE = 0.17  # of a row that the two marks lie above and below its middle
+SHOWN = (-0.5, 2.0)  # smallest and largest k-hat that is drawn to scale
+LANE = 0.17  # distance of each mark from the middle of its row, in rows
 ALARM = "misses a mode,\nunseen by k-hat"
-ALARM_ROOM = 0.95  # on the axis
+ALARM_ROOM = 0.95  # width of that text, in units of k-hat
 SIDES = {"khat": LANE, "khat_reference": -LANE}
 
 AESTHETICS = {
@@ -41,13 +42,8 @@ AESTHETICS = {
     "alarm_text": ["overlay", "legendgroup"],
 }
 
-AesVisual = Literal["khat", "khat_reference", "cut", "value", "alarm_text"]
-Visual = Literal[
-    "khat", "khat_reference", "cut", "value", "alarm_text", "zones", "limits", "zone_text", "ticklabels", "xlabel",
-    "note",
-]  # fmt: skip
 
-
+@fill_docstring
 def plot_khat(
     comparison: xr.DataTree,
     *,
@@ -55,33 +51,33 @@ def plot_khat(
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     labeller: Labeller | None = None,
-    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
-    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
+    aes_by_visuals: Mapping[Literal[
+        "khat", "khat_reference", "cut", "value", "alarm_text",
+    ], Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Literal[
+        "khat", "khat_reference", "cut", "value", "alarm_text", "zones", "limits", "zone_text", "ticklabels", "xlabel",
+        "note",
+    ], Mapping[str, Any] | bool] = NONE_GIVEN,
     **pc_kwargs: Any,
-) -> PlotCollection:
-    """Plot the Pareto k-hat of each approximation q to the posterior p, a row an approximation.
+) -> PlotCollection:  # fmt: skip
+    """Plot the Pareto k-hat of each approximation q to the posterior p.
 
-    A filled mark is k-hat of p/q under draws of q: below 0.7 importance sampling can correct q [1]_, where q
-    has draws. A hollow mark is k-hat of q/p under draws of p. No k-hat sees a mode that its draws never
-    visit; where the comparison knows of one, the row says so. k-hat is itself an estimate, good to 0.1 or
-    0.2, and has no standard error.
+    A filled mark is k-hat of p/q under draws of q: below 0.7, importance sampling can correct q [1]_ in the modes
+    where q has draws. A hollow mark is k-hat of q/p under draws of p. k-hat cannot detect a mode without draws;
+    where the comparison found one, the row is labelled. k-hat is an estimate, good to 0.1 or 0.2, without a
+    standard error.
 
     Parameters
     ----------
-    comparison : DataTree
-        What :func:`pymc_kl.compare` returned.
-    approximations : str or sequence of str, optional
-        Which to show; all by default.
-    plot_collection : PlotCollection, optional
-    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
+    %(comparison)s
+    %(approximations)s
+    %(figure)s
     labeller : labeller, optional
         Names the approximations.
-    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+    %(aes_by_visuals)s
         Valid keys are those of `visuals` down to "alarm_text". By default color and marker tell
         approximations apart.
-    visuals : mapping of {str : mapping or bool}, optional
-        Valid keys are:
-
+    %(visuals)s
         * khat, khat_reference -> passed to :func:`arviz_plots.visuals.scatter_xy`
         * cut -> passed to :func:`arviz_plots.visuals.scatter_xy`; the arrow at the edge for what lies beyond
         * value -> passed to :func:`arviz_plots.visuals.annotate_xy`; the number of what lies beyond
@@ -90,17 +86,10 @@ def plot_khat(
         * ticklabels, xlabel -> passed to the backend's `yticks` and `xlabel`
         * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; who has no density, and what is cut
 
-    **pc_kwargs
-        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
-
-    Returns
-    -------
-    PlotCollection
+    %(pc_kwargs, returns)s
         `viz` holds every visual over the dims `approximation` and `direction`.
 
-    Raises
-    ------
-    ValueError
+    %(raises)s
         For a name that the comparison does not know; the message lists the known ones.
 
     References
@@ -108,17 +97,11 @@ def plot_khat(
     .. [1] Vehtari, A., Simpson, D., Gelman, A., Yao, Y., Gabry, J. (2024). Pareto smoothed importance
        sampling. Journal of Machine Learning Research 25(72). https://arxiv.org/abs/1507.02646
 
-    Examples
-    --------
-    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
-    >>> rng = np.random.default_rng(1)
-    >>> with pm.Model() as model:
-    ...     x = pm.Normal("x")
-    ...     reference = xr.Dataset({"x": (("chain", "draw"), rng.normal(size=(4, 500)))})
-    ...     comparison = pkl.compare(reference, {}, forward=("meanfield",), random_seed=1, progressbar=False)
+    %(examples)s
+
     >>> pc = pkl.plot_khat(comparison, backend="none")
-    >>> pc.viz["zone_text"]["plot"].item()["string"]
-    'poor'
+    >>> pc.viz["alarm_text"]["khat"].sel(approximation="ADVI").item()["string"].splitlines()
+    ['misses a mode,', 'unseen by k-hat']
     """
     dt = check_comparison(comparison)
     wanted = validated(visuals, plot_khat, "visuals")
@@ -147,15 +130,11 @@ def plot_khat(
 
 
 def _open(dt: xr.DataTree, names: Sequence[str], backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
-    known = known_approximations(dt)
-    colors, markers = style.approximation_colors(known), style.approximation_markers(known, backend)
     coords = {"approximation": list(names), "direction": list(SIDES), "edge": ["left", "right"]}
     data = xr.Dataset({"khat": (list(coords), np.zeros((len(names), 2, 2)))}, coords)
     aesthetics: Aesthetics = {
-        "color": (["approximation"], [colors[name] for name in names]),
-        "marker": (["approximation"], [markers[name] for name in names]),
+        **row_aesthetics(dt, names, backend),
         "arrow": (["edge"], ["left", "right"]),
-        "overlay": (["approximation"], [None] * len(names)),
         "overlay_edge": (["edge"], [None] * 2),
         "overlay_direction": (["direction"], [None] * 2),
     }
@@ -165,9 +144,13 @@ def _open(dt: xr.DataTree, names: Sequence[str], backend: str, pc_kwargs: Mappin
 
 
 def _draw_zones(canvas: Canvas, n: int) -> None:
-    """Shade what is fair and what is poor, and name the zones on top."""
+    """Shade the zones of fair and of poor k-hats, and name all zones on top."""
     heights = (-0.6, n - 0.4)
-    zones = {"good": (SHOWN[0], KHAT_GOOD), "fair": (KHAT_GOOD, KHAT_FAIR), "poor": (KHAT_FAIR, SHOWN[1])}
+    zones = {
+        "good": (SHOWN[0], KHAT_FINITE_VARIANCE),
+        "fair": (KHAT_FINITE_VARIANCE, KHAT_RELIABLE),
+        "poor": (KHAT_RELIABLE, SHOWN[1]),
+    }
     canvas.decorate("zones", _zones, zones=list(zones.values())[1:], y=heights, defaults={"color": style.ELSEWHERE})
     canvas.decorate("limits", _limits, y=heights, defaults={"color": "B2", "width": 1.0, "linestyle": "C1"})
     canvas.decorate(
@@ -181,7 +164,7 @@ def _zones(da: xr.DataArray, target: Any, *, zones: Sequence[tuple[float, float]
 
 
 def _limits(da: xr.DataArray, target: Any, *, y: Any, **kwargs: Any) -> Any:
-    return [draw_line(da, target, x=(k, k), y=y, **kwargs) for k in (KHAT_GOOD, KHAT_FAIR)][-1]
+    return [draw_line(da, target, x=(k, k), y=y, **kwargs) for k in (KHAT_FINITE_VARIANCE, KHAT_RELIABLE)][-1]
 
 
 def _zone_text(da: xr.DataArray, target: Any, *, zones: Mapping[str, Any], y: float, **kwargs: Any) -> Any:
@@ -189,7 +172,7 @@ def _zone_text(da: xr.DataArray, target: Any, *, zones: Mapping[str, Any], y: fl
 
 
 def _draw_marks(canvas: Canvas, scores: xr.Dataset, backend: str) -> None:
-    """Draw both marks of each row; an arrow and the number at the edge for what lies beyond it."""
+    """Draw both marks of each row; beyond the axis, an arrow and the number at its end."""
     rows = rows_of(scores["approximation"].values.tolist())
     mark = {"color": style.REFERENCE, "size": style.marker_size(backend, 7)}
     for name, own in (("khat", {}), ("khat_reference", {"facecolor": "B0", "width": 1.4})):
@@ -225,7 +208,7 @@ def _draw_alarm(canvas: Canvas, alarm: xr.DataArray) -> None:
 
 
 def _note(scores: xr.Dataset) -> str:
-    """Say who has no k-hat, and what is cut."""
+    """Write which approximations have no k-hat, and what is cut."""
     both = [scores[name].values for name in SIDES]
     names, lines = scores["approximation"].values, []
     if (lost := np.isnan(both).all(axis=0)).any():

@@ -1,4 +1,4 @@
-"""The loss histories of the fits that keep one, a facet a fit."""
+"""The loss history of each fit that has one, a facet for each."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,7 +15,7 @@ from arviz_plots.visuals import line_xy
 from pymc_kl._typing import Array
 from pymc_kl.comparison_io import check_comparison
 from pymc_kl.plots.parts import style
-from pymc_kl.plots.parts.axes import at, fill_band, half_width, label_axis, rim, set_limits, wrap_name
+from pymc_kl.plots.parts.axes import half_width, label_axis, rim, set_limits, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, listed, title_facet, write_each
 from pymc_kl.plots.parts.contract import (
     NONE_GIVEN,
@@ -28,12 +28,15 @@ from pymc_kl.plots.parts.contract import (
     validated,
     with_defaults,
 )
+from pymc_kl.plots.parts.docstring import fill_docstring
+from pymc_kl.plots.parts.shapes import at, fill_band
 from pymc_kl.tables import format_estimate
 
-WINDOW = 0.05  # of the steps kept, over which the median runs
-END = 0.5  # of the run sets the range of the axis: the first spikes would hide what follows
-TAIL = 0.03  # of the losses there may lie outside, on either side
-PAD, HEADROOM = 0.06, 0.22  # of the height: below, and above for the numbers
+WINDOW = 0.05  # width of the running median, as a part of the steps in the history
+END = 0.5  # part of the run, from its end, that sets the range of the axis: early spikes would hide the rest
+TAIL = 0.03  # part of the losses there, on either side, that may lie outside
+PAD = 0.06  # margin, as a part of the height
+HEADROOM = 0.22  # room for the numbers above, as a part of the height
 FACET_INCHES = (3.9, 2.9)
 TITLE_CHARACTERS = 42
 
@@ -47,13 +50,8 @@ AESTHETICS = {
     "polished_text": ["overlay"],
 }
 
-AesVisual = Literal["loss", "median", "elbo", "elbo_text", "polished", "polished_text"]
-Visual = Literal[
-    "loss", "median", "elbo", "elbo_text", "polished", "polished_text", "elbo_interval", "title", "xlabel", "ylabel",
-    "note",
-]  # fmt: skip
 
-
+@fill_docstring
 def plot_loss(
     comparison: xr.DataTree,
     *,
@@ -62,66 +60,53 @@ def plot_loss(
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     labeller: Labeller | None = None,
-    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
-    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
+    aes_by_visuals: Mapping[Literal[
+        "loss", "median", "elbo", "elbo_text", "polished", "polished_text",
+    ], Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Literal[
+        "loss", "median", "elbo", "elbo_text", "polished", "polished_text", "elbo_interval",
+        "title", "xlabel", "ylabel", "note",
+    ], Mapping[str, Any] | bool] = NONE_GIVEN,
     **pc_kwargs: Any,
-) -> PlotCollection:
-    """Plot the loss of each fit against its steps, with the ELBO that it ended at.
+) -> PlotCollection:  # fmt: skip
+    """Plot the loss of each fit against its steps, with its final ELBO.
 
-    The thin line is the noisy loss, one draw's estimate of minus the ELBO; the thick one its running median
-    over a twentieth of the run. The dashed line is minus the ELBO of the fit, in nats, with its interval, and,
-    where the fit has not converged, the dotted one that of the optimum reached by polishing it. The range of
-    the axis is that of the second half of the run.
+    The thin line is the loss, an estimate of minus the ELBO from one draw; the thick line is its running median
+    over a twentieth of the run. The dashed line is minus the ELBO of the final fit, in nats, with its interval.
+    Where the fit has not converged, the dotted line is minus the ELBO of the optimum reached by polishing it.
+    The range of the axis is that of the second half of the run.
 
     Parameters
     ----------
-    comparison : DataTree
-        What :func:`pymc_kl.compare` returned.
+    %(comparison)s
     approximations : str or sequence of str, optional
-        Which to show; by default all that keep a history.
+        Which to show; by default all with a history.
     ci_prob : float, optional
         Probability of the normal interval. Defaults to ``rcParams["stats.ci_prob"]``.
-    plot_collection : PlotCollection, optional
-    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
+    %(figure)s
     labeller : labeller, optional
         Names the approximations.
-    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+    %(aes_by_visuals)s
         Valid keys are those of `visuals` down to "polished_text". By default color tells approximations apart.
-    visuals : mapping of {str : mapping or bool}, optional
-        Valid keys are:
-
+    %(visuals)s
         * loss, median, elbo, polished -> passed to :func:`arviz_plots.visuals.line_xy`
         * elbo_text, polished_text -> passed to :func:`arviz_plots.visuals.annotate_xy`
         * elbo_interval -> passed to the backend's `fill_between_y`
         * title -> passed to :func:`arviz_plots.visuals.labelled_title`
         * xlabel, ylabel -> passed to the backend's functions of these names
-        * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; what lies outside, who keeps no history
+        * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; losses outside, fits without a history
 
-    **pc_kwargs
-        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
-
-    Returns
-    -------
-    PlotCollection
+    %(pc_kwargs, returns)s
         `viz` holds every visual over the dim `approximation`.
 
-    Raises
-    ------
-    ValueError
-        If none of the approximations keeps a history; the message lists those that there are.
+    %(raises)s
+        If no approximation has a history; the message lists all approximations.
 
-    Examples
-    --------
-    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
-    >>> rng = np.random.default_rng(1)
-    >>> with pm.Model() as model:
-    ...     x = pm.Normal("x")
-    ...     advi = pm.fit(300, random_seed=1, progressbar=False)
-    ...     reference = xr.Dataset({"x": (("chain", "draw"), rng.normal(size=(4, 500)))})
-    ...     comparison = pkl.compare(reference, {"ADVI": advi}, forward=(), random_seed=1, progressbar=False)
+    %(examples)s
+
     >>> pc = pkl.plot_loss(comparison, backend="none")
     >>> len(pc.viz["loss"]["loss"].sel(approximation="ADVI").item()["x"])
-    300
+    2000
     """
     dt = check_comparison(comparison)
     prob = validate_ci_prob(ci_prob)
@@ -154,7 +139,7 @@ def _open(dt: xr.DataTree, names: Sequence[str], backend: str, pc_kwargs: Mappin
 
 
 def _read_histories(dt: xr.DataTree, asked: Sequence[str]) -> dict[str, xr.DataArray]:
-    """Losses over their steps, of those asked for that keep any."""
+    """Return the losses over their steps of each approximation asked for that has a history."""
     groups = dt["approximations"].children if "approximations" in dt.children else {}
     fits = {name: groups[name].children.get("fit") for name in asked if name in groups}
     found = {name: fit["loss"] for name, fit in fits.items() if fit is not None and "loss" in fit.data_vars}
@@ -169,7 +154,7 @@ def _read_histories(dt: xr.DataTree, asked: Sequence[str]) -> dict[str, xr.DataA
 
 
 def _levels(scores: xr.Dataset, prob: float) -> xr.Dataset:
-    """Minus the ELBO of each fit, its interval, and minus that of the polished one where it has not converged."""
+    """Return minus each fit's ELBO, its interval, and minus the polished fit's where it has not converged."""
     gap = scores["elbo_gap"].where(scores["converged"] == 0)
     gap = gap.where(np.isfinite(gap))
     return xr.Dataset(
@@ -184,7 +169,7 @@ def _levels(scores: xr.Dataset, prob: float) -> xr.Dataset:
 
 
 def _limits(loss: xr.DataArray, level: xr.Dataset) -> tuple[float, float]:
-    """Range of the second half of the run and of the levels."""
+    """Return the range of the second half of the run and of the levels."""
     values = loss.values[int(END * loss.size) :]
     values = values[np.isfinite(values)]
     ends = np.quantile(values, (TAIL, 1 - TAIL)) if values.size else np.array([])
@@ -196,13 +181,13 @@ def _limits(loss: xr.DataArray, level: xr.Dataset) -> tuple[float, float]:
 
 
 def running_median(values: Array) -> Array:
-    """Median of the finite values in a window around each."""
+    """Return the median of the finite values in a window around each."""
     known = pd.Series(np.where(np.isfinite(values), values, np.nan))
     return known.rolling(max(1, int(WINDOW * len(values))), center=True, min_periods=1).median().to_numpy()
 
 
 def _draw_histories(canvas: Canvas, histories: Mapping[str, xr.DataArray], limits: Mapping[str, Any]) -> None:
-    """Draw the losses and their medians, as far as they lie below the numbers."""
+    """Draw the losses and their running medians; NaN where they would cover the numbers."""
     drawn: dict[str, list[xr.DataArray]] = {"loss": [], "median": []}
     for name, loss in histories.items():
         for key, values in (("loss", loss.values), ("median", running_median(loss.values))):
@@ -225,7 +210,7 @@ def _names(histories: Mapping[str, Any]) -> xr.DataArray:
 def _draw_levels(
     canvas: Canvas, histories: Mapping[str, xr.DataArray], levels: xr.Dataset, limits: Mapping[str, Any]
 ) -> None:
-    """Draw and write minus the ELBO, and minus that of the polished fit."""
+    """Draw minus the ELBO and minus the polished fit's as lines, with their numbers."""
     names = _names(histories)
     ends = np.array([[float(loss["step"].min()), float(loss["step"].max())] for loss in histories.values()])
     x = xr.DataArray(ends, {"approximation": names}, ["approximation", "point"])
@@ -267,7 +252,7 @@ def _decorate(
 
 
 def _note(histories: Mapping[str, Any], asked: Sequence[str]) -> str:
-    """Say what the axes show, what is not finite, and who keeps no history."""
+    """Write what the axes show, which losses are not finite, and which fits have no history."""
     lines = ["The axes show the second half of each run; earlier losses may lie above."]
     broken = {name: int((~np.isfinite(loss)).sum()) for name, loss in histories.items()}
     if lost := [f"{name} ({n})" for name, n in broken.items() if n]:

@@ -1,4 +1,4 @@
-"""The modes as a tree of peaks and the passes between them."""
+"""The modes as a tree, joined at the passes between them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -11,18 +11,7 @@ from arviz_plots.visuals import remove_axis, scatter_xy
 from pymc_kl._typing import Array
 from pymc_kl.comparison_io import check_comparison
 from pymc_kl.plots.parts import style
-from pymc_kl.plots.parts.axes import (
-    at,
-    cut_above,
-    draw_line,
-    draw_lines,
-    label_axis,
-    polyline,
-    round_ticks,
-    set_limits,
-    set_ticks,
-    write,
-)
+from pymc_kl.plots.parts.axes import cut_above, label_axis, round_ticks, set_limits, set_ticks
 from pymc_kl.plots.parts.captions import annotate_text
 from pymc_kl.plots.parts.contract import (
     MIN_WIDTH,
@@ -35,17 +24,19 @@ from pymc_kl.plots.parts.contract import (
     validated,
     with_defaults,
 )
+from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.linkage import Tree, link
+from pymc_kl.plots.parts.shapes import at, draw_line, draw_lines, polyline, write
 from pymc_kl.tables import format_percent
 
-COLUMN_INCHES = 0.75  # with room for a mass
-MAX_WIDTH = 9.0
-NUMBER_INCHES = 0.24
-MASS_ROOM = 0.62  # inches that a mass takes
-AREA = (3.0, 15.0)  # points across, of the peak of no mass and of the heaviest
-HEIGHT = 4.2
-HOOK = 0.22  # of a column that the pass to another copy lies beside the stem
-PAD = (0.16, 0.1)  # of the height: above for the numbers, below for the root
+COLUMN_INCHES = 0.75  # width of a mode
+MAX_WIDTH = 9.0  # inches
+NUMBER_INCHES = 0.24  # width of a mode's number
+MASS_INCHES = 0.62  # width of a mass in per cent
+DISC_POINTS = (3.0, 15.0)  # diameter for no mass, and for the largest
+HEIGHT = 4.2  # inches
+HOOK = 0.22  # distance of the pass to another copy from the stem, in columns
+PAD = (0.16, 0.1)  # margins above, for the numbers, and below, for the root, as parts of the height
 
 AESTHETICS = {
     "stem": ["overlay_mode"],
@@ -55,42 +46,38 @@ AESTHETICS = {
     "mode_label": ["overlay_mode"],
 }
 
-AesVisual = Literal["stem", "copy_pass", "peak", "unknown_mass", "mode_label"]
-Visual = Literal[
-    "stem", "copy_pass", "peak", "unknown_mass", "mode_label", "join", "root", "root_text", "ylabel",
-    "remove_axis", "note",
-]  # fmt: skip
 
-
+@fill_docstring
 def plot_mode_tree(
     comparison: xr.DataTree,
     *,
     modes: int | Sequence[int] | None = None,
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
-    aes_by_visuals: Mapping[AesVisual, Sequence[str]] = NONE_GIVEN,
-    visuals: Mapping[Visual, Mapping[str, Any] | bool] = NONE_GIVEN,
+    aes_by_visuals: Mapping[Literal[
+        "stem", "copy_pass", "peak", "unknown_mass", "mode_label",
+    ], Sequence[str]] = NONE_GIVEN,
+    visuals: Mapping[Literal[
+        "stem", "copy_pass", "peak", "unknown_mass", "mode_label", "join", "root", "root_text", "ylabel",
+        "remove_axis", "note",
+    ], Mapping[str, Any] | bool] = NONE_GIVEN,
     **pc_kwargs: Any,
-) -> PlotCollection:
+) -> PlotCollection:  # fmt: skip
     """Plot the peaks of the posterior and how deep the passes between them lie.
 
-    Each mode is a line from its peak down to where it joins another: at the highest known pass between them,
-    over any other modes (single linkage). How far a line reaches is how many nats the log density must fall on the
-    way out. The area of a disc is the mode's mass. Modes that no path joins hang from a dashed root.
+    Each mode is a line from its peak down to the highest known pass to another mode, directly or over other modes
+    (single linkage). The length of the line is the fall of the log density on the way, in nats. The area of a disc
+    is proportional to the mode's mass. A dashed root holds modes that no path joins.
 
     Parameters
     ----------
-    comparison : DataTree
-        What :func:`pymc_kl.compare` returned.
+    %(comparison)s
     modes : int or sequence of int, optional
-        Which to show; all by default. Paths through the others count.
-    plot_collection : PlotCollection, optional
-    backend : {"matplotlib", "plotly", "bokeh", "none"}, optional
-    aes_by_visuals : mapping of {str : sequence of str or False}, optional
+        Which to show; all by default. Paths over modes that are not shown count.
+    %(figure)s
+    %(aes_by_visuals)s
         Valid keys are those of `visuals` down to "mode_label". By default overlay_mode goes through the modes.
-    visuals : mapping of {str : mapping or bool}, optional
-        Valid keys are:
-
+    %(visuals)s
         * stem, copy_pass, join, root -> passed to :func:`arviz_plots.visuals.line_xy`; copy_pass is the pass
           from a mode to another copy of it under the symmetries
         * peak, unknown_mass -> passed to :func:`arviz_plots.visuals.scatter_xy`
@@ -99,30 +86,17 @@ def plot_mode_tree(
         * ylabel, remove_axis -> passed to the backend's functions of these names
         * note -> passed to :meth:`arviz_plots.PlotCollection.add_title`; what has no number or is cut
 
-    **pc_kwargs
-        Passed to :meth:`arviz_plots.PlotCollection.wrap`.
-
-    Returns
-    -------
-    PlotCollection
+    %(pc_kwargs, returns)s
         `viz` holds the visuals of the modes over the dim `mode`.
 
-    Raises
-    ------
-    ValueError
+    %(raises)s
         For a number that is not known, and for a comparison without passes.
 
-    Examples
-    --------
-    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
-    >>> rng = np.random.default_rng(1)
-    >>> with pm.Model() as model:
-    ...     x = pm.Normal("x")
-    ...     reference = xr.Dataset({"x": (("chain", "draw"), rng.normal(size=(4, 500)))})
-    ...     comparison = pkl.compare(reference, {}, forward=("meanfield",), random_seed=1, progressbar=False)
+    %(examples)s
+
     >>> pc = pkl.plot_mode_tree(comparison, backend="none")
     >>> pc.viz["peak"]["depth"].sizes
-    Frozen({'mode': 1})
+    Frozen({'mode': 2})
     """
     dt = check_comparison(comparison)
     wanted = validated(visuals, plot_mode_tree, "visuals")
@@ -157,13 +131,13 @@ def _open(table: xr.Dataset, width: float, backend: str, pc_kwargs: Mapping[str,
 
 
 def _floor(tree: Tree) -> float:
-    """Return the depth below which passes are not drawn to scale: no peak lies lower."""
+    """Return the depth below which passes are cut; all peaks lie above it."""
     falls = -np.concatenate([tree.join, tree.copy_pass])
     return min(-cut_above(falls[falls > 0]), float(tree.depth.min()))
 
 
 def _draw_branches(canvas: Canvas, tree: Tree, table: xr.Dataset, floor: float) -> None:
-    """Draw the stems, the passes where branches join, and the dashed root of what no path joins."""
+    """Draw the stems, the passes where they join, and a dashed root under branches that no path joins."""
     modes = {"mode": table["mode"].values}
     bottom = _root(tree, floor)
     x, top = (xr.DataArray(values, modes, ["mode"]) for values in (tree.x, tree.depth))
@@ -196,12 +170,12 @@ def _root(tree: Tree, floor: float) -> float:
 
 
 def _draw_peaks(canvas: Canvas, tree: Tree, table: xr.Dataset, column: float, floor: float, backend: str) -> Array:
-    """Draw the peaks, as large as the masses, and the numbers of the heaviest that fit; return who has one."""
+    """Draw discs as large as the masses, and the numbers that fit; return which modes have one."""
     modes = {"mode": table["mode"].values}
     x, depth = (xr.DataArray(values, modes, ["mode"]) for values in (tree.x, tree.depth))
     mass = table["mass"].values
-    share = np.sqrt(np.clip(np.nan_to_num(mass), 0, None) / max(np.nanmax(mass, initial=0.0), 1e-300))
-    across = AREA[0] + (AREA[1] * min(1.0, column / NUMBER_INCHES) - AREA[0]) * share
+    relative = np.sqrt(np.clip(np.nan_to_num(mass), 0, None) / max(np.nanmax(mass, initial=0.0), 1e-300))
+    across = DISC_POINTS[0] + (DISC_POINTS[1] * min(1.0, column / NUMBER_INCHES) - DISC_POINTS[0]) * relative
     size = xr.DataArray([style.marker_size(backend, float(points)) for points in across], modes, ["mode"])
     disc = {"facecolor": style.REFERENCE_LIGHT, "edgecolor": "B1", "width": 1.0}
     known = np.isfinite(mass)
@@ -212,9 +186,9 @@ def _draw_peaks(canvas: Canvas, tree: Tree, table: xr.Dataset, column: float, fl
     canvas.draw("unknown_mass", _scatter, at(x, depth).where(xr.DataArray(~known, modes, ["mode"])), defaults=hollow)
     labelled = _labelled(tree.x, mass, column)
     lift = 0.012 * abs(floor) + abs(floor) * across / 72 / (HEIGHT * 1.2)
-    full = column >= MASS_ROOM
+    full = column >= MASS_INCHES
     texts = [
-        f"{mode}\n{_share(*row)}" if full else str(mode)
+        f"{mode}\n{_percent(*row)}" if full else str(mode)
         for mode, row in zip(table["mode"].values, zip(*(table[key].values for key in table), strict=True), strict=True)
     ]
     place = at(x, depth + xr.DataArray(lift, modes, ["mode"])).where(xr.DataArray(labelled, modes, ["mode"]))
@@ -223,18 +197,18 @@ def _draw_peaks(canvas: Canvas, tree: Tree, table: xr.Dataset, column: float, fl
     return labelled
 
 
-def _share(mass: float, se: float, upper: float) -> str:
+def _percent(mass: float, se: float, upper: float) -> str:
     """Write a mass in per cent."""
     return "mass ?" if np.isnan(mass) else f"{format_percent(mass, se, upper)} %"
 
 
 def _scatter(da: xr.DataArray, target: Any, *, size: Any, **kwargs: Any) -> Any:
-    """Scatter points whose size is their own."""
+    """Scatter points, each of its own size."""
     return scatter_xy(da, target, size=float(size), **kwargs)
 
 
 def _labelled(x: Array, mass: Array, column: float) -> Array:
-    """Say which modes have a number: the heaviest first, as long as none would overlap."""
+    """Return which modes have a number: the heaviest first, if it overlaps none so far."""
     kept = np.zeros(len(x), dtype=bool)
     for k in np.argsort(-np.nan_to_num(mass, nan=-1.0), kind="stable"):
         kept[k] = not (np.abs(x[kept] - x[k]) * column < NUMBER_INCHES).any()
@@ -254,7 +228,7 @@ def _decorate(canvas: Canvas, tree: Tree, floor: float, k: int) -> None:
 
 
 def _note(tree: Tree, table: xr.Dataset, labelled: Array, floor: float) -> str:
-    """Say what has no number, what is cut, and what dotted lines are."""
+    """Write which modes have no number, which passes are cut, and what dotted lines and hollow discs mean."""
     lines = []
     if len(labelled) == 1:
         lines.append("A single mode joins no other.")

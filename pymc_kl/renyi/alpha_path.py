@@ -99,14 +99,9 @@ def divergence_path(
 
     Examples
     --------
-    >>> import numpy as np, pymc as pm, xarray as xr
-    >>> rng = np.random.default_rng(1)
-    >>> with pm.Model() as model:
-    ...     x = pm.NormalMixture("x", w=[0.3, 0.7], mu=[-3, 3], sigma=[0.6, 1])
-    ...     right = rng.random((4, 1000)) < 0.7
-    ...     exact = np.where(right, rng.normal(3, 1, (4, 1000)), rng.normal(-3, 0.6, (4, 1000)))
-    ...     draws = xr.Dataset({"x": (("chain", "draw"), exact)})
-    ...     path = divergence_path(draws, alphas=(0, 0.5, 0.6, 1), random_seed=1, progressbar=False)
+    With the `model` and `draws` in the example of :func:`pymc_kl.compare`:
+
+    >>> path = divergence_path(draws, model=model, alphas=(0, 0.5, 0.6, 1), random_seed=1, progressbar=False)
     >>> path["path"]["best"].values.tolist()
     ['reverse 1', 'reverse 1', 'forward', 'forward']
     >>> path["switches"]["at"].values.round(2)

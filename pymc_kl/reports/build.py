@@ -131,14 +131,10 @@ def report(
 
     Examples
     --------
-    >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr
-    >>> rng = np.random.default_rng(1)
-    >>> with pm.Model() as model:
-    ...     x = pm.NormalMixture("x", w=[0.3, 0.7], mu=[-3, 3], sigma=[0.6, 1])
-    ...     one_sided = xr.Dataset({"x": (("chain", "draw"), rng.normal(3, 1, (1, 1000)))})
-    ...     comparison = pkl.compare(None, {"one-sided": one_sided}, forward=(), random_seed=1, progressbar=False)
+    With the `comparison` in the example of :func:`pymc_kl.compare`:
+
     >>> pkl.report(comparison).verdict[0][:26]
-    'one-sided covers mode 1 (7'
+    'ADVI covers mode 1 (70.00 '
     """
     dt = check_comparison(comparison)
     if path is not None:

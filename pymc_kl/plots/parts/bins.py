@@ -1,4 +1,4 @@
-"""Both divergences split over bins of one scalar, from draws: exact, since each is a mean over draws."""
+"""Both divergences split over bins of one scalar: each is a mean over draws, so its parts add up to it."""
 
 from typing import Any
 
@@ -85,19 +85,19 @@ def _log_ratio(dt: xr.DataTree, name: str) -> Array:
 
 
 def _bin(x: Array, edges: Array) -> IntArray:
-    """Position of each draw's bin; BINS for those outside and those that are not finite."""
+    """Return the bin of each draw, counted from 0; BINS for draws outside and not finite."""
     inside = (x >= edges[0]) & (x <= edges[-1])
     position = np.searchsorted(edges, x, side="right") - 1
     return np.where(inside, np.minimum(position, len(edges) - 2), len(edges) - 1)
 
 
 def _split(x: Array, log_ratio: Array, edges: Array) -> Array:
-    """Contribution of each bin to the mean of log_ratio over all draws."""
+    """Return the contribution of each bin to the mean of log_ratio over all draws."""
     return np.asarray(np.bincount(_bin(x, edges), log_ratio, minlength=len(edges))[:-1] / len(x))
 
 
 def _share(x: Array, edges: Array) -> Array:
-    """Share of the draws in each bin."""
+    """Return the fraction of the draws in each bin."""
     return np.bincount(_bin(x, edges), minlength=len(edges))[:-1] / len(x)
 
 
@@ -108,7 +108,7 @@ def _totals(dt: xr.DataTree, names: list[str]) -> list[list[str]]:
 
 
 def _note(view: View, x: Array, draws: list[Array], edges: Array, ratios: list[list[Array]], lost: list[str]) -> str:
-    """Say which scalar was chosen, what lies outside, and who was left out."""
+    """Write which scalar was chosen, what lies outside, and which approximations have no density."""
     lines = [view.choice] if view.choice else []
     outside = [_bin(values, edges) == len(edges) - 1 for values in (x, *draws)]
     if n := int(outside[0].sum()):

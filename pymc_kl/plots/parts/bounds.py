@@ -1,4 +1,4 @@
-"""ELBO ≤ log Z ≤ EUBO, a row an approximation."""
+"""ELBO ≤ log Z ≤ EUBO, a row for each approximation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,26 +9,15 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import scatter_xy
 
 from pymc_kl.plots.parts import style
-from pymc_kl.plots.parts.axes import (
-    at,
-    cut_above,
-    draw_arrow,
-    draw_line,
-    draw_lines,
-    fill_band,
-    half_width,
-    label_axis,
-    polyline,
-    set_limits,
-    write,
-)
+from pymc_kl.plots.parts.axes import cut_above, half_width, label_axis, set_limits
 from pymc_kl.plots.parts.captions import annotate_text, listed, write_each
-from pymc_kl.plots.parts.contract import Aesthetics, Canvas, known_approximations, open_collection
-from pymc_kl.plots.parts.rows import ROW_INCHES, label_rows, rows_of
+from pymc_kl.plots.parts.contract import Aesthetics, Canvas, open_collection
+from pymc_kl.plots.parts.rows import ROW_INCHES, label_rows, row_aesthetics, rows_of
+from pymc_kl.plots.parts.shapes import at, draw_arrow, draw_line, draw_lines, fill_band, polyline, write
 from pymc_kl.tables import format_estimate
 
 SIDES = ("elbo", "eubo")
-WIDTH = 8.0
+WIDTH = 8.0  # inches
 
 BOUNDS_AESTHETICS = {
     "interval": ["color", "overlay_direction", "legendgroup"],
@@ -41,16 +30,12 @@ BOUNDS_AESTHETICS = {
 
 
 def open_bounds(dt: xr.DataTree, names: Sequence[str], backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
-    """Make the figure: color and marker tell approximations apart, arrow the side on which one is cut."""
-    known = known_approximations(dt)
-    colors, markers = style.approximation_colors(known), style.approximation_markers(known, backend)
+    """Make the figure: color and marker tell approximations apart, arrow the end of the axis where a bound is cut."""
     coords = {"approximation": list(names), "direction": list(SIDES)}
     data = xr.Dataset({"bound": (list(coords), np.zeros((len(names), 2)))}, coords)
     aesthetics: Aesthetics = {
-        "color": (["approximation"], [colors[name] for name in names]),
-        "marker": (["approximation"], [markers[name] for name in names]),
+        **row_aesthetics(dt, names, backend),
         "arrow": (["direction"], ["left", "right"]),
-        "overlay": (["approximation"], [None] * len(names)),
         "overlay_direction": (["direction"], [None] * 2),
     }
     size = (WIDTH, 1.5 + ROW_INCHES * len(names))
@@ -60,7 +45,7 @@ def open_bounds(dt: xr.DataTree, names: Sequence[str], backend: str, pc_kwargs: 
 def draw_bounds(
     canvas: Canvas, dt: xr.DataTree, names: Sequence[str], *, prob: float, backend: str, labeller: Any
 ) -> str:
-    """Draw the sandwiches; return what the note must say."""
+    """Draw the bounds of all rows and log Z; return the note."""
     table = _read(dt, names, prob)
     low, high = _limits(table)
     inside = (table["value"] >= low) & (table["value"] <= high)
@@ -85,7 +70,7 @@ def draw_bounds(
 
 
 def _read(dt: xr.DataTree, names: Sequence[str], prob: float) -> xr.Dataset:
-    """Lay out both bounds and their intervals over (direction, approximation); log Z in the attributes."""
+    """Read both bounds and their intervals, over (direction, approximation), and log Z, in the attributes."""
     scores, evidence = dt["scores"].to_dataset().sel(approximation=list(names)), dt["evidence"].to_dataset()
     direction = xr.DataArray(list(SIDES), dims="direction", name="direction")
     value, se = (xr.concat([scores[f"{side}{end}"] for side in SIDES], direction) for end in ("", "_se"))
@@ -95,7 +80,7 @@ def _read(dt: xr.DataTree, names: Sequence[str], prob: float) -> xr.Dataset:
 
 
 def _limits(table: xr.Dataset) -> tuple[float, float]:
-    """Ends of the axis: bounds that lie far further from log Z than most are cut."""
+    """Return the ends of the axis; bounds much further from log Z than the others are cut."""
     value = table["value"].where(np.isfinite(table["value"]))
     centre = table.attrs["log_evidence"]
     if not np.isfinite(centre):
@@ -114,7 +99,7 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 
 
 def _draw_cut(canvas: Canvas, table: xr.Dataset, cut: xr.DataArray, shown: xr.DataArray, backend: str) -> None:
-    """Put an arrow and a number where a bound lies outside."""
+    """Draw an arrow and the number of each bound that is cut."""
     rows = rows_of(table["approximation"].values.tolist())
     x = shown.where(cut & table["value"].notnull())
     arrow = {"color": style.REFERENCE, "size": style.marker_size(backend, 8)}
@@ -145,7 +130,7 @@ def _draw_evidence(canvas: Canvas, table: xr.Dataset, n: int) -> None:
 
 
 def _note(table: xr.Dataset, cut: xr.DataArray) -> str:
-    """Say what is cut and what is unknown."""
+    """Write which bounds are cut, and what is unknown."""
     names, known, lines = table["approximation"].values, table["value"].notnull(), []
     if far := names[(cut & known).any("direction")].tolist():
         lines.append(f"Bounds far from log Z are cut: {listed(far)}.")

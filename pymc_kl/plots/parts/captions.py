@@ -1,4 +1,4 @@
-"""Texts that differ from place to place: titles, and the numbers of modes, joined where several lie close."""
+"""Texts with a value for each facet or point: titles, and the numbers of modes, joined where several lie close."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from arviz_plots.visuals import annotate_xy, labelled_title
 from pymc_kl._typing import Array
 from pymc_kl.plots.parts.axes import lines_of
 
-CLOSE = 0.055  # of a facet's width: discs nearer than that hide each other's number
-LISTED = 4  # names in a note
-DIGIT = 0.028  # of a facet's width that a character takes
+CLOSE = 0.055  # distance below which discs hide each other's number, in widths of a facet
+LISTED = 4  # names in a note, at most
+DIGIT = 0.028  # width of a character, in widths of a facet
 
 
 def group_places(places: Array) -> list[list[int]]:
-    """Group the modes (positions from 0) whose places (K, 2), as shares of the facet, can't be told apart."""
+    """Group the modes (counted from 0) whose points (K, 2), in widths and heights of the facet, lie close."""
     groups: list[list[int]] = []
     for k in np.flatnonzero(np.isfinite(places).all(axis=1)):
         near = (group for group in groups if np.linalg.norm(places[group[0]] - places[k]) < CLOSE)
@@ -29,7 +29,7 @@ def group_places(places: Array) -> list[list[int]]:
 
 
 def group_line(places: Array) -> list[list[int]]:
-    """Group the modes (positions from 0) whose numbers would overlap at their places (K,) on a line."""
+    """Group the modes (counted from 0) whose numbers would overlap at their points (K,) on a line."""
     groups = [[int(k)] for k in np.argsort(places) if np.isfinite(places[k])]
     i = 1
     while i < len(groups):
@@ -44,18 +44,18 @@ def group_line(places: Array) -> list[list[int]]:
 
 
 def join_numbers(group: Sequence[int]) -> str:
-    """Write the numbers of modes (positions from 0)."""
+    """Write the numbers of modes (counted from 0)."""
     return ",".join(str(k + 1) for k in group)
 
 
 def listed(names: Sequence[str]) -> str:
-    """List names, only the first few of many."""
+    """List names; of many, the first few and how many more."""
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def write_each(function: Callable[..., str], first: xr.DataArray, *others: xr.DataArray) -> xr.DataArray:
-    """Write a text at each element of `first`, from it and from those of the others."""
+    """Write a text for each element of `first` and the elements of the others at the same position."""
     text = np.empty(first.shape, dtype=object)
     columns = [da.transpose(*first.dims).values for da in (first, *others)]
     for place in np.ndindex(first.shape):
@@ -64,7 +64,7 @@ def write_each(function: Callable[..., str], first: xr.DataArray, *others: xr.Da
 
 
 def name_missed(group: Sequence[int], missed: Collection[int]) -> str:
-    """Say which modes of a group (positions from 0) are missed; nothing if none is."""
+    """Write which modes of a group (counted from 0) are missed; nothing if none is."""
     lost = [k for k in group if k in missed]
     if not lost:
         return ""
@@ -72,11 +72,11 @@ def name_missed(group: Sequence[int], missed: Collection[int]) -> str:
 
 
 def annotate_text(da: xr.DataArray, target: Any, *, text: Any, **kwargs: Any) -> Any:
-    """Write a text that differs from place to place."""
+    """Write the text of one point."""
     return annotate_xy(da, target, text=str(text.item()), **kwargs)
 
 
 def title_facet(da: xr.DataArray, target: Any, *, text: Any, **kwargs: Any) -> Any:
-    """Title a facet with a text of its own."""
+    """Write the title of one facet."""
     text = lines_of(str(text.item()), backend_from_object(target, return_module=False))
     return labelled_title(da, target, text=text, **kwargs)

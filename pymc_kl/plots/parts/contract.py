@@ -1,8 +1,8 @@
-"""What arviz-plots' own plots share, with types: the one module that touches what it does not document.
+"""The contract of arviz-plots' own plots, with types: the one module that uses undocumented parts of arviz-plots.
 
 A plot opens a collection, wraps it in a `Canvas` and draws each visual by name. The canvas keeps the
-contract: a visual that the user set to False is not drawn, what the user gave wins over the default, and a
-default is dropped where an aesthetic sets the same property.
+contract: a visual set to False is not drawn, the user's values win over the defaults, and a default is
+dropped where an aesthetic sets the same property.
 """
 
 import textwrap
@@ -24,15 +24,16 @@ from pymc_kl.plots.parts.axes import lines_of, wrap_name
 
 SAMPLE_DIMS = ("chain", "draw")
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
-DOTS_PER_INCH = 100  # of the backends that know no inches
+DOTS_PER_INCH = 100  # in backends that measure in pixels
 LEGEND_AESTHETICS = ("color", "linestyle", "width", "marker")
 NO_MARKER = "none"
-NOTE_WIDTH = 75  # characters of a line that is still read at a glance
-MIN_WIDTH = 5.4  # inches that such a line takes
-COLUMNS = 2  # of facets that are wide
-NOTE_LINE, PLOTLY_MARGIN = 20, 100  # pixels
-LEGEND_ROW = 0.22  # inches
-LEGEND_CHARACTERS = 32  # of a name on one line
+NOTE_WIDTH = 75  # characters of a line of the note
+MIN_WIDTH = 5.4  # inches: the width of such a line
+COLUMNS = 2  # of wide facets
+NOTE_LINE = 20  # pixels: the height of a line of the note
+PLOTLY_MARGIN = 100  # pixels above the facets, with room for two such lines
+LEGEND_ROW = 0.22  # inches: the height of a line of the legend
+LEGEND_CHARACTERS = 32  # of a line of the legend
 NOTE_STYLE: Mapping[str, Mapping[str, Any]] = {
     "matplotlib": {"size": 9, "x": 0.01, "horizontalalignment": "left"},
     "plotly": {"size": 12, "x": 0.01, "xanchor": "left"},
@@ -43,12 +44,12 @@ NOTE_STYLE: Mapping[str, Mapping[str, Any]] = {
 NONE_GIVEN: Mapping[Any, Any] = MappingProxyType({})
 
 type Aesthetics = Mapping[str, tuple[Sequence[str], Sequence[Any]]]
-"""By aesthetic: the dims that it tells apart, and the values that it takes."""
+"""For each aesthetic, the dims it is mapped to and its values."""
 
 
 @dataclass(frozen=True)
 class InLines(BaseLabeller):
-    """Break the long names of another labeller, so that a legend leaves room for the picture."""
+    """Break the long names of another labeller into lines, for a legend."""
 
     labeller: Any
     backend: str
@@ -59,24 +60,24 @@ class InLines(BaseLabeller):
 
 
 def legend_height(names: Sequence[str]) -> float:
-    """Height in inches of a legend of these names, and of its frame."""
+    """Return the height of a legend of these names with its frame, in inches."""
     return LEGEND_ROW * (2 + sum(wrap_name(name, LEGEND_CHARACTERS).count("\n") + 1 for name in names))
 
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """One figure being drawn, and what its user wants on it."""
+    """A figure and the visuals that its user asks for."""
 
     collection: PlotCollection
     visuals: Mapping[str, Any]
     aes_by_visuals: Mapping[str, Sequence[str]]
 
     def wants(self, name: str) -> bool:
-        """Say whether a visual is to be drawn."""
+        """Return whether a visual is drawn."""
         return self.visuals.get(name, True) is not False
 
     def letters(self, points: float) -> float:
-        """Turn a size of letters into what the backend takes: points, or pixels."""
+        """Convert the size of letters from points to the unit of the backend, points or pixels."""
         return points if self.collection.backend in ("matplotlib", "none") else points * DOTS_PER_INCH / 72
 
     def draw(
@@ -88,7 +89,7 @@ class Canvas:
         defaults: Mapping[str, Any],
         **inputs: Any,
     ) -> None:
-        """Map a function over the facets and aesthetics of `data`; `inputs` are not the user's to change."""
+        """Map a function over the facets and aesthetics of `data`; the user can change `defaults`, not `inputs`."""
         if not self.wants(name) or data.size == 0:
             return
         _, aesthetics, ignored = filter_aes(self.collection, self.aes_by_visuals, name, [])
@@ -107,13 +108,13 @@ class Canvas:
         defaults: Mapping[str, Any] | None = None,
         **inputs: Any,
     ) -> None:
-        """Apply a function once a facet."""
+        """Apply a function to each facet; the user can change `defaults`, not `inputs`."""
         if self.wants(name):
             kwargs = dict(defaults or {}) | get_visual_kwargs(self.visuals, name) | inputs
             self.collection.facet_map(function, name, **kwargs)
 
     def note(self, text: str) -> None:
-        """Write what the reader must know above the figure."""
+        """Write the note above the figure."""
         if not text or not self.wants("note"):
             return
         backend = self.collection.backend
@@ -126,7 +127,7 @@ class Canvas:
         self.collection.viz["note"] = self.collection.viz["figure_title"]
 
     def legend(self, dim: str, **defaults: Any) -> None:
-        """Name the values of a dim, each by all the aesthetics that tell it apart."""
+        """Add a legend of the values of a dim, with all aesthetics mapped to it alone."""
         mapped = {key: ds.to_dataset() for key, ds in self.collection.aes.children.items()}
         alone = [key for key in LEGEND_AESTHETICS if key in mapped and set(mapped[key].dims) == {dim}]
         if not self.wants("legend") or not alone:
@@ -142,7 +143,7 @@ class Canvas:
 
 
 def _make_room_plotly(figure: Any, n_lines: int) -> None:
-    """Move the facets down for a note of many lines, which hides their titles otherwise."""
+    """Move the facets down for a note of many lines, which would hide their titles."""
     more = NOTE_LINE * max(0, n_lines - 2)
     figure.update_layout(margin={"t": PLOTLY_MARGIN + more}, height=figure.layout.height + more)
 
@@ -162,7 +163,7 @@ def _add_markers_bokeh(collection: PlotCollection, styles: Sequence[tuple[str, s
             item.renderers = [*item.renderers, glyph]
 
 
-# the legends of arviz-plots know lines alone on these backends
+# on these backends the legends of arviz-plots have lines, but no markers
 _ADD_MARKERS: Mapping[str, Callable[[PlotCollection, Sequence[tuple[str, str]]], None]] = {
     "plotly": _add_markers_plotly,
     "bokeh": _add_markers_bokeh,
@@ -178,10 +179,10 @@ def open_collection(
     size: tuple[float, float],
     pc_kwargs: Mapping[str, Any],
 ) -> PlotCollection:
-    """Make a collection; what the user gave in `pc_kwargs` wins over `aesthetics` and `size` (inches)."""
+    """Make a collection; the user's `pc_kwargs` win over `aesthetics` and `size` (inches)."""
     kwargs = dict(pc_kwargs)
     kwargs["aes"] = dict(kwargs.get("aes", {}))
-    if backend == "plotly":  # a click on the legend then hides all that belongs to an approximation
+    if backend == "plotly":  # a click on the legend then hides all visuals of an approximation
         aesthetics = {**aesthetics, "legendgroup": aesthetics["color"]}
     for key, (dims, values) in aesthetics.items():
         if kwargs["aes"].setdefault(key, list(dims)) == list(dims):
@@ -203,7 +204,7 @@ def open_facets(
     inches: tuple[float, float],
     pc_kwargs: Mapping[str, Any],
 ) -> PlotCollection:
-    """Make a collection of n facets, one an approximation, each of a size in inches."""
+    """Make a collection of n facets, one for each approximation, each of a size in inches."""
     kwargs: dict[str, Any] = {"cols": ["approximation"], "col_wrap": COLUMNS} | dict(pc_kwargs)
     columns = min(n, kwargs["col_wrap"] or n)
     size = (max(inches[0] * columns, MIN_WIDTH), inches[1] * -(-n // columns) + 0.5)
@@ -217,7 +218,7 @@ def _figure_size(backend: str, size: tuple[float, float]) -> dict[str, Any]:
 
 
 def validated(given: Any, function: Callable[..., Any], argument: str) -> dict[str, Any]:
-    """Check the keys that a user gave against those in the annotation of a function's argument."""
+    """Check the keys of a mapping against those in the annotation of a function's argument."""
     return validate_dict_argument(given, (function, argument))
 
 
@@ -226,7 +227,7 @@ def with_defaults(
     defaults: Mapping[str, Sequence[str]],
     collection: PlotCollection,
 ) -> dict[str, Sequence[str]]:
-    """Fill in the aesthetics of visuals for which the user gave none, as far as the collection maps them."""
+    """Fill in the default aesthetics of visuals for which the user gave none, if the collection maps them."""
     mapped = collection.aes_set
     known = {name: [aes for aes in wanted if aes in mapped] for name, wanted in defaults.items()}
     return known | dict(aes_by_visuals)
@@ -247,12 +248,12 @@ def backend_module(backend: str) -> Any:
 
 
 def known_approximations(dt: xr.DataTree) -> list[str]:
-    """Names of all approximations of a comparison, in its order."""
+    """Return the names of all approximations of a comparison, in its order."""
     return [str(name) for name in dt["coverage"].to_dataset()["approximation"].values]
 
 
 def some_approximations(dt: xr.DataTree, asked: Any) -> list[str]:
-    """Return the approximations asked for; raise if there are none to ask for."""
+    """Return the approximations asked for; raise if the comparison has none."""
     known = known_approximations(dt)
     if not known:
         raise ValueError("the comparison has no approximations; pass some to compare().")
@@ -260,7 +261,7 @@ def some_approximations(dt: xr.DataTree, asked: Any) -> list[str]:
 
 
 def subset(asked: Any, known: Sequence[Any], what: str) -> list[Any]:
-    """Return what was asked for of what is known, all if nothing was; raise with the known ones otherwise."""
+    """Return what is asked for, or all that is known if `asked` is None; raise if any of it is unknown."""
     if asked is None:
         return list(known)
     wanted = [asked] if isinstance(asked, str | int | np.integer) else list(asked)
@@ -272,7 +273,7 @@ def subset(asked: Any, known: Sequence[Any], what: str) -> list[Any]:
 
 
 def select_variables(ds: xr.Dataset, var_names: Any, filter_vars: Any, coords: Mapping[str, Any] | None) -> xr.Dataset:
-    """Take variables and coordinates as every plot of ArviZ does; say what is known if one is not."""
+    """Select variables and coordinates as the plots of ArviZ do; the error of an unknown one lists the known ones."""
     names = list(map(str, ds.data_vars))
     try:
         chosen: xr.Dataset = process_group_variables_coords(ds, "posterior", var_names, filter_vars, coords)

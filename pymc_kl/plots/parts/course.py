@@ -1,4 +1,4 @@
-"""The best fit along a path as one curve, with a jump where the path switches from a branch to another."""
+"""The best fit along a path as one curve, with a jump where it switches from one branch to another."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ import xarray as xr
 from pymc_kl._typing import Array
 
 type Knot = tuple[float, int, Mapping[tuple[int, int], float]]
-"""Order, branch, and how much the value at each (order, branch) counts there."""
+"""An order, the best branch there, and the weight of the value at each (order, branch)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """Where the best fit is, from left to right.
+    """The best fit along a path, as weights of the values at its orders.
 
     Attributes
     ----------
     x : array (m,)
-        Orders: those of the path, and twice the place of each switch.
+        Orders: those of the path, and that of each switch twice.
     orders : array (O,)
-        Those at which there is a fit.
+        Orders at which there is a fit.
     weights : array (m, O, branches)
-        What a value at each order and branch counts for at each point.
+        Weight, at each point, of the value at each order and branch.
     owner : array (m,) of int
-        The branch that is the best there.
+        The best branch at each point.
     """
 
     x: Array
@@ -36,18 +36,18 @@ class Course:
     owner: Array
 
     def values(self, values: xr.DataArray) -> Array:
-        """Give a quantity over (order, branch, ...) at each point, (m, ...)."""
+        """Interpolate a quantity (order, branch, ...) at each point, (m, ...)."""
         known = np.nan_to_num(values.sel(order=self.orders).transpose("order", "branch", ...).values)
         return np.tensordot(self.weights, known, axes=2)
 
     def of_branch(self, values: Array, branch: int) -> Array:
-        """Blank values (m, ...) where another branch is the best."""
+        """Set values (m, ...) to NaN where another branch is the best."""
         mine = (self.owner == branch).reshape(-1, *[1] * (values.ndim - 1))
         return np.where(mine, values, np.nan)
 
 
 def best_course(path: xr.Dataset, switches: xr.Dataset) -> Course:
-    """Follow the best branch; where one goes over into another, both end half way between."""
+    """Follow the best branch. Two branches meet at their switch, or half way between two orders without one."""
     names, path = path["branch"].values.tolist(), path.isel(order=path["best"].values != "")
     orders, best = path["order"].values, [names.index(name) for name in path["best"].values]
     at = dict(zip(switches["lower"].values.tolist(), switches["at"].values.tolist(), strict=True))

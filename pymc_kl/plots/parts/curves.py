@@ -1,4 +1,4 @@
-"""Densities and contributions to both divergences along one axis, a facet an approximation."""
+"""Densities and contributions to both divergences along one axis, a facet for each approximation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,15 +11,16 @@ from arviz_plots.visuals import fill_between_y, line_xy
 
 from pymc_kl._typing import Array
 from pymc_kl.plots.parts import style
-from pymc_kl.plots.parts.axes import draw_line, label_axis, rim, set_limits, wrap_name
+from pymc_kl.plots.parts.axes import label_axis, rim, set_limits, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, title_facet
 from pymc_kl.plots.parts.contract import Aesthetics, Canvas, open_facets
+from pymc_kl.plots.parts.shapes import draw_line
 
 FACET_INCHES = (3.7, 2.7)
 TITLE_CHARACTERS = 42
-ROOM = 0.3  # of the height, above the curves, for the two numbers
-FLAT = 3.0  # in a marginal plot the densities are drawn this many times lower than the highest contribution
-SPIKE = 4.0  # an approximation's density that is this many times higher than the reference's is cut
+ROOM = 0.3  # room for the two numbers above the curves, as a part of their height
+FLAT = 3.0  # height of the largest contribution over that of p's density, in a marginal plot
+SPIKE = 4.0  # times the height of p's density: the height at which q's is cut in a marginal plot
 CURVES = {
     "p (reference)": (style.REFERENCE, "C0", 5.0),
     "q (in its colour)": (style.REFERENCE, "C3", 1.5),
@@ -38,18 +39,18 @@ CURVE_AESTHETICS = {
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """What is drawn of A approximations, over n points or between n edges.
+    """The curves of A approximations, over n points or between n edges.
 
     Attributes
     ----------
     names, known : list of str
-        Approximations shown, and all of the comparison, which settle the colours.
+        Approximations shown, and all of the comparison, which determine the colours.
     x : array (n,)
     p : array (n,) or (n - 1,)
     q, forward, reverse : array (A, n) or (A, n - 1)
-        Contributions in nats a bin, or nats a unit of x.
+        Density of q, and contributions in nats for each bin, or in nats per unit of x.
     values : list of [str, str]
-        Forward and reverse KL of each approximation, written.
+        Forward and reverse KL of each approximation, as text.
     limits : pair of float
     is_binned : bool
         Values lie between edges, and the densities are not to scale.
@@ -71,7 +72,7 @@ class Curves:
 
 
 def open_curves(curves: Curves, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
-    """Make the figure: facets are approximations; color, linestyle and width tell the curves apart."""
+    """Make the figure: facets are approximations; color, linestyle and width distinguish the curves."""
     colors = style.approximation_colors(curves.known)
     coords = {"approximation": curves.names, "curve": list(CURVES)}
     data = xr.Dataset({"density": (list(coords), np.zeros((len(curves.names), len(CURVES))))}, coords)
@@ -100,7 +101,7 @@ def _points(curves: Curves, values: Array) -> xr.DataArray:
 
 
 def _scale(curves: Curves) -> Array:
-    """Return what the densities of each facet (A, 1) are multiplied by: 1 where they are to scale."""
+    """Return the factor of the densities in each facet (A, 1); 1 along the line, where they are to scale."""
     if not curves.is_binned:
         return np.ones((len(curves.names), 1))
     sizes = np.abs(np.stack([curves.forward, curves.reverse]))
@@ -110,7 +111,7 @@ def _scale(curves: Curves) -> Array:
 
 
 def draw_curves(canvas: Canvas, curves: Curves, labeller: Any) -> None:
-    """Draw both densities and both contributions, and write the divergences."""
+    """Draw the densities and the contributions, and write the divergences."""
     scale = _scale(curves)
     area = _points(curves, scale * curves.p)
     area = xr.concat([area, 0 * area.sel(plot_axis=["y"])], "plot_axis")
@@ -134,7 +135,7 @@ def _line(da: xr.DataArray, target: Any, *, approximation_color: str = style.REF
 
 
 def _heights(curves: Curves, q: Array, p: Array) -> Array:
-    """Lower and upper end of each facet (A, 2), with room for the numbers."""
+    """Return the lower and upper end of each facet (A, 2), with room for the numbers."""
     inside = slice(None) if curves.is_binned else (curves.x >= curves.limits[0]) & (curves.x <= curves.limits[1])
     rows = [curves.forward, curves.reverse, q, np.broadcast_to(p, q.shape)]
     values = np.concatenate([row[:, inside] for row in rows], axis=1)

@@ -10,12 +10,12 @@ from pymc_kl.plots.parts.captions import listed
 from pymc_kl.plots.parts.contract import known_approximations, subset
 from pymc_kl.plots.parts.curves import Curves
 
-NEGLIGIBLE = 1e-6  # of a density's highest point: the picture ends where both are below
-OUTSIDE = 0.005  # of q that may lie beyond the grid unsaid
+NEGLIGIBLE = 1e-6  # times a density's maximum: the axis ends where all densities are below
+OUTSIDE = 0.005  # mass of q beyond the grid above which the note states it
 
 
 def read_line(dt: xr.DataTree, approximations: Any) -> Curves:
-    """Lay out p, q and the integrands over the grid, on the unconstrained space; areas are nats."""
+    """Read p and q on the grid, in the unconstrained space, and the integrands, whose areas are in nats."""
     if "line" not in dt.children:
         raise ValueError("no line: only a comparison of a model of one dimension holds one. Use kind='marginal'.")
     ds, known = dt["line"].to_dataset(), known_approximations(dt)
@@ -56,13 +56,13 @@ def _log_prob(ds: xr.Dataset, name: str) -> Array:
 
 
 def _normalised(log_density: Array, x: Array) -> Array:
-    """Return log p on the grid, so that p integrates to 1."""
+    """Return log p on the grid, normalised."""
     top = log_density[np.isfinite(log_density)].max()
     return np.asarray(log_density - top - np.log(np.trapezoid(np.exp(log_density - top), x)))
 
 
 def integrands(log_p: Array, log_q: Array) -> Array:
-    """Return p·log(p/q), 0 where p is 0; infinite where only q is."""
+    """Return p·log(p/q): 0 where p is 0, infinite where q alone is 0."""
     log_p, log_q = np.broadcast_arrays(log_p, log_q)
     p, has = np.exp(log_p), np.exp(log_p) > 0
     values = np.zeros(p.shape)
@@ -71,7 +71,7 @@ def integrands(log_p: Array, log_q: Array) -> Array:
 
 
 def _worth_showing(log_density: Array) -> Array:
-    """Say at which points (n,) any of the densities (A, n) is more than negligible."""
+    """Return at which points (n,) any of the densities (A, n) is more than negligible."""
     top = np.where(np.isfinite(log_density), log_density, -np.inf).max(axis=1, keepdims=True)
     return np.asarray((log_density - top > np.log(NEGLIGIBLE)).any(axis=0))
 

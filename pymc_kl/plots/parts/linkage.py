@@ -1,4 +1,4 @@
-"""Modes → a tree by single linkage over the passes between them, laid out so that no branches cross."""
+"""Single linkage of the modes over the passes between them, as a tree whose branches do not cross."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from pymc_kl._typing import Array
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """K modes as leaves; depths are log densities below the highest peak of all, nats, so at most 0.
+    """A tree whose K leaves are modes; a depth is a log density minus that of the highest peak, in nats.
 
     Attributes
     ----------
     x, depth : array (K,)
-        Place of each mode and the depth of its peak.
+        Horizontal position of each mode, and the depth of its peak.
     foot : array (K,)
-        Depth of the pass where it joins another; NaN if none.
+        Depth of the pass where each mode joins another; NaN if none is known.
     copy_pass : array (K,)
         Depth of the pass to another copy of the mode; NaN if none is known.
     join : array (J,)
         Depth of each pass that joins two branches.
     join_lines : array (2, n)
-        The lines that join branches, as points with gaps of NaN.
-    roots : list of (place, depth)
-        What no path joins, from left to right.
+        The lines that join branches, as points; NaN between two lines.
+    roots : list of (position, depth)
+        Lowest join, or else peak, of each branch that no path joins to another, from left to right.
     """
 
     x: Array
@@ -40,7 +40,7 @@ class Tree:
 
 
 def link(log_density: Array, passes: Array, chosen: Sequence[int]) -> Tree:
-    """Join modes by log p at the highest known pass between any two (K, K), NaN without one, over all modes."""
+    """Join the chosen modes by log p at the highest known pass between any two of all, (K, K), NaN without one."""
     top = np.nanmax(log_density)
     depth, copies = (log_density - top)[list(chosen)], (np.diag(passes) - top)[list(chosen)]
     fall = _highest_route(top - passes)[np.ix_(chosen, chosen)]
@@ -55,7 +55,7 @@ def link(log_density: Array, passes: Array, chosen: Sequence[int]) -> Tree:
 
 
 def _highest_route(fall: Array) -> Array:
-    """Fall to the highest pass on any route over the modes; infinite where there is no path (K, K)."""
+    """Return the fall to the lowest pass of the best route over all modes (K, K); infinite where there is none."""
     if len(fall) == 1:
         return np.zeros((1, 1))
     known = np.isfinite(fall)
@@ -67,7 +67,7 @@ def _highest_route(fall: Array) -> Array:
 
 
 def _lay_out(depth: Array, copies: Array, merges: Array, x: Array, unknown: float) -> Tree:
-    """Place the joins over the middle of what they join."""
+    """Lay out the tree; each join lies in the middle of the two branches it joins."""
     k = len(depth)
     place, height = [*x], [*depth]
     foot, joins, lines, heads = np.full(k, np.nan), [], [], set(range(k))

@@ -1,4 +1,4 @@
-"""The modes in one scalar at a time, a facet a scalar."""
+"""The densities of single scalars by mode, a facet for each scalar."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,11 +19,11 @@ from pymc_kl.plots.parts.view import NAMED, View
 from pymc_kl.tree import reference_label
 
 FACET_INCHES = (2.9, 2.3)
-TITLE_CHARACTERS = 28  # in small letters, which a title of many has
-COLUMNS = 3  # but four facets make a square
-HEADROOM = 0.14  # above the densities, for the numbers of the modes
-MIN_DRAWS = 10  # fewer make no density
-GRID = 512  # of ArviZ's kde
+TITLE_CHARACTERS = 28  # of a line, in the smaller letters of long titles
+COLUMNS = 3  # of facets; four facets take two
+HEADROOM = 0.14  # room for the numbers of the modes above the densities, as a part of their height
+MIN_DRAWS = 10  # different values below which no density is drawn
+GRID = 512  # points of ArviZ's kernel density
 
 MARGINAL_AESTHETICS = {
     "reference": ["facecolor"],
@@ -35,7 +35,7 @@ MARGINAL_AESTHETICS = {
 
 
 def open_marginal(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
-    """Make the figure: facets are scalars; color and linestyle tell approximations apart, facecolor modes."""
+    """Make the figure: facets are scalars; color and linestyle distinguish approximations, facecolor modes."""
     names = list(view.approximations)
     colors, lines = style.approximation_colors(view.known), style.approximation_linestyles(view.known)
     rows: dict[str, list[Any]] = {
@@ -61,7 +61,7 @@ def open_marginal(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> Plo
 
 
 def draw_marginal(canvas: Canvas, view: View, backend: str, labeller: Any) -> None:
-    """Draw the reference's density, an area as large as its mass a mode, and the approximations' over it."""
+    """Draw the reference's density, with an area for each mode, and the approximations' over it."""
     scalars = xr.DataArray(view.labels, dims="scalar", name="scalar")
     columns = range(len(view.labels))
     areas = [_areas(view, column) for column in columns]
@@ -83,7 +83,7 @@ def draw_marginal(canvas: Canvas, view: View, backend: str, labeller: Any) -> No
 
 
 def _areas(view: View, column: int) -> xr.DataArray:
-    """Density of each mode times its mass (mode, plot_axis, point); NaN for a mode with too few draws."""
+    """Return each mode's density times its mass (mode, plot_axis, point); NaN for a mode with too few draws."""
     x, n = view.reference[:, column], len(view.mode)
     share = {0: (view.mode == 0).sum() / n} | dict(enumerate(np.nan_to_num(view.masses).tolist(), start=1))
     values = [_density(x[view.mode == mode]) * [[1.0], [share[mode]]] for mode in view.modes]
@@ -93,7 +93,7 @@ def _areas(view: View, column: int) -> xr.DataArray:
 
 
 def _density(x: Array) -> Array:
-    """ArviZ's kernel density on its grid, as rows x and y."""
+    """Return the grid and values of ArviZ's kernel density, (2, GRID)."""
     x = x[np.isfinite(x)]
     if len(np.unique(x)) < MIN_DRAWS:
         return np.full((2, GRID), np.nan)
@@ -102,7 +102,7 @@ def _density(x: Array) -> Array:
 
 
 def _total(areas: xr.DataArray, low: float, high: float) -> xr.DataArray:
-    """Sum the modes' densities on one grid that is fine where each of them is."""
+    """Sum the modes' densities on a grid with points of each mode's own grid."""
     drawn = [area for area in areas.values if np.isfinite(area).all()]
     own = [area[0, :: max(1, len(drawn) // 4)] for area in drawn]
     grid = np.unique(np.concatenate([np.linspace(low, high, GRID), *own]))
@@ -112,7 +112,7 @@ def _total(areas: xr.DataArray, low: float, high: float) -> xr.DataArray:
 
 
 def _curves(view: View, column: int) -> xr.DataArray:
-    """Density of each approximation (approximation, plot_axis, point)."""
+    """Return the density of each approximation (approximation, plot_axis, point)."""
     values = [_density(x[:, column]) for x in view.approximations.values()]
     coords = {"approximation": list(view.approximations), "plot_axis": ["x", "y"]}
     return xr.DataArray(np.reshape(values, (-1, 2, GRID)), coords, ["approximation", "plot_axis", "point"])
@@ -123,7 +123,7 @@ def _fill(da: xr.DataArray, target: Any, *, facecolor: str, **kwargs: Any) -> An
 
 
 def _tops(lines: xr.DataArray, curves: xr.DataArray) -> xr.DataArray:
-    """Height of each facet: a spike of an approximation must not flatten the reference."""
+    """Return the height of each facet, at most about twice the reference's: a spike would flatten it."""
     reference = lines.sel(plot_axis="y", drop=True).max("point")
     if not curves.size:
         return 1.04 * reference
@@ -133,7 +133,7 @@ def _tops(lines: xr.DataArray, curves: xr.DataArray) -> xr.DataArray:
 
 
 def _mark_locations(canvas: Canvas, view: View, tops: xr.DataArray, backend: str) -> None:
-    """Mark each mode's location on the axis, and write the numbers of the heaviest ones over it."""
+    """Mark each mode's location on the axis, and write the numbers of the heaviest modes above it."""
     coords = {"scalar": view.labels, "mode": np.arange(1, len(view.locations) + 1)}
     x = xr.DataArray(view.locations.T, coords, ["scalar", "mode"])
     tick = {"color": "B1", "marker": "|", "size": style.marker_size(backend, 10), "width": 1.5}

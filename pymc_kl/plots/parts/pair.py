@@ -1,4 +1,4 @@
-"""The modes in two scalars, a facet an approximation."""
+"""The modes in two scalars, a facet for each approximation."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,14 +16,14 @@ from pymc_kl.plots.parts.contract import MIN_WIDTH, Aesthetics, Canvas, open_col
 from pymc_kl.plots.parts.scalars import spread
 from pymc_kl.plots.parts.view import NAMED, View
 
-MAX_POINTS = 24_000  # in all facets: an SVG with more is slow to open
+MAX_POINTS = 24_000  # in all facets together: larger SVGs are slow to open
 FACET_INCHES = (2.9, 2.8)
-COLUMNS = 3
-CHARACTERS = 28  # of a name along a facet, in small letters, which a title of many has
+COLUMNS = 3  # of facets; four facets take two
+CHARACTERS = 28  # of a line beside or above a facet, in the smaller letters of long titles
 
 
 def open_pair(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
-    """Make the figure: facets are approximations; color tells them apart, facecolor and marker the modes."""
+    """Make the figure: facets are approximations; color distinguishes them, facecolor and marker modes."""
     names, colors = list(view.approximations), style.approximation_colors(view.known)
     facets = names or ["reference"]
     data = xr.Dataset(
@@ -79,12 +79,12 @@ def _points(x: Array, dim: str) -> xr.DataArray:
 
 
 def _scatter(da: xr.DataArray, target: Any, *, facecolor: str, **kwargs: Any) -> Any:
-    """Scatter points that have no edge of another colour."""
+    """Scatter points with edges of their own colour."""
     return scatter_xy(da, target, color=facecolor, **kwargs)
 
 
 def _mark_modes(canvas: Canvas, view: View, backend: str) -> None:
-    """Mark the modes: a disc with its number for each of the heaviest, the word where the facet misses it."""
+    """Mark the modes: the heaviest by a disc with a number, and a label where the approximation misses one."""
     facets = canvas.collection.data["approximation"].values
     numbers = np.arange(1, len(view.locations) + 1)
     locations = _points(view.locations, "mode").assign_coords(mode=numbers).expand_dims(approximation=facets)
@@ -105,7 +105,7 @@ def _mark_modes(canvas: Canvas, view: View, backend: str) -> None:
 
 
 def _missed(view: View) -> list[set[int]]:
-    """Positions of the modes that each facet's approximation misses."""
+    """Return the modes (counted from 0) that each facet's approximation misses."""
     return [set(np.flatnonzero(row)) for row in view.missed.values] or [set()]
 
 

@@ -1,4 +1,4 @@
-"""What a picture of a path shows: its masses, and the scalars that it moves most."""
+"""The masses and divergences along a path, and the scalars that change most."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +14,12 @@ from pymc_kl.plots.parts.course import Course, best_course
 from pymc_kl.plots.parts.scalars import Scalars
 from pymc_kl.tables import format_estimate
 
-HEADROOM = 2.0  # times the best branch's highest divergence, that others are shown up to
+HEADROOM = 2.0  # times the best branch's largest divergence: the height up to which other branches are drawn
 
 
 @dataclass(frozen=True, eq=False)
 class PathView:
-    """What is drawn of a path.
+    """A path, as it is drawn.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class PathView:
     mean, sd : DataArray (order, branch, scalar)
     truth, truth_sd : array (P,)
     mass : DataArray (order, branch, mode)
-        Of those modes that have a colour; 0 is everything else.
+        Of the modes with a colour; 0 is everything else.
     reference_mass : array (K,)
     note : str
         The switches, and what is left out.
@@ -51,7 +51,7 @@ class PathView:
 
 
 def read_path(path: Any, var_names: Any, filter_vars: Any, coords: Any, n: int, labeller: Any) -> PathView:
-    """Read what is worth a picture of a path."""
+    """Read a path: its course, its masses, and the n scalars that change most."""
     if not isinstance(path, xr.DataTree) or not {"path", "switches", "parameters"} <= set(path.children):
         raise TypeError(f"expected a path, the DataTree that divergence_path() returns; got {type(path).__name__}.")
     ds, switches = path["path"].to_dataset(), path["switches"].to_dataset()
@@ -77,7 +77,7 @@ def read_path(path: Any, var_names: Any, filter_vars: Any, coords: Any, n: int, 
 
 
 def _statistics(table: xr.Dataset, reference: xr.Dataset, scalars: Scalars) -> tuple[Any, Any, Array, Array]:
-    """Mean and sd of every scalar, (order, branch, scalar) of the fits and (D,) of the reference."""
+    """Return mean and sd of every scalar, of the fits (order, branch, scalar) and of the reference (D,)."""
     parts = [(table[name].sel(sel), reference[name].sel(sel)) for name, sel in scalars.sources()]
     own = xr.concat([part.reset_coords(drop=True).rename("value") for part, _ in parts], "scalar")
     truth = np.array([[float(part.sel(statistic=name)) for _, part in parts] for name in ("mean", "sd")])
@@ -85,7 +85,7 @@ def _statistics(table: xr.Dataset, reference: xr.Dataset, scalars: Scalars) -> t
 
 
 def _choose(course: Course, mean: Any, sd: Any, truth: Array, truth_sd: Array, n: int) -> tuple[list[int], str]:
-    """Choose the n scalars that the best fit moves most, in sds of the posterior."""
+    """Choose the n scalars whose mean and sd change most in the best fit, in sds of the posterior."""
     scale = np.where(truth_sd > 0, truth_sd, np.inf)
     moved = (np.ptp(course.values(mean), axis=0) + np.ptp(course.values(sd), axis=0)) / scale
     usable = np.flatnonzero(np.isfinite(truth + truth_sd + moved))
@@ -96,7 +96,7 @@ def _choose(course: Course, mean: Any, sd: Any, truth: Array, truth_sd: Array, n
 
 
 def _masses(ds: xr.Dataset, reference: xr.Dataset) -> tuple[xr.DataArray, Array]:
-    """Masses of the modes that have a colour, heaviest first of all, and of everything else as mode 0."""
+    """Return the masses of the heaviest modes, which have a colour, and of everything else as mode 0."""
     weight = np.fmax(reference["mass"].values, ds["mass"].max(["order", "branch"]).values)
     kept = np.sort(np.argsort(-weight, kind="stable")[: len(style.MODES)])
     mass, truth = ds["mass"].isel(mode=kept), reference["mass"].values[kept]
@@ -110,7 +110,7 @@ def _say_switches(switches: xr.Dataset) -> list[str]:
 
 
 def _say_hidden(ds: xr.Dataset, course: Course) -> str:
-    """Name the branches that lie above the picture at every order."""
+    """Write which branches lie above the axis at every order."""
     lowest = ds["divergence"].min("order")
     hidden = lowest["branch"].values[(lowest > HEADROOM * course.values(ds["divergence"]).max()).values]
     return f"Too far from the posterior to be in the picture: {listed(hidden.tolist())}." if len(hidden) else ""

@@ -1,4 +1,4 @@
-"""The scalars of a posterior, and the choice of the few that are worth a picture.
+"""The scalars of a posterior, and the choice of a few to show.
 
 A scalar is a variable, or one element of an array, in the model's own space. Shapes: n draws, D scalars, P
 of them chosen, K modes.
@@ -16,8 +16,8 @@ from arviz_base import xarray_sel_iter
 from pymc_kl._typing import Array, IntArray
 
 QUANTILES = (np.arange(100) + 0.5) / 100
-CANDIDATES = 50  # scalars that are tried as the second of a pair
-CONSTANT = 1e-10  # a scalar varies if its standard deviation is above this share of its size
+CANDIDATES = 50  # scalars tried as the second of a pair, at most
+CONSTANT = 1e-10  # standard deviation over largest absolute value, up to which a scalar counts as constant
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,21 +28,21 @@ class Scalars:
 
     @property
     def n(self) -> int:
-        """How many there are, D."""
+        """Return the number of scalars, D."""
         return sum(da.size for da in self.template.data_vars.values())
 
     def labels(self, columns: Sequence[int], labeller: Any) -> list[str]:
-        """Name some of them, such as `mu[0]`."""
+        """Return the names of some scalars, such as `mu[0]`."""
         found = list(islice(xarray_sel_iter(self.template, skip_dims=set()), max(columns) + 1))
         return [str(labeller.make_label_flat(*found[column])) for column in columns]
 
     def sources(self) -> list[tuple[str, dict[str, Any]]]:
-        """Variable and coordinates of each of them."""
+        """Return the variable and the coordinates of each scalar."""
         found = xarray_sel_iter(self.template, skip_dims=set())
         return [(str(name), {str(dim): label for dim, label in at.items()}) for name, at, _ in found]
 
     def matrix(self, ds: xr.Dataset, sample_dims: Sequence[str], columns: Sequence[int] | None = None) -> Array:
-        """Lay out draws (n, P); NaN for what `ds` lacks or where it is not finite."""
+        """Return the draws as a matrix (n, P); NaN where `ds` has no finite value."""
         wanted = np.arange(self.n) if columns is None else np.asarray(columns)
         n = int(np.prod([ds.sizes[dim] for dim in sample_dims]))
         out = np.full((n, len(wanted)), np.nan)
@@ -57,15 +57,15 @@ class Scalars:
 
 
 def varies(x: Array) -> IntArray:
-    """Columns of x (n, D) that are not one constant."""
+    """Return the columns of x (n, D) that are not constant."""
     return np.flatnonzero(_nan_std(x) > CONSTANT * np.abs(np.nan_to_num(x)).max(axis=0, initial=0.0))
 
 
 def separating(x: Array, mode: IntArray, locations: Array, n: int, *, jointly: bool) -> list[int]:
     """Choose the columns of draws x (n, D) in which the modes lie furthest apart.
 
-    They are ordered by the variance between modes over that within. A pair that is looked at jointly is the
-    first of these and the one that, added to it, leaves the fewest modes on top of each other.
+    They are ordered by the variance between modes over the variance within. Jointly, a pair is the first of
+    these and the one with which it separates the modes best.
     """
     centres, within = _centres(x, mode, locations)
     ratio = np.nan_to_num(np.nanvar(centres, axis=0)) / within
@@ -80,7 +80,7 @@ def separating(x: Array, mode: IntArray, locations: Array, n: int, *, jointly: b
 
 
 def _centres(x: Array, mode: IntArray, locations: Array) -> tuple[Array, Array]:
-    """Mean of the draws in each mode, or its location without any (K, D), and the variance within (D,)."""
+    """Return each mode's mean, or location without draws, (K, D), and the variance within modes (D,)."""
     centres, residual = locations.copy(), x - _nan_mean(x)
     for k in range(len(locations)):
         inside = mode == k + 1
@@ -92,7 +92,7 @@ def _centres(x: Array, mode: IntArray, locations: Array) -> tuple[Array, Array]:
 
 
 def differing(x: Array, others: Sequence[Array], n: int) -> list[int]:
-    """Choose the columns in which others differ most from x (n, D), by 1-Wasserstein distance over the sd."""
+    """Choose the columns in which the others differ most from x (n, D), by 1-Wasserstein distance over the sd."""
     if not others:
         return list(range(min(n, x.shape[1])))
     reference, sd = np.nanquantile(x, QUANTILES, axis=0), _nan_std(x)
@@ -101,7 +101,7 @@ def differing(x: Array, others: Sequence[Array], n: int) -> list[int]:
 
 
 def _scaled_wasserstein(reference: Array, other: Array, sd: Array) -> Array:
-    """1-Wasserstein distance of each column from quantiles of the reference; 0 where there are no draws."""
+    """Return each column's 1-Wasserstein distance from quantiles of the reference; 0 without draws."""
     known = np.isfinite(other).any(axis=0)
     distance = np.zeros(len(sd))
     gap = np.abs(np.nanquantile(other[:, known], QUANTILES, axis=0) - reference[:, known])
@@ -110,7 +110,7 @@ def _scaled_wasserstein(reference: Array, other: Array, sd: Array) -> Array:
 
 
 def _nan_mean(x: Array) -> Array:
-    """Mean of each column's finite values; NaN, without a warning, where there are none."""
+    """Return the mean of each column's finite values; NaN, without a warning, where there are none."""
     count = np.isfinite(x).sum(axis=0)
     return np.asarray(np.where(count > 0, np.nansum(x, axis=0) / np.maximum(count, 1), np.nan))
 
@@ -120,11 +120,11 @@ def _nan_std(x: Array) -> Array:
 
 
 def spread(x: Array, n: int) -> Array:
-    """Take at most n of the draws, evenly spread."""
+    """Return at most n of the draws, evenly spaced."""
     return x if len(x) <= n else x[np.linspace(0, len(x) - 1, n).astype(int)]
 
 
 def select(ds: xr.Dataset, names: Sequence[str], coords: Mapping[str, Any]) -> xr.Dataset:
-    """Take the variables and coordinates that `ds` has."""
+    """Select those variables and coordinates that `ds` has."""
     chosen = ds[[name for name in names if name in ds.data_vars]]
     return chosen.sel({dim: labels for dim, labels in coords.items() if dim in chosen.dims})

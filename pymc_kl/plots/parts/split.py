@@ -1,4 +1,4 @@
-"""What each approximation loses between modes and within them: a column an approximation, a bar a direction."""
+"""Both divergences between and within modes: a column for each approximation, a bar for each direction."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -10,39 +10,26 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import fill_between_y
 
 from pymc_kl.plots.parts import style
-from pymc_kl.plots.parts.axes import (
-    at,
-    cut_above,
-    draw_arrow,
-    draw_line,
-    draw_lines,
-    fill_band,
-    half_width,
-    label_axis,
-    polyline,
-    round_ticks,
-    set_limits,
-    set_ticks,
-    wrap_name,
-    write,
-)
+from pymc_kl.plots.parts.axes import cut_above, half_width, label_axis, round_ticks, set_limits, set_ticks, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, listed, write_each
 from pymc_kl.plots.parts.contract import Aesthetics, Canvas, known_approximations, open_collection
+from pymc_kl.plots.parts.shapes import at, draw_arrow, draw_line, draw_lines, fill_band, polyline, write
 from pymc_kl.tables import format_estimate
 
-BAR = 0.3  # of the distance between two columns
-SIDE = 0.17  # of it that a bar lies beside the middle: a negative part must not hide the other direction
-COLUMN_INCHES = (1.1, 0.9)  # with few columns, and with many, where numbers take two lines
-FEW = 6
-NAME_CHARACTERS = (15, 13)
+BAR = 0.3  # width of a bar, in columns
+SIDE = 0.17  # distance of a bar from the middle of its column, in columns: a negative part must not hide the other bar
+FEW = 6  # columns up to which there is room; the pairs below are for few columns and for many
+COLUMN_INCHES = (1.1, 0.9)
+NAME_CHARACTERS = (15, 13)  # of a line
 NAME_POINTS = (9, 8)
+NUMBER_POINTS = (8, 7)
 KEY_INCHES = 1.4
 LINE_INCHES = 0.15
-HEIGHT = 4.4
-HEADROOM = 0.25  # of the height, for the numbers
-NUMBER_POINTS = (8, 7)
-LEAST = 0.02  # nats that the axis spans
-FULL_ALPHA, WITHIN_ALPHA = 0.9, 0.25
+HEIGHT = 4.4  # inches
+HEADROOM = 0.25  # room for the numbers above and below, as a part of the height
+LEAST = 0.02  # nats that the axis spans at least
+FULL_ALPHA = 0.9  # of the part between modes
+WITHIN_ALPHA = 0.25
 PARTS = ("between", "between_se", "is_bound")
 
 SPLIT_AESTHETICS = {
@@ -56,7 +43,7 @@ SPLIT_AESTHETICS = {
 
 
 def open_split(dt: xr.DataTree, names: Sequence[str], backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:
-    """Make the figure: color tells approximations apart, arrow the direction in which one is cut."""
+    """Make the figure: color distinguishes approximations, arrow the end of the axis where a bar is cut."""
     colors = style.approximation_colors(known_approximations(dt))
     coords = {"approximation": list(names), "direction": ["forward", "reverse"]}
     data = xr.Dataset({"divergence": (list(coords), np.zeros((len(names), 2)))}, coords)
@@ -80,7 +67,7 @@ def _of_size(sizes: tuple[Any, Any], names: Any) -> Any:
 def draw_split(
     canvas: Canvas, dt: xr.DataTree, names: Sequence[str], *, prob: float, backend: str, labeller: Any
 ) -> str:
-    """Draw the bars; return what the note must say."""
+    """Draw the bars; return the note."""
     table = _read(dt, names, prob)
     limit = cut_above(table["size"].values)
     _draw_bars(canvas, table, limit)
@@ -91,7 +78,7 @@ def draw_split(
 
 
 def _read(dt: xr.DataTree, names: Sequence[str], prob: float) -> xr.Dataset:
-    """Lay out the part between modes, the total and its interval over (direction, approximation), in nats."""
+    """Read total, interval and both parts of each divergence, over (direction, approximation), in nats."""
     scores = dt["scores"].to_dataset().sel(approximation=list(names))
     parts = {}
     for direction in ("forward", "reverse"):
@@ -111,13 +98,13 @@ def _read(dt: xr.DataTree, names: Sequence[str], prob: float) -> xr.Dataset:
 
 
 def _columns(table: xr.Dataset) -> xr.DataArray:
-    """Middle of each column."""
+    """Return the middle of each column."""
     names = table["approximation"]
     return xr.DataArray(np.arange(len(names), dtype=float), {"approximation": names}, ["approximation"])
 
 
 def _bars(left: xr.DataArray, right: xr.DataArray, bottom: xr.DataArray, top: xr.DataArray) -> xr.DataArray:
-    """Bars (…, kwarg, point) for `fill_between_y`."""
+    """Return bars (…, kwarg, point) for `fill_between_y`."""
     corners = [xr.concat([left, right], "point"), bottom, top]
     kwarg = xr.DataArray(["x", "y_bottom", "y_top"], dims="kwarg", name="kwarg")
     bars = xr.concat(xr.broadcast(*corners), kwarg).transpose(..., "kwarg", "point")
@@ -151,7 +138,7 @@ def _draw_interval(canvas: Canvas, table: xr.Dataset, limit: float) -> None:
 
 
 def _extent(table: xr.Dataset, limit: float) -> tuple[float, float]:
-    """Lowest and highest point that is drawn."""
+    """Return the ends of the axis, with room for the numbers."""
     total, half = table["total"], table["half"]
     sizes = [table["between"], table["within"], total, total + half, total - half]
     points = xr.concat([table["sign"] * size.clip(-limit, limit) for size in sizes], "end").fillna(0)
@@ -161,7 +148,7 @@ def _extent(table: xr.Dataset, limit: float) -> tuple[float, float]:
 
 
 def _draw_numbers(canvas: Canvas, table: xr.Dataset, limit: float, backend: str) -> None:
-    """Write each total beyond its bar, and put an arrow where a bar is cut."""
+    """Write each total at the end of its bar, and draw an arrow where a bar is cut."""
     sign, tip = table["sign"], table["total"].clip(-limit, limit)
     low, high = _extent(table, limit)
     cut = (sign * tip).where(table["size"] > limit)
@@ -183,7 +170,7 @@ def _draw_numbers(canvas: Canvas, table: xr.Dataset, limit: float, backend: str)
 
 
 def _number(few: bool, total: float, se: float, between: float, between_se: float, is_bound: float) -> str:
-    """Write a total, and what lies between modes if that is known from below alone."""
+    """Write a total, and the part between modes if it is a lower bound."""
     written = format_estimate(total, se)
     if not few:
         written = written.replace(" ±", "\n±")
@@ -225,7 +212,7 @@ def _decorate(canvas: Canvas, table: xr.Dataset, limit: float, prob: float, labe
 
 
 def _swatches(place: Mapping[str, float]) -> dict[str, float]:
-    """Height of the middle of each swatch of the key."""
+    """Return the height of the middle of each swatch of the key."""
     middle, height = (place["low"] + place["high"]) / 2, place["high"] - place["low"]
     return {"between": middle + 0.06 * height, "within": middle - 0.06 * height}
 
@@ -248,7 +235,7 @@ def _key_text(da: xr.DataArray, target: Any, *, place: Mapping[str, float], **kw
 
 
 def _note(dt: xr.DataTree, table: xr.Dataset, limit: float) -> str:
-    """Say what is cut, and for what there is nothing to draw."""
+    """Write which bars are cut, and which divergences are unknown or not split."""
     names, total = table["approximation"].values, table["total"].transpose("approximation", "direction").values
     size, unsplit = (table[name].transpose("approximation", "direction").values for name in ("size", "unsplit"))
     cut = names[(size > limit).any(axis=1)].tolist()

@@ -1,7 +1,7 @@
-"""Colours, markers and line styles: the same for an approximation in every picture, grey for the reference.
+"""Colours, markers and line styles: the same for an approximation in every plot, grey for the reference.
 
-Approximations take saturated colours, modes pale ones, so that the two are never mistaken for each other.
-Colour is never alone: an approximation has its own marker and line style too, a mode its number.
+Approximations have saturated colours and modes pale ones, so that the two cannot be confused. No distinction
+rests on colour alone: an approximation also has a marker and a line style, a mode its number.
 """
 
 from collections.abc import Sequence
@@ -9,14 +9,15 @@ from itertools import cycle
 
 APPROXIMATIONS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255",
-)  # fmt: skip  # Okabe and Ito 2008, without what white or black paper swallows; the last is Tol's wine
+)  # fmt: skip  # Okabe and Ito 2008, without black and yellow; the last is Tol's wine
 MODES = (
     "#C3CBEA", "#F0DC9C", "#F5C2CE", "#B5E0CD", "#F6C9A8", "#BFE3F2", "#D9DE9B", "#D5C7B8",
-)  # fmt: skip  # pale: a ground for the approximations
+)  # fmt: skip  # pale: approximations are drawn over them
 REFERENCE = "#777777"
 REFERENCE_LIGHT = "#D9D9D9"
 ELSEWHERE = "#DCDCDC"
-FORWARD, REVERSE = "#7A62B8", "#8C6D1F"  # the two directions, where a curve stands for a direction alone
+FORWARD = "#7A62B8"  # of a curve of the forward KL, of whatever approximation
+REVERSE = "#8C6D1F"  # of a curve of the reverse KL
 MARKERS = {
     "matplotlib": ("o", "s", "^", "D", "v", "P", "*", "X", "<", ">", "p", "h"),
     "plotly": (
@@ -32,31 +33,31 @@ N_LINESTYLES = 4
 
 
 def approximation_colors(names: Sequence[str]) -> dict[str, str]:
-    """Give every approximation of a comparison, in its order, the colour that it has in all pictures."""
+    """Return the colour of every approximation of a comparison, in its order: the same in all plots."""
     return dict(zip(names, cycle(APPROXIMATIONS), strict=False))
 
 
 def approximation_markers(names: Sequence[str], backend: str) -> dict[str, str]:
-    """Give every approximation of a comparison its marker; all of them can be drawn hollow."""
+    """Return the marker of every approximation of a comparison; all markers can be drawn hollow."""
     return dict(zip(names, cycle(MARKERS.get(backend, MARKERS["matplotlib"])), strict=False))
 
 
 def approximation_linestyles(names: Sequence[str]) -> dict[str, str]:
-    """Give every approximation of a comparison its line style, in arviz-plots' notation for any backend."""
+    """Return the line style of every approximation of a comparison, in arviz-plots' notation for any backend."""
     return {name: f"C{i % N_LINESTYLES}" for i, name in enumerate(names)}
 
 
 def mode_colors(modes: Sequence[int]) -> list[str]:
-    """Give every mode its colour; 0 is elsewhere."""
+    """Return the colour of every mode; 0 is elsewhere."""
     return [MODES[(mode - 1) % len(MODES)] if mode else ELSEWHERE for mode in modes]
 
 
 def mode_markers(modes: Sequence[int], backend: str) -> list[str]:
-    """Give every mode its marker; 0 is elsewhere."""
+    """Return the marker of every mode; 0 is elsewhere."""
     markers = MARKERS.get(backend, MARKERS["matplotlib"])
     return [markers[(mode - 1) % len(MODES)] if mode else markers[0] for mode in modes]
 
 
 def marker_size(backend: str, points: float) -> float:
-    """Turn the width of a marker into what arviz-plots' scatter takes: an area, except for Bokeh."""
+    """Convert the width of a marker to the unit of arviz-plots' scatter: an area, except for Bokeh."""
     return points if backend == "bokeh" else points**2

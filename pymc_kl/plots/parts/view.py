@@ -1,4 +1,4 @@
-"""What a picture in the model's own space shows: draws, modes and their locations in a few scalars."""
+"""Draws, modes and their locations in a few scalars of the model's own space."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, known_approximations, select_variables, subset
 from pymc_kl.plots.parts.scalars import Scalars, differing, select, separating, spread, varies
 
-CHOICE_DRAWS = 1000  # of each posterior; more would choose the same scalars
-NAMED = len(style.MODES)  # modes that have a colour and a number of their own
-TAIL = 0.005  # of the draws on either side may lie outside the picture
+CHOICE_DRAWS = 1000  # of the reference and of each approximation, by which scalars are chosen
+NAMED = len(style.MODES)  # modes with a colour and a number
+TAIL = 0.005  # part of the draws, on either side, that may lie outside the plot
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +26,15 @@ class View:
     labels : list of str
         Names of the scalars.
     reference, mode : array (n, P), array (n,)
-        Draws of the reference and the mode of each, 0 for elsewhere and for modes that are not named.
+        Draws of the reference and the mode of each, 0 for elsewhere and for modes without a number.
     locations, masses, missed : array (K, P), array (K,), DataArray (approximation, mode)
         Of the modes.
     approximations : dict of str to array (n, P)
-        Draws of those that are shown, in order.
+        Draws of those shown, in order.
     known : list of str
-        All approximations of the comparison, which settle the colours.
+        All approximations of the comparison, which determine the colours.
     choice, note : str
-        Which scalars were chosen, if not all; this and what else was left out.
+        Which scalars were chosen, if not all; this, and which modes have no colour or no draws.
     """
 
     labels: list[str]
@@ -50,12 +50,12 @@ class View:
 
     @property
     def modes(self) -> list[int]:
-        """Numbers of the named modes, the heaviest ones, and 0 if a draw is in none of them."""
+        """Return the numbers of the heaviest modes, which have a colour, and 0 if a draw is in none of them."""
         numbers = list(range(1, min(len(self.locations), NAMED) + 1))
         return [*numbers, 0] if (self.mode == 0).any() or not numbers else numbers
 
     def limits(self, column: int) -> tuple[float, float]:
-        """Range that shows the reference and its modes, and approximations that are not much wider."""
+        """Return the range of the reference, its modes, and approximations as far as they are not much wider."""
         x = self.reference[:, column]
         points = np.append(np.nanquantile(x, (TAIL, 1 - TAIL)), self.locations[:, column])
         low, high = np.nanmin(points), np.nanmax(points)
@@ -79,7 +79,7 @@ def view_comparison(
     jointly: bool,
     labeller: Any,
 ) -> View:
-    """Read the draws of a comparison in the n scalars that are worth a picture."""
+    """Read the draws of a comparison in n scalars, chosen by how far modes or approximations lie apart."""
     known = known_approximations(dt)
     groups = dt["approximations"].children if "approximations" in dt.children else {}
     names = subset(approximations, [name for name in known if name in groups], "approximations")
@@ -107,14 +107,14 @@ def view_comparison(
 
 
 def _left_out(mode: IntArray, k: int) -> list[str]:
-    """Say which modes have no colour, and which no draws."""
+    """Write which modes have no colour, and which have no draws."""
     empty = sorted({*range(1, min(k, NAMED) + 1)}.difference(np.unique(mode).tolist()))
     lines = [f"Modes from {NAMED + 1} on are grey."] if k > NAMED else []
     return [*lines, f"The reference has no draws in mode {', '.join(map(str, empty))}."] if empty else lines
 
 
 def locations_of(modes: xr.Dataset, names: Sequence[str], coords: Mapping[str, Any]) -> xr.Dataset:
-    """Locations under the variables' own names, which a column of the table may have taken."""
+    """Return the modes' locations under the variables' own names, also where a column has such a name."""
     taken = {f"{name}_location": name for name in names if f"{name}_location" in modes and name in modes}
     return select(modes.drop_vars(taken.values()).rename(taken), names, coords)
 
@@ -122,7 +122,7 @@ def locations_of(modes: xr.Dataset, names: Sequence[str], coords: Mapping[str, A
 def _choose(
     x: Array, mode: IntArray, locations: Array, others: Sequence[Array], n: int, jointly: bool
 ) -> tuple[list[int], str]:
-    """Choose at most n columns of draws x (n, D) and say how."""
+    """Choose at most n columns of draws x (n, D); return them and a sentence on how."""
     usable = varies(x)
     if not len(usable):
         raise ValueError("every variable asked for is constant in the reference; ask for others.")
