@@ -22,7 +22,7 @@ from pymc_kl.approximations import (
     StudentTMixture,
 )
 from pymc_kl.approximations.symmetrise import symmetrised_mixture
-from pymc_kl.fitting.forward import AUTO, fit_family
+from pymc_kl.fitting.forward import fit_family
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.symmetry import Symmetry
 from pymc_kl.pieces import N_FOLDS
@@ -80,7 +80,7 @@ def cross_fit(
 
     n = len(reference.flat)
     full = fit(family, np.arange(n), False)
-    chosen = full.info["family"] if family == AUTO else family
+    chosen = full.info.family or family
     try:
         others = tuple(fit(chosen, np.flatnonzero(fold != i), True) for i in range(N_FOLDS))
     except ValueError:

@@ -8,6 +8,7 @@ from pymc_kl.approximations import FAMILIES, FullRank, MeanField, Mixture, Stude
 from pymc_kl.approximations.choice import EVEN, _choose, choose_family
 from pymc_kl.approximations.components import WeightedDraws
 from pymc_kl.approximations.estimation.halves import HeldOut
+from pymc_kl.approximations.training import Training
 from pymc_kl.crossfit import cross_fit
 from pymc_kl.model.draws import PosteriorDraws
 
@@ -23,7 +24,7 @@ TWO = Mixture(
 )
 def test_the_family_of_the_truth_is_chosen(truth, rng):
     x = truth.sample(3000, random_seed=rng)
-    choice = choose_family(x, None, None, None, rng)
+    choice = choose_family(Training(x, rng=rng))
     assert choice.family == truth.family
     assert choice.why.startswith(f"{truth.family}: ")
     assert set(choice.scores) == {"meanfield", "fullrank", "studentt", "mixture", "studentt_mixture"}
@@ -32,7 +33,7 @@ def test_the_family_of_the_truth_is_chosen(truth, rng):
 def test_scores_are_those_of_fits_to_the_other_half(rng):
     """The expected log q of a fit to half of the draws is the truth's less its divergence, some 9 parameters over n."""
     x = TILTED.sample(4000, random_seed=rng)
-    score, score_se = choose_family(x, None, None, None, rng).scores["fullrank"]
+    score, score_se = choose_family(Training(x, rng=rng)).scores["fullrank"]
     entropy = -1.5 * (1 + np.log(2 * np.pi)) - np.log(np.diag(TILTED.scale_tril)).sum()
     assert abs(score - entropy + 9 / 4000) < 5 * score_se
     assert score_se == pytest.approx(np.sqrt(1.5 / 4000), rel=0.1)  # log q of a Gaussian has variance d / 2
@@ -41,18 +42,18 @@ def test_scores_are_those_of_fits_to_the_other_half(rng):
 def test_many_dimensions_bring_low_rank_in(rng):
     factor = rng.standard_normal((20, 2))
     x = rng.standard_normal((600, 2)) @ factor.T + rng.standard_normal((600, 20))
-    choice = choose_family(x, None, None, None, rng)
+    choice = choose_family(Training(x, rng=rng))
     assert choice.family == "lowrank"
     assert choice.scores["lowrank"][0] > choice.scores["fullrank"][0]
 
 
 def test_families_that_need_more_draws_have_no_score(rng):
     x = rng.standard_normal((40, 30))
-    choice = choose_family(x, None, None, None, rng)
+    choice = choose_family(Training(x, rng=rng))
     assert choice.family in ("meanfield", "lowrank")
     assert np.isnan(choice.scores["fullrank"][0])
     assert np.isnan(choice.scores["studentt"][0])
-    few = choose_family(x[:5], None, None, None, rng)
+    few = choose_family(Training(x[:5], rng=rng))
     assert few.family == "meanfield"
     assert "too few draws" in few.why
 
@@ -60,8 +61,8 @@ def test_families_that_need_more_draws_have_no_score(rng):
 def test_weights_and_copies_agree(rng):
     x = HEAVY.sample(400, random_seed=rng)
     copies = rng.integers(1, 4, 400)
-    one = choose_family(x, copies.astype(float), None, None, np.random.default_rng(1))
-    two = choose_family(np.repeat(x, copies, axis=0), None, None, None, np.random.default_rng(1))
+    one = choose_family(Training(x, copies.astype(float), rng=np.random.default_rng(1)))
+    two = choose_family(Training(np.repeat(x, copies, axis=0), rng=np.random.default_rng(1)))
     assert one == two
 
 

@@ -117,7 +117,7 @@ def test_entropy_of_draws_is_that_of_the_density(rng: np.random.Generator) -> No
 @pytest.mark.parametrize("labelled", [True, False], ids=["labels", "no labels"])
 def test_two_modes_are_found_exactly(labelled: bool, rng: np.random.Generator) -> None:
     x, labels = two_modes(20_000, rng)
-    q = Mixture.fit_forward(x, labels=labels if labelled else None, rng=rng)
+    q = Mixture.fit_forward(x, mode=labels if labelled else None, rng=rng)
     assert q.n_components == q.info["n_components"] == 2
     weights = q.weights[np.argsort(q.locs[:, 0])]
     assert (abs(weights - [0.3, 0.7]) < 3 * np.sqrt(0.3 * 0.7 / len(x))).all()
@@ -143,7 +143,7 @@ def test_one_component_is_the_full_rank_gaussian(rng: np.random.Generator) -> No
 
 def test_one_component_covers_two_labelled_modes(rng: np.random.Generator) -> None:
     x, labels = two_modes(4000, rng)
-    one = Mixture.fit_forward(x, labels=labels, n_components=1, rng=rng)
+    one = Mixture.fit_forward(x, mode=labels, n_components=1, rng=rng)
     assert one.n_components == 1
     np.testing.assert_allclose(one.covariance, FullRank.fit_forward(x).covariance, rtol=1e-3)
 
@@ -151,7 +151,7 @@ def test_one_component_covers_two_labelled_modes(rng: np.random.Generator) -> No
 def test_weights_are_used(rng: np.random.Generator) -> None:
     x, labels = two_modes(4000, rng)
     weights = np.where(labels == 0, 7.0, 3.0)
-    q = Mixture.fit_forward(x, weights, labels=labels, rng=rng)
+    q = Mixture.fit_forward(x, weights, mode=labels, rng=rng)
     expected = weights[labels == 0].sum() / weights.sum()
     assert q.weights[np.argmin(q.locs[:, 0])] == pytest.approx(expected, abs=1e-3)
 
@@ -178,7 +178,7 @@ def test_a_curved_posterior_gets_several_components_and_a_better_score(rng: np.r
 def test_a_narrow_mode_keeps_its_width(rng: np.random.Generator) -> None:
     x = np.concatenate([rng.standard_normal((2000, 4)), 5 + 1e-3 * rng.standard_normal((2000, 4))])
     for labels in (None, np.repeat([0, 1], 2000)):
-        q = Mixture.fit_forward(x, labels=labels, rng=rng)
+        q = Mixture.fit_forward(x, mode=labels, rng=rng)
         narrow = q.scale_trils[np.argmax(q.locs[:, 0])]
         np.testing.assert_allclose(np.diag(narrow), 1e-3, rtol=0.1)
 
@@ -187,7 +187,7 @@ def test_a_mode_of_little_mass_and_many_draws_keeps_its_shape(rng: np.random.Gen
     shape = np.array([[0.1, 0], [0.19, 0.04]])
     x = np.concatenate([rng.standard_normal((2000, 2)), [20, 0] + rng.standard_normal((500, 2)) @ shape.T])
     weights = np.repeat([1 / 2000, 1e-6 / 500], [2000, 500])
-    q = Mixture.fit_forward(x, weights, labels=np.repeat([0, 1], [2000, 500]), rng=rng)
+    q = Mixture.fit_forward(x, weights, mode=np.repeat([0, 1], [2000, 500]), rng=rng)
     small = np.argmax(q.locs[:, 0])
     assert q.weights[small] == pytest.approx(1e-6, rel=1e-3)
     np.testing.assert_allclose(q.scale_trils[small], shape, atol=0.1 * 0.19)
@@ -209,16 +209,16 @@ def test_a_component_that_vanishes_is_dropped(rng: np.random.Generator) -> None:
 
 def test_draws_outside_any_mode_are_covered_too(rng: np.random.Generator) -> None:
     x, labels = two_modes(4000, rng)
-    q = Mixture.fit_forward(x, labels=np.where(labels == 0, -1, 5), rng=rng)
+    q = Mixture.fit_forward(x, mode=np.where(labels == 0, -1, 5), rng=rng)
     assert kl_and_se(TWO_MODES, q, rng)[0] < 0.02
-    alone = Mixture.fit_forward(x, labels=np.full(len(x), -1), rng=rng)
+    alone = Mixture.fit_forward(x, mode=np.full(len(x), -1), rng=rng)
     assert alone.n_components == 2
 
 
 def test_a_mode_too_small_to_hold_draws_out_still_gets_a_component(rng: np.random.Generator) -> None:
     small = np.array([40.0, 0, 0, 0]) + 0.1 * rng.standard_normal((7, 4))
     x = np.concatenate([rng.standard_normal((1000, 4)), small])
-    q = Mixture.fit_forward(x, labels=np.repeat([0, 1], [1000, 7]), rng=rng)
+    q = Mixture.fit_forward(x, mode=np.repeat([0, 1], [1000, 7]), rng=rng)
     assert q.locs[:, 0].max() == pytest.approx(40, abs=0.5)
     assert q.weights[q.locs[:, 0].argmax()] == pytest.approx(7 / 1007, rel=1e-6)
     assert any("too few draws to hold any out" in warning for warning in q.info["warnings"])
@@ -260,8 +260,8 @@ def test_scales_of_coordinates_do_not_matter(rng: np.random.Generator) -> None:
 
 def test_names_of_modes_do_not_matter(rng: np.random.Generator) -> None:
     x, labels = two_modes(1000, rng)
-    q = Mixture.fit_forward(x, labels=labels, rng=np.random.default_rng(1))
-    assert_same(q, Mixture.fit_forward(x, labels=labels * 10**9 + 3, rng=np.random.default_rng(1)))
+    q = Mixture.fit_forward(x, mode=labels, rng=np.random.default_rng(1))
+    assert_same(q, Mixture.fit_forward(x, mode=labels * 10**9 + 3, rng=np.random.default_rng(1)))
 
 
 def test_the_same_seed_gives_the_same_fit_and_inputs_stay(rng: np.random.Generator) -> None:
@@ -269,7 +269,7 @@ def test_the_same_seed_gives_the_same_fit_and_inputs_stay(rng: np.random.Generat
     labels, blocks = np.zeros(1000, int), np.arange(1000) // 50
     before = [a.copy() for a in (x, weights, labels, blocks)]
     first, second = (
-        Mixture.fit_forward(x, weights, labels=labels, blocks=blocks, rng=np.random.default_rng(4)) for _ in range(2)
+        Mixture.fit_forward(x, weights, mode=labels, blocks=blocks, rng=np.random.default_rng(4)) for _ in range(2)
     )
     assert_same(first, second, rtol=0)
     assert first.info == second.info
@@ -507,7 +507,7 @@ def test_one_block_gives_a_score_without_error(rng: np.random.Generator) -> None
         (4, {}, "too few draws to hold any out"),
         (2000, {"max_components": 2}, "all 2 components allowed are in use"),
         (30, {"n_components": 12}, "not the 12 asked for"),
-        (500, {"labels": np.repeat([0, 1], [498, 2])}, "1 of 2 modes have too few draws for a component"),
+        (500, {"mode": np.repeat([0, 1], [498, 2])}, "1 of 2 modes have too few draws for a component"),
     ],
 )
 def test_doubts_are_said(n: int, arguments: dict[str, Any], match: str, rng: np.random.Generator) -> None:
@@ -535,8 +535,8 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (X, {"weights": np.ones(49)}, r"weights must have shape \(50,\)"),
     (X, {"weights": np.r_[-1, np.ones(49)]}, "weights must be finite, not negative"),
     (X, {"weights": np.zeros(50)}, "weights must be finite, not negative and not all zero"),
-    (X, {"labels": np.zeros(49, int)}, r"labels must be integers of shape \(50,\)"),
-    (X, {"labels": np.zeros(50)}, "labels must be integers"),
+    (X, {"mode": np.zeros(49, int)}, r"mode must be integers of shape \(50,\)"),
+    (X, {"mode": np.zeros(50)}, "mode must be integers"),
     (X, {"blocks": np.zeros((50, 1), int)}, r"blocks must be integers of shape \(50,\)"),
     (X, {"n_components": 0}, "n_components must be at least 1"),
     (X, {"max_components": -1}, "max_components must be at least 1"),
@@ -551,7 +551,7 @@ def test_bad_input_is_refused(x: Array, arguments: dict[str, Any], match: str) -
 
 def test_modes_are_numbered_whatever_their_labels() -> None:
     labels = np.array([10**12, -1, 5, -7, 5, 10**12])
-    assert FitData.check(X[:6], None, labels, None).labels.tolist() == [1, -1, 0, -1, 0, 1]
+    assert FitData.check(X[:6], None, labels, None).mode.tolist() == [1, -1, 0, -1, 0, 1]
 
 
 def test_copies_are_merged_where_they_first_stand() -> None:

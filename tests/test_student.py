@@ -253,12 +253,12 @@ def test_labels_blocks_and_weights_are_used(rng):
     labels = (x[:, 0] > 0).astype(int)
     weights = np.where(labels == 0, 7.0, 3.0)
     fit = StudentTMixture.fit_forward(
-        x, weights, labels=labels, blocks=np.arange(3000) // 100, rng=np.random.default_rng(1)
+        x, weights, mode=labels, blocks=np.arange(3000) // 100, rng=np.random.default_rng(1)
     )
     expected = weights[labels == 0].sum() / weights.sum()
     assert fit.weights[fit.locs[:, 0] < 0].sum() == pytest.approx(expected, abs=0.01)
     again = StudentTMixture.fit_forward(
-        x, weights, labels=labels, blocks=np.arange(3000) // 100, rng=np.random.default_rng(1)
+        x, weights, mode=labels, blocks=np.arange(3000) // 100, rng=np.random.default_rng(1)
     )
     np.testing.assert_array_equal(fit.dfs, again.dfs)
     assert fit.info == again.info
@@ -268,8 +268,8 @@ def test_ten_heavy_modes_are_fitted_better_than_by_gaussians(zoo, rng):
     problem, target = zoo("heavy_tails")
     x = problem.sample(6000, rng)
     labels = ((x[:, None] - problem.locations) ** 2).sum(axis=2).argmin(axis=1)
-    heavy = StudentTMixture.fit_forward(x, labels=labels, rng=rng)
-    gaussian = Mixture.fit_forward(x, labels=labels, rng=rng)
+    heavy = StudentTMixture.fit_forward(x, mode=labels, rng=rng)
+    gaussian = Mixture.fit_forward(x, mode=labels, rng=rng)
     gain = heavy.info["held_out_score"] - gaussian.info["held_out_score"]
     assert gain > 2 * np.hypot(heavy.info["held_out_score_se"], gaussian.info["held_out_score_se"])
     assert heavy.n_components == 10

@@ -1,6 +1,5 @@
 """ADVI of pymc-extras: its `Trainer` and `SVIState` hold the Gaussian, the DataTree of `fit_advi` only draws of it."""
 
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import xarray as xr
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.adapters.gaussians import as_cholesky, check_same_model, positions, size_of
 from pymc_kl.adapters.origins import comes_from, holds
-from pymc_kl.approximations import Approximation, Draws, FullRank, LowRank, MeanField
+from pymc_kl.approximations import Approximation, Draws, FitInfo, FullRank, LowRank, MeanField
 from pymc_kl.approximations.fullrank import unpack_factor
 from pymc_kl.model.target import Target
 
@@ -47,8 +46,8 @@ def convert_tree(fit: xr.DataTree, target: Target) -> Approximation:
     return Draws(x=x, target=target, info=_info(-fit["fit"].to_dataset()["elbo"].values))
 
 
-def _info(history: Any) -> MappingProxyType[str, Any]:
-    return MappingProxyType({"history": np.asarray(history, dtype=float)})
+def _info(history: Any) -> FitInfo:
+    return FitInfo(history=np.asarray(history, dtype=float))
 
 
 def _mean_field(params: dict[str, Array], target: Target, common: dict[str, Any]) -> MeanField:

@@ -1,6 +1,5 @@
 """`fit_dadvi` of pymc-extras: a mean-field Gaussian, as what its optimiser ended with: all means, then all log sds."""
 
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ import xarray as xr
 
 from pymc_kl.adapters.gaussians import positions
 from pymc_kl.adapters.origins import holds
-from pymc_kl.approximations import Approximation, MeanField
+from pymc_kl.approximations import Approximation, FitInfo, MeanField
 from pymc_kl.model.target import Target
 
 
@@ -28,7 +27,5 @@ def convert(fit: xr.DataTree, target: Target) -> Approximation:
     loc, log_scale = np.split(x, 2)
     order = positions([str(label) for label in result["variables"].values[: len(loc)]], target)
     failed = "success" in result and not bool(result["success"])
-    info = {"warnings": (f"DADVI's optimiser says: {result['message'].item()}",)} if failed else {}
-    return MeanField(
-        loc=loc[order], scale=np.exp(log_scale[order]), target=target, kind="reverse", info=MappingProxyType(info)
-    )
+    info = FitInfo(warnings=(f"DADVI's optimiser says: {result['message'].item()}",) if failed else None)
+    return MeanField(loc=loc[order], scale=np.exp(log_scale[order]), target=target, kind="reverse", info=info)

@@ -4,7 +4,6 @@ What it maximises has no Jacobian terms: for transformed variables its centre is
 and its curvature is not that of the density on the unconstrained space.
 """
 
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import xarray as xr
 from pymc_kl._typing import Array
 from pymc_kl.adapters.gaussians import positions
 from pymc_kl.adapters.origins import holds
-from pymc_kl.approximations import Approximation, FullRank
+from pymc_kl.approximations import Approximation, FitInfo, FullRank
 from pymc_kl.model.target import Target
 
 NO_JACOBIAN = (
@@ -40,7 +39,7 @@ def convert(fit: xr.DataTree, target: Target) -> Approximation:
         scale_tril=_cholesky(covariance),
         target=target,
         kind="laplace",
-        info=MappingProxyType({"warnings": (NO_JACOBIAN,)} if transformed else {}),
+        info=FitInfo(warnings=(NO_JACOBIAN,) if transformed else None),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 from pymc_kl.adapters.origins import holds
-from pymc_kl.approximations import Approximation, Draws
+from pymc_kl.approximations import Approximation, Draws, FitInfo
 from pymc_kl.model.target import Target
 
 
@@ -22,9 +22,9 @@ def accepts(fit: Any) -> bool:
 def convert(fit: xr.DataTree, target: Target) -> Approximation:
     """Read the draws by name; `info["parts"]` maps the name of each path to its draws."""
     x = target.unconstrain(fit)
-    info: dict[str, Any] = {}
+    paths = {f"path {i + 1}": Draws(x=path, target=target) for i, path in enumerate(x)}
+    more = {}
     if holds(fit, "pathfinder", "pareto_k"):
-        info["pareto_k"] = float(fit["pathfinder"].to_dataset()["pareto_k"])
-    if len(x) > 1:
-        info["parts"] = MappingProxyType({f"path {i + 1}": Draws(x=path, target=target) for i, path in enumerate(x)})
-    return Draws(x=x.reshape(-1, target.d), target=target, info=MappingProxyType(info))
+        more["pareto_k"] = float(fit["pathfinder"].to_dataset()["pareto_k"])
+    info = FitInfo(parts=MappingProxyType(paths) if len(x) > 1 else None, more=MappingProxyType(more))
+    return Draws(x=x.reshape(-1, target.d), target=target, info=info)

@@ -4,7 +4,6 @@ Parameters are read from the shared variables and the density is closed form. `a
 it is constrained as if it were a location (PyMC 6.3).
 """
 
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -94,7 +93,8 @@ def to_pymc(approximation: ours.Approximation, *, model: pm.Model | Target | Non
             )
     for name, value in values.items():
         fit.params_dict[name].set_value(value)
-    fit.hist = np.asarray(approximation.info.get("history", ()), dtype=float)
+    history = approximation.info.history
+    fit.hist = np.asarray(() if history is None else history, dtype=float)
     return fit
 
 
@@ -114,8 +114,8 @@ def _value(fit: Any, name: str) -> Array:
     return np.asarray(fit.params_dict[name].eval(), dtype=float)
 
 
-def _info(fit: Any) -> MappingProxyType[str, Any]:
-    return MappingProxyType({"history": np.asarray(getattr(fit, "hist", ()), dtype=float)})
+def _info(fit: Any) -> ours.FitInfo:
+    return ours.FitInfo(history=np.asarray(getattr(fit, "hist", ()), dtype=float))
 
 
 def _full_rank_factor(packed: Array, d: int) -> Array:

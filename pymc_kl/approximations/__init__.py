@@ -1,8 +1,9 @@
 """The families of q. A new one is its file, an entry in FAMILIES, a test parameter and a README row."""
 
-from pymc_kl.approximations.base import Approximation, Family
+from pymc_kl.approximations.base import Approximation, FitInfo
 from pymc_kl.approximations.component_family import ComponentFamily
 from pymc_kl.approximations.draws import Draws
+from pymc_kl.approximations.family import Family
 from pymc_kl.approximations.flow import Flow
 from pymc_kl.approximations.fullrank import FullRank
 from pymc_kl.approximations.functions import Functions
@@ -22,6 +23,7 @@ __all__ = [
     "ComponentFamily",
     "Draws",
     "Family",
+    "FitInfo",
     "Flow",
     "FullRank",
     "Functions",

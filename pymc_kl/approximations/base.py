@@ -5,8 +5,9 @@ what users pass and adds the way back to the model's own space.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -20,6 +21,86 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class FitInfo(Mapping[str, Any]):
+    """What a fit reports of itself; what it does not report is None.
+
+    Reads as a mapping too, of what it reports: `info.choice` is `info["choice"]`.
+
+    Attributes
+    ----------
+    history : array (steps,)
+        Loss after each step.
+    df, rank, n_components : float or int
+        The size that was fitted: degrees of freedom, factors or components.
+    held_out_score, held_out_score_se : float
+        Mean of log q, nats a draw, over draws held out, and its standard error.
+    scores : mapping of int to float, or tuple of float
+        The same for each size that was tried; after each epoch for a flow.
+    n_iterations : int
+    converged : bool
+    warnings : tuple of str
+        What to know before using the fit, a sentence each.
+    family, choice : str
+        The family that "auto" chose, and why in one sentence.
+    family_scores : mapping of str to tuple of float
+        Held-out score and standard error, nats a draw, of each family that "auto" tried.
+    parts : mapping of str to Approximation
+        The approximations that a fit of several consists of, such as Pathfinder's paths.
+    more : mapping
+        Anything else, by name.
+    """
+
+    not_stored: ClassVar[frozenset[str]] = frozenset({"history", "parts"})
+
+    history: Array | None = None
+    df: float | None = None
+    rank: int | None = None
+    n_components: int | None = None
+    held_out_score: float | None = None
+    held_out_score_se: float | None = None
+    scores: Mapping[int, float] | tuple[float, ...] | None = None
+    n_iterations: int | None = None
+    converged: bool | None = None
+    warnings: tuple[str, ...] | None = None
+    family: str | None = None
+    choice: str | None = None
+    family_scores: Mapping[str, tuple[float, float]] | None = None
+    parts: "Mapping[str, Approximation] | None" = None
+    more: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @classmethod
+    def of(cls, reported: Mapping[str, Any]) -> "FitInfo":
+        """Take a mapping; what has no attribute of its own goes to `more`."""
+        if isinstance(reported, FitInfo):
+            return reported
+        named = {f.name for f in fields(cls) if f.name != "more"} & set(reported)
+        more = {name: value for name, value in reported.items() if name not in named}
+        return cls(**{name: reported[name] for name in named}, more=MappingProxyType(more))
+
+    def with_warnings(self, *warnings: str) -> Self:
+        """Add warnings after those that there are."""
+        return replace(self, warnings=(*(self.warnings or ()), *warnings))
+
+    def stored(self) -> dict[str, Any]:
+        """Return what a file keeps: all but the history and approximations, which have groups of their own."""
+        return {name: value for name, value in self.items() if name not in self.not_stored}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._reported[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._reported)
+
+    def __len__(self) -> int:
+        return len(self._reported)
+
+    @cached_property
+    def _reported(self) -> dict[str, Any]:
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "more"}
+        return {name: value for name, value in own.items() if value is not None} | dict(self.more)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Approximation(ABC):
     """A distribution q on the unconstrained space R^d.
 
@@ -30,23 +111,19 @@ class Approximation(ABC):
     kind : {"forward", "reverse", "laplace", "other", "draws"}
         The divergence that was minimised, KL(p‖q) or KL(q‖p), "laplace" or "other" if none was, or "draws" where q has
         no density.
-    info : mapping
+    info : FitInfo or mapping
         What the fit reports of itself: loss history, held-out score and its error, warnings.
-
-    Notes
-    -----
-    `from_modes` says that the family's `fit_forward` takes `labels`, the mode of each draw, and `holds_out` that it
-    takes `blocks`, contiguous draws to be held out whole. Families that start from modes do both.
     """
 
     family: ClassVar[str]
     has_log_prob: ClassVar[bool] = True
-    from_modes: ClassVar[bool] = False
-    holds_out: ClassVar[bool] = False
 
     target: "Target | None" = None
     kind: Kind = "forward"
-    info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    info: FitInfo = field(default_factory=FitInfo)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "info", FitInfo.of(self.info))
 
     @property
     @abstractmethod
@@ -131,13 +208,3 @@ class Approximation(ABC):
                 "without one. Fit it with model=..., or inside `with model:`."
             )
         return draws_to_datatree(self, self.sample(n, random_seed=random_seed))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Family(Approximation):
-    """An approximation with a density, that can be fitted to draws of p."""
-
-    @classmethod
-    @abstractmethod
-    def fit_forward(cls, x: Array, weights: Array | None = None, *, rng: np.random.Generator | None = None) -> Self:
-        """Minimise KL(p‖q) over the family, given draws of p (n, d) and their weights (n,)."""

@@ -7,17 +7,19 @@ from typing import Self
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.components import WeightedDraws
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, LEAST_DRAWS, HeldOut, half, halves
+from pymc_kl.approximations.family import Family
 from pymc_kl.approximations.fullrank import FullRank
 from pymc_kl.approximations.lowrank import LowRank
 from pymc_kl.approximations.meanfield import MeanField
 from pymc_kl.approximations.mixture import Mixture
 from pymc_kl.approximations.student import StudentT
 from pymc_kl.approximations.studentt_mixture import StudentTMixture
+from pymc_kl.approximations.training import Training
 
+AUTO = "auto"  # the name that stands for the family that is chosen
 CANDIDATES: tuple[type[Family], ...] = (MeanField, LowRank, FullRank, StudentT, Mixture, StudentTMixture)
 LOWRANK_FROM = 10  # dimensions: below, a full covariance has few more parameters
 EVEN = 0.01  # nats a draw: a difference that is too small to matter, however sure
@@ -32,24 +34,7 @@ class FamilyChoice:
     scores: Mapping[str, tuple[float, float]]
 
 
-def fit_kind(
-    kind: type[Family],
-    x: Array,
-    weights: Array | None,
-    *,
-    labels: IntArray | None,
-    blocks: IntArray | None,
-    rng: np.random.Generator,
-) -> Family:
-    """Fit a family to draws (n, d), with the labels (n,) and blocks (n,) that it takes."""
-    known = {"labels": labels} if kind.from_modes else {}
-    known |= {"blocks": blocks} if kind.holds_out else {}
-    return kind.fit_forward(x, weights, **known, rng=rng)
-
-
-def choose_family(
-    x: Array, weights: Array | None, labels: IntArray | None, blocks: IntArray | None, rng: np.random.Generator
-) -> FamilyChoice:
+def choose_family(draws: Training) -> FamilyChoice:
     """Score every family without further dependencies on draws that it was not fitted to, and choose.
 
     Draws are cut in two halves by blocks; each half is scored by the fit to the other. The families are compared
@@ -57,14 +42,7 @@ def choose_family(
 
     Parameters
     ----------
-    x : array (n, d)
-        Draws of p, unconstrained space.
-    weights : array (n,) or None
-    labels : array of int (n,) or None
-        The mode of each draw, -1 elsewhere.
-    blocks : array of int (n,) or None
-        Contiguous blocks of autocorrelated draws.
-    rng : Generator
+    draws : Training
 
     Returns
     -------
@@ -72,13 +50,13 @@ def choose_family(
         The simplest family whose score is within one paired standard error, or within 0.01 nats a draw, of the
         best. Families that half of the draws are too few for score NaN.
     """
-    data = FitData.check(x, weights, labels, blocks, n_least=2)
+    data = FitData.check(draws.x, draws.weights, draws.mode, draws.blocks, n_least=2)
     kinds = [kind for kind in CANDIDATES if kind is not LowRank or data.d >= LOWRANK_FROM]
-    parts = [_Part.of(data, rows) for rows in halves(data.labels, data.blocks, CHOICE_DRAWS, rng)]
+    parts = [_Part.of(data, rows) for rows in halves(data.mode, data.blocks, CHOICE_DRAWS, draws.rng)]
     if any(part.draws.weights.size < LEAST_DRAWS for part in parts):
         nothing = dict.fromkeys((kind.family for kind in kinds), (float("nan"), float("inf")))
         return FamilyChoice(MeanField.family, "meanfield: too few draws to hold any out.", nothing)
-    log_qs = {kind.family: _log_q(kind, parts, rng) for kind in kinds}
+    log_qs = {kind.family: _log_q(kind, parts, draws.rng) for kind in kinds}
     return _choose(log_qs, _held_out(parts))
 
 
@@ -87,18 +65,17 @@ class _Part:
     """One half of the draws, with the label and block of each."""
 
     draws: WeightedDraws
-    labels: IntArray
+    mode: IntArray
     blocks: IntArray | None
     rows: IntArray
 
     @classmethod
     def of(cls, data: FitData, rows: IntArray) -> Self:
-        draws = half(WeightedDraws(data.x.T, data.weights), data.labels, rows)
-        return cls(draws, data.labels[rows], None if data.blocks is None else data.blocks[rows], rows)
+        draws = half(WeightedDraws(data.x.T, data.weights), data.mode, rows)
+        return cls(draws, data.mode[rows], None if data.blocks is None else data.blocks[rows], rows)
 
     def fit(self, kind: type[Family], rng: np.random.Generator) -> Family:
-        x, weights = self.draws.x.T, self.draws.weights
-        return fit_kind(kind, x, weights, labels=self.labels, blocks=self.blocks, rng=rng)
+        return kind.fit(Training(self.draws.x.T, self.draws.weights, self.mode, self.blocks, rng))
 
 
 def _held_out(parts: list[_Part]) -> HeldOut:

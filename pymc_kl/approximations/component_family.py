@@ -1,19 +1,19 @@
 """What mixtures of Gaussians and of Student-t's share: components, and a forward fit that chooses their number."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations.base import Family
+from pymc_kl.approximations.base import FitInfo
 from pymc_kl.approximations.components import Components
 from pymc_kl.approximations.estimation.em import EMFit, fit_em
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.held_out import MAX_ITERATIONS, Choice, choose_components
+from pymc_kl.approximations.family import Family
+from pymc_kl.approximations.training import Training
 
 EXTRA_COMPONENTS = 12  # beyond one a mode: a banana takes 5 to 9, a funnel 7 to 10
 FINAL_TOLERANCE = 1e-5  # nats a draw
@@ -21,7 +21,11 @@ FINAL_TOLERANCE = 1e-5  # nats a draw
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ComponentFamily(Family):
-    """A mixture of components of one kind.
+    """q(x) = Σ_m weights_m q_m(x): a mixture of components of one kind, Gaussian or Student-t.
+
+    The forward fit starts from one component a mode; `pymc_kl.approximations.estimation.held_out` adds as many as
+    improve the score of draws held out. It fails where there are fewer than d + 1 effective draws, or they lie on a
+    hyperplane.
 
     Parameters
     ----------
@@ -31,10 +35,16 @@ class ComponentFamily(Family):
         Centres of the components, unconstrained space.
     scale_trils : array (M, d, d)
         Lower Cholesky factors of the components' scale matrices.
+
+    Notes
+    -----
+    After `fit_forward`, `info` holds `n_components`; `scores`, a held-out score for each number of components
+    that was tried; `held_out_score` and `held_out_score_se` of the chosen one; `n_iterations` and `converged`
+    of the last EM; and `warnings`. Scores are the mean of log q, in nats a draw, over one half of the draws
+    for a fit to the other half: NaN where draws are too few, with error inf where they are of one block.
     """
 
-    from_modes: ClassVar[bool] = True
-    holds_out: ClassVar[bool] = True
+    heavy: ClassVar[bool] = False
 
     weights: Array
     locs: Array
@@ -45,15 +55,27 @@ class ComponentFamily(Family):
     def _components(self) -> Components:
         """All parameters."""
 
+    @staticmethod
+    def _frame(data: FitData) -> tuple[Array, Array]:
+        """Find the location (d,) and Cholesky factor (d, d) of the coordinates to fit in."""
+        return data.frame()
+
     @classmethod
-    def _from_components(cls, components: Components, info: Mapping[str, Any]) -> Self:
+    def fit(cls, draws: Training, *, n_components: int | None = None, max_components: int | None = None) -> Self:
+        """Maximise the likelihood by weighted EM, which minimises KL(p‖q).
+
+        `n_components` is how many components to fit; by default held-out draws choose, up to `max_components` (12
+        more than there are modes if not given).
+        """
+        data = FitData.check(draws.x, draws.weights, draws.mode, draws.blocks)
+        sizes = Sizes.check(n_components, max_components, data.modes.size)
+        components, info = fit_mixture(data, cls._frame(data), sizes, heavy=cls.heavy, rng=draws.rng)
         return cls(**_fields(components), info=info)
 
     def images(self, maps: Array) -> Self:
         """Spread the mixture evenly over its images under linear maps (g, d, d)."""
         spread = self._components.images(maps)
-        info = MappingProxyType({**self.info, "n_components": len(spread)})
-        return replace(self, **_fields(spread), info=info)
+        return replace(self, **_fields(spread), info=replace(self.info, n_components=len(spread)))
 
     @property
     def d(self) -> int:
@@ -105,8 +127,8 @@ def fit_mixture(
     sizes: Sizes,
     *,
     heavy: bool = False,
-    rng: np.random.Generator | None,
-) -> tuple[Components, Mapping[str, Any]]:
+    rng: np.random.Generator,
+) -> tuple[Components, FitInfo]:
     """Choose the number of components and fit them to all draws.
 
     Parameters
@@ -117,41 +139,38 @@ def fit_mixture(
     sizes : Sizes
     heavy : bool
         Fit Student-t's instead of Gaussians.
-    rng : Generator or None
+    rng : Generator
 
     Returns
     -------
     components : Components
         In the coordinates of the draws.
-    info : mapping
-        What the fit says of itself.
+    info : FitInfo
     """
     loc, tril = frame
     draws = data.whitened(loc, tril)
     choice = choose_components(
         draws,
-        data.labels if data.modes.size <= sizes.limit else np.zeros_like(data.labels),
+        data.mode if data.modes.size <= sizes.limit else np.zeros_like(data.mode),
         data.blocks,
         n_components=sizes.exact,
         max_components=sizes.limit,
         heavy=heavy,
-        rng=np.random.default_rng(rng),
+        rng=rng,
     )
     fit = fit_em(draws, choice.components, tolerance=FINAL_TOLERANCE, max_iterations=MAX_ITERATIONS)
     return fit.components.affine(loc, tril), _info(choice, fit, float(np.log(np.diag(tril)).sum()))
 
 
-def _info(choice: Choice, fit: EMFit, log_det: float) -> Mapping[str, Any]:
+def _info(choice: Choice, fit: EMFit, log_det: float) -> FitInfo:
     """Report the fit; scores are moved from whitened coordinates to those of the model."""
     unsettled = () if fit.converged else (f"EM had not settled after {MAX_ITERATIONS} iterations.",)
-    return MappingProxyType(
-        {
-            "n_components": len(fit.components),
-            "held_out_score": choice.score - log_det,
-            "held_out_score_se": choice.score_se,
-            "scores": {size: score - log_det for size, score in choice.scores.items()},
-            "n_iterations": len(fit.objective),
-            "converged": fit.converged,
-            "warnings": (*choice.warnings, *unsettled),
-        }
+    return FitInfo(
+        n_components=len(fit.components),
+        held_out_score=choice.score - log_det,
+        held_out_score_se=choice.score_se,
+        scores={size: score - log_det for size, score in choice.scores.items()},
+        n_iterations=len(fit.objective),
+        converged=fit.converged,
+        warnings=(*choice.warnings, *unsettled),
     )

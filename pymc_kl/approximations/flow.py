@@ -1,19 +1,20 @@
 """A normalising flow, by flowjax: small, well kept and fast. Needs `pip install pymc_kl[flow]`, imported when used."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
-from types import MappingProxyType, ModuleType
+from types import ModuleType
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations.base import Family
+from pymc_kl.approximations.base import FitInfo
 from pymc_kl.approximations.components import effective_number
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.halves import HeldOut
+from pymc_kl.approximations.family import Family
+from pymc_kl.approximations.training import Training
 
 N_PARTS = 5  # of the draws, one is held out
 LEAST_DRAWS = 20  # effective: fewer tell nothing of when to stop
@@ -40,66 +41,26 @@ class Flow(Family):
     """
 
     family: ClassVar[str] = "flow"
-    holds_out: ClassVar[bool] = True
 
     loc: Array
     scale_tril: Array
     flow: Any
 
     @classmethod
-    def fit_forward(
-        cls,
-        x: Array,
-        weights: Array | None = None,
-        *,
-        blocks: IntArray | None = None,
-        rng: np.random.Generator | None = None,
-    ) -> Self:
-        """Minimise KL(p‖q) over coupling flows of rational-quadratic splines [1]_, given draws of p.
-
-        Adam climbs the likelihood from the full-rank Gaussian, which the flow is at first, until draws held out stop
-        gaining: so it is never worse on these than the Gaussian. It takes seconds to a minute, most of it compiling.
-
-        Parameters
-        ----------
-        x : array (n, d)
-            Draws of p, unconstrained space. Copies count as one draw with their summed weight.
-        weights : array (n,), optional
-            Not negative; any scale.
-        blocks : array of int (n,), optional
-            Contiguous blocks of autocorrelated draws: they are held out whole.
-        rng : Generator, optional
-
-        Returns
-        -------
-        Flow
-
-        Raises
-        ------
-        ImportError
-            If flowjax is not installed.
-        ValueError
-            If there are fewer than d + 1 effective draws or fewer than 20, or they lie on a hyperplane.
-
-        References
-        ----------
-        .. [1] Durkan, C., Bekasov, A., Murray, I. and Papamakarios, G. (2019). Neural spline flows. Advances in
-           Neural Information Processing Systems 32, 7511-7522. arXiv:1906.04032
-        """
-        training, rng = load_training(), np.random.default_rng(rng)
-        data = FitData.check(x, weights, blocks=blocks)
+    def fit(cls, draws: Training) -> Self:
+        """Climb the likelihood by Adam until draws held out stop gaining, which minimises KL(p‖q)."""
+        training = load_training()
+        data = FitData.check(draws.x, draws.weights, blocks=draws.blocks)
         if (n := effective_number(data.weights)) < LEAST_DRAWS:
             raise ValueError(f"a flow needs at least {LEAST_DRAWS} effective draws; got {n:.1f}. Give more draws.")
         loc, tril = data.frame()
-        draws = data.whitened(loc, tril)
-        train_rows, test_rows = _parts(data, rng)
-        train, test = draws.take(train_rows), draws.take(test_rows)
-        trained = training.train(training.build(data.d), train, test, rng)
-        fit = cls(loc=loc, scale_tril=tril, flow=trained.flow)
+        whole = data.whitened(loc, tril)
+        train_rows, test_rows = _parts(data, draws.rng)
+        train, test = whole.take(train_rows), whole.take(test_rows)
+        trained = training.train(training.build(data.d), train, test, draws.rng)
         blocks = None if data.blocks is None else data.blocks[test_rows]
-        return replace(
-            fit, info=_info(trained, HeldOut.of(test, blocks), training.log_prob(trained.flow, test.x.T), tril)
-        )
+        info = _info(trained, HeldOut.of(test, blocks), training.log_prob(trained.flow, test.x.T), tril)
+        return cls(loc=loc, scale_tril=tril, flow=trained.flow, info=info)
 
     @property
     def d(self) -> int:
@@ -137,17 +98,15 @@ def _parts(data: FitData, rng: np.random.Generator) -> tuple[IntArray, IntArray]
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 
-def _info(trained: Any, held_out: HeldOut, log_q: Array, tril: Array) -> Mapping[str, Any]:
+def _info(trained: Any, held_out: HeldOut, log_q: Array, tril: Array) -> FitInfo:
     """Report the fit; scores are moved from the frame to the coordinates of the model."""
     log_det = float(np.log(np.diag(tril)).sum())
     score, score_se = held_out.score(log_q)
     unsettled = () if trained.converged else (f"training had not settled after {len(trained.history) - 1} epochs.",)
-    return MappingProxyType(
-        {
-            "held_out_score": score - log_det,
-            "held_out_score_se": score_se,
-            "scores": tuple(value - log_det for value in trained.history),
-            "converged": trained.converged,
-            "warnings": unsettled,
-        }
+    return FitInfo(
+        held_out_score=score - log_det,
+        held_out_score_se=score_se,
+        scores=tuple(value - log_det for value in trained.history),
+        converged=trained.converged,
+        warnings=unsettled,
     )

@@ -8,8 +8,9 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.estimation.moments import weighted_moments
+from pymc_kl.approximations.family import Family
+from pymc_kl.approximations.training import Training
 from pymc_kl.numerics.constants import LOG_2PI
 
 
@@ -31,15 +32,9 @@ class FullRank(Family):
     scale_tril: Array
 
     @classmethod
-    def fit_forward(
-        cls,
-        x: Array,
-        weights: Array | None = None,
-        *,
-        rng: np.random.Generator | None = None,  # noqa: ARG003 every family's fit takes it
-    ) -> Self:
-        """Minimise KL(p‖q) over full-rank Gaussians, given draws of p (n, d): match mean and covariance."""
-        mean, covariance = weighted_moments(x, weights)
+    def fit(cls, draws: Training) -> Self:
+        """Match mean and covariance, which minimises KL(p‖q)."""
+        mean, covariance = weighted_moments(draws.x, draws.weights)
         return cls(loc=mean, scale_tril=np.linalg.cholesky(covariance))
 
     @property

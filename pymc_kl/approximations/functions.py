@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pymc_kl._typing import Array, Kind
-from pymc_kl.approximations.base import Approximation
+from pymc_kl.approximations.base import Approximation, FitInfo
 
 CHECKED = 8  # draws that both functions are tried on
 NO_DENSITY = "No log_prob was given: scores that need a density are NaN."
@@ -101,15 +101,15 @@ def approximation_from(functions: Functions, d: int) -> SampleFunction:
     """Try both functions on a few draws and make an approximation in d dimensions of them."""
     if functions.d is not None and functions.d != d:
         raise ValueError(f"the functions have d={functions.d} and the model {d} dimensions: fit them to this model.")
-    info = dict(functions.info)
+    info = FitInfo.of(functions.info)
     if functions.log_prob is None:
-        info["warnings"] = (*info.get("warnings", ()), NO_DENSITY)
+        info = info.with_warnings(NO_DENSITY)
     kind = SampleFunction if functions.log_prob is None else SampleAndDensityFunction
     q = kind(
         functions=functions,
         size=d,
         kind="draws" if functions.log_prob is None else functions.kind,
-        info=MappingProxyType(info),
+        info=info,
     )
     _check_repeats(q)
     return q

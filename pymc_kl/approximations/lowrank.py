@@ -6,11 +6,12 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations.base import Family
+from pymc_kl._typing import Array
 from pymc_kl.approximations.estimation.factor_analysis import Factors, Standardised, fit_factors
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.rank import choose_rank
+from pymc_kl.approximations.family import Family
+from pymc_kl.approximations.training import Training
 from pymc_kl.numerics.constants import LOG_2PI
 
 
@@ -45,60 +46,27 @@ class LowRank(Family):
     """
 
     family: ClassVar[str] = "lowrank"
-    holds_out: ClassVar[bool] = True
 
     loc: Array
     factor: Array
     scale: Array
 
     @classmethod
-    def fit_forward(
-        cls,
-        x: Array,
-        weights: Array | None = None,
-        *,
-        blocks: IntArray | None = None,
-        rank: int | None = None,
-        rng: np.random.Generator | None = None,
-    ) -> Self:
-        """Minimise KL(p‖q) over low-rank plus diagonal Gaussians, given draws of p: factor analysis.
+    def fit(cls, draws: Training, *, rank: int | None = None) -> Self:
+        """Maximise the likelihood by factor analysis, which minimises KL(p‖q).
 
-        Draws may be fewer than d. Where a factor takes the place of a coordinate (a Heywood case) the coordinate
-        keeps a millionth of its variance for its own.
-
-        Parameters
-        ----------
-        x : array (n, d)
-            Draws of p, unconstrained space. Copies count as one draw with their summed weight.
-        weights : array (n,), optional
-            Not negative; any scale.
-        blocks : array of int (n,), optional
-            Contiguous blocks of autocorrelated draws: they are held out whole.
-        rank : int, optional
-            Number of factors, from 0 to d - 1. By default the fewest whose score on draws held out is within one
-            paired standard error of the best.
-        rng : Generator, optional
-
-        Returns
-        -------
-        LowRank
-            The fit to all draws.
-
-        Raises
-        ------
-        ValueError
-            If there are fewer than two effective draws, a coordinate does not vary, or the rank is not from 0 to
-            d - 1.
+        `rank` is the number of factors, from 0 to d - 1. By default it is the least whose score on draws held out is
+        within one paired standard error of the best.
         """
-        data = FitData.check(x, weights, blocks=blocks, n_least=2)
+        data = FitData.check(draws.x, draws.weights, blocks=draws.blocks, n_least=2)
         if rank is not None and not 0 <= rank < data.d:
             raise ValueError(f"rank must be from 0 to d - 1 = {data.d - 1}; got {rank}. Use fullrank beyond that.")
         data.check_varies()
-        choice = choose_rank(data, cls._from_factors, rank, np.random.default_rng(rng))
-        draws = Standardised.of(data.x, data.weights)
+        choice = choose_rank(data, cls._from_factors, rank, draws.rng)
+        whole = Standardised.of(data.x, data.weights)
         starts = [None] if choice.own is None else [None, choice.own]  # two, since maxima may be local
-        factors = min((fit_factors(draws.root, choice.rank, start) for start in starts), key=lambda fit: fit.loss)
-        return replace(cls._from_factors(draws, factors), info=choice.info(factors))
+        factors = min((fit_factors(whole.root, choice.rank, start) for start in starts), key=lambda fit: fit.loss)
+        return replace(cls._from_factors(whole, factors), info=choice.info(factors))
 
     @classmethod
     def _from_factors(cls, draws: Standardised, factors: Factors) -> Self:

@@ -6,8 +6,9 @@ from typing import ClassVar, Self
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations.base import Family
 from pymc_kl.approximations.estimation.moments import weighted_moments
+from pymc_kl.approximations.family import Family
+from pymc_kl.approximations.training import Training
 from pymc_kl.numerics.constants import LOG_2PI
 
 
@@ -29,16 +30,16 @@ class MeanField(Family):
     scale: Array
 
     @classmethod
-    def fit_forward(
-        cls,
-        x: Array,
-        weights: Array | None = None,
-        *,
-        rng: np.random.Generator | None = None,  # noqa: ARG003 every family's fit takes it
-    ) -> Self:
-        """Minimise KL(p‖q) over mean-field Gaussians, given draws of p (n, d): match means and variances."""
-        mean, covariance = weighted_moments(x, weights)
-        return cls(loc=mean, scale=np.sqrt(np.diag(covariance)))
+    def fit(cls, draws: Training) -> Self:
+        """Match means and variances, which minimises KL(p‖q)."""
+        mean, covariance = weighted_moments(draws.x, draws.weights)
+        scale = np.sqrt(np.diag(covariance))
+        if (flat := scale <= 0).any():
+            raise ValueError(
+                f"x must vary in every coordinate; it does not in {np.flatnonzero(flat).tolist()}. Give more draws, or "
+                "fix these parameters in the model."
+            )
+        return cls(loc=mean, scale=scale)
 
     @property
     def d(self) -> int:

@@ -2,17 +2,18 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from types import MappingProxyType
 from typing import ClassVar, Self
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations.base import Family
+from pymc_kl.approximations.base import FitInfo
 from pymc_kl.approximations.components import log_height
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF, StudentFit, fit_student
+from pymc_kl.approximations.family import Family
+from pymc_kl.approximations.training import Training
 
 TOLERANCE = 1e-9  # nats a draw
 MAX_ITERATIONS = 1000
@@ -52,43 +53,15 @@ class StudentT(Family):
     df: float
 
     @classmethod
-    def fit_forward(
-        cls,
-        x: Array,
-        weights: Array | None = None,
-        *,
-        rng: np.random.Generator | None = None,  # noqa: ARG003 every family's fit takes it
-    ) -> Self:
-        """Minimise KL(p‖q) over multivariate t's, given draws of p: maximum likelihood, by ECME.
-
-        Degrees of freedom are fitted too, from 0.3 to 1000; the lower bound is higher where draws are so few that
-        the t could collapse on one of them.
-
-        Parameters
-        ----------
-        x : array (n, d)
-            Draws of p, unconstrained space. Copies count as one draw with their summed weight.
-        weights : array (n,), optional
-            Not negative; any scale.
-        rng : Generator, optional
-            Not used.
-
-        Returns
-        -------
-        StudentT
-
-        Raises
-        ------
-        ValueError
-            If there are fewer than d + 1 effective draws, or they lie on a hyperplane.
-        """
-        data = FitData.check(x, weights)
+    def fit(cls, draws: Training) -> Self:
+        """Maximise the likelihood by ECME, which minimises KL(p‖q); degrees of freedom are fitted too."""
+        data = FitData.check(draws.x, draws.weights)
         data.check_varies()
         fit = fit_student(
             np.ascontiguousarray(data.x.T), data.weights, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS
         )
-        info = {"df": fit.df, "n_iterations": fit.n_iterations, "converged": fit.converged, "warnings": _doubts(fit)}
-        return cls(loc=fit.loc, scale_tril=fit.scale_tril, df=fit.df, info=MappingProxyType(info))
+        info = FitInfo(df=fit.df, n_iterations=fit.n_iterations, converged=fit.converged, warnings=_doubts(fit))
+        return cls(loc=fit.loc, scale_tril=fit.scale_tril, df=fit.df, info=info)
 
     @property
     def d(self) -> int:

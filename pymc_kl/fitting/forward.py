@@ -2,23 +2,21 @@
 
 import warnings
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray, RandomSeed
-from pymc_kl.approximations import FAMILIES, Approximation, FullRank, LowRank, MeanField
-from pymc_kl.approximations.choice import choose_family, fit_kind
+from pymc_kl.approximations import FAMILIES, Approximation, ComponentFamily, FullRank, LowRank, MeanField
+from pymc_kl.approximations.choice import AUTO, choose_family
+from pymc_kl.approximations.training import Training
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.search import search_draws
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.tails import tail_index
-
-AUTO = "auto"  # chooses one of the families
 
 
 def fit_forward(
@@ -99,7 +97,7 @@ def fit_forward(
 
 def takes_modes(family: str) -> bool:
     """Whether the fit of a family starts from the modes."""
-    return family == AUTO or FAMILIES[family].from_modes
+    return family == AUTO or issubclass(FAMILIES[family], ComponentFamily)
 
 
 def fit_family(
@@ -109,16 +107,15 @@ def fit_family(
 
     `quiet` does not warn.
     """
-    x, weights, blocks = reference.flat, reference.flat_weights, reference.blocks()
-    chosen = {}
-    if family == AUTO:
-        choice = choose_family(x, weights, labels, blocks, rng)
-        family, chosen = choice.family, {"family": choice.family, "choice": choice.why, "family_scores": choice.scores}
-    fit = fit_kind(FAMILIES[family], x, weights, labels=labels, blocks=blocks, rng=rng)
-    heavy = _heavy_tails(fit, x) if isinstance(fit, MeanField | LowRank | FullRank) else ()
+    draws = Training(reference.flat, reference.flat_weights, labels, reference.blocks(), rng)
+    choice = choose_family(draws) if family == AUTO else None
+    fit = FAMILIES[family if choice is None else choice.family].fit(draws)
+    heavy = _heavy_tails(fit, draws.x) if isinstance(fit, MeanField | LowRank | FullRank) else ()
     if heavy and not quiet:
         warnings.warn(heavy[0], UserWarning, stacklevel=3)
-    info = MappingProxyType({**fit.info, **chosen, "warnings": (*fit.info.get("warnings", ()), *heavy)})
+    info = fit.info.with_warnings(*heavy)
+    if choice is not None:
+        info = replace(info, family=choice.family, choice=choice.why, family_scores=choice.scores)
     return replace(fit, target=reference.target, info=info)
 
 

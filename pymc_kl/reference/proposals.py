@@ -131,7 +131,7 @@ def _mixture(x: Array, maximum: IntArray, rng: np.random.Generator) -> tuple[Pro
     """Fit a Gaussian mixture; also its held-out score (nats a draw). None where draws are too few for one."""
     blocks = np.arange(len(x)) * 20 // len(x)
     try:
-        fit = Mixture.fit_forward(x, labels=maximum, blocks=blocks, rng=rng)
+        fit = Mixture.fit_forward(x, mode=maximum, blocks=blocks, rng=rng)
     except (ValueError, np.linalg.LinAlgError):
         return None
     name = f"mixture of {fit.n_components}"

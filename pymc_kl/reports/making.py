@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl.approximations import FAMILIES
+from pymc_kl.approximations.choice import AUTO
 from pymc_kl.fits import REVERSE
-from pymc_kl.fitting.forward import AUTO
 from pymc_kl.fitting.reverse import REVERSE_FAMILIES
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.reports.cells import Table, words

@@ -18,7 +18,7 @@ class FitData:
 
     x: Array
     weights: Array
-    labels: IntArray
+    mode: IntArray
     blocks: IntArray | None
 
     @classmethod
@@ -26,7 +26,7 @@ class FitData:
         cls,
         x: Array,
         weights: Array | None,
-        labels: IntArray | None = None,
+        mode: IntArray | None = None,
         blocks: IntArray | None = None,
         *,
         n_least: int | None = None,
@@ -37,12 +37,12 @@ class FitData:
         """
         x = _checked_draws(x)
         weights = _checked_weights(weights, len(x))
-        labels = np.zeros(len(x), int) if labels is None else labels
-        labels = _numbered(_checked_ids("labels", labels, len(x)))
+        mode = np.zeros(len(x), int) if mode is None else mode
+        mode = _numbered(_checked_ids("mode", mode, len(x)))
         index, weights = merge_copies(x, weights)
         if blocks is not None:
             blocks = _checked_ids("blocks", blocks, len(x))[index]
-        data = cls(x[index], weights / weights.sum(), labels[index], blocks)
+        data = cls(x[index], weights / weights.sum(), mode[index], blocks)
         needed, named = (data.d + 1, "d + 1 = ") if n_least is None else (n_least, "")
         if (found := effective_number(data.weights)) < needed - ROUNDING:
             raise ValueError(
@@ -59,7 +59,7 @@ class FitData:
     @property
     def modes(self) -> IntArray:
         """Numbers of the modes that have draws."""
-        return np.unique(self.labels[self.labels >= 0])
+        return np.unique(self.mode[self.mode >= 0])
 
     def check_varies(self) -> None:
         """Raise a ValueError if a coordinate doesn't vary."""
@@ -71,8 +71,8 @@ class FitData:
         """Find the mean (d,), and the Cholesky factor (d, d) of the covariance within modes."""
         mean = self.weights @ self.x
         residuals = self.x - mean
-        for k in self.modes if self.labels.any() else ():
-            mine = self.labels == k
+        for k in self.modes if self.mode.any() else ():
+            mine = self.mode == k
             residuals[mine] -= self.weights[mine] @ residuals[mine] / self.weights[mine].sum()
         scale = np.abs(residuals).max(axis=0)
         _check_varies(scale > np.finfo(float).eps * np.abs(self.x).max(axis=0))
@@ -123,10 +123,10 @@ def _checked_ids(name: str, ids: npt.ArrayLike, n: int) -> IntArray:
     return ids.astype(np.int64)
 
 
-def _numbered(labels: IntArray) -> IntArray:
-    """Number the modes from 0, whatever their labels; -1 for none."""
-    names = np.unique(labels[labels >= 0])
-    return np.where(labels < 0, -1, np.searchsorted(names, labels))
+def _numbered(mode: IntArray) -> IntArray:
+    """Number the modes from 0, whatever their names; -1 for none."""
+    names = np.unique(mode[mode >= 0])
+    return np.where(mode < 0, -1, np.searchsorted(names, mode))
 
 
 def _check_varies(varies: npt.NDArray[np.bool_]) -> None:

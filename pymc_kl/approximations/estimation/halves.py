@@ -42,18 +42,18 @@ class HeldOut:
         return float(mean), float(np.sqrt(n / (n - 1) * (residuals**2).sum()) / totals.sum())
 
 
-def halves(strata: IntArray, blocks: IntArray | None, size: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """Split draws in two halves that both hold draws of every stratum.
+def halves(mode: IntArray, blocks: IntArray | None, size: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Split draws in two halves that both hold draws of every mode.
 
     Parameters
     ----------
-    strata : array (n,)
-        The mode of each draw; -1 is a stratum of its own.
+    mode : array (n,)
+        The mode of each draw; -1 counts as one.
     blocks : array (n,) or None
-        Contiguous blocks of draws: whole blocks of a stratum go to one half, by turns. A stratum that lies in
+        Contiguous blocks of draws: whole blocks of a mode go to one half, by turns. A mode that lies in
         one block is cut in the middle. Without blocks the split is random.
     size : int
-        Draws in both halves together, at most; strata with many draws are thinned.
+        Draws in both halves together, at most; modes with many draws are thinned.
     rng : Generator
 
     Returns
@@ -62,10 +62,10 @@ def halves(strata: IntArray, blocks: IntArray | None, size: int, rng: np.random.
         Indices in ascending order.
     """
     train, test = [], []
-    names = np.unique(strata)
+    names = np.unique(mode)
     each = size // (2 * names.size) + 1
-    for stratum in names:
-        index = np.flatnonzero(strata == stratum)
+    for k in names:
+        index = np.flatnonzero(mode == k)
         odd = _turns(index, blocks, rng) % 2 == 1
         train.append(_thin(index[~odd], each, rng))
         test.append(_thin(index[odd], each, rng))
@@ -83,9 +83,9 @@ def _thin(index: IntArray, size: int, rng: np.random.Generator) -> IntArray:
     return index if index.size <= size else rng.choice(index, size, replace=False)
 
 
-def half(draws: WeightedDraws, strata: IntArray, index: IntArray) -> WeightedDraws:
-    """Take some of the draws, and give each stratum the weight that it has among all of them."""
-    codes = np.unique(strata, return_inverse=True)[1]
+def half(draws: WeightedDraws, mode: IntArray, index: IntArray) -> WeightedDraws:
+    """Take some of the draws, and give each mode the weight that it has among all of them."""
+    codes = np.unique(mode, return_inverse=True)[1]
     target = np.bincount(codes, draws.weights)
     present = np.bincount(codes[index], draws.weights[index], minlength=target.size)
     scaled = draws.weights[index] * target[codes[index]] / present[codes[index]]

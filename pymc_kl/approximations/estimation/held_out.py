@@ -38,7 +38,7 @@ class Choice:
 
 def choose_components(
     draws: WeightedDraws,
-    strata: IntArray,
+    mode: IntArray,
     blocks: IntArray | None,
     *,
     n_components: int | None,
@@ -51,7 +51,7 @@ def choose_components(
     Parameters
     ----------
     draws : WeightedDraws
-    strata : array (n,)
+    mode : array (n,)
         The mode of each draw, where a component starts; -1 for none.
     blocks : array (n,) or None
         Contiguous block of each draw.
@@ -69,29 +69,29 @@ def choose_components(
         Scores are nats a draw in the coordinates of `draws`; NaN where there are too few draws to hold out.
     """
     size = CHOICE_DRAWS if n_components is None else FIXED_DRAWS
-    train_index, test_index = halves(strata, blocks, size, rng)
+    train_index, test_index = halves(mode, blocks, size, rng)
     if test_index.size == 0 or effective_number(draws.weights[train_index]) < min_draws(draws.d):
-        return Choice(from_clusters(draws, strata, heavy=heavy), warnings=(NO_SCORE,))
-    train = half(draws, strata, train_index)
-    held_out = HeldOut.of(half(draws, strata, test_index), None if blocks is None else blocks[test_index])
-    start = from_clusters(train, strata[train_index], heavy=heavy)
+        return Choice(from_clusters(draws, mode, heavy=heavy), warnings=(NO_SCORE,))
+    train = half(draws, mode, train_index)
+    held_out = HeldOut.of(half(draws, mode, test_index), None if blocks is None else blocks[test_index])
+    start = from_clusters(train, mode[train_index], heavy=heavy)
     if n_components is None:
         trials = _search(train, held_out, start, max_components, rng)
     else:
         trials = [_try(train, held_out, _reach(train, start, n_components))]
-    choice = _with_small_modes(choose_trial(trials, held_out), draws, strata, train_index, max_components)
+    choice = _with_small_modes(choose_trial(trials, held_out), draws, mode, train_index, max_components)
     return replace(choice, warnings=(*choice.warnings, *_doubts(choice, n_components, max_components)))
 
 
 def _with_small_modes(
-    choice: Choice, draws: WeightedDraws, strata: IntArray, train_index: IntArray, max_components: int
+    choice: Choice, draws: WeightedDraws, mode: IntArray, train_index: IntArray, max_components: int
 ) -> Choice:
     """Add components for modes that half of the draws were too few for, though all of them are enough."""
-    modes, large = np.unique(strata[strata >= 0]), large_clusters(draws, strata)
-    small = np.setdiff1d(large, large_clusters(draws.take(train_index), strata[train_index])).tolist()
+    modes, large = np.unique(mode[mode >= 0]), large_clusters(draws, mode)
+    small = np.setdiff1d(large, large_clusters(draws.take(train_index), mode[train_index])).tolist()
     components = choice.components
     if small and len(components) + len(small) <= max_components:
-        components = add_modes(draws, components, strata, small)
+        components = add_modes(draws, components, mode, small)
     doubts = {
         f"{modes.size - len(large)} of {modes.size} modes have too few draws for a component of their own.": (
             len(large) < modes.size

@@ -1,14 +1,12 @@
 """How many factors a low-rank Gaussian needs: as few as score as well as any on draws that no fit has seen."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations.base import Family
+from pymc_kl.approximations.base import Approximation, FitInfo
 from pymc_kl.approximations.components import WeightedDraws, effective_number
 from pymc_kl.approximations.estimation.factor_analysis import FLOOR, Factors, Standardised, fit_factors
 from pymc_kl.approximations.estimation.fit_data import FitData
@@ -26,7 +24,7 @@ CLEAR = 3.0  # paired standard errors: a rank that scores so much worse ends the
 HEYWOOD = 1.01 * FLOOR
 NO_SCORE = "too few draws to hold any out: the score is NaN."
 
-type Make = Callable[[Standardised, Factors], Family]
+type Make = Callable[[Standardised, Factors], Approximation]
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class RankChoice:
     score: float = float("nan")
     score_se: float = float("inf")
 
-    def info(self, factors: Factors) -> Mapping[str, Any]:
+    def info(self, factors: Factors) -> FitInfo:
         """Report the choice, and what is doubtful about the fit to all draws."""
         heywood = int((factors.own <= HEYWOOD).sum())
         doubts = {
@@ -52,15 +50,13 @@ class RankChoice:
             ),
             "factor analysis had not settled.": not factors.converged,
         }
-        return MappingProxyType(
-            {
-                "rank": factors.rank,
-                "scores": self.scores,
-                "held_out_score": self.score,
-                "held_out_score_se": self.score_se,
-                "converged": factors.converged,
-                "warnings": tuple(text for text, holds in doubts.items() if holds),
-            }
+        return FitInfo(
+            rank=factors.rank,
+            held_out_score=self.score,
+            held_out_score_se=self.score_se,
+            scores=self.scores,
+            converged=factors.converged,
+            warnings=tuple(text for text, holds in doubts.items() if holds),
         )
 
 
@@ -127,12 +123,12 @@ def choose_rank(data: FitData, make: Make, rank: int | None, rng: np.random.Gene
     RankChoice
         Scores are NaN, and the rank 0 unless given, where there are too few draws to hold out.
     """
-    strata = np.zeros(data.weights.size, dtype=np.int64)
-    parts = halves(strata, data.blocks, CHOICE_DRAWS, rng)
+    mode = np.zeros(data.weights.size, dtype=np.int64)
+    parts = halves(mode, data.blocks, CHOICE_DRAWS, rng)
     if any(not rows.size or effective_number(data.weights[rows]) < LEAST_DRAWS for rows in parts):
         return RankChoice(rank or 0)
     draws = WeightedDraws(data.x.T, data.weights)
-    train, test = (half(draws, strata, rows) for rows in parts)
+    train, test = (half(draws, mode, rows) for rows in parts)
     held_out = HeldOut.of(test, None if data.blocks is None else data.blocks[parts[1]])
     trials = _Trials(Standardised.of(train.x.T, train.weights), held_out, make)
     found = trials.search(min(data.d - 1, parts[0].size // 2)) if rank is None else [trials.at(rank)]

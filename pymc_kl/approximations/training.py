@@ -1,0 +1,31 @@
+"""What a family is fitted to, as it was given."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pymc_kl._typing import Array, IntArray
+
+
+@dataclass(frozen=True)
+class Training:
+    """Draws of p to fit a family to; a family ignores what it does not need.
+
+    Attributes
+    ----------
+    x : array (n, d)
+        Unconstrained space.
+    weights : array (n,) or None
+        Not negative, on any scale; equal if None.
+    mode : array of int (n,) or None
+        The mode of each draw, -1 elsewhere.
+    blocks : array of int (n,) or None
+        Contiguous blocks of autocorrelated draws.
+    rng : Generator
+    """
+
+    x: Array
+    weights: Array | None = None
+    mode: IntArray | None = None
+    blocks: IntArray | None = None
+    rng: np.random.Generator = field(default_factory=np.random.default_rng)
