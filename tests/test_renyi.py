@@ -15,7 +15,8 @@ from scipy.stats import norm
 
 import pymc_kl as pkl
 from pymc_kl.approximations import FullRank, MeanField
-from pymc_kl.fitting.gaussian_elbo import balanced_normals, rows_of
+from pymc_kl.fitting.gaussian_elbo import rows_of
+from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import Estimate

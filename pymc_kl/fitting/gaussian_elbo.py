@@ -1,7 +1,7 @@
 """The ELBO of many Gaussian fits of one family at once, on fixed standard normal points, and its gradient.
 
 Each class holds where S fits start and what they look like from there: a row theta (P,) of parameters is zero at the
-start, and a unit step is about one standard deviation, so that one optimiser suits them all. `place` maps rows of theta
+start, and a unit step is about one standard deviation, so that one optimiser suits them all. `draw` maps rows of theta
 to draws x (S, n, d) at noise z (n, n_noise) and to log |Σ|/2 (S,); `pull_back` maps the mean gradient of log p̃ with
 respect to the shift and to the noise back to theta; the entropy's gradient is in it.
 """
@@ -13,17 +13,16 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.stats.qmc import MultivariateNormalQMC
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import FullRank, LowRank, MeanField
 from pymc_kl.approximations.fullrank import unpack_factor
+from pymc_kl.fitting.points import finite_value_and_grad
 from pymc_kl.numerics.lbfgs import RowsValueAndGrad, ValueAndGrad
 
 type Gaussian = MeanField | FullRank | LowRank
 
 GAIN_TOLERANCE = 1e-8  # nats that a step must be expected to gain for another to follow
-LOWEST = -1e10  # nats; stands for a log density that is not finite
 CHUNK_NUMBERS = 2**21  # of draws that are evaluated together, to bound memory
 
 
@@ -57,7 +56,7 @@ class GaussianRows(ABC):
         return np.stack([fit.loc for fit in self.fits])
 
     @abstractmethod
-    def place(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
+    def draw(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
         """Map theta (S, P) and noise (n, n_noise) to draws (S, n, d) and half log determinants (S,)."""
 
     @abstractmethod
@@ -84,11 +83,9 @@ class GaussianRows(ABC):
 
     def _evaluate(self, value_and_grad: ValueAndGrad, z: Array, theta: Array, rows: IntArray) -> tuple[Array, Array]:
         with np.errstate(all="ignore"):  # a step may lead out of all bounds, and is taken back
-            x, half_log_det = self.place(theta, rows, z)
-            value, grad = value_and_grad(x.reshape(-1, self.d))
-            good = np.isfinite(value) & np.isfinite(grad).all(axis=1)
-            value = np.where(good, value, LOWEST).reshape(x.shape[:2])
-            grad = np.where(good[:, None], grad, 0.0).reshape(x.shape)
+            x, half_log_det = self.draw(theta, rows, z)
+            value, grad = finite_value_and_grad(value_and_grad, x.reshape(-1, self.d))
+            value, grad = value.reshape(x.shape[:2]), grad.reshape(x.shape)
             by_noise = grad.swapaxes(1, 2) @ z / len(z)
             slope = self.pull_back(theta, rows, grad.mean(axis=1), by_noise)
             return value.mean(axis=1) + half_log_det, slope
@@ -110,7 +107,7 @@ class MeanFieldRows(GaussianRows):
         """Standard deviations at the start, (S, d)."""
         return np.stack([fit.scale for fit in self.fits])
 
-    def place(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
+    def draw(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
         """Shift and stretch each coordinate."""
         shift, log_factor = np.split(theta, 2, axis=1)
         start = self.scales[rows]
@@ -119,7 +116,7 @@ class MeanFieldRows(GaussianRows):
         return x, np.log(scale).sum(axis=1)
 
     def pull_back(self, theta: Array, rows: IntArray, by_loc: Array, by_noise: Array) -> Array:
-        """Need the diagonal alone of what the noise says."""
+        """Multiply by the scales; of the gradients times noise the diagonal matters, and the entropy adds 1 to each."""
         start = self.scales[rows]
         by_scale = np.diagonal(by_noise, axis1=1, axis2=2)
         return np.concatenate([start * by_loc, start * np.exp(theta[:, self.d :]) * by_scale + 1.0], axis=1)
@@ -150,7 +147,7 @@ class FullRankRows(GaussianRows):
     def _factors(self, theta: Array) -> Array:
         return unpack_factor(theta[:, self.d :], self.d)
 
-    def place(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
+    def draw(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
         """Shift and shape."""
         start = self.trils[rows]
         tril = start @ self._factors(theta)
@@ -230,7 +227,7 @@ class LowRankRows(GaussianRows):
             self.factors[rows] + moves[:, :, 1:],
         )
 
-    def place(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
+    def draw(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
         """Draw from both parts; the determinant needs an r by r matrix only."""
         loc, scale, factor = self._unpack(theta, rows)
         own, shared = z[:, : self.d], z[:, self.d :]
@@ -267,10 +264,3 @@ ROWS: dict[type[Any], type[GaussianRows]] = {MeanField: MeanFieldRows, FullRank:
 def rows_of(fits: Sequence[Gaussian]) -> GaussianRows:
     """Put fits of one family beside each other."""
     return ROWS[type(fits[0])](tuple(fits))
-
-
-def balanced_normals(n: int, d: int, rng: np.random.Generator) -> Array:
-    """Spread standard normal points (n, d) evenly, in opposite pairs, and whiten them: mean 0, covariance I."""
-    half = MultivariateNormalQMC(np.zeros(d), rng=rng).random(2 ** int(np.ceil(np.log2(n // 2))))[: n // 2]
-    z = np.concatenate([half, -half])
-    return np.asarray(np.linalg.solve(np.linalg.cholesky(z.T @ z / len(z)), z.T).T)

@@ -11,7 +11,8 @@ import numpy as np
 
 from pymc_kl._typing import Array, BoolArray
 from pymc_kl.approximations import FullRank, MeanField
-from pymc_kl.fitting.gaussian_elbo import Gaussian, GaussianRows, balanced_normals, rows_of
+from pymc_kl.fitting.gaussian_elbo import Gaussian, GaussianRows, rows_of
+from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.numerics.lbfgs import Climbs, ValueAndGrad
 
 FIT_DRAWS = 512  # fixed points on which the ELBO is maximised, at least; more where the family asks for it

@@ -1,12 +1,12 @@
-"""The ELBO of a mixture of full-rank Gaussians on fixed points, its exact gradient, and how the mixture grows.
+"""The ELBO of a mixture of full-rank Gaussians on fixed points, its exact gradient, and its maximum.
 
 Every component draws at the same standard normal points, and its draws count by its weight (stratified sampling):
 ELBO = Σ_m w_m E_z[log p̃(x_m(z)) - log q(x_m(z))]. Since points are fixed, the gradient is that of this very sum, with
 respect to log q's own parameters as well, not only along the paths of the draws.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp, softmax
@@ -14,18 +14,36 @@ from scipy.special import logsumexp, softmax
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Mixture
 from pymc_kl.approximations.fullrank import unpack_factor
-from pymc_kl.fitting.gaussian_elbo import GAIN_TOLERANCE, LOWEST, balanced_normals
+from pymc_kl.fitting.gaussian_elbo import GAIN_TOLERANCE
 from pymc_kl.fitting.maximise import MAX_STEPS, MEMORY
+from pymc_kl.fitting.points import LOWEST, finite_value_and_grad
 from pymc_kl.numerics.constants import LOG_2PI
 from pymc_kl.numerics.lbfgs import Climbs, RowsValueAndGrad, ValueAndGrad
 
-TRIAL_DRAWS = 64  # points of a component on which sizes are tried, at least; 6 a dimension if that is more
-TRIAL_GAIN, TRIAL_STEPS = 1e-3, 100  # nats that a step must be expected to gain, and most steps
-FINE_NUMBERS = 2**15  # points of all components times dimensions on which the mixture that is chosen is maximised
-WORTH = 0.01  # nats of ELBO, on points that no fit has seen, that one more component must gain
-PATIENCE = 2  # components, those that fit worst, of which one must gain by its split
-MOST_COMPONENTS = 12
-SPREAD = 0.6  # share of the variance by which a wide half is wider, and a narrow one narrower
+
+class Unpacked(NamedTuple):
+    """Weights (M,), means (M, d), Cholesky factors (M, d, d), and the same relative to those at the start."""
+
+    weights: Array
+    locs: Array
+    trils: Array
+    factors: Array
+
+    def draws(self, z: Array) -> Array:
+        """Draw from each component at points z (n, d): (M n, d)."""
+        return _component_draws(self.locs, self.trils, z)
+
+
+class LogQ(NamedTuple):
+    """Log q (N,) at draws of all components, and what its gradient needs.
+
+    `responsibilities` are (M, N); `whitened` and `solved` (M, N, d) are L⁻¹(x - μ) and Σ⁻¹(x - μ) of each component.
+    """
+
+    value: Array
+    responsibilities: Array
+    whitened: Array
+    solved: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,20 +54,21 @@ class MixtureParameters:
 
     @property
     def size(self) -> int:
-        """Number of parameters."""
+        """Number of parameters, P."""
         m, d = self.start.locs.shape
         return m * (1 + d + d * (d + 1) // 2)
 
-    def unpack(self, theta: Array) -> tuple[Array, Array, Array, Array]:
-        """Map theta to weights (M,), means (M, d), Cholesky factors (M, d, d) and factors relative to the start."""
+    def unpack(self, theta: Array) -> Unpacked:
+        """Map theta (P,) to the mixture's parameters."""
         m, d = self.start.locs.shape
         logits, shifts, packed = np.split(theta, [m, m * (1 + d)])
         factors = unpack_factor(packed.reshape(m, -1), d)
         locs = self.start.locs + np.einsum("mij,mj->mi", self.start.scale_trils, shifts.reshape(m, d))
-        return softmax(np.log(self.start.weights) + logits), locs, self.start.scale_trils @ factors, factors
+        weights = softmax(np.log(self.start.weights) + logits)
+        return Unpacked(weights, locs, self.start.scale_trils @ factors, factors)
 
     def pull_back(self, factors: Array, by_logits: Array, by_locs: Array, by_trils: Array) -> Array:
-        """Map gradients to theta."""
+        """Map gradients by the mixture's parameters to that by theta (P,)."""
         d = by_locs.shape[1]
         upper = self.start.scale_trils.swapaxes(1, 2)
         by_factors = upper @ by_trils
@@ -62,49 +81,63 @@ class MixtureParameters:
 
         def function(theta: Array, rows: IntArray) -> tuple[Array, Array]:  # noqa: ARG001 there is one row
             with np.errstate(all="ignore"):  # a step may lead out of all bounds, and is taken back
-                value, slope = self._evaluate(value_and_grad, z, theta[0])
+                value, slope = self._elbo_and_grad(value_and_grad, z, theta[0])
             return np.array([value]), slope[None]
 
         return function
 
-    def _evaluate(self, value_and_grad: ValueAndGrad, z: Array, theta: Array) -> tuple[float, Array]:
-        weights, locs, trils, factors = self.unpack(theta)
-        m, d = locs.shape
-        x = (locs[:, None] + z @ trils.swapaxes(1, 2)).reshape(-1, d)
-        log_p, grad_p = value_and_grad(x)
-        good = np.isfinite(log_p) & np.isfinite(grad_p).all(axis=1)
-        log_p, grad_p = np.where(good, log_p, LOWEST), np.where(good[:, None], grad_p, 0.0)
-        inverses = np.linalg.inv(trils)
-        u = (x[None] - locs[:, None]) @ inverses.swapaxes(1, 2)  # (M, M n, d), whitened by each component
-        half_log_dets = np.log(np.diagonal(trils, axis1=1, axis2=2)).sum(axis=1)
-        joint = (np.log(weights) - half_log_dets)[:, None] - 0.5 * (u**2).sum(axis=2) - 0.5 * d * LOG_2PI
-        log_q = logsumexp(joint, axis=0)
-        share = np.exp(joint - log_q)
-        solved = u @ inverses  # Σ_k⁻¹ (x - μ_k)
-        path = grad_p + (share[:, :, None] * solved).sum(axis=0)  # ∇ log p̃ - ∇ log q
-        gains = (log_p - log_q).reshape(m, -1).mean(axis=1)
-        each = np.repeat(weights / len(z), len(z))  # what each draw counts
-        counted = share * each
-        path = (path * each[:, None]).reshape(m, -1, d)
-        by_locs = path.sum(axis=1) - (counted[:, None] @ solved)[:, 0]
-        outer = (solved * counted[:, :, None]).swapaxes(1, 2) @ u
-        diagonal = np.zeros_like(outer)
-        diagonal[:, *np.diag_indices(d)] = counted.sum(axis=1)[:, None] / np.diagonal(trils, axis1=1, axis2=2)
-        by_trils = path.swapaxes(1, 2) @ z - outer + diagonal
-        by_logits = weights * (gains - weights @ gains) - (counted.sum(axis=1) - weights)
-        return float(weights @ gains), self.pull_back(factors, by_logits, by_locs, by_trils)
+    def _elbo_and_grad(self, value_and_grad: ValueAndGrad, z: Array, theta: Array) -> tuple[float, Array]:
+        at = self.unpack(theta)
+        x = at.draws(z)
+        log_p, grad_p = finite_value_and_grad(value_and_grad, x)
+        log_q = _log_q(at, x)
+        gains = (log_p - log_q.value).reshape(len(at.weights), -1).mean(axis=1)
+        grads = _gradients(at, z, log_q, gains, grad_p)
+        return float(at.weights @ gains), self.pull_back(at.factors, *grads)
 
     def gains(self, value_and_grad: ValueAndGrad, z: Array) -> Array:
-        """Evaluate log p̃ - log q at each component's draws where it stands, (M, n), nats."""
-        m, d = self.start.locs.shape
-        x = (self.start.locs[:, None] + z @ self.start.scale_trils.swapaxes(1, 2)).reshape(-1, d)
+        """Evaluate log p̃ - log q at each component's draws at the start, (M, n), nats."""
+        x = _component_draws(self.start.locs, self.start.scale_trils, z)
         log_p = value_and_grad(x)[0]
-        return np.asarray(np.where(np.isfinite(log_p), log_p, LOWEST) - self.start.log_prob(x)).reshape(m, -1)
+        log_ratio = np.where(np.isfinite(log_p), log_p, LOWEST) - self.start.log_prob(x)
+        return np.asarray(log_ratio).reshape(self.start.n_components, -1)
 
     def fit(self, theta: Array) -> Mixture:
         """Make the mixture."""
-        weights, locs, trils, _ = self.unpack(theta)
-        return replace(self.start, weights=weights, locs=locs, scale_trils=trils)
+        at = self.unpack(theta)
+        return replace(self.start, weights=at.weights, locs=at.locs, scale_trils=at.trils)
+
+
+def _component_draws(locs: Array, trils: Array, z: Array) -> Array:
+    """Draw from each component at points z (n, d): (M n, d)."""
+    return np.asarray((locs[:, None] + z @ trils.swapaxes(1, 2)).reshape(-1, z.shape[1]))
+
+
+def _log_q(at: Unpacked, x: Array) -> LogQ:
+    """Evaluate log q at x (N, d), nats."""
+    inverses = np.linalg.inv(at.trils)
+    whitened = (x[None] - at.locs[:, None]) @ inverses.swapaxes(1, 2)
+    half_log_dets = np.log(np.diagonal(at.trils, axis1=1, axis2=2)).sum(axis=1)
+    heights = (np.log(at.weights) - half_log_dets)[:, None]
+    joint = heights - 0.5 * (whitened**2).sum(axis=2) - 0.5 * x.shape[1] * LOG_2PI
+    value = logsumexp(joint, axis=0)
+    return LogQ(value, np.exp(joint - value), whitened, whitened @ inverses)
+
+
+def _gradients(at: Unpacked, z: Array, log_q: LogQ, gains: Array, grad_p: Array) -> tuple[Array, Array, Array]:
+    """Differentiate the ELBO by logits (M,), means (M, d) and Cholesky factors (M, d, d)."""
+    m, d = at.locs.shape
+    each = np.repeat(at.weights / len(z), len(z))  # the weight of each draw
+    counted = log_q.responsibilities * each
+    path = grad_p + (log_q.responsibilities[:, :, None] * log_q.solved).sum(axis=0)  # ∇ log p̃ - ∇ log q
+    path = (path * each[:, None]).reshape(m, -1, d)
+    by_locs = path.sum(axis=1) - (counted[:, None] @ log_q.solved)[:, 0]
+    outer = (log_q.solved * counted[:, :, None]).swapaxes(1, 2) @ log_q.whitened
+    diagonal = np.zeros_like(outer)
+    diagonal[:, *np.diag_indices(d)] = counted.sum(axis=1)[:, None] / np.diagonal(at.trils, axis1=1, axis2=2)
+    by_trils = path.swapaxes(1, 2) @ z - outer + diagonal
+    by_logits = at.weights * (gains - at.weights @ gains) - (counted.sum(axis=1) - at.weights)
+    return by_logits, by_locs, by_trils
 
 
 def maximise_mixture(
@@ -120,63 +153,3 @@ def maximise_mixture(
     climbs = Climbs.begin(parameters.on(value_and_grad, z), np.zeros((1, parameters.size)), memory=MEMORY)
     climbs.run(tolerance, max_steps)
     return parameters.fit(climbs.y[0])
-
-
-def grow_mixture(
-    value_and_grad: ValueAndGrad, mixture: Mixture, n_components: int | None, rng: np.random.Generator
-) -> Mixture:
-    """Maximise a mixture's ELBO; split components while that gains, or up to `n_components`; end on more points.
-
-    The component that is split is the one within which log p̃ - log q varies most, by weight: it fits worst. Its halves
-    begin side by side or one within the other, whichever comes to more.
-    """
-    d = mixture.d
-    n = 2 ** int(np.ceil(np.log2(max(TRIAL_DRAWS, 6 * d))))
-    z, fresh = balanced_normals(n, d, rng), balanced_normals(4 * n, d, rng)
-
-    def tried(start: Mixture) -> tuple[Mixture, Array]:
-        found = maximise_mixture(value_and_grad, start, z, tolerance=TRIAL_GAIN, max_steps=TRIAL_STEPS)
-        return found, MixtureParameters(found).gains(value_and_grad, fresh)
-
-    def elbo(trial: tuple[Mixture, Array]) -> float:
-        return float(trial[0].weights @ trial[1].mean(axis=1))
-
-    best, gains = tried(mixture)
-    for _ in range(best.n_components, n_components or MOST_COMPONENTS):
-        worst = np.argsort(-best.weights * gains.var(axis=1))[:PATIENCE]
-        trials = (max((tried(split(best, int(k), how)) for how in SPLITS), key=elbo) for k in worst)
-        least = elbo((best, gains)) + (WORTH if n_components is None else -np.inf)
-        grown = next((trial for trial in trials if elbo(trial) > least), None)
-        if grown is None:
-            break
-        best, gains = grown
-    n = max(2 ** int(np.log2(FINE_NUMBERS / (d * best.n_components))), 2 * n)
-    return maximise_mixture(value_and_grad, best, balanced_normals(n, d, rng))
-
-
-def _apart(loc: Array, tril: Array) -> tuple[Array, Array]:
-    """Halve a normal along its longest axis."""
-    axis, length, _ = np.linalg.svd(tril)
-    step = 0.5 * length[0] * axis[:, 0]
-    half = np.linalg.cholesky(tril @ tril.T - np.outer(step, step))
-    return loc + np.outer([1, -1], step), half[None].repeat(2, axis=0)
-
-
-def _concentric(loc: Array, tril: Array) -> tuple[Array, Array]:
-    """Halve a normal into a narrow and a wide one, as heavy tails ask for."""
-    return loc[None].repeat(2, axis=0), np.sqrt(1 + np.array([-1, 1]) * SPREAD)[:, None, None] * tril
-
-
-SPLITS = (_apart, _concentric)
-
-
-def split(mixture: Mixture, k: int, how: Callable[[Array, Array], tuple[Array, Array]]) -> Mixture:
-    """Cut component k in two halves that together keep its mean and covariance."""
-    locs, trils = how(mixture.locs[k], mixture.scale_trils[k])
-    rest = np.arange(mixture.n_components) != k
-    return replace(
-        mixture,
-        weights=np.concatenate([mixture.weights[rest], np.full(2, mixture.weights[k] / 2)]),
-        locs=np.concatenate([mixture.locs[rest], locs]),
-        scale_trils=np.concatenate([mixture.scale_trils[rest], trils]),
-    )

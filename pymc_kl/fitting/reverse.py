@@ -1,16 +1,14 @@
 """Reverse-KL fits of our own: take a family by name, or let the ELBO choose, and minimise KL(q‖p) from many starts."""
 
 from dataclasses import replace
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import pymc as pm
 
 from pymc_kl._typing import RandomSeed
 from pymc_kl.approximations import Approximation, Family, FullRank, LowRank, MeanField, Mixture
-from pymc_kl.approximations.choice import LOWRANK_FROM, explain
-from pymc_kl.fitting.optima import Optima
+from pymc_kl.approximations.choice import AUTO, LOWRANK_FROM, explain
+from pymc_kl.fitting.optima import Optima, ReverseInfo, find_optima
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.search import search_target
@@ -18,7 +16,6 @@ from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.progress import stages
 
 N_STARTS = 32
-AUTO = "auto"
 REVERSE_FAMILIES: dict[str, type[Family]] = {
     family.family: family for family in (MeanField, LowRank, FullRank, Mixture)
 }  # the simplest first
@@ -113,7 +110,7 @@ def fit_from_modes(
     """Fit one family, or "auto", once the modes are known."""
     if family == AUTO:
         return _choose(target, modes, n_starts, rng)
-    return _fitted(Optima.find(target, modes, _starting(family), n_starts, rank, rng), family, n_components, rng)
+    return _fitted(find_optima(target, modes, _starting(family), n_starts, rank, rng), family, n_components, rng)
 
 
 def _starting(family: str) -> str:
@@ -123,9 +120,9 @@ def _starting(family: str) -> str:
 
 def _fitted(found: Optima, family: str, n_components: int | None, rng: np.random.Generator) -> Approximation:
     if family == Mixture.family:
-        return found.finished(*found.polished_mixture(found.mixture(), n_components, rng))
+        return found.report(*found.best_mixture(found.mixture(), n_components, rng))
     best = found.optima[0]
-    return found.finished(best.approximation, best.elbo, mixture=found.spread(found.mixture()))
+    return found.report(best.approximation, best.elbo, mixture=found.symmetrised(found.mixture()))
 
 
 def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generator) -> Approximation:
@@ -139,9 +136,10 @@ def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generato
     }
     names = [name for name, fits in fitting.items() if fits]
     bases = dict.fromkeys(map(_starting, names))
-    found = {base: Optima.find(target, modes, base, n_starts, None, rng) for base in bases}
+    found = {base: find_optima(target, modes, base, n_starts, None, rng) for base in bases}
     fits = {name: _fitted(found[_starting(name)], name, None, rng) for name in names}
-    elbos = {name: Estimate(fit.info["elbo"], fit.info["elbo_se"]) for name, fit in fits.items()}
+    infos = {name: fit.info for name, fit in fits.items() if isinstance(fit.info, ReverseInfo)}
+    elbos = {name: Estimate(info.elbo, info.elbo_se) for name, info in infos.items()}
 
     def gain(one: str, two: str) -> Estimate:
         return Estimate(elbos[one].value - elbos[two].value, float(np.hypot(elbos[one].se, elbos[two].se)))
@@ -149,8 +147,7 @@ def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generato
     best = max(elbos, key=lambda name: elbos[name].value)
     chosen = next(name for name in names if not gain(best, name).value > _enough(gain(best, name)))
     why = explain(names, {name: elbo.value for name, elbo in elbos.items()}, chosen, "nats of ELBO", gain)
-    info: dict[str, Any] = {**fits[chosen].info, "choice": why, "family_elbos": elbos}
-    return replace(fits[chosen], info=MappingProxyType(info))
+    return replace(fits[chosen], info=replace(infos[chosen], choice=why, family_elbos=elbos))
 
 
 def _enough(gain: Estimate) -> float:

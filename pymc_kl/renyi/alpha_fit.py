@@ -18,7 +18,8 @@ from pymc_kl._typing import Array
 from pymc_kl.approximations import Approximation, FullRank, MeanField
 from pymc_kl.approximations.components import effective_number
 from pymc_kl.approximations.fullrank import unpack_factor
-from pymc_kl.fitting.gaussian_elbo import LOWEST, GaussianRows, rows_of
+from pymc_kl.fitting.gaussian_elbo import GaussianRows, rows_of
+from pymc_kl.fitting.points import LOWEST
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import Estimate, mean_estimate, systematic
@@ -88,7 +89,7 @@ def tilted_bound(
     """Estimate log E_q[(p̃/q)^α]/α, the ELBO at α = 0, up to a constant, and its gradient in theta (P,)."""
     one = np.zeros(1, dtype=np.int64)
     with np.errstate(all="ignore"):  # a step may lead out of all bounds, and is taken back
-        x, half_log_det = rows.place(theta[None], one, z)
+        x, half_log_det = rows.draw(theta[None], one, z)
         value, grad = value_and_grad(x[0])
     good = np.isfinite(value) & np.isfinite(grad).all(axis=1)
     log_ratio = np.where(good, value, LOWEST) + 0.5 * (z**2).sum(axis=1)

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.fitting.gaussian_elbo import balanced_normals
+from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.masses import masses_from_independent
 from pymc_kl.modes.modes import CanonicalPoints, Modes
 from pymc_kl.numerics.estimate import Estimate, mean_estimate

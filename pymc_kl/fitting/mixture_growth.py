@@ -1,0 +1,108 @@
+"""How a mixture that maximises the ELBO grows: a component is split in two where that gains most."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from operator import attrgetter
+
+import numpy as np
+
+from pymc_kl._typing import Array
+from pymc_kl.approximations import Mixture
+from pymc_kl.fitting.mixture_elbo import MixtureParameters, maximise_mixture
+from pymc_kl.fitting.points import balanced_normals
+from pymc_kl.numerics.lbfgs import ValueAndGrad
+
+TRIAL_DRAWS = 64  # points of a component on which sizes are tried, at the least
+TRIAL_DRAWS_A_DIMENSION = 6  # the same for each dimension, where that is more
+TRIAL_GAIN = 1e-3  # nats that a step of a trial must be expected to gain for another to follow
+TRIAL_STEPS = 100  # steps of a trial, at the most
+FINE_NUMBERS = 2**15  # numbers (points of all components times dimensions) on which the chosen mixture is maximised
+WORTH = 0.01  # nats of ELBO, on points that no fit has seen, that one more component must gain
+PATIENCE = 2  # components, those that fit worst, whose splits are tried before growth ends
+MOST_COMPONENTS = 12  # components where their number is not given
+SPREAD = 0.6  # share of the variance by which a wide half is wider, and a narrow one narrower
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A mixture maximised on few points, and log p̃ - log q (M, n) at draws of its components on fresh ones."""
+
+    mixture: Mixture
+    gains: Array
+
+    @property
+    def elbo(self) -> float:
+        """Nats."""
+        return float(self.mixture.weights @ self.gains.mean(axis=1))
+
+    @property
+    def worst(self) -> list[int]:
+        """Components within which log p̃ - log q varies most, by weight: they fit worst."""
+        return np.argsort(-self.mixture.weights * self.gains.var(axis=1))[:PATIENCE].tolist()
+
+
+def grow_mixture(
+    value_and_grad: ValueAndGrad, mixture: Mixture, n_components: int | None, rng: np.random.Generator
+) -> Mixture:
+    """Maximise a mixture's ELBO; split components while that gains, or up to `n_components`; end on more points.
+
+    The component that is split is the one that fits worst. Its halves begin side by side or one within the other,
+    whichever comes to more.
+    """
+    d = mixture.d
+    n = 2 ** int(np.ceil(np.log2(max(TRIAL_DRAWS, TRIAL_DRAWS_A_DIMENSION * d))))
+    z, fresh = balanced_normals(n, d, rng), balanced_normals(4 * n, d, rng)
+
+    def tried(start: Mixture) -> Trial:
+        found = maximise_mixture(value_and_grad, start, z, tolerance=TRIAL_GAIN, max_steps=TRIAL_STEPS)
+        return Trial(found, MixtureParameters(found).gains(value_and_grad, fresh))
+
+    best = _grown(tried, tried(mixture), n_components)
+    n = max(2 ** int(np.log2(FINE_NUMBERS / (d * best.n_components))), 2 * n)
+    return maximise_mixture(value_and_grad, best, balanced_normals(n, d, rng))
+
+
+def _grown(tried: Callable[[Mixture], Trial], best: Trial, n_components: int | None) -> Mixture:
+    """Split one component after another until no split gains enough, or there are as many as asked for."""
+    enough = WORTH if n_components is None else -np.inf
+    for _ in range(best.mixture.n_components, n_components or MOST_COMPONENTS):
+        least = best.elbo + enough
+        trials = (_best_split(tried, best.mixture, k) for k in best.worst)
+        grown = next((trial for trial in trials if trial.elbo > least), None)
+        if grown is None:
+            break
+        best = grown
+    return best.mixture
+
+
+def _best_split(tried: Callable[[Mixture], Trial], mixture: Mixture, k: int) -> Trial:
+    """Split component k in the way that gains most."""
+    return max((tried(split(mixture, k, how)) for how in SPLITS), key=attrgetter("elbo"))
+
+
+def _apart(loc: Array, tril: Array) -> tuple[Array, Array]:
+    """Halve a normal along its longest axis."""
+    axis, length, _ = np.linalg.svd(tril)
+    step = 0.5 * length[0] * axis[:, 0]
+    half = np.linalg.cholesky(tril @ tril.T - np.outer(step, step))
+    return loc + np.outer([1, -1], step), half[None].repeat(2, axis=0)
+
+
+def _concentric(loc: Array, tril: Array) -> tuple[Array, Array]:
+    """Halve a normal into a narrow and a wide one, as heavy tails ask for."""
+    return loc[None].repeat(2, axis=0), np.sqrt(1 + np.array([-1, 1]) * SPREAD)[:, None, None] * tril
+
+
+SPLITS = (_apart, _concentric)
+
+
+def split(mixture: Mixture, k: int, how: Callable[[Array, Array], tuple[Array, Array]]) -> Mixture:
+    """Cut component k in two halves that together keep its mean and covariance."""
+    locs, trils = how(mixture.locs[k], mixture.scale_trils[k])
+    rest = np.arange(mixture.n_components) != k
+    return replace(
+        mixture,
+        weights=np.concatenate([mixture.weights[rest], np.full(2, mixture.weights[k] / 2)]),
+        locs=np.concatenate([mixture.locs[rest], locs]),
+        scale_trils=np.concatenate([mixture.scale_trils[rest], trils]),
+    )
