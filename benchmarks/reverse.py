@@ -27,9 +27,9 @@ from rich.table import Table
 
 import pymc_kl as pkl
 from pymc_kl.approximations import Approximation
+from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.data import galaxies
 from pymc_kl.numerics.estimate import mean_estimate
-from pymc_kl.tables import format_estimate
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from problems import eight_schools, logistic_regression  # the zoo

@@ -1,6 +1,7 @@
 from .adapters import as_approximation, to_pymc
-from .compare import compare
-from .comparison_io import load, save
+from .comparison.compare import compare
+from .comparison.io import load, save
+from .comparison.tables import coverage, summary
 from .divergence.kl import kl_divergence
 from .fitting.forward import fit_forward
 from .fitting.reverse import fit_reverse
@@ -15,12 +16,11 @@ from .plots import (
     plot_mode_tree,
     plot_modes,
 )
+from .reference.sample import sample_reference
 from .reports import report
-from .sampled import sample_reference
 from .sampling.initvals import initvals
 from .sampling.jump import sample_jump
 from .sampling.resample import correct
-from .tables import coverage, summary
 
 __all__ = [
     "as_approximation",

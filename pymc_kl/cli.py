@@ -10,11 +10,12 @@ import pymc as pm
 import xarray as xr
 from rich.console import Console
 
-from pymc_kl import comparison_io, plots, reports
+from pymc_kl import plots, reports
 from pymc_kl.approximations import FAMILIES
-from pymc_kl.compare import compare
+from pymc_kl.comparison import io
+from pymc_kl.comparison.compare import compare
+from pymc_kl.comparison.make_fits import PYMC_METHODS, REVERSE
 from pymc_kl.data import galaxies
-from pymc_kl.fits import PYMC_METHODS, REVERSE
 from pymc_kl.fitting.forward import AUTO
 from pymc_kl.reports.terminal import render
 
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(parsed: argparse.Namespace, console: Console) -> int:
-    comparison_io.check_place(parsed.out / SAVED, overwrite=True)
+    io.check_place(parsed.out / SAVED, overwrite=True)
     console.print("82 galaxy velocities, three normal components: NUTS, ADVI and full-rank ADVI, forward-KL fits.")
     with galaxies.model():
         comparison = compare(random_seed=parsed.seed, progressbar=not parsed.quiet)
@@ -98,13 +99,13 @@ def _demo(parsed: argparse.Namespace, console: Console) -> int:
 
 
 def _compare(parsed: argparse.Namespace, console: Console) -> int:
-    comparison_io.check_place(parsed.out / SAVED, overwrite=True)
+    io.check_place(parsed.out / SAVED, overwrite=True)
     model = _load_model(parsed.model)
     draws = None
     if parsed.draws is not None:
         if not parsed.draws.exists():
             raise FileNotFoundError(f"no such file of draws: {parsed.draws}")
-        draws = comparison_io.read_tree(parsed.draws)
+        draws = io.read_tree(parsed.draws)
     comparison = compare(
         draws,
         dict(parsed.fit),
@@ -126,7 +127,7 @@ def _named_file(text: str) -> tuple[str, str]:
 
 
 def _summary(parsed: argparse.Namespace, console: Console) -> int:
-    return _print(comparison_io.load(parsed.comparison), console)
+    return _print(io.load(parsed.comparison), console)
 
 
 def _load_model(place: str) -> pm.Model:
@@ -153,7 +154,7 @@ def _load_model(place: str) -> pm.Model:
 def _finish(comparison: xr.DataTree, parsed: argparse.Namespace, console: Console) -> int:
     """Save first, so that nothing is lost; then print, draw and write the report."""
     out = parsed.out
-    written = [comparison_io.save(comparison, out / SAVED, overwrite=True).name]
+    written = [io.save(comparison, out / SAVED, overwrite=True).name]
     code = _print(comparison, console)
     for name, draw in (("coverage", plots.plot_coverage), ("modes", plots.plot_modes)):
         draw(comparison, backend="matplotlib").savefig(out / f"{name}.png")
@@ -169,12 +170,12 @@ def _print(comparison: xr.DataTree, console: Console) -> int:
     """Print the verdict and the tables; returns 1 if a fit failed."""
     for part in render(comparison, console.width):
         console.print(part)
-    errors = comparison_io.check_comparison(comparison)["scores"].to_dataset()["error"].values
+    errors = io.check_comparison(comparison)["scores"].to_dataset()["error"].values
     return int(any(str(error) for error in errors))
 
 
 def _report(parsed: argparse.Namespace, console: Console) -> int:
-    comparison = comparison_io.load(parsed.comparison)
+    comparison = io.load(parsed.comparison)
     path = parsed.output or parsed.comparison.with_suffix(".html")
     reports.report(
         comparison,

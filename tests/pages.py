@@ -9,7 +9,7 @@ import xarray as xr
 from pictured import NAMES, make_comparison
 from scipy.stats import wasserstein_distance
 
-from pymc_kl.parameters import STATISTICS
+from pymc_kl.scores.marginals import STATISTICS
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 QUOTED = """a & "b" 'c' $x_1$"""

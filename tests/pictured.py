@@ -9,7 +9,9 @@ from arviz_plots import PlotCollection
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from pymc_kl import tree
+from pymc_kl.comparison.datatree import SCORE_COLUMNS, coverage_dataset, line_dataset, scores_dataset
+from pymc_kl.model.datatree import FORMAT
+from pymc_kl.reference.datatree import modes_dataset
 
 NAMES = ("ADVI", "full-rank ADVI", "forward mixture")
 SCALE, LOG_Z = 0.5, 1.5
@@ -122,14 +124,14 @@ def make_comparison(
         nodes |= {f"approximations/{name}/{key}": ds for key, ds in parts.items()}
     reference["found_by"] = np.array(["chains"] * k, dtype=object)
     reference["log_density"] = log_density(centre)
-    peaks = tree.modes_dataset(draws(centre[None]), reference, attrs)
+    peaks = modes_dataset(draws(centre[None]), reference, attrs)
     peaks["pass_log_density"] = (("mode", "other_mode"), passes(log_density, centre))
     nodes["modes"] = peaks
-    nodes["scores"] = tree.scores_dataset(scores or {name: {} for name in names}, tree.SCORE_COLUMNS)
-    nodes["coverage"] = tree.coverage_dataset(rows, k)
+    nodes["scores"] = scores_dataset(scores or {name: {} for name in names}, SCORE_COLUMNS)
+    nodes["coverage"] = coverage_dataset(rows, k)
     nodes["evidence"] = xr.Dataset({"log_evidence": LOG_Z, "log_evidence_se": 0.02})
     dt = xr.DataTree.from_dict(nodes)
-    dt.attrs = {"pymc_kl_format": tree.FORMAT}
+    dt.attrs = {"pymc_kl_format": FORMAT}
     return dt
 
 
@@ -161,7 +163,7 @@ def add_line(dt: xr.DataTree, loc: float = 1.0, scale: float = 1.5) -> xr.DataTr
     x = np.linspace(-12, 14, 4001)
     log_q = [norm(loc * i, scale**i).logpdf(x) for i in range(len(names))]
     log_q[2:] = [np.full(len(x), np.nan)] * len(log_q[2:])
-    ds = tree.line_dataset("x_log__", x, norm.logpdf(x) + np.log(7), dict(zip(names, log_q, strict=True)))
+    ds = line_dataset("x_log__", x, norm.logpdf(x) + np.log(7), dict(zip(names, log_q, strict=True)))
     dt["line"] = xr.DataTree(ds)
     return dt
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from pymc_kl.comparison.datatree import ESTIMATES
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.reports.facts import Audit, Cover, Facts, Fit, Mode
-from pymc_kl.tree import ESTIMATES
 
 NAN = float("nan")
 HELD = Estimate(0.3, 0.01)

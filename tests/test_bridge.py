@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from pymc_kl import find_modes
-from pymc_kl.masses import masses_from_log, unknown_masses
+from pymc_kl.modes.masses import masses_from_log, unknown_masses
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.reference.bridge_sampling import LocalDraws, bridge, log_mass, log_mass_by_importance
 from pymc_kl.reference.local_nuts import make_task, sample_locally

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from pymc_kl.complete import Sampling, complete
 from pymc_kl.progress import stages
+from pymc_kl.reference.build import complete
+from pymc_kl.reference.settings import Sampling
 
 REPLICATES = 100
 

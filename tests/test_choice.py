@@ -9,7 +9,7 @@ from pymc_kl.approximations.choice import EVEN, _choose, choose_family
 from pymc_kl.approximations.components import WeightedDraws
 from pymc_kl.approximations.estimation.halves import HeldOut
 from pymc_kl.approximations.training import Training
-from pymc_kl.crossfit import cross_fit
+from pymc_kl.fitting.cross_fitting import cross_fit
 from pymc_kl.model.draws import PosteriorDraws
 
 TILTED = FullRank(loc=np.zeros(3), scale_tril=np.array([[1.0, 0, 0], [0.8, 0.6, 0], [-0.5, 0.5, 0.7]]))

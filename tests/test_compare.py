@@ -12,9 +12,9 @@ import pytest
 import xarray as xr
 
 import pymc_kl as pkl
-from pymc_kl import tree
 from pymc_kl.approximations import Draws, FullRank, MeanField
-from pymc_kl.comparison_io import check_comparison
+from pymc_kl.comparison.io import check_comparison
+from pymc_kl.model.datatree import FORMAT
 from pymc_kl.model.target import Target
 from pymc_kl.reports.making import reproduce
 
@@ -283,7 +283,7 @@ def test_an_older_format_is_converted(comparison):
     older.attrs = {**comparison.attrs, "pymc_kl_format": 1}
     assert pkl.coverage(older).equals(pkl.coverage(comparison))
     new = check_comparison(older)
-    assert (new.attrs["pymc_kl_format"], new.attrs["converted_from"]) == (tree.FORMAT, 1)
+    assert (new.attrs["pymc_kl_format"], new.attrs["converted_from"]) == (FORMAT, 1)
     assert "reference" in older["approximations/ADVI"].children
     assert "reference" not in new["approximations/ADVI"].children
     nameless = older.copy()

@@ -6,7 +6,7 @@ from problems import gaussian_kl
 
 from pymc_kl.approximations import FullRank, Mixture
 from pymc_kl.approximations.symmetrise import symmetrised_log_prob, symmetrised_mixture
-from pymc_kl.crossfit import IN_SAMPLE, cross_fit
+from pymc_kl.fitting.cross_fitting import IN_SAMPLE, cross_fit
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.symmetry import Symmetry, find_symmetry
 from pymc_kl.modes.symmetry.enumerate import elements, group_order

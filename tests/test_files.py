@@ -17,9 +17,9 @@ import pytest
 import xarray as xr
 
 import pymc_kl as pkl
-from pymc_kl.comparison_io import FORMAT, read_tree
+from pymc_kl.comparison.io import FORMAT, read_tree
+from pymc_kl.comparison.whole_files import written_whole
 from pymc_kl.reports.build import Report
-from pymc_kl.whole_files import written_whole
 
 SUFFIXES = (".nc", ".zarr")
 GROUPS = 11  # of a small comparison

@@ -5,9 +5,9 @@ import pytest
 import xarray as xr
 from scipy.stats import norm
 
-from pymc_kl.masses import masses_from_log
+from pymc_kl.modes.masses import masses_from_log
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.parameters import MAX_DRAWS, STATISTICS, Source, describe, mean_se
+from pymc_kl.scores.marginals import MAX_DRAWS, STATISTICS, Source, describe, mean_se
 
 
 class Shown:

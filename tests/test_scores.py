@@ -8,11 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pymc_kl import scores
 from pymc_kl.approximations import FullRank
-from pymc_kl.masses import masses_from_chains, masses_from_independent, masses_from_weighted
+from pymc_kl.modes.masses import masses_from_chains, masses_from_independent, masses_from_weighted
 from pymc_kl.numerics.estimate import Estimate, mean_estimate, pareto_k, smoothed_weights
-from pymc_kl.tails import TailDraws
+from pymc_kl.scores.coverage import entropic_coverage, hdr_coverage, mass_jsd, mass_tv, verdicts
+from pymc_kl.scores.divergences import (
+    ReferenceDraws,
+    elbo,
+    eubo,
+    forward_chain_rule,
+    forward_kl,
+    reverse_chain_rule,
+    reverse_kl,
+)
+from pymc_kl.scores.draws import ApproximationDraws
+from pymc_kl.scores.reliability import TailDraws, ess_forward, ess_reverse, khat, khat_reference, spill
 
 SETTINGS = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -31,10 +41,10 @@ def draws_of(p, q, x, y, label=lambda x: (x[:, 0] > 0).astype(int)):
     mode = label(x).reshape(shape)
     core = np.ones(shape, dtype=bool)
     masses = masses_from_chains(mode, 2, core=core, negligible=np.zeros(2, dtype=bool))
-    p_draws = scores.ReferenceDraws(
+    p_draws = ReferenceDraws(
         p.log_prob(x).reshape(shape), q.log_prob(x).reshape(shape), mode, None, masses, np.full(3, np.nan)
     )
-    q_draws = scores.ApproximationDraws(p.log_prob(y), q.log_prob(y), label(y), masses_from_independent(label(y), 2))
+    q_draws = ApproximationDraws(p.log_prob(y), q.log_prob(y), label(y), masses_from_independent(label(y), 2))
     return p_draws, q_draws
 
 
@@ -44,13 +54,13 @@ def test_chain_rule_is_exact(seed):
     p, q = gaussian_pair(np.random.default_rng(seed), n=400)
     log_z = Estimate(0.3, 0.01)
     for rule, total in (
-        (scores.forward_chain_rule(p, q, log_z), scores.forward_kl(p, log_z)),
-        (scores.reverse_chain_rule(p, q, log_z), scores.reverse_kl(q, log_z)),
+        (forward_chain_rule(p, q, log_z), forward_kl(p, log_z)),
+        (reverse_chain_rule(p, q, log_z), reverse_kl(q, log_z)),
     ):
         assert rule.between.value + rule.within.value == pytest.approx(total.value, abs=1e-12)
-    forward = scores.forward_chain_rule(p, q, log_z)
+    forward = forward_chain_rule(p, q, log_z)
     assert np.nansum(p.masses.mass * forward.within_each) == pytest.approx(forward.within.value, abs=1e-9)
-    reverse = scores.reverse_chain_rule(p, q, log_z)
+    reverse = reverse_chain_rule(p, q, log_z)
     assert np.nansum(q.masses.mass * reverse.within_each) == pytest.approx(reverse.within.value, abs=1e-9)
 
 
@@ -58,14 +68,14 @@ def test_chain_rule_is_exact(seed):
 @given(seed=seeds, shift=st.floats(-50, 50))
 def test_a_constant_in_the_log_density_moves_log_z_alone(seed, shift):
     p, q = gaussian_pair(np.random.default_rng(seed), n=400)
-    moved_p = scores.ReferenceDraws(p.log_density + shift, p.log_prob, p.mode, None, p.masses, p.unvisited)
-    moved_q = scores.ApproximationDraws(q.log_density + shift, q.log_prob, q.mode, q.masses)
+    moved_p = ReferenceDraws(p.log_density + shift, p.log_prob, p.mode, None, p.masses, p.unvisited)
+    moved_q = ApproximationDraws(q.log_density + shift, q.log_prob, q.mode, q.masses)
     zero, moved = Estimate(0.0, 0.0), Estimate(shift, 0.0)
-    assert scores.forward_kl(moved_p, moved).value == pytest.approx(scores.forward_kl(p, zero).value, abs=1e-9)
-    assert scores.reverse_kl(moved_q, moved).value == pytest.approx(scores.reverse_kl(q, zero).value, abs=1e-9)
-    assert scores.khat(moved_q) == pytest.approx(scores.khat(q), abs=1e-6)
-    assert scores.ess_reverse(moved_q).value == pytest.approx(scores.ess_reverse(q).value, rel=1e-9)
-    assert scores.spill(moved_p, moved_q).value == scores.spill(p, q).value
+    assert forward_kl(moved_p, moved).value == pytest.approx(forward_kl(p, zero).value, abs=1e-9)
+    assert reverse_kl(moved_q, moved).value == pytest.approx(reverse_kl(q, zero).value, abs=1e-9)
+    assert khat(moved_q) == pytest.approx(khat(q), abs=1e-6)
+    assert ess_reverse(moved_q).value == pytest.approx(ess_reverse(q).value, rel=1e-9)
+    assert spill(moved_p, moved_q).value == spill(p, q).value
 
 
 @SETTINGS
@@ -81,10 +91,10 @@ def test_relabelling_modes_permutes_every_output(seed):
     swap = [1, 0, 2]
     np.testing.assert_allclose(two[0].masses.mass, one[0].masses.mass[swap])
     np.testing.assert_allclose(two[1].masses.se, one[1].masses.se[swap])
-    a, b = scores.forward_chain_rule(*one, log_z), scores.forward_chain_rule(*two, log_z)
+    a, b = forward_chain_rule(*one, log_z), forward_chain_rule(*two, log_z)
     assert a.between == pytest.approx(b.between)
     np.testing.assert_allclose(b.within_each, a.within_each[swap], atol=1e-12)
-    assert scores.verdicts(one[0].masses, one[1].masses) == scores.verdicts(two[0].masses, two[1].masses)[::-1]
+    assert verdicts(one[0].masses, one[1].masses) == verdicts(two[0].masses, two[1].masses)[::-1]
 
 
 def test_gaussian_divergences_match_closed_forms(rng):
@@ -94,15 +104,15 @@ def test_gaussian_divergences_match_closed_forms(rng):
     x, y = p.sample(40_000, random_seed=rng), q.sample(40_000, random_seed=rng)
     p_draws, q_draws = draws_of(p, q, x, y)
     zero = Estimate(0.0, 0.0)
-    for estimate, truth in ((scores.forward_kl(p_draws, zero), 0.127687), (scores.reverse_kl(q_draws, zero), 0.219535)):
+    for estimate, truth in ((forward_kl(p_draws, zero), 0.127687), (reverse_kl(q_draws, zero), 0.219535)):
         assert abs(estimate.value - truth) < 5 * estimate.se
         assert estimate.se < 0.02
     # E_p[p/q] = sd_q² / (sd_p √(2 sd_q² - sd_p²)), so the share of draws that importance sampling keeps is
     kept = sd_p * np.sqrt(2 * sd_q**2 - sd_p**2) / sd_q**2
-    for estimate in (scores.ess_forward(p_draws, zero), scores.ess_reverse(q_draws)):
+    for estimate in (ess_forward(p_draws, zero), ess_reverse(q_draws)):
         assert abs(estimate.value - kept) < 5 * estimate.se
     inside = stats.norm.cdf(1.6448536 * sd_q / sd_p) * 2 - 1
-    np.testing.assert_allclose(scores.hdr_coverage(p_draws, q_draws)[:2], inside, atol=0.01)
+    np.testing.assert_allclose(hdr_coverage(p_draws, q_draws)[:2], inside, atol=0.01)
 
 
 def test_khat_has_the_right_sign(rng):
@@ -133,43 +143,43 @@ def test_a_zero_count_is_a_bound_not_a_zero(rng):
     p = FullRank(loc=np.zeros(1), scale_tril=np.eye(1))
     q = FullRank(loc=np.array([8.0]), scale_tril=0.1 * np.eye(1))
     p_draws, q_draws = draws_of(p, q, p.sample(400, random_seed=rng), q.sample(400, random_seed=rng))
-    rule = scores.forward_chain_rule(p_draws, q_draws, Estimate(0.0, 0.0))
+    rule = forward_chain_rule(p_draws, q_draws, Estimate(0.0, 0.0))
     assert q_draws.masses.mass[0] == 0
     assert q_draws.masses.upper[0] == pytest.approx(3 / 400)
     assert rule.is_bound
     w = p_draws.masses.mass
     assert rule.between.value == pytest.approx(w[0] * np.log(w[0] / (3 / 400)) + w[1] * np.log(w[1]), abs=1e-12)
     assert np.isnan(rule.within_each[0])
-    assert scores.verdicts(p_draws.masses, q_draws.masses) == ["missed", "over"]
+    assert verdicts(p_draws.masses, q_draws.masses) == ["missed", "over"]
 
 
 def test_no_density_gives_nan(rng):
     p, q = gaussian_pair(rng, n=400)
-    p = scores.ReferenceDraws(p.log_density, None, p.mode, None, p.masses, p.unvisited)
-    q = scores.ApproximationDraws(q.log_density, None, q.mode, q.masses)
+    p = ReferenceDraws(p.log_density, None, p.mode, None, p.masses, p.unvisited)
+    q = ApproximationDraws(q.log_density, None, q.mode, q.masses)
     log_z = Estimate(0.0, 0.0)
-    for estimate in (scores.elbo(q), scores.eubo(p), scores.forward_kl(p, log_z), scores.reverse_kl(q, log_z),
-                     scores.ess_reverse(q), scores.ess_forward(p, log_z)):  # fmt: skip
+    for estimate in (elbo(q), eubo(p), forward_kl(p, log_z), reverse_kl(q, log_z),
+                     ess_reverse(q), ess_forward(p, log_z)):  # fmt: skip
         assert np.isnan(estimate.value)
-    assert np.isnan(scores.khat(q))
-    assert np.isnan(scores.khat_reference(p))
-    assert np.isnan(scores.forward_chain_rule(p, q, log_z).within.value)
-    assert np.isfinite(scores.forward_chain_rule(p, q, log_z).between.value)
+    assert np.isnan(khat(q))
+    assert np.isnan(khat_reference(p))
+    assert np.isnan(forward_chain_rule(p, q, log_z).within.value)
+    assert np.isfinite(forward_chain_rule(p, q, log_z).between.value)
 
 
 def test_entropic_coverage_of_unequal_masses():
     masses = masses_from_independent(np.repeat([0, 1], [300, 700]), 2)
     expected = -(0.3 * np.log(0.3) + 0.7 * np.log(0.7)) / np.log(2)
-    assert scores.entropic_coverage(masses).value == pytest.approx(expected)
-    assert np.isnan(scores.entropic_coverage(masses_from_independent(np.zeros(10, dtype=int), 1)).value)
+    assert entropic_coverage(masses).value == pytest.approx(expected)
+    assert np.isnan(entropic_coverage(masses_from_independent(np.zeros(10, dtype=int), 1)).value)
 
 
 def test_jsd_and_tv_of_disjoint_masses():
     one = masses_from_independent(np.zeros(100, dtype=int), 2)
     two = masses_from_independent(np.ones(100, dtype=int), 2)
-    assert scores.mass_jsd(one, two).value == pytest.approx(1.0)
-    assert scores.mass_tv(one, two).value == pytest.approx(1.0)
-    assert scores.mass_tv(one, one).value == 0.0
+    assert mass_jsd(one, two).value == pytest.approx(1.0)
+    assert mass_tv(one, two).value == pytest.approx(1.0)
+    assert mass_tv(one, one).value == 0.0
 
 
 @pytest.mark.slow
@@ -187,11 +197,11 @@ def test_reported_errors_are_right_in_replicates():
     for seed in range(n):
         rng = np.random.default_rng(seed)
         p, q = draws_of(p_law, q_law, p_law.sample(1000, random_seed=rng), q_law.sample(1000, random_seed=rng))
-        between = scores.forward_chain_rule(p, q, zero).between
+        between = forward_chain_rule(p, q, zero).between
         between_truth = 0.5 * np.log(0.5 / share) + 0.5 * np.log(0.5 / (1 - share))
         pairs = [
-            (scores.forward_kl(p, zero), kl), (scores.reverse_kl(q, zero), lk),
-            (Estimate(q.masses.mass[1], q.masses.se[1]), share), (scores.mass_tv(p.masses, q.masses), tv),
+            (forward_kl(p, zero), kl), (reverse_kl(q, zero), lk),
+            (Estimate(q.masses.mass[1], q.masses.se[1]), share), (mass_tv(p.masses, q.masses), tv),
             (between, between_truth),
         ]  # fmt: skip
         hits += [abs(e.value - truth) < 1.96 * e.se for e, truth in pairs]
@@ -289,7 +299,7 @@ def test_under_and_over_are_said_only_beyond_the_errors_of_both_sides():
             counted = masses_from_independent(np.zeros(2000, dtype=int), 2)
             both, error = np.array([1 - mass, mass, 0.0]), np.array([se, se, 0.0])
             sides.append(replace(counted, mass=both, se=error, upper=both + 2 * error))
-        return scores.verdicts(*sides)[1]
+        return verdicts(*sides)[1]
 
     assert words(0.001, 0.001, 0.0, 0.0003) == "covered"
     assert words(0.3, 0.001, 0.2, 0.001) == "under"
@@ -307,9 +317,9 @@ def test_the_error_of_spill_has_the_quantile_s_part(rng):
     scaled = []
     for _ in range(200):
         p_draws, q_draws = draws_of(p, q, p.sample(8000, random_seed=rng), q.sample(20_000, random_seed=rng))
-        value, se = scores.spill(p_draws, q_draws)
+        value, se = spill(p_draws, q_draws)
         scaled.append((value - truth) / se)
     assert abs(np.mean(scaled)) < 1.0
     assert 0.6 < np.std(scaled) < 1.6
     more = replace(p_draws, tail=TailDraws(p_draws.log_density.ravel(), None, 1e9))
-    assert scores.spill(more, q_draws).se < 0.5 * se
+    assert spill(more, q_draws).se < 0.5 * se

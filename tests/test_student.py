@@ -15,7 +15,7 @@ from pymc_kl.approximations.estimation.em import Prior, expect, fit_em, maximise
 from pymc_kl.approximations.estimation.growth import from_clusters
 from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF, fit_student, least_df
 from pymc_kl.approximations.symmetrise import symmetrised_mixture
-from pymc_kl.crossfit import cross_fit
+from pymc_kl.fitting.cross_fitting import cross_fit
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.symmetry import Symmetry
 

@@ -200,7 +200,7 @@ class Approximation(ABC):
             `posterior` with dims (chain=1, draw=n, ...) in the model's own space and `sample_stats` with
             `log_density` and, where q has a density, `log_prob` (nats, unconstrained space).
         """
-        from pymc_kl.tree import draws_to_datatree
+        from pymc_kl.model.datatree import draws_to_datatree
 
         if self.target is None:
             raise ValueError(

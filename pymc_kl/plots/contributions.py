@@ -7,7 +7,7 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 
-from pymc_kl.comparison_io import check_comparison
+from pymc_kl.comparison.io import check_comparison
 from pymc_kl.plots.parts.bins import read_bins
 from pymc_kl.plots.parts.contract import NONE_GIVEN, Canvas, choose_backend, validated, with_defaults
 from pymc_kl.plots.parts.curves import CURVE_AESTHETICS, draw_curves, open_curves

@@ -11,7 +11,8 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import annotate_xy, fill_between_y, line_x, scatter_x, set_xlim, set_ylim
 from scipy.stats import norm
 
-from pymc_kl.comparison_io import check_comparison
+from pymc_kl.comparison.io import check_comparison
+from pymc_kl.model.datatree import reference_label
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import label_axis, set_ticks
 from pymc_kl.plots.parts.contract import (
@@ -27,7 +28,6 @@ from pymc_kl.plots.parts.contract import (
     with_defaults,
 )
 from pymc_kl.plots.parts.docstring import fill_docstring
-from pymc_kl.tree import reference_label
 
 ELSEWHERE = 0
 ROW = 0.8  # height of the reference's bar, as a part of the distance between two rows

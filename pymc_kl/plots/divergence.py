@@ -8,7 +8,7 @@ from arviz_base.labels import BaseLabeller, Labeller
 from arviz_base.validate import validate_ci_prob
 from arviz_plots import PlotCollection
 
-from pymc_kl.comparison_io import check_comparison
+from pymc_kl.comparison.io import check_comparison
 from pymc_kl.plots.parts.bounds import BOUNDS_AESTHETICS, draw_bounds, open_bounds
 from pymc_kl.plots.parts.contract import (
     NONE_GIVEN,

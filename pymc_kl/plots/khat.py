@@ -9,7 +9,7 @@ from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 from arviz_plots.visuals import scatter_xy
 
-from pymc_kl.comparison_io import check_comparison
+from pymc_kl.comparison.io import check_comparison
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import label_axis, set_limits, set_ticks

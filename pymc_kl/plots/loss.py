@@ -13,7 +13,8 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import line_xy
 
 from pymc_kl._typing import Array
-from pymc_kl.comparison_io import check_comparison
+from pymc_kl.comparison.io import check_comparison
+from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import half_width, label_axis, rim, set_limits, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, listed, title_facet, write_each
@@ -30,7 +31,6 @@ from pymc_kl.plots.parts.contract import (
 )
 from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.shapes import at, fill_band
-from pymc_kl.tables import format_estimate
 
 WINDOW = 0.05  # width of the running median, as a part of the steps in the history
 END = 0.5  # part of the run, from its end, that sets the range of the axis: early spikes would hide the rest

@@ -7,7 +7,7 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 
-from pymc_kl.comparison_io import check_comparison
+from pymc_kl.comparison.io import check_comparison
 from pymc_kl.plots.parts.contract import NONE_GIVEN, Canvas, choose_backend, validated, with_defaults
 from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.marginal import MARGINAL_AESTHETICS, draw_marginal, open_marginal

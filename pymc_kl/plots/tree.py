@@ -9,7 +9,8 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import remove_axis, scatter_xy
 
 from pymc_kl._typing import Array
-from pymc_kl.comparison_io import check_comparison
+from pymc_kl.comparison.io import check_comparison
+from pymc_kl.comparison.tables import format_percent
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import cut_above, label_axis, round_ticks, set_limits, set_ticks
 from pymc_kl.plots.parts.captions import annotate_text
@@ -27,7 +28,6 @@ from pymc_kl.plots.parts.contract import (
 from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.linkage import Tree, link
 from pymc_kl.plots.parts.shapes import at, draw_line, draw_lines, polyline, write
-from pymc_kl.tables import format_percent
 
 COLUMN_INCHES = 0.75  # width of a mode
 MAX_WIDTH = 9.0  # inches

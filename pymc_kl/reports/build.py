@@ -13,7 +13,8 @@ from arviz_base.labels import BaseLabeller, Labeller
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pymc_kl.comparison_io import check_comparison
+from pymc_kl.comparison.io import check_comparison
+from pymc_kl.comparison.whole_files import write_text
 from pymc_kl.plots import plot_coverage
 from pymc_kl.plots.parts.axes import PARTS
 from pymc_kl.plots.parts.contract import select_variables
@@ -29,7 +30,6 @@ from pymc_kl.reports.space import parameters_section, uses_section
 from pymc_kl.reports.theme import css_variables
 from pymc_kl.reports.trust import Trust, judge_reference
 from pymc_kl.reports.verdict import judge
-from pymc_kl.whole_files import write_text
 
 LONGEST = 18  # letters of a name that stay together
 MARKS, PICTURED = 60, (4, 16)  # in the first picture: marks, and the fewest and most modes

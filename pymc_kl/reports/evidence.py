@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pymc_kl.comparison.tables import NONE
 from pymc_kl.plots import plot_mode_tree
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, select_variables
 from pymc_kl.plots.parts.scalars import Scalars, separating, spread, varies
@@ -16,7 +17,6 @@ from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, CanonicalPoints, Items, Options, Section, Text
 from pymc_kl.reports.phrases import counted, percent
 from pymc_kl.reports.trust import Trust
-from pymc_kl.tables import NONE
 
 SHOWN_MODES = 8  # of which a table has a column each
 TELLING = 4  # parameters that tell the modes apart, shown first

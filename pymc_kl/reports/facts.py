@@ -13,10 +13,10 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller
 
 from pymc_kl._typing import Array
-from pymc_kl.comparison_io import check_comparison
+from pymc_kl.comparison.datatree import ESTIMATES
+from pymc_kl.comparison.io import check_comparison
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.plots.parts.scalars import Scalars
-from pymc_kl.tree import ESTIMATES
 
 MATTERS = 0.01  # upper bound of a mode's mass below which no sentence counts it
 

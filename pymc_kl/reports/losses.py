@@ -3,13 +3,13 @@
 import numpy as np
 import xarray as xr
 
+from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots import plot_contributions, plot_divergence, plot_khat, plot_loss
 from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, rounded, words
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.of_reference import NO_LOG_Z
 from pymc_kl.reports.page import Block, CanonicalPoints, Items, Options, Section, Text
-from pymc_kl.tables import format_estimate
 
 DIVERGENCES = {
     "forward_kl": "KL(p‖q) forward", "forward_kl_between": "between", "forward_kl_within": "within",

@@ -10,7 +10,7 @@ import xarray as xr
 
 from pymc_kl.approximations import FAMILIES
 from pymc_kl.approximations.choice import AUTO
-from pymc_kl.fits import REVERSE
+from pymc_kl.comparison.make_fits import REVERSE
 from pymc_kl.fitting.reverse import REVERSE_FAMILIES
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.reports.cells import Table, words

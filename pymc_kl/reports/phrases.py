@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.tables import format_estimate
 
 
 def percent(share: Estimate, upper: float = float("nan")) -> str:

@@ -11,10 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from pymc_kl.comparison.tables import format_estimate, format_percent
 from pymc_kl.reports.facts import MATTERS, Facts, Fit, read_facts
 from pymc_kl.reports.phrases import counted
 from pymc_kl.reports.verdict import judge
-from pymc_kl.tables import format_estimate, format_percent
 
 MARKS = {"covered": "✓", "under": "↓", "over": "↑", "missed": "✗"}
 MODE_COLUMN, FIT_COLUMN = 22, 15  # characters

@@ -6,10 +6,10 @@ import numpy as np
 from scipy.special import softmax
 
 from pymc_kl._typing import IntArray
-from pymc_kl.alarm import LEAST_MASS
 from pymc_kl.modes.modes import MAX_COPY_LABELS, Modes
 from pymc_kl.sampling.importance import Weighed
-from pymc_kl.scores import MISSED_BELOW
+from pymc_kl.scores.coverage import MISSED_BELOW
+from pymc_kl.scores.missed_modes import LEAST_MASS
 
 
 def warn_of_missed_modes(weighed: Weighed, modes: Modes, consequence: str, *, stacklevel: int) -> None:

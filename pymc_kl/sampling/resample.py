@@ -6,13 +6,13 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_kl import tree
 from pymc_kl._typing import IntArray, RandomSeed
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.numerics.estimate import smoothed_weights, systematic
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.progress import stages
+from pymc_kl.reference.datatree import reference_tree
 from pymc_kl.sampling.importance import known_modes, open_approximation
 from pymc_kl.sampling.missed import missed_modes
 
@@ -96,7 +96,7 @@ def correct(
     rows = rng.permutation(systematic(weights, chains * draws, rng))
     chosen = modes.symmetry.apply(modes.symmetry.random(len(rows), rng), x[rows])
     shape = (chains, draws)
-    dt = tree.reference_tree(
+    dt = reference_tree(
         target, chosen.reshape(*shape, -1), log_density[rows].reshape(shape), label[rows].reshape(shape) + 1
     )
     dt.attrs = {

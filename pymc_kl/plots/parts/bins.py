@@ -6,11 +6,11 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots.parts.captions import listed
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, known_approximations, subset
 from pymc_kl.plots.parts.curves import Curves
 from pymc_kl.plots.parts.view import View, view_comparison
-from pymc_kl.tables import format_estimate
 
 BINS = 40
 

@@ -8,13 +8,13 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from arviz_plots.visuals import scatter_xy
 
+from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import cut_above, half_width, label_axis, set_limits
 from pymc_kl.plots.parts.captions import annotate_text, listed, write_each
 from pymc_kl.plots.parts.contract import Aesthetics, Canvas, open_collection
 from pymc_kl.plots.parts.rows import ROW_INCHES, label_rows, row_aesthetics, rows_of
 from pymc_kl.plots.parts.shapes import at, draw_arrow, draw_line, draw_lines, fill_band, polyline, write
-from pymc_kl.tables import format_estimate
 
 SIDES = ("elbo", "eubo")
 WIDTH = 8.0  # inches

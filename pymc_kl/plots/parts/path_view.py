@@ -7,12 +7,12 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array
+from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.captions import listed
 from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.plots.parts.course import Course, best_course
 from pymc_kl.plots.parts.scalars import Scalars
-from pymc_kl.tables import format_estimate
 
 HEADROOM = 2.0  # times the best branch's largest divergence: the height up to which other branches are drawn
 

@@ -9,12 +9,12 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from arviz_plots.visuals import fill_between_y
 
+from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import cut_above, half_width, label_axis, round_ticks, set_limits, set_ticks, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, listed, write_each
 from pymc_kl.plots.parts.contract import Aesthetics, Canvas, known_approximations, open_collection
 from pymc_kl.plots.parts.shapes import at, draw_arrow, draw_line, draw_lines, fill_band, polyline, write
-from pymc_kl.tables import format_estimate
 
 BAR = 0.3  # width of a bar, in columns
 SIDE = 0.17  # distance of a bar from the middle of its column, in columns: a negative part must not hide the other bar

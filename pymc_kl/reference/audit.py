@@ -3,11 +3,11 @@
 import numpy as np
 import xarray as xr
 
-from pymc_kl import tree
-from pymc_kl.alarm import missed
-from pymc_kl.masses import last_core
-from pymc_kl.parameters import Source, mean_se
-from pymc_kl.pieces import ModewisePosterior, core_draws
+from pymc_kl.model.datatree import free_dims, mode_numbers
+from pymc_kl.modes.masses import last_core
+from pymc_kl.reference.posterior import ModewisePosterior, core_draws
+from pymc_kl.scores.marginals import Source, mean_se
+from pymc_kl.scores.missed_modes import missed
 
 
 def audit(completed: ModewisePosterior) -> xr.DataTree | None:
@@ -42,7 +42,7 @@ def audit(completed: ModewisePosterior) -> xr.DataTree | None:
             "missed_mass_se": alarm.mass.se,
             "alarm": float(alarm.sounds),
         },
-        coords={"chain": np.arange(len(n_draws)), "mode": tree.mode_numbers(k)},
+        coords={"chain": np.arange(len(n_draws)), "mode": mode_numbers(k)},
         attrs={"mixes": int(masses.known), "reason": masses.reason},
     )
     return xr.DataTree.from_dict({"/": ds, "/means": _means(completed)})
@@ -53,7 +53,7 @@ def _means(completed: ModewisePosterior) -> xr.Dataset:
     assert completed.canonical is not None and completed.given is not None
     target, drawn = completed.target, completed.thinned
     taken = ("quantity", "mode", "source", "statistic")
-    theirs, ours = (tree.free_dims(target.to_dataset(x[None]), taken) for x in (completed.canonical.x, drawn.x))
+    theirs, ours = (free_dims(target.to_dataset(x[None]), taken) for x in (completed.canonical.x, drawn.x))
     given_weights = completed.given.flat_weights
     means = {}
     for name in theirs.data_vars:

@@ -7,12 +7,10 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_kl import tree
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.approximations import FAMILIES
-from pymc_kl.assemble import Result
-from pymc_kl.complete import Sampling, complete
-from pymc_kl.fits import (
+from pymc_kl.comparison.layout import Result
+from pymc_kl.comparison.make_fits import (
     ALL_OPTIMA,
     PYMC_METHODS,
     REVERSE,
@@ -23,13 +21,16 @@ from pymc_kl.fits import (
     pymc_row,
     reverse_rows,
 )
+from pymc_kl.comparison.reference import completed_yardstick, given_yardstick
 from pymc_kl.fitting.forward import AUTO
+from pymc_kl.model.datatree import root_attrs
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import check_initial_point, user_starts
 from pymc_kl.progress import stages
-from pymc_kl.yardstick import completed_yardstick, given_yardstick
+from pymc_kl.reference.build import complete
+from pymc_kl.reference.settings import Sampling
 
 N_APPROXIMATION_STARTS = 64
 MAX_MODES = 60
@@ -162,7 +163,7 @@ def compare(
         "reverse": list(methods), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
         "n_draws": n_draws, "backend": target.backend,
     }  # fmt: skip
-    comparison.attrs = tree.root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
+    comparison.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
     comparison.attrs["partial"] = int(yardstick.partial)
     return comparison
 

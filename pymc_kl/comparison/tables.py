@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pymc_kl.comparison_io import check_comparison
-from pymc_kl.tree import SCORE_COLUMNS, TEXT_COLUMNS
+from pymc_kl.comparison.datatree import SCORE_COLUMNS, TEXT_COLUMNS
+from pymc_kl.comparison.io import check_comparison
 
 NONE = "–"
 EXACT = 5e-7  # an error below this is that of rounding

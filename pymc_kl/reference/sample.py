@@ -7,16 +7,18 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_kl import tree
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.audit import audit
-from pymc_kl.complete import Sampling, complete
+from pymc_kl.model.datatree import root_attrs
 from pymc_kl.model.draws import as_posterior_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import user_starts
-from pymc_kl.pieces import ModewisePosterior
 from pymc_kl.progress import Stages, stages
+from pymc_kl.reference.audit import audit
+from pymc_kl.reference.build import complete
+from pymc_kl.reference.datatree import describe_modes, evidence_dataset, reference_tree, weighted_tree
+from pymc_kl.reference.posterior import ModewisePosterior
+from pymc_kl.reference.settings import Sampling
 
 
 def sample_reference(
@@ -99,15 +101,15 @@ def sample_reference(
         if isinstance(idata, xr.DataTree) and name in idata.children:
             dt[name] = idata[name].copy()
     settings = asdict(sampling) | {"relabel": relabel, "backend": target.backend}
-    dt.attrs = root_attrs(completed, random_seed, settings, stage)
+    dt.attrs = _attributes(completed, random_seed, settings, stage)
     return dt
 
 
-def root_attrs(
+def _attributes(
     completed: ModewisePosterior, seed: RandomSeed, settings: dict[str, object], stage: Stages
 ) -> dict[str, object]:
     """Attributes of a reference: where it comes from, and whether an interrupt cut it short."""
-    attrs = tree.root_attrs(completed.target.model.name or "model", seed, settings, stage.seconds)
+    attrs = root_attrs(completed.target.model.name or "model", seed, settings, stage.seconds)
     return attrs | {"partial": int(completed.partial)}
 
 
@@ -125,11 +127,9 @@ def completed_tree(
     equal = completed.equal(chains * draws, rng)
     x = equal.x if relabel else modes.scatter(equal.x, equal.maximum, rng)[0]
     shape = (chains, draws)
-    dt = tree.reference_tree(
-        target, x.reshape(*shape, -1), equal.log_density.reshape(shape), equal.mode.reshape(shape) + 1
-    )
+    dt = reference_tree(target, x.reshape(*shape, -1), equal.log_density.reshape(shape), equal.mode.reshape(shape) + 1)
     dt["modes"] = xr.DataTree(modes_dataset(completed))
-    dt["evidence"] = xr.DataTree(tree.evidence_dataset(completed.log_evidence, "bridge sampling", completed.reason))
+    dt["evidence"] = xr.DataTree(evidence_dataset(completed.log_evidence, "bridge sampling", completed.reason))
     original, made = _weighted_trees(completed)
     if original is not None:
         dt["original"] = original
@@ -142,7 +142,7 @@ def completed_tree(
 
 def modes_dataset(completed: ModewisePosterior) -> xr.Dataset:
     """Build `/modes`, with how each mass was found; masses that are not known are NaN."""
-    ds = tree.describe_modes(completed.target, completed.modes, completed.masses, completed.log_masses)
+    ds = describe_modes(completed.target, completed.modes, completed.masses, completed.log_masses)
     ds["n_left"] = ("mode", np.array([local.n_left for local in completed.local]))
     ds["n_diverging"] = ("mode", np.array([local.n_diverging for local in completed.local]))
     if not completed.masses.known:
@@ -163,7 +163,7 @@ def _weighted_trees(completed: ModewisePosterior) -> tuple[xr.DataTree | None, x
     n_given = np.zeros(len(sizes), dtype=int)
     if given is not None and mode is not None:
         weight = np.append(np.where(used, each, 0.0), 0.0)[mode]
-        original = tree.weighted_tree(target, given.x, given.log_density, mode + 1, weight)
+        original = weighted_tree(target, given.x, given.log_density, mode + 1, weight)
         n_given = np.where(used, np.bincount(mode[mode >= 0], minlength=len(sizes)), 0)
     parts = [(k, local, n) for k, (local, n) in enumerate(zip(completed.local, n_given, strict=True)) if len(local) > n]
     if not parts:
@@ -171,7 +171,7 @@ def _weighted_trees(completed: ModewisePosterior) -> tuple[xr.DataTree | None, x
     x = np.concatenate([local.x[n:] for _, local, n in parts])
     label = np.concatenate([np.full(len(local) - n, k) for k, local, n in parts])
     log_density = np.concatenate([local.log_density[n:] for _, local, n in parts])
-    return original, tree.weighted_tree(target, x[None], log_density[None], label[None] + 1, each[label][None])
+    return original, weighted_tree(target, x[None], log_density[None], label[None] + 1, each[label][None])
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -25,7 +25,7 @@ from pymc_kl.approximations.symmetrise import symmetrised_mixture
 from pymc_kl.fitting.forward import fit_family
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.symmetry import Symmetry
-from pymc_kl.pieces import N_FOLDS
+from pymc_kl.reference.posterior import N_FOLDS
 
 IN_SAMPLE = "Too few draws to hold any out: its forward divergence is judged on the draws it was fitted to, too low."
 

@@ -8,19 +8,39 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_kl import scores, tree
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.alarm import missed
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.symmetrise import symmetrised_log_prob
-from pymc_kl.crossfit import IN_SAMPLE, CrossFit
+from pymc_kl.comparison.datatree import (
+    CHAINS,
+    SCORE_COLUMNS,
+    approximation_tree,
+    coverage_dataset,
+    line_dataset,
+    scores_dataset,
+)
+from pymc_kl.comparison.reference import Yardstick
+from pymc_kl.fitting.cross_fitting import IN_SAMPLE, CrossFit
 from pymc_kl.fitting.elbo_gap import Convergence
-from pymc_kl.masses import masses_from_independent
+from pymc_kl.modes.masses import masses_from_independent
 from pymc_kl.modes.modes import MAX_COPY_LABELS, CanonicalPoints, Modes
 from pymc_kl.numerics.estimate import Estimate, effective_size, systematic
-from pymc_kl.parameters import Source, describe
-from pymc_kl.tails import TailDraws, tail_of
-from pymc_kl.yardstick import Yardstick
+from pymc_kl.reference.datatree import describe_modes, evidence_dataset, reference_tree
+from pymc_kl.scores.coverage import entropic_coverage, hdr_coverage, mass_jsd, mass_ratio, mass_tv, verdicts
+from pymc_kl.scores.divergences import (
+    ChainRule,
+    ReferenceDraws,
+    elbo,
+    eubo,
+    forward_chain_rule,
+    forward_kl,
+    reverse_chain_rule,
+    reverse_kl,
+)
+from pymc_kl.scores.draws import ApproximationDraws
+from pymc_kl.scores.marginals import Source, describe
+from pymc_kl.scores.missed_modes import missed
+from pymc_kl.scores.reliability import TailDraws, ess_forward, ess_reverse, khat, khat_reference, spill, tail_of
 
 EQUAL_DRAWS = 2000  # of the reference where there is no approximation to match
 LOCAL_DRAWS = 200  # of Laplace's approximation at a mode that no draw visited
@@ -86,17 +106,15 @@ class Result:
                 dt[name] = given[name].copy()
         yardstick = self.yardstick
         dt["modes"] = xr.DataTree(
-            tree.describe_modes(
-                yardstick.draws.reference.target, yardstick.modes, yardstick.masses, yardstick.log_masses
-            )
+            describe_modes(yardstick.draws.reference.target, yardstick.modes, yardstick.masses, yardstick.log_masses)
         )
         for name, group in groups.items():
             dt[f"approximations/{name}"] = group
         if yardstick.audit is not None:
             dt["audit"] = yardstick.audit
-        dt["scores"] = xr.DataTree(tree.scores_dataset(score_rows, tree.SCORE_COLUMNS))
-        dt["coverage"] = xr.DataTree(tree.coverage_dataset(coverage_rows, yardstick.modes.k))
-        dt["evidence"] = xr.DataTree(tree.evidence_dataset(*yardstick.evidence))
+        dt["scores"] = xr.DataTree(scores_dataset(score_rows, SCORE_COLUMNS))
+        dt["coverage"] = xr.DataTree(coverage_dataset(coverage_rows, yardstick.modes.k))
+        dt["evidence"] = xr.DataTree(evidence_dataset(*yardstick.evidence))
         dt["parameters"] = xr.DataTree(self._parameters())
         if yardstick.draws.reference.target.d == 1:
             dt["line"] = xr.DataTree(self._line())
@@ -143,7 +161,7 @@ class Result:
                 unvisited[j] = (log_density - row.approximation.log_prob(x)).mean()
         shape = self.yardstick.draws.reference.log_density.shape
         label = np.where(self.yardstick.draws.label < 0, k, self.yardstick.draws.label).reshape(shape)
-        p = scores.ReferenceDraws(
+        p = ReferenceDraws(
             self.yardstick.draws.reference.log_density,
             reference_log_prob,
             label,
@@ -153,15 +171,15 @@ class Result:
             self._tail,
         )
         mode = np.where(canonical.mode < 0, k, canonical.mode)
-        q = scores.ApproximationDraws(row.log_density, row.log_prob, mode, masses_from_independent(canonical.mode, k))
-        forward = scores.forward_chain_rule(p, q, log_z)
-        reverse = scores.reverse_chain_rule(p, q, log_z)
+        q = ApproximationDraws(row.log_density, row.log_prob, mode, masses_from_independent(canonical.mode, k))
+        forward = forward_chain_rule(p, q, log_z)
+        reverse = reverse_chain_rule(p, q, log_z)
         scored = self._score_row(row, p, q, forward, reverse) | self._relabelled(row, p, q)
         covered = _coverage_row(p, q, forward, reverse)
         covered["copies_reached"] = _copies_reached(self.yardstick.modes, row.x, canonical)
         return scored, covered
 
-    def _relabelled(self, row: Row, p: scores.ReferenceDraws, q: scores.ApproximationDraws) -> dict[str, float]:
+    def _relabelled(self, row: Row, p: ReferenceDraws, q: ApproximationDraws) -> dict[str, float]:
         """Both divergences of q averaged over the symmetries of p; nothing without any."""
         symmetry, log_z = self.yardstick.modes.symmetry, self.yardstick.evidence[0]
         assert row.approximation is not None and row.x is not None
@@ -174,8 +192,8 @@ class Result:
         log_prob = averaged(row.approximation, row.x)
         if log_prob is None:
             return {}
-        forward = scores.forward_kl(replace(p, log_prob=self._reference_log_prob(row, averaged)), log_z)
-        reverse = scores.reverse_kl(replace(q, log_prob=log_prob), log_z)
+        forward = forward_kl(replace(p, log_prob=self._reference_log_prob(row, averaged)), log_z)
+        reverse = reverse_kl(replace(q, log_prob=log_prob), log_z)
         return {
             "forward_kl_relabelled": forward.value,
             "forward_kl_relabelled_se": forward.se,
@@ -186,31 +204,31 @@ class Result:
     def _score_row(
         self,
         row: Row,
-        p: scores.ReferenceDraws,
-        q: scores.ApproximationDraws,
-        forward: scores.ChainRule,
-        reverse: scores.ChainRule,
+        p: ReferenceDraws,
+        q: ApproximationDraws,
+        forward: ChainRule,
+        reverse: ChainRule,
     ) -> dict[str, Any]:
         assert row.approximation is not None
         log_z = self.yardstick.evidence[0]
         estimates: dict[str, Estimate] = {
-            "forward_kl": scores.forward_kl(p, log_z),
-            "reverse_kl": scores.reverse_kl(q, log_z),
-            "elbo": scores.elbo(q),
-            "eubo": scores.eubo(p),
+            "forward_kl": forward_kl(p, log_z),
+            "reverse_kl": reverse_kl(q, log_z),
+            "elbo": elbo(q),
+            "eubo": eubo(p),
             "forward_kl_between": forward.between,
             "forward_kl_within": forward.within,
             "reverse_kl_between": reverse.between,
             "reverse_kl_within": reverse.within,
-            "ess_forward": scores.ess_forward(p, log_z),
-            "ess_reverse": scores.ess_reverse(q),
-            "spill": scores.spill(p, q),
-            "emc": scores.entropic_coverage(q.masses),
-            "emc_reference": scores.entropic_coverage(p.masses),
-            "mode_jsd": scores.mass_jsd(p.masses, q.masses),
-            "mode_tv": scores.mass_tv(p.masses, q.masses),
+            "ess_forward": ess_forward(p, log_z),
+            "ess_reverse": ess_reverse(q),
+            "spill": spill(p, q),
+            "emc": entropic_coverage(q.masses),
+            "emc_reference": entropic_coverage(p.masses),
+            "mode_jsd": mass_jsd(p.masses, q.masses),
+            "mode_tv": mass_tv(p.masses, q.masses),
         }
-        alarm = missed(p.masses, np.array(scores.verdicts(p.masses, q.masses)) == "missed")
+        alarm = missed(p.masses, np.array(verdicts(p.masses, q.masses)) == "missed")
         estimates["missed_mass"] = alarm.mass
         if row.convergence is not None:
             estimates["elbo_gap"] = row.convergence.elbo_gap
@@ -223,8 +241,8 @@ class Result:
             "forward_kl_is_bound": float(forward.is_bound),
             "reverse_kl_is_bound": float(reverse.is_bound),
             "converged": float("nan") if row.convergence is None else float(row.convergence.converged),
-            "khat": scores.khat(q),
-            "khat_reference": scores.khat_reference(p),
+            "khat": khat(q),
+            "khat_reference": khat_reference(p),
             "kind": row.approximation.kind,
             "family": row.approximation.family,
             "note": " ".join((*row.approximation.info.get("warnings", ()), *_in_sample(row))),
@@ -240,7 +258,7 @@ class Result:
             reference_log_prob = None if flat is None else flat.reshape(rows.shape)
         centres = [optimum.approximation.loc for optimum in row.approximation.info.get("optima", ())]
         optimum_mode = self.yardstick.modes.assign(np.reshape(centres, (-1, row.x.shape[1]))) + 1
-        return tree.approximation_tree(
+        return approximation_tree(
             row.approximation,
             row.x,
             row.log_density,
@@ -256,12 +274,12 @@ class Result:
         if reference.weights is None:
             return np.arange(reference.log_density.size).reshape(reference.log_density.shape)
         n = max((len(row.x) for row in self.rows if row.x is not None), default=EQUAL_DRAWS)
-        chains = tree.CHAINS if n % tree.CHAINS == 0 else 1
+        chains = CHAINS if n % CHAINS == 0 else 1
         return rng.permutation(systematic(reference.weights.ravel(), n, rng)).reshape(chains, -1)
 
     def _reference_tree(self, rows: IntArray) -> xr.DataTree:
         reference, label = self.yardstick.training.reference, self.yardstick.training.label
-        return tree.reference_tree(
+        return reference_tree(
             reference.target, reference.flat[rows], reference.log_density.ravel()[rows], label[rows] + 1
         )
 
@@ -296,7 +314,7 @@ class Result:
             for row in self.rows
             if row.approximation is not None and row.x is not None and row.approximation.has_log_prob
         }
-        return tree.line_dataset(target.labels[0], grid, target.log_density(grid[:, None]), log_prob)
+        return line_dataset(target.labels[0], grid, target.log_density(grid[:, None]), log_prob)
 
 
 def _log_prob(fit: Approximation, x: Array) -> Array:
@@ -320,10 +338,8 @@ def _copies_reached(modes: Modes, x: Array | None, canonical: CanonicalPoints) -
     return reached
 
 
-def _coverage_row(
-    p: scores.ReferenceDraws, q: scores.ApproximationDraws, forward: scores.ChainRule, reverse: scores.ChainRule
-) -> dict[str, Any]:
-    ratio, ratio_se = scores.mass_ratio(p.masses, q.masses)
+def _coverage_row(p: ReferenceDraws, q: ApproximationDraws, forward: ChainRule, reverse: ChainRule) -> dict[str, Any]:
+    ratio, ratio_se = mass_ratio(p.masses, q.masses)
     arrays = {
         "mass": q.masses.mass,
         "mass_se": q.masses.se,
@@ -334,9 +350,9 @@ def _coverage_row(
         "forward_kl_within_se": forward.within_each_se,
         "reverse_kl_within": reverse.within_each,
         "reverse_kl_within_se": reverse.within_each_se,
-        "hdr_coverage": scores.hdr_coverage(p, q),
+        "hdr_coverage": hdr_coverage(p, q),
     }
     row: dict[str, Any] = {name: values[:-1] for name, values in arrays.items()}
-    row["verdict"] = scores.verdicts(p.masses, q.masses)
+    row["verdict"] = verdicts(p.masses, q.masses)
     row["elsewhere"], row["elsewhere_se"] = q.masses.mass[-1], q.masses.se[-1]
     return row

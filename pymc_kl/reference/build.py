@@ -1,19 +1,18 @@
 """Any draws, or none → a posterior in pieces: find the modes, sample what is missing, weigh each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.masses import Masses, masses_from_log, unknown_masses
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
+from pymc_kl.modes.masses import Masses, masses_from_log, unknown_masses
 from pymc_kl.modes.modes import CanonicalPoints, Modes
-from pymc_kl.modes.search import MIN_BARRIER, N_STARTS, search_target
+from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
-from pymc_kl.pieces import NEGLIGIBLE, ModewisePosterior, count_masses, negligible
 from pymc_kl.progress import Report, Stages
 from pymc_kl.reference.bridge_sampling import (
     LOCAL_RHAT,
@@ -23,7 +22,10 @@ from pymc_kl.reference.bridge_sampling import (
     log_mass_by_importance,
     none_drawn,
 )
-from pymc_kl.reference.local_nuts import TUNE, Chains, Task, make_task, sample_locally
+from pymc_kl.reference.local_nuts import Chains, Task, make_task, sample_locally
+from pymc_kl.reference.posterior import ModewisePosterior, count_masses, negligible
+from pymc_kl.reference.propriety import refuse_improper
+from pymc_kl.reference.settings import Sampling
 from pymc_kl.reference.tempered_bridge import log_mass_annealed
 
 MINOR = 6.0  # nats below all modes together: a quarter of a per cent of the mass, not worth a chain
@@ -35,23 +37,6 @@ MAX_HALVINGS = 30
 MAX_REASONS = 3  # told in one line; each mode keeps its own
 MASS_SE = 0.008  # largest standard error of a mass that more draws are not spent on
 MAX_ROUNDS = 3
-RAY = (1e4, 1e8)  # scales of the posterior, far out, between which an integrable density falls
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to search and sample: see :func:`sample_reference`. `as_given` weighs the given draws and makes none."""
-
-    n_starts: int = N_STARTS
-    symmetry: bool | Sequence[str] = True
-    min_barrier: float = MIN_BARRIER
-    draws: int = 1000
-    tune: int = TUNE
-    chains: int = 2
-    n_jobs: int | None = None
-    max_modes: int = 400
-    negligible: float = NEGLIGIBLE
-    as_given: bool = False
 
 
 def complete(
@@ -95,34 +80,6 @@ def complete(
             work.weigh_rest(work.gone())
         done = work.finish()
     return done
-
-
-def refuse_improper(target: Target, modes: Modes, rng: np.random.Generator) -> None:
-    """Raise if log p̃ does not fall along some ray far out: its integral is infinite, and nothing has a mass."""
-    d = target.d
-    scale = modes.local_scale
-    centre = modes.x[0] + scale @ rng.standard_normal(d)
-    directions = np.concatenate([np.eye(d), -np.eye(d), rng.standard_normal((8, d))])[:, None]
-    steps = np.array(RAY)[:, None] * np.sqrt((scale**2).sum(axis=1))
-    with np.errstate(all="ignore"):
-        values = target.log_density((centre + directions * steps).reshape(-1, d)).reshape(-1, 2)
-    rises = values[:, 1] + np.log(RAY[1] / RAY[0]) > values[:, 0]
-    if not (flat := np.flatnonzero(rises & np.isfinite(values).all(axis=1))).size:
-        return
-    i = int(flat[0])
-    along = target.labels[i % d] if i < 2 * d else "a random direction"
-    mend = "Give that parameter a proper prior."
-    if "_circular__" in along:
-        name = along.partition("_circular__")[0]
-        mend = (
-            f"{name} is an angle, which PyMC lets go round and round. Cut the circle: pm.VonMises({name!r}, ..., "
-            "default_transform=pm.distributions.transforms.Interval(-np.pi, np.pi))."
-        )
-    raise ValueError(
-        f"the posterior looks improper: far out along {along} its density does not fall off, so its integral is "
-        f"infinite and no mode has a mass. {mend} (find_modes() still lists maxima, and compare(..., "
-        "reference='as given') takes draws as they are.)"
-    )
 
 
 def _that_matter(modes: Modes, sampling: Sampling, visitors: Sequence[Array]) -> Modes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl._typing import BoolArray
-from pymc_kl.masses import Masses
+from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import Estimate
 
 LEAST_MASS = 0.01  # that is worth an alarm

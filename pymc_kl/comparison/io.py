@@ -7,8 +7,8 @@ from typing import Any
 
 import xarray as xr
 
-from pymc_kl.tree import FORMAT
-from pymc_kl.whole_files import recover, written_whole
+from pymc_kl.comparison.whole_files import recover, written_whole
+from pymc_kl.model.datatree import FORMAT
 
 SUFFIXES = (".nc", ".zarr")
 NEEDED = ("posterior", "modes", "scores", "coverage", "evidence")

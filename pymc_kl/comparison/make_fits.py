@@ -12,15 +12,15 @@ import pymc as pm
 from pymc_kl.adapters import as_approximation
 from pymc_kl.approximations import FullRank, MeanField
 from pymc_kl.approximations.symmetrise import MAX_COPIES
-from pymc_kl.assemble import Row
-from pymc_kl.crossfit import CrossFit, cross_fit
+from pymc_kl.comparison.layout import Row
+from pymc_kl.comparison.reference import Yardstick
+from pymc_kl.fitting.cross_fitting import CrossFit, cross_fit
 from pymc_kl.fitting.elbo_gap import check_convergence
 from pymc_kl.fitting.forward import AUTO, takes_modes
 from pymc_kl.fitting.reverse import REVERSE_FAMILIES, fit_from_modes
 from pymc_kl.model.graphs import same_arithmetic
 from pymc_kl.model.target import Target
 from pymc_kl.modes.symmetry.enumerate import group_order
-from pymc_kl.yardstick import Yardstick
 
 PYMC_METHODS = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}
 REVERSE = PYMC_METHODS | {name: f"reverse {name}" for name in (AUTO, *REVERSE_FAMILIES)}

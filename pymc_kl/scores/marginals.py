@@ -12,9 +12,9 @@ import xarray as xr
 from scipy.stats import wasserstein_distance
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.masses import Masses
+from pymc_kl.model.datatree import free_dims, reference_label
 from pymc_kl.model.target import Target
-from pymc_kl.tree import free_dims, reference_label
+from pymc_kl.modes.masses import Masses
 
 TAIL = 0.05  # on either side of a central interval of nine tenths
 MAX_DRAWS = 4000  # of each source that are mapped to the model's own space

@@ -8,17 +8,18 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.audit import audit
-from pymc_kl.complete import Sampling, complete
-from pymc_kl.masses import Masses
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.graphs import same_arithmetic
 from pymc_kl.model.target import Target
+from pymc_kl.modes.masses import Masses
 from pymc_kl.modes.modes import Modes
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.pieces import N_FOLDS, ModewisePosterior, Weighted, negligible
 from pymc_kl.progress import Stages
+from pymc_kl.reference.audit import audit
 from pymc_kl.reference.bridge_sampling import LogMass
+from pymc_kl.reference.build import complete
+from pymc_kl.reference.posterior import N_FOLDS, ModewisePosterior, Weighted, negligible
+from pymc_kl.reference.settings import Sampling
 
 DRAWS, CHAINS = 1000, 4  # of pm.sample where a plain reference is asked for and none is given
 

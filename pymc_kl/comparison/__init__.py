@@ -1,0 +1,1 @@
+"""Reference, fits, modes and scores as one DataTree; its files and tables."""

@@ -1,0 +1,93 @@
+"""Draws and what is known of each, as DataTrees; attributes that every DataTree of the package carries."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl._typing import Array, IntArray
+
+if TYPE_CHECKING:
+    from pymc_kl.approximations import Approximation
+    from pymc_kl.model.target import Target
+
+FORMAT = 3  # of the DataTree; raised when a reader of the last one would misread
+
+
+def draws_to_datatree(q: "Approximation", x: Array) -> xr.DataTree:
+    """Put draws (n, d) of q on the model's own space, with both log densities."""
+    target = q.target
+    assert target is not None
+    log_prob = q.log_prob(x) if q.has_log_prob else None
+    return _draws_tree(target, x[None], target.log_density(x)[None], None if log_prob is None else log_prob[None])
+
+
+def _draws_tree(
+    target: "Target", x: Array, log_density: Array, log_prob: Array | None, mode: IntArray | None = None
+) -> xr.DataTree:
+    """Build `posterior` and `sample_stats` from draws (chain, draw, d) and what is known of each."""
+    stats: dict[str, Array | IntArray] = {"log_density": log_density}
+    if log_prob is not None:
+        stats["log_prob"] = log_prob
+    if mode is not None:
+        stats["mode"] = mode
+    posterior = target.to_dataset(x)
+    coords = {"chain": posterior["chain"], "draw": posterior["draw"]}
+    dataset = xr.Dataset({k: (("chain", "draw"), v) for k, v in stats.items()}, coords=coords)
+    attrs = {"sample_dims": ["chain", "draw"], "creation_library": "pymc_kl"}
+    return xr.DataTree.from_dict(
+        {"posterior": posterior.assign_attrs(attrs), "sample_stats": dataset.assign_attrs(attrs)}
+    )
+
+
+def free_dims(ds: xr.Dataset, taken: Sequence[str]) -> xr.Dataset:
+    """Rename dims of the model that bear the names of a table's own."""
+    return ds.rename({dim: f"{dim}_of_model" for dim in taken if dim in ds.dims})
+
+
+def reference_label(names: Sequence[str]) -> str:
+    """Name the reference so that no approximation bears the name too."""
+    label = "reference"
+    while label in names:
+        label += " draws"
+    return label
+
+
+def mode_numbers(k: int) -> IntArray:
+    """Coordinate of the `mode` dim."""
+    return np.arange(1, k + 1)
+
+
+def root_attrs(model_name: str, seed: Any, settings: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Attributes of the whole comparison; settings and timings as JSON, so that every format can hold them."""
+    return {
+        "creation_library": "pymc_kl",
+        "creation_library_version": version("pymc_kl"),
+        "creation_time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "pymc_kl_format": FORMAT,
+        "pymc_version": version("pymc"),
+        "arviz_version": version("arviz"),
+        "model_name": model_name,
+        "random_seed": json.dumps(_plain(seed)),
+        "settings": json.dumps(_plain(settings)),
+        "seconds": json.dumps({name: round(value, 3) for name, value in seconds.items()}),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Reduce settings to what JSON holds; arrays to their lists, anything else to its text."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items() if k != "history"}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

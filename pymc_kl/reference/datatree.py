@@ -1,0 +1,89 @@
+"""The groups of a reference: draws, modes, evidence. Modes are numbered from 1, highest mass first; 0 is elsewhere."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from pymc_kl._typing import Array, IntArray
+
+if TYPE_CHECKING:
+    from pymc_kl.model.target import Target
+    from pymc_kl.modes.masses import Masses
+    from pymc_kl.modes.modes import Modes
+    from pymc_kl.numerics.estimate import Estimate
+    from pymc_kl.reference.bridge_sampling import LogMass
+from pymc_kl.model.datatree import _draws_tree, free_dims, mode_numbers
+
+
+def reference_tree(target: "Target", x: Array, log_density: Array, mode: IntArray) -> xr.DataTree:
+    """Build the groups of the reference draws (chain, draw, d), equal in weight."""
+    return _draws_tree(target, x, log_density, None, mode)
+
+
+def weighted_tree(target: "Target", x: Array, log_density: Array, mode: IntArray, weight: Array) -> xr.DataTree:
+    """Build the groups of draws (chain, draw, d) that carry a weight each."""
+    dt = _draws_tree(target, x, log_density, None, mode)
+    stats = dt["sample_stats"].to_dataset()
+    stats["weight"] = (("chain", "draw"), weight)
+    dt["sample_stats"] = xr.DataTree(stats)
+    return dt
+
+
+def modes_dataset(locations: xr.Dataset, columns: Mapping[str, Any], attrs: Mapping[str, Any]) -> xr.Dataset:
+    """Build `/modes`: location in the model's own variables and one value a mode of each column."""
+    k = locations.sizes["draw"]
+    ds = free_dims(locations.isel(chain=0, drop=True), ("mode", "other_mode"))
+    ds = ds.rename(draw="mode").assign_coords(mode=mode_numbers(k))
+    ds = ds.rename({name: f"{name}_location" for name in ds.data_vars if name in columns})
+    for name, values in columns.items():
+        ds[name] = ("mode", np.asarray(values))
+    return ds.assign_attrs(attrs)
+
+
+def describe_modes(target: "Target", modes: "Modes", masses: "Masses", log_masses: "Sequence[LogMass]") -> xr.Dataset:
+    """Build `/modes` from the modes found, their masses, and how each was weighed."""
+    columns = {
+        "mass": masses.mass[:-1],
+        "mass_se": masses.se[:-1],
+        "mass_upper": masses.upper[:-1],
+        "log_density": modes.log_density,
+        "log_mass_laplace": modes.log_mass_laplace,
+        "barrier": modes.barrier,
+        "copies": modes.copies,
+        "n_draws": masses.n_draws[:-1],
+        "hits": modes.hits,
+        "found_by": np.array(modes.found_by, dtype=object),
+        "ess": masses.ess[:-1],
+        "rhat": masses.rhat[:-1],
+        "log_mass": [m.estimate.value for m in log_masses],
+        "log_mass_se": [m.estimate.se for m in log_masses],
+        "overlap": [m.overlap for m in log_masses],
+        "method": np.array([m.method for m in log_masses], dtype=object),
+        "reason": np.array([m.reason for m in log_masses], dtype=object),
+    }
+    attrs = {
+        "elsewhere": float(masses.mass[-1]),
+        "elsewhere_se": float(masses.se[-1]),
+        "n_starts": modes.n_starts,
+        "n_lost": modes.n_lost,
+        "unseen": modes.unseen.value,
+        "unseen_se": modes.unseen.se,
+        "symmetries": json.dumps(modes.symmetries),
+        "proper": int(modes.proper),
+        "partial": int(modes.partial),
+        "mixes": int(masses.known),
+        "crossings": masses.crossings,
+        "reason": masses.reason,
+    }
+    ds = modes_dataset(target.to_dataset(modes.x[None]), columns, attrs)
+    ds["pass_log_density"] = (("mode", "other_mode"), modes.passes)
+    return ds.assign_coords(other_mode=mode_numbers(modes.k))
+
+
+def evidence_dataset(log_evidence: "Estimate", method: str, reason: str) -> xr.Dataset:
+    """Build `/evidence`: log Z in nats with its error, and why it is NaN if it is."""
+    value, se = log_evidence
+    return xr.Dataset({"log_evidence": value, "log_evidence_se": se, "method": method}, attrs={"reason": reason})

@@ -1,0 +1,1 @@
+"""What an approximation is worth beside p: divergences, coverage, reliability, missed modes, marginals."""

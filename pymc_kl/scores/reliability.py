@@ -1,0 +1,83 @@
+"""What importance sampling can correct, and how much of an approximation lies where p has almost nothing."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pymc_kl._typing import Array
+from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size, mean_estimate, pareto_k
+from pymc_kl.scores.divergences import ReferenceDraws
+from pymc_kl.scores.draws import ApproximationDraws
+
+SPILL_QUANTILE = 0.001  # of log p̃ under p: below it p has almost no mass
+
+
+@dataclass(frozen=True, eq=False)
+class TailDraws:
+    """log p̃ (n,) and weights (n,) of draws of p, and how many independent ones they are worth."""
+
+    log_density: Array
+    weights: Array | None
+    n_effective: float
+
+
+def tail_of(log_density: Array, weights: Array | None) -> TailDraws:
+    """Take draws of p (chain, draw), weighted or Markov chains, for what they say of the tail."""
+    if weights is None:
+        return TailDraws(log_density.ravel(), None, effective_size(log_density))
+    w = weights.ravel() / weights.sum()
+    return TailDraws(log_density.ravel(), w, float(1 / (w**2).sum()))
+
+
+def share_below(tail: TailDraws, log_density: Array) -> Estimate:
+    """Share of draws of q, with log p̃ (n,) at each, below the 0.1 % quantile of log p̃ under p.
+
+    The error has a part for the quantile's own, which is large where draws of p are few.
+    """
+    factor = 1 + 1 / np.sqrt(SPILL_QUANTILE * tail.n_effective)  # a standard error of the quantile's probability
+    probs = np.array([SPILL_QUANTILE / factor, SPILL_QUANTILE, min(SPILL_QUANTILE * factor, 1.0)])
+    floors = np.quantile(tail.log_density, probs, weights=tail.weights, method="inverted_cdf")
+    low, share, high = ((log_density < floor).mean() for floor in floors)
+    n = log_density.size
+    smoothed = (share * n + 0.5) / (n + 1)
+    return Estimate(float(share), float(np.hypot(np.sqrt(smoothed * (1 - smoothed) / n), (high - low) / 2)))
+
+
+def khat(q: ApproximationDraws) -> float:
+    """Pareto k-hat of p/q under q: below 0.7, importance sampling can correct q where q has mass."""
+    return float("nan") if q.log_prob is None else pareto_k(q.log_density - q.log_prob)
+
+
+def khat_reference(p: ReferenceDraws) -> float:
+    """Pareto k-hat of q/p under p."""
+    return float("nan") if p.log_prob is None else pareto_k(p.log_prob - p.log_density)
+
+
+def ess_reverse(q: ApproximationDraws) -> Estimate:
+    """(Σw)² / (n Σw²) with w = p̃/q on draws of q: the share of draws that importance sampling keeps."""
+    if q.log_prob is None:
+        return UNKNOWN
+    log_ratio = q.log_density - q.log_prob
+    w = np.exp(log_ratio - log_ratio.max())
+    first, second = w.mean(), (w**2).mean()
+    slope = np.array([2 * first / second, -(first**2) / second**2])
+    covariance = np.cov(w, w**2) / len(w)
+    return Estimate(float(first**2 / second), float(np.sqrt(max(slope @ covariance @ slope, 0.0))))
+
+
+def ess_forward(p: ReferenceDraws, log_evidence: Estimate) -> Estimate:
+    """1 / E_p[p/q], on draws of p, with log Z from them: the same share, as p sees it."""
+    if p.log_prob is None or not np.isfinite(log_evidence.value):
+        return UNKNOWN
+    log_ratio = p.log_density - p.log_prob - log_evidence.value
+    top = log_ratio.max()
+    if top == np.inf:  # q has no density at a draw of p
+        return Estimate(0.0, 0.0)
+    mean = mean_estimate(np.exp(log_ratio - top), p.weights)
+    value = float(np.exp(-top)) / mean.value
+    return Estimate(value, value * float(np.hypot(mean.se / mean.value, log_evidence.se)))
+
+
+def spill(p: ReferenceDraws, q: ApproximationDraws) -> Estimate:
+    """Share of q's draws where log p̃ is below its 0.1 % quantile under p."""
+    return share_below(p.tail or tail_of(p.log_density, p.weights), q.log_density)
