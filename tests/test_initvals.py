@@ -14,7 +14,7 @@ from pymc.initial_point import make_initial_point_fns_per_chain
 from pymc_kl import find_modes, initvals, sample_reference
 from pymc_kl.approximations import Draws, FullRank, MeanField, Mixture
 from pymc_kl.model.target import Target
-from pymc_kl.sampling.chain_starts import shares
+from pymc_kl.sampling.chain_starts import apportion
 
 N_CHAINS = 6
 
@@ -215,13 +215,13 @@ def test_no_chains_are_refused(ten):
     ],
 )
 def test_shares_of_chains(mass, n, expected):
-    assert shares(np.array(mass), n).tolist() == expected
+    assert apportion(np.array(mass), n).tolist() == expected
 
 
 @given(st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=8), st.integers(1, 20))
 def test_every_mode_with_half_a_share_gets_a_chain_where_there_are_enough(masses, n):
     mass = np.array(masses) / sum(masses)
-    counts = shares(mass, n)
+    counts = apportion(mass, n)
     assert counts.sum() == n
     deserving = mass > 0.5 / n
     assert (counts[deserving] > 0).sum() == min(n, deserving.sum())

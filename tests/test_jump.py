@@ -161,7 +161,7 @@ def test_nuts_with_a_metric_a_place_leaves_exact_draws_exact(two_modes):
 @pytest.mark.parametrize(
     ("name", "broken"),
     [
-        ("shares", lambda self, x: np.array([0.5, 0.5])),
+        ("responsibilities", lambda self, x: np.array([0.5, 0.5])),
         ("_pytensor_function", lambda self, x: self.density._pytensor_function(x)),
     ],
     ids=["the place is drawn blindly", "its share is not in the density"],
@@ -175,7 +175,7 @@ def test_with_half_of_that_it_would_not(two_modes, monkeypatch, name, broken):
 
 def test_the_density_of_a_place_has_its_gradient(two_modes, rng):
     nuts = local_nuts(two_modes)
-    for nuts.shared.place in (0, 1):
+    for nuts.shared.component in (0, 1):
         for x in rng.uniform(-4, 4, (5, 1)):
             up, down = (nuts.shared._pytensor_function(x + h)[0] for h in (1e-5, -1e-5))
             assert nuts.shared._pytensor_function(x)[1][0] == pytest.approx((up - down) / 2e-5, abs=1e-5)
@@ -185,7 +185,7 @@ def test_shares_are_those_of_the_mixture_of_places(two_modes, rng):
     nuts = local_nuts(two_modes)
     x = rng.uniform(-4, 4, 1)
     joint = OVERLAPPING.weights * stats.norm.pdf(x, [3.0, 2.0], [0.3, 4.0])
-    np.testing.assert_allclose(nuts.shared.shares(x), joint / joint.sum(), rtol=1e-12)
+    np.testing.assert_allclose(nuts.shared.responsibilities(x), joint / joint.sum(), rtol=1e-12)
 
 
 def test_modes_of_different_scale_are_sampled_without_divergences():

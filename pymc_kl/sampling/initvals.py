@@ -1,4 +1,4 @@
-"""An approximation → where chains of `pm.sample` start, one share a mode, and the metric that they start with."""
+"""An approximation → where chains of `pm.sample` start, by the masses of the modes, and the metric that they use."""
 
 from typing import Any
 
@@ -8,8 +8,11 @@ import pymc as pm
 from pymc_kl._typing import RandomSeed
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
-from pymc_kl.sampling.chain_starts import order_of, spread, start_points
-from pymc_kl.sampling.importance import known_modes, open_approximation, weigh, within_covariance
+from pymc_kl.progress import stages
+from pymc_kl.sampling.chain_starts import choose_starts, order_of, to_initvals
+from pymc_kl.sampling.importance import weighted_draws
+from pymc_kl.sampling.inputs import known_modes, open_approximation
+from pymc_kl.sampling.local_normals import local_normals, within_covariance
 from pymc_kl.sampling.missed import warn_of_missed_modes
 from pymc_kl.sampling.steps import TARGET_ACCEPT
 
@@ -35,7 +38,7 @@ def initvals(
         What :func:`fit_forward` returned, or anything that :func:`as_approximation` takes. Draws that have no density
         count alike.
     chains : int
-        Each mode with more than a share of 1/(2 `chains`) gets one of them, heaviest first.
+        Each mode with more than 1/(2 `chains`) of the mass gets one of them, heaviest first.
     model : pm.Model or Target, optional
         Defaults to the model that the approximation was fitted to, then to that of the enclosing `with` block.
     modes : Modes, optional
@@ -75,12 +78,13 @@ def initvals(
         raise ValueError(f"chains must be at least 1; got {chains}.")
     approximation, target = open_approximation(approximation, model)
     rng = np.random.default_rng(random_seed)
-    modes = known_modes(modes, approximation, target, rng)
-    weighed = weigh(approximation, target, modes, rng)
-    warn_of_missed_modes(weighed, modes, "no chain starts there.", stacklevel=2)
-    rows = spread(weighed, chains, target, rng)
+    with stages(progressbar=False) as stage:
+        modes = known_modes(modes, approximation, target, rng, stage)
+    draws = weighted_draws(approximation, target, modes, rng)
+    warn_of_missed_modes(draws, modes, "no chain starts there.", stacklevel=2)
+    starts = choose_starts(draws, chains, target, rng)
     order = order_of(target, [v.name for v in target.model.value_vars])
-    covariance = within_covariance(weighed.places())[np.ix_(order, order)]
+    covariance = within_covariance(local_normals(draws))[np.ix_(order, order)]
     with target.model:
         step = pm.NUTS(scaling=covariance, is_cov=True, target_accept=target_accept)
-    return {"initvals": start_points(weighed.x[rows], target), "step": step, "chains": chains}
+    return {"initvals": to_initvals(starts.x, target), "step": step, "chains": chains}

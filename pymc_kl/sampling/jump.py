@@ -12,14 +12,16 @@ from pymc_kl.model.graphs import without_minibatches
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.progress import stages
-from pymc_kl.sampling.chain_starts import spread, start_points
-from pymc_kl.sampling.importance import known_modes, open_approximation, weigh
+from pymc_kl.sampling.chain_starts import choose_starts, to_initvals
+from pymc_kl.sampling.importance import weighted_draws
+from pymc_kl.sampling.inputs import known_modes, open_approximation
+from pymc_kl.sampling.local_normals import local_normals
 from pymc_kl.sampling.missed import warn_of_missed_copies, warn_of_missed_modes
 from pymc_kl.sampling.steps import TARGET_ACCEPT, JumpStep, make_steps
 
-JUMPS = 5  # together they cost about a short trajectory of NUTS
-FEW_ACCEPTED = 0.01
-SAME_DENSITY = 1e-6  # relative, between PyMC's log density and the target's
+JUMPS = 5  # jumps after a transition of NUTS; together they cost about as much as a short trajectory
+FEW_ACCEPTED = 0.01  # share of the jumps; below, chains hardly cross
+SAME_DENSITY = 1e-6  # largest difference, relative and in nats, of PyMC's log density from the target's
 
 
 def sample_jump(
@@ -97,21 +99,18 @@ def sample_jump(
     (True, True)
     """
     _check_sizes(draws=draws, chains=chains, jumps=jumps)
-    approximation, target = open_approximation(approximation, model)
-    if not approximation.has_log_prob:
-        raise TypeError(f"{approximation.family} has no density to accept its draws by; fit a family to them first.")
+    approximation, target = open_approximation(approximation, model, density_to="accept its draws by")
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:
-        with stage("search for modes") as report:
-            modes = known_modes(modes, approximation, target, rng, report)
+        modes = known_modes(modes, approximation, target, rng, stage)
         with stage("choose starts"):
-            weighed = weigh(approximation, target, modes, rng)
-            rows = spread(weighed, chains, target, rng)
-    warn_of_missed_modes(weighed, modes, "chains will hardly cross to what is never proposed.", stacklevel=2)
-    warn_of_missed_copies(weighed, modes, stacklevel=2)
+            weighted = weighted_draws(approximation, target, modes, rng)
+            starts = choose_starts(weighted, chains, target, rng)
+    warn_of_missed_modes(weighted, modes, "chains will hardly cross to what is never proposed.", stacklevel=2)
+    warn_of_missed_copies(weighted, modes, stacklevel=2)
     full = without_minibatches(target.model)
-    step = [*make_steps(full, target, approximation, weighed.places(), jumps=jumps, target_accept=target_accept)]
-    _check_density(step[1], weighed.x[rows], weighed.log_density[rows])
+    step = [*make_steps(full, target, approximation, local_normals(weighted), jumps=jumps, target_accept=target_accept)]
+    _check_density(step[1], starts.x, starts.log_density)
     with warnings.catch_warnings():
         # JAX and Python warn of any fork; the processes that PyMC forks run what PyTensor compiled, and no JAX.
         warnings.filterwarnings("ignore", message=r".*fork\(\)")
@@ -121,20 +120,23 @@ def sample_jump(
             chains=chains,
             model=full,
             step=step,
-            initvals=start_points(weighed.x[rows], target),
+            initvals=to_initvals(starts.x, target),
             random_seed=rng,
             progressbar=progressbar,
             idata_kwargs={"include_transformed": True},
         )
-    rate = float(dt["sample_stats"]["jump_acceptance_rate"].mean())
+    _warn_of_few_jumps(float(dt["sample_stats"]["jump_acceptance_rate"].mean()), stacklevel=2)
+    return _with_modes(dt, target, modes)
+
+
+def _warn_of_few_jumps(rate: float, *, stacklevel: int) -> None:
     if rate < FEW_ACCEPTED:
         warnings.warn(
             f"{100 * rate:.2g} % of the jumps were accepted: the draws are of the posterior, but chains hardly cross "
             "between modes. Jump by a fit that is closer to the posterior, such as the forward mixture of "
             "fit_forward(), or raise jumps.",
-            stacklevel=2,
+            stacklevel=stacklevel + 1,
         )
-    return _labelled(dt, target, modes)
 
 
 def _check_density(jump: JumpStep, x: Array, log_density: Array) -> None:
@@ -147,14 +149,14 @@ def _check_density(jump: JumpStep, x: Array, log_density: Array) -> None:
         )
 
 
-def _labelled(dt: xr.DataTree, target: Target, modes: Modes) -> xr.DataTree:
-    """Add the mode of each draw; its unconstrained values have served and are dropped."""
+def _with_modes(dt: xr.DataTree, target: Target, modes: Modes) -> xr.DataTree:
+    """Add the mode of each draw, and drop its unconstrained values, which only the assignment needs."""
     x = target.unconstrain(dt)
-    label = modes.canonical(x.reshape(-1, target.d)).mode.reshape(x.shape[:2]) + 1
+    mode = modes.assign(x.reshape(-1, target.d)).reshape(x.shape[:2]) + 1
     stats, posterior = dt["sample_stats"].to_dataset(), dt["posterior"].to_dataset()
     extra = [v.value_name for v in target.variables if v.value_name != v.name]
     last = stats["lp"].isel(lp_dim_0=-1, drop=True)  # PyMC has a column for NUTS too, which it leaves empty
-    stats = stats.drop_dims("lp_dim_0").assign(lp=last, mode=(("chain", "draw"), label))
+    stats = stats.drop_dims("lp_dim_0").assign(lp=last, mode=(("chain", "draw"), mode))
     dt["sample_stats"] = xr.DataTree(stats)
     dt["posterior"] = xr.DataTree(posterior.drop_vars(extra))
     return dt

@@ -1,4 +1,4 @@
-"""Modes and copies of modes that an approximation hardly reaches."""
+"""Modes, and copies of modes, that an approximation hardly reaches."""
 
 import warnings
 
@@ -6,25 +6,28 @@ import numpy as np
 from scipy.special import softmax
 
 from pymc_kl._typing import IntArray
+from pymc_kl.modes.draws import ModeDraws
 from pymc_kl.modes.modes import MAX_COPY_LABELS, Modes
-from pymc_kl.sampling.importance import Weighed
 from pymc_kl.scores.coverage import MISSED_BELOW
 from pymc_kl.scores.missed_modes import LEAST_MASS
 
 
-def warn_of_missed_modes(weighed: Weighed, modes: Modes, consequence: str, *, stacklevel: int) -> None:
-    """Warn of modes that are hardly among the draws; see :func:`missed_modes`."""
-    if missed := missed_modes(modes, weighed.mode):
+def warn_of_missed_modes(draws: ModeDraws, modes: Modes, consequence: str, *, stacklevel: int) -> None:
+    """Warn of modes that are hardly among draws of q; see :func:`missed_modes`."""
+    if missed := missed_modes(modes, draws.mode):
         warnings.warn(
             f"{missed}: {consequence} Use a fit that covers every mode, such as the forward mixture of fit_forward().",
             stacklevel=stacklevel + 1,
         )
 
 
-def missed_modes(modes: Modes, label: IntArray) -> str:
-    """Name modes that by Laplace's approximation hold more than a hundredth and are hardly among draws (n,) of q."""
+def missed_modes(modes: Modes, mode: IntArray) -> str:
+    """Name the modes that hold a hundredth or more, by Laplace's approximation, and few draws of q of modes (n,).
+
+    Empty where there are none.
+    """
     mass = softmax(modes.log_mass_laplace) if modes.proper else np.ones(1)
-    held = np.bincount(label[label >= 0], minlength=modes.k) / len(label)
+    held = np.bincount(mode[mode >= 0], minlength=modes.k) / len(mode)
     lost = np.flatnonzero((mass > LEAST_MASS) & (held < MISSED_BELOW * mass))
     if not len(lost):
         return ""
@@ -35,10 +38,10 @@ def missed_modes(modes: Modes, label: IntArray) -> str:
     )
 
 
-def warn_of_missed_copies(weighed: Weighed, modes: Modes, *, stacklevel: int) -> None:
+def warn_of_missed_copies(draws: ModeDraws, modes: Modes, *, stacklevel: int) -> None:
     """Warn where draws reach fewer copies of a mode than the symmetries of p̃ make."""
     for k in range(modes.k if modes.proper else 0):
-        reached, copies = len(np.unique(weighed.place[weighed.mode == k])), int(modes.copies[k])
+        reached, copies = len(np.unique(draws.copy[draws.mode == k])), int(modes.copies[k])
         if 0 < reached < min(copies, MAX_COPY_LABELS):
             warnings.warn(
                 f"the approximation reaches {reached} of the {copies} copies that {', '.join(modes.symmetries)} make "

@@ -13,10 +13,10 @@ from pymc_kl.numerics.estimate import smoothed_weights, systematic
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.progress import stages
 from pymc_kl.reference.datatree import reference_tree
-from pymc_kl.sampling.importance import known_modes, open_approximation
+from pymc_kl.sampling.inputs import known_modes, open_approximation
 from pymc_kl.sampling.missed import missed_modes
 
-N_PROPOSALS = 20_000
+N_PROPOSALS = 20_000  # draws of q that are weighted
 
 
 def correct(
@@ -80,24 +80,21 @@ def correct(
     >>> bool(abs(dt["posterior"]["x"].std() - 1) < 0.05), dt.attrs["khat"] < 0.7
     (True, True)
     """
-    approximation, target = open_approximation(approximation, model)
-    if not approximation.has_log_prob:
-        raise TypeError(f"{approximation.family} has no density to weight its draws by; fit a family to them first.")
+    approximation, target = open_approximation(approximation, model, density_to="weight its draws by")
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:
-        with stage("search for modes") as report:
-            modes = known_modes(modes, approximation, target, rng, report)
+        modes = known_modes(modes, approximation, target, rng, stage)
         with stage("weight draws"):
             x = approximation.sample(n_proposals, random_seed=rng)
             log_density = target.log_density(x)
             weights, khat = smoothed_weights(log_density - approximation.log_prob(x))
-            label = modes.canonical(x).mode
-    _refuse(khat, modes, label)
+            mode = modes.assign(x)
+    _refuse(khat, modes, mode)
     rows = rng.permutation(systematic(weights, chains * draws, rng))
     chosen = modes.symmetry.apply(modes.symmetry.random(len(rows), rng), x[rows])
     shape = (chains, draws)
     dt = reference_tree(
-        target, chosen.reshape(*shape, -1), log_density[rows].reshape(shape), label[rows].reshape(shape) + 1
+        target, chosen.reshape(*shape, -1), log_density[rows].reshape(shape), mode[rows].reshape(shape) + 1
     )
     dt.attrs = {
         "creation_library": "pymc_kl",
@@ -108,16 +105,16 @@ def correct(
     return dt
 
 
-def _refuse(khat: float, modes: Modes, label: IntArray) -> None:
+def _refuse(khat: float, modes: Modes, mode: IntArray) -> None:
     """Raise if the weights can't be trusted, or if q misses a mode, which they can't tell."""
-    if missed := missed_modes(modes, label):
+    if missed := missed_modes(modes, mode):
         raise ValueError(
             f"{missed}; importance sampling cannot bring back what is never drawn, and its k-hat ({khat:.2f}) does not "
             "see that. Correct a fit that covers every mode, such as the forward mixture."
         )
     if np.isnan(khat):
         raise ValueError(
-            f"k-hat cannot be told from {len(label)} proposals, so their weights cannot be trusted; raise n_proposals."
+            f"k-hat cannot be told from {len(mode)} proposals, so their weights cannot be trusted; raise n_proposals."
         )
     if khat > KHAT_RELIABLE:
         raise ValueError(

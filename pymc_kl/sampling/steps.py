@@ -1,8 +1,8 @@
-"""Step methods of PyMC that leave a posterior with several modes as it is: NUTS with a metric a place, and jumps.
+"""Step methods of PyMC that leave a posterior with several modes as it is: NUTS with a metric for each, and jumps.
 
-A normal stands for each place and lends NUTS its covariance there. An index j ~ r_j(x), the share of place j in the
-mixture of those normals, turns p(x) into p(x) r_j(x). Drawing j given x, then x given j by NUTS with the covariance of
-j, leaves that as it is, and p with it, whatever the normals are.
+A normal stands for each copy of a mode and lends NUTS its covariance there. An index j ~ r_j(x), the responsibility of
+component j in the mixture of those normals, turns p(x) into p(x) r_j(x). Drawing j given x, then x given j by NUTS with
+the covariance of j, leaves that as it is, and p with it, whatever the normals are.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,56 +22,57 @@ from pymc_kl.approximations.components import Components
 from pymc_kl.model.graphs import same_arithmetic
 from pymc_kl.model.target import Target
 from pymc_kl.sampling.chain_starts import order_of
-from pymc_kl.sampling.importance import reordered
+from pymc_kl.sampling.local_normals import reordered
 
-TARGET_ACCEPT = 0.8  # PyMC's own
-BLOCK = 1000  # proposals drawn and evaluated together
+TARGET_ACCEPT = 0.8  # acceptance probability that NUTS tunes its step size to; PyMC's own default
+BLOCK = 1000  # proposals that are drawn and evaluated together
 
 
 class SharedDensity:
-    """Value and gradient of log p̃ + log r_j, in the form that NUTS takes from PyMC; `place` is j.
+    """Value and gradient of log p̃ + log r_j, in the form that NUTS takes from PyMC; `component` is j.
 
     Parameters
     ----------
     density : ValueGradFunction
         PyMC's, of its vector x (d,).
-    places : Components
-        Their normals, in the order of PyMC's vector.
+    normals : Components
+        In the order of PyMC's vector.
     """
 
     _raveled_inputs: ClassVar[bool] = True
     _extra_vars_shared: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, density: Any, places: Components) -> None:
-        self.density, self.places, self.place = density, places, 0
+    def __init__(self, density: Any, normals: Components) -> None:
+        self.density, self.normals, self.component = density, normals, 0
         self.dtype = density.dtype
 
-    def shares(self, x: Array) -> Array:
-        """Share of each place at x, (M,)."""
-        return self._normals(x)[0]
+    def responsibilities(self, x: Array) -> Array:
+        """Responsibility of each component at x, (M,)."""
+        return self._responsibilities_and_gradients(x)[0]
 
-    def _normals(self, x: Array) -> tuple[Array, Array]:
-        """Shares (M,) and gradients (M, d) of the log densities of the normals."""
-        z = np.einsum("mij,mj->mi", self.places.whiteners, x - self.places.locs)
-        log_joint = self.places.log_peaks - 0.5 * (z * z).sum(axis=1)
-        shares = np.exp(log_joint - log_joint.max())
-        return shares / shares.sum(), -np.einsum("mij,mi->mj", self.places.whiteners, z)
+    def _responsibilities_and_gradients(self, x: Array) -> tuple[Array, Array]:
+        """Responsibilities (M,), and gradients (M, d) of the log densities of the normals."""
+        z = np.einsum("mij,mj->mi", self.normals.whiteners, x - self.normals.locs)
+        log_joint = self.normals.log_peaks - 0.5 * (z * z).sum(axis=1)
+        joint = np.exp(log_joint - log_joint.max())
+        return joint / joint.sum(), -np.einsum("mij,mi->mj", self.normals.whiteners, z)
 
     def _pytensor_function(self, x: Array) -> tuple[Any, Array]:
         value, gradient = self.density._pytensor_function(x)
-        shares, normals = self._normals(x)
+        responsibilities, normals = self._responsibilities_and_gradients(x)
+        j = self.component
         with np.errstate(divide="ignore"):
-            return value + np.log(shares[self.place]), gradient + normals[self.place] - shares @ normals
+            return value + np.log(responsibilities[j]), gradient + normals[j] - responsibilities @ normals
 
 
 class LocalNUTS(CompoundStep):
-    """Step method of PyMC: one transition of NUTS, with the metric and the step size of the place that x is drawn to.
+    """Step method of PyMC: one transition of NUTS, with the metric and the step size of a component drawn given x.
 
     Parameters
     ----------
     shared : SharedDensity
     methods : list of pm.NUTS
-        One a place, each of `shared`.
+        One for each component, each of `shared`.
     """
 
     name = "local_nuts"
@@ -83,15 +84,15 @@ class LocalNUTS(CompoundStep):
         self.stats_dtypes, self.stats_dtypes_shapes = methods[0].stats_dtypes, methods[0].stats_dtypes_shapes
 
     def setup_chain(self, rng: Any, tune: int, draws: int) -> None:
-        """Give the choice of a place, and each NUTS, a stream of its own."""
+        """Give the choice of a component, and each NUTS, a random stream of its own."""
         self.rng, rest = rng.spawn(2)
         super().setup_chain(rest, tune, draws)
 
     def step(self, point: Any) -> Any:
-        """Draw a place, and move by its NUTS."""
-        shares = self.shared.shares(DictToArrayBijection.map(point).data)
-        self.shared.place = int(self.rng.choice(len(shares), p=shares))
-        return self.methods[self.shared.place].step(point)
+        """Draw a component, and move by its NUTS."""
+        responsibilities = self.shared.responsibilities(DictToArrayBijection.map(point).data)
+        self.shared.component = int(self.rng.choice(len(responsibilities), p=responsibilities))
+        return self.methods[self.shared.component].step(point)
 
     def _progressbar_config(self, n_chains: int = 1) -> Any:
         return self.methods[0]._progressbar_config(n_chains)
@@ -100,14 +101,14 @@ class LocalNUTS(CompoundStep):
         return self.methods[0]._make_progressbar_update_functions()
 
 
-def make_nuts(density: Any, places: Components, target_accept: float) -> "pm.NUTS | LocalNUTS":
-    """Make a NUTS for the model of the context with the metric of each place, plain where there is one."""
-    shared = density if len(places) == 1 else SharedDensity(density, places)
+def make_nuts(density: Any, normals: Components, target_accept: float) -> "pm.NUTS | LocalNUTS":
+    """Make a NUTS for the model of the context, with the metric of each component; plain where there is one."""
+    shared = density if len(normals) == 1 else SharedDensity(density, normals)
     methods = [
         pm.NUTS(logp_dlogp_func=shared, scaling=covariance, is_cov=True, target_accept=target_accept)
-        for covariance in places.covariances
+        for covariance in normals.covariances
     ]
-    return methods[0] if len(places) == 1 else LocalNUTS(shared, methods)
+    return methods[0] if len(normals) == 1 else LocalNUTS(shared, methods)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,7 @@ class Point:
 
 
 class JumpStep(ArrayStepShared):
-    """Step method of PyMC: independence Metropolis-Hastings jumps that an approximation proposes.
+    """Step method of PyMC: independence Metropolis-Hastings (Tierney 1994), whose jumps an approximation proposes.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ class JumpStep(ArrayStepShared):
     order : array (d,) of int
         Where PyMC's vector has each coordinate of q.
     jumps : int
-        In one step.
+        Jumps in one step.
     """
 
     name = "jump"
@@ -165,17 +166,17 @@ class JumpStep(ArrayStepShared):
         self._proposals = self._propose()
 
     def _propose(self) -> Iterator[Point]:
-        """Draw proposals for ever; a block is drawn and evaluated together, so that a jump is a comparison."""
+        """Yield proposals without end; q draws and evaluates a block of them together."""
         while True:
             x = self.proposal.sample(BLOCK, random_seed=self.rng)
             log_prob = self.proposal.log_prob(x)
             for row, log_q in zip(x, log_prob, strict=True):
-                theirs = np.empty_like(row)
-                theirs[self.order] = row
-                yield Point(theirs, self.density(theirs), float(log_q))
+                own = np.empty_like(row)
+                own[self.order] = row
+                yield Point(own, self.density(own), float(log_q))
 
     def astep(self, q0: RaveledVars) -> tuple[RaveledVars, list[dict[str, Any]]]:
-        """Propose so many jumps, one after the other."""
+        """Propose `jumps` jumps, one after the other."""
         x = np.asarray(q0.data)
         point = Point(x, self.density(x), float(self.proposal.log_prob(x[self.order][None])[0]))
         start, probabilities = point, []
@@ -201,12 +202,12 @@ def make_steps(
     model: pm.Model,
     target: Target,
     approximation: Approximation,
-    places: Components,
+    normals: Components,
     *,
     jumps: int,
     target_accept: float = TARGET_ACCEPT,
 ) -> tuple[BlockedStep | CompoundStep, JumpStep]:
-    """Make NUTS with the metrics of these places, in the target's order, and the jumps; one compilation."""
+    """Make NUTS with the metrics of normals, in the target's order, and the jumps; both share one compiled density."""
     order = order_of(target, [v.name for v in model.value_vars])
     with model:
         with same_arithmetic():
@@ -219,7 +220,7 @@ def make_steps(
             order=np.argsort(order),
             jumps=jumps,
         )
-        return make_nuts(function, reordered(places, order), target_accept), jump
+        return make_nuts(function, reordered(normals, order), target_accept), jump
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,40 @@
+"""What the public functions of this package are given: a fit, the model that it is of, and that model's modes."""
+
+from typing import Any
+
+import numpy as np
+import pymc as pm
+
+from pymc_kl.adapters import as_approximation
+from pymc_kl.approximations import Approximation
+from pymc_kl.model.target import Target, as_target
+from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.search import search_target
+from pymc_kl.progress import Stages
+
+N_SEARCH_STARTS = 64  # draws of q that a search for modes starts from, beside its own
+
+
+def open_approximation(
+    approximation: Any, model: pm.Model | Target | None, *, density_to: str = ""
+) -> tuple[Approximation, Target]:
+    """Read an approximation, and take its own model unless another is given.
+
+    Raise a TypeError if it has no density and there is something to do with one, `density_to`.
+    """
+    target = as_target(getattr(approximation, "target", None) if model is None else model)
+    approximation = as_approximation(approximation, model=target)
+    if density_to and not approximation.has_log_prob:
+        raise TypeError(f"{approximation.family} has no density to {density_to}; fit a family to them first.")
+    return approximation, target
+
+
+def known_modes(
+    modes: Modes | None, approximation: Approximation, target: Target, rng: np.random.Generator, stage: Stages
+) -> Modes:
+    """Return the modes given, or search for them from the prior and from draws of q."""
+    with stage("search for modes") as report:
+        if modes is not None:
+            return modes
+        starts = {"q": approximation.sample(N_SEARCH_STARTS, random_seed=rng)}
+        return search_target(target, None, starts, rng=rng, report=report)
