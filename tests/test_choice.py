@@ -71,7 +71,7 @@ def test_weights_and_copies_agree(rng):
     [(0.5, 0.1, "mixture"), (0.05, 5.0, "meanfield"), (0.9 * EVEN, 1e-6, "meanfield"), (1.1 * EVEN, 1e-6, "mixture")],
 )
 def test_a_gain_must_exceed_its_error_and_matter(gain, noise, chosen):
-    held_out = HeldOut(WeightedDraws(np.zeros((1, 1000)), np.full(1000, 1e-3)), np.arange(1000))
+    held_out = HeldOut(WeightedDraws(np.zeros((1000, 1)), np.full(1000, 1e-3)), np.arange(1000))
     log_q = gain + noise * np.tile([-1.0, 1.0], 500)
     choice = _choose({"meanfield": np.zeros(1000), "fullrank": None, "mixture": log_q}, held_out)
     assert choice.family == chosen

@@ -194,7 +194,7 @@ def test_a_mode_of_little_mass_and_many_draws_keeps_its_shape(rng: np.random.Gen
 
 
 def test_a_component_on_one_heavy_draw_is_dropped(rng: np.random.Generator) -> None:
-    x = np.concatenate([rng.standard_normal((2, 500)), 30 + rng.standard_normal((2, 20))], axis=1)
+    x = np.concatenate([rng.standard_normal((500, 2)), 30 + rng.standard_normal((20, 2))])
     weights = np.r_[np.ones(500), 200, np.ones(19)]
     draws = WeightedDraws(x, weights / weights.sum())
     two = Components(np.array([0.7, 0.3]), np.array([[0.0, 0], [30, 30]]), np.stack([np.eye(2)] * 2))
@@ -202,7 +202,7 @@ def test_a_component_on_one_heavy_draw_is_dropped(rng: np.random.Generator) -> N
 
 
 def test_a_component_that_vanishes_is_dropped(rng: np.random.Generator) -> None:
-    draws = WeightedDraws(rng.standard_normal((2, 500)), np.full(500, 1 / 500))
+    draws = WeightedDraws(rng.standard_normal((500, 2)), np.full(500, 1 / 500))
     wide = Components(np.array([1, 1e-6]), np.zeros((2, 2)), np.stack([np.eye(2)] * 2))
     assert len(fit_em(draws, wide, tolerance=1e-6, max_iterations=50).components) == 1
 
@@ -305,7 +305,7 @@ def test_a_stuck_chain_gets_no_component_when_blocks_are_held_out(rng: np.random
 
 
 def test_a_component_of_few_draws_is_dropped(rng: np.random.Generator) -> None:
-    draws = WeightedDraws(rng.standard_normal((3, 500)), np.full(500, 1 / 500))
+    draws = WeightedDraws(rng.standard_normal((500, 3)), np.full(500, 1 / 500))
     far = Components(np.array([0.5, 0.5]), np.array([[0.0] * 3, [50.0] * 3]), np.stack([np.eye(3)] * 2))
     fit = fit_em(draws, far, tolerance=1e-6, max_iterations=50)
     assert len(fit.components) == 1
@@ -316,9 +316,9 @@ def test_a_component_of_few_draws_is_dropped(rng: np.random.Generator) -> None:
 
 
 def start_of(x: Array, size: int, rng: np.random.Generator) -> tuple[WeightedDraws, Components]:
-    weights = rng.random(x.shape[1])
+    weights = rng.random(len(x))
     draws = WeightedDraws(x, weights / weights.sum())
-    return draws, from_clusters(draws, rng.integers(size, size=x.shape[1]))
+    return draws, from_clusters(draws, rng.integers(size, size=len(x)))
 
 
 def prior_of(draws: WeightedDraws, start: Components) -> Prior:
@@ -332,12 +332,12 @@ def map_objective(draws: WeightedDraws, components: Components, prior: Prior) ->
         for c, mode, n in zip(covariances, *prior, strict=True)
     ]
     mixture = Mixture(weights=components.weights, locs=components.locs, scale_trils=components.scale_trils)
-    return float(draws.weights @ reference_log_prob(mixture, draws.x.T) + sum(log_priors) / draws.n_effective)
+    return float(draws.weights @ reference_log_prob(mixture, draws.x) + sum(log_priors) / draws.n_effective)
 
 
 @pytest.mark.parametrize(("n", "size"), [(40, 2), (2000, 4)])
 def test_each_iteration_climbs_the_penalised_likelihood(n: int, size: int, rng: np.random.Generator) -> None:
-    draws, start = start_of(banana(n, rng).T.copy(), size, rng)
+    draws, start = start_of(banana(n, rng), size, rng)
     fit = fit_em(draws, start, tolerance=1e-9, max_iterations=100)
     assert len(fit.components) == size
     assert (np.diff(fit.objective) > -1e-12).all()
@@ -349,14 +349,14 @@ def test_each_iteration_climbs_the_penalised_likelihood(n: int, size: int, rng: 
 
 
 def test_m_step_takes_weighted_moments(rng: np.random.Generator) -> None:
-    draws, start = start_of(banana(300, rng).T.copy(), 2, rng)
+    draws, start = start_of(banana(300, rng), 2, rng)
     expectation, prior = expect(draws, start), prior_of(draws, start)
     after = maximise(start, expectation, prior, draws.n_effective)
     parts = zip(start.weights, start.locs, start.covariances, strict=True)
-    joint = np.stack([w * multivariate_normal(m, c).pdf(draws.x.T) for w, m, c in parts])
+    joint = np.stack([w * multivariate_normal(m, c).pdf(draws.x) for w, m, c in parts])
     for k, share in enumerate(joint / joint.sum(axis=0) * draws.weights):
-        mean = draws.x @ share / share.sum()
-        scatter = np.cov(draws.x, aweights=share, bias=True)
+        mean = share @ draws.x / share.sum()
+        scatter = np.cov(draws.x.T, aweights=share, bias=True)
         n, pseudo = draws.n_effective * share.sum(), prior.draws[k]
         np.testing.assert_allclose(after.weights[k], share.sum(), rtol=1e-9)
         np.testing.assert_allclose(after.locs[k], mean, rtol=1e-9)
@@ -366,7 +366,7 @@ def test_m_step_takes_weighted_moments(rng: np.random.Generator) -> None:
 
 def test_em_stops_at_a_maximum(rng: np.random.Generator) -> None:
     x, labels = two_modes(300, rng)
-    draws = WeightedDraws(x.T.copy(), np.full(300, 1 / 300))
+    draws = WeightedDraws(x, np.full(300, 1 / 300))
     start = from_clusters(draws, labels)
     prior = prior_of(draws, start)
     np.testing.assert_allclose(prior.draws, PRIOR_DRAWS, rtol=0.05)
@@ -383,7 +383,7 @@ def test_em_stops_at_a_maximum(rng: np.random.Generator) -> None:
 def test_splitting_finds_the_component_that_is_not_gaussian(rng: np.random.Generator) -> None:
     two = np.where(rng.random(2000) < 0.5, -1, 1) + 0.2 * rng.standard_normal(2000)
     x = np.concatenate([rng.standard_normal((2000, 2)) - 20, np.column_stack([two, rng.standard_normal(2000)])])
-    draws = WeightedDraws(x.T.copy(), np.full(4000, 1 / 4000))
+    draws = WeightedDraws(x, np.full(4000, 1 / 4000))
     for at_most in (1, 2):
         components = grow(draws, from_clusters(draws, np.repeat([0, 1], 2000)), at_most=at_most)
         assert components is not None
@@ -394,7 +394,7 @@ def test_splitting_finds_the_component_that_is_not_gaussian(rng: np.random.Gener
 
 def test_modes_that_have_a_component_get_no_second_one(rng: np.random.Generator) -> None:
     x, labels = two_modes(500, rng)
-    draws = WeightedDraws(x.T.copy(), np.full(500, 1 / 500))
+    draws = WeightedDraws(x, np.full(500, 1 / 500))
     one = from_clusters(draws, np.where(labels == 1, 0, -1))
     both = add_modes(draws, one, labels, [0])
     np.testing.assert_allclose(both.weights, [labels.mean(), 1 - labels.mean()])
@@ -435,7 +435,7 @@ def test_error_of_the_score_is_right_for_autocorrelated_draws(rng: np.random.Gen
     z = []
     for _ in range(200):
         x = lfilter([0.6], [1, -0.8], rng.standard_normal(n + 50))[50:]
-        held_out = HeldOut(WeightedDraws(x[None], np.full(n, 1 / n)), np.arange(n) // per_block)
+        held_out = HeldOut(WeightedDraws(x[:, None], np.full(n, 1 / n)), np.arange(n) // per_block)
         score, score_se = held_out.score(norm.logpdf(x))
         z.append((score + 0.5 * (1 + np.log(2 * np.pi))) / score_se)
     assert 0.85 < np.std(z) < 1.3
@@ -445,7 +445,7 @@ def test_error_of_the_score_is_right_for_autocorrelated_draws(rng: np.random.Gen
 @pytest.mark.parametrize(("gain", "size"), [(-0.01, 1), (0.01, 1), (0.1, 2)])
 def test_smallest_size_within_an_error_of_the_best_is_chosen(gain: float, size: int) -> None:
     noise = np.tile([-1.0, 1.0], 500)  # a paired standard error of 1 / sqrt(999) = 0.03
-    held_out = HeldOut(WeightedDraws(np.zeros((1, 1000)), np.full(1000, 1e-3)), np.arange(1000))
+    held_out = HeldOut(WeightedDraws(np.zeros((1000, 1)), np.full(1000, 1e-3)), np.arange(1000))
     components = [Components(np.ones(m) / m, np.zeros((m, 1)), np.ones((m, 1, 1))) for m in (1, 2)]
     trials = [Trial(components[0], np.zeros(1000)), Trial(components[1], noise + gain)]
     choice = choose_trial(trials, held_out)
@@ -464,12 +464,12 @@ def test_blocks_keep_autocorrelation_from_looking_like_structure() -> None:
 
 
 def test_halves_hold_every_mode_and_never_cut_a_block(rng: np.random.Generator) -> None:
-    strata = np.repeat([-1, 0, 1, 2], [40, 500, 60, 400])
+    mode = np.repeat([-1, 0, 1, 2], [40, 500, 60, 400])
     blocks = np.repeat(np.arange(50), 20)
-    train, test = halves(strata, blocks, 10**6, rng)
+    train, test = halves(mode, blocks, 10**6, rng)
     assert np.array_equal(np.sort(np.concatenate([train, test])), np.arange(1000))
-    for stratum in np.unique(strata):
-        cells = [set(blocks[part][strata[part] == stratum]) for part in (train, test)]
+    for stratum in np.unique(mode):
+        cells = [set(blocks[part][mode[part] == stratum]) for part in (train, test)]
         assert cells[0]
         assert cells[1]
         assert not cells[0] & cells[1]
@@ -482,13 +482,13 @@ def test_a_mode_of_one_block_is_cut_in_the_middle(rng: np.random.Generator) -> N
 
 
 def test_halves_are_thinned_without_losing_small_modes(rng: np.random.Generator) -> None:
-    strata = np.repeat([0, 1], [100_000, 60])
-    train, test = halves(strata, None, 1000, rng)
+    mode = np.repeat([0, 1], [100_000, 60])
+    train, test = halves(mode, None, 1000, rng)
     assert len(train) + len(test) < 1100
-    assert np.count_nonzero(strata[train]) == np.count_nonzero(strata[test]) == 30
-    draws = WeightedDraws(rng.standard_normal((1, 100_060)), np.full(100_060, 1 / 100_060))
-    weights = half(draws, strata, train).weights
-    assert weights[strata[train] == 1].sum() == pytest.approx(60 / 100_060)
+    assert np.count_nonzero(mode[train]) == np.count_nonzero(mode[test]) == 30
+    draws = WeightedDraws(rng.standard_normal((100_060, 1)), np.full(100_060, 1 / 100_060))
+    weights = half(draws, mode, train).weights
+    assert weights[mode[train] == 1].sum() == pytest.approx(60 / 100_060)
 
 
 def test_one_block_gives_a_score_without_error(rng: np.random.Generator) -> None:

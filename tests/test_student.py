@@ -95,7 +95,7 @@ def test_the_fit_is_the_maximum_of_the_weighted_likelihood(rng):
 
 
 def test_the_likelihood_never_falls(rng):
-    x, weights = HEAVY.sample(300, random_seed=rng).T, np.full(300, 1 / 300)
+    x, weights = HEAVY.sample(300, random_seed=rng), np.full(300, 1 / 300)
     values = [fit_student(x, weights, tolerance=-np.inf, max_iterations=k).log_prob for k in range(1, 25)]
     assert (np.diff(values) > -1e-12).all()
     assert values[-1] > values[0]
@@ -193,7 +193,7 @@ def test_infinite_degrees_of_freedom_are_gaussians(rng):
 
 def test_the_penalised_likelihood_never_falls(rng):
     x = PAIR.sample(2000, random_seed=rng)
-    draws = WeightedDraws(x.T.copy(), np.full(2000, 1 / 2000))
+    draws = WeightedDraws(x, np.full(2000, 1 / 2000))
     start = from_clusters(draws, rng.integers(3, size=2000), heavy=True)
     fit = fit_em(draws, start, tolerance=0, max_iterations=60)
     assert len(fit.objective) > 20
@@ -204,7 +204,7 @@ def test_a_step_is_that_of_peel_and_mclachlan(rng):
     """One M-step with next to no prior, beside the formulas written out draw by draw."""
     x = PAIR.sample(500, random_seed=rng)
     start = Components(np.array([0.5, 0.5]), PAIR.locs + 1, 1.5 * PAIR.scale_trils, np.array([4.0, 6.0]))
-    draws = WeightedDraws(x.T.copy(), np.full(500, 1 / 500))
+    draws = WeightedDraws(x, np.full(500, 1 / 500))
     step = maximise(start, expect(draws, start), Prior(start.covariances, np.full(2, 1e-9)), 500)
     densities = [multivariate_t(m, s, df=df) for m, s, df in zip(start.locs, start.covariances, start.dfs, strict=True)]
     joint = np.stack([w * density.pdf(x) for w, density in zip(start.weights, densities, strict=True)])
@@ -223,7 +223,7 @@ def test_a_step_is_that_of_peel_and_mclachlan(rng):
 def test_degrees_of_freedom_are_where_the_expected_likelihood_is_largest(rng):
     """The expected complete log likelihood of one component, integrated over its precision, peaks at the new df."""
     x = StudentT(loc=np.zeros(2), scale_tril=np.eye(2), df=4.0).sample(3000, random_seed=rng)
-    draws = WeightedDraws(x.T.copy(), np.full(3000, 1 / 3000))
+    draws = WeightedDraws(x, np.full(3000, 1 / 3000))
     one = Components(np.ones(1), np.zeros((1, 2)), np.eye(2)[None], np.array([10.0]))
     dfs = one.dfs
     for _ in range(200):  # at a fixed point the likelihood itself is largest

@@ -71,16 +71,16 @@ class _Part:
 
     @classmethod
     def of(cls, data: FitData, rows: IntArray) -> Self:
-        draws = half(WeightedDraws(data.x.T, data.weights), data.mode, rows)
+        draws = half(WeightedDraws(data.x, data.weights), data.mode, rows)
         return cls(draws, data.mode[rows], None if data.blocks is None else data.blocks[rows], rows)
 
     def fit(self, kind: type[Family], rng: np.random.Generator) -> Family:
-        return kind.fit(Training(self.draws.x.T, self.draws.weights, self.mode, self.blocks, rng))
+        return kind.fit(Training(self.draws.x, self.draws.weights, self.mode, self.blocks, rng))
 
 
 def _held_out(parts: list[_Part]) -> HeldOut:
     """Join the halves, each with half of the weight."""
-    x = np.concatenate([part.draws.x for part in parts], axis=1)
+    x = np.concatenate([part.draws.x for part in parts])
     weights = np.concatenate([part.draws.weights for part in parts]) / len(parts)
     names = np.concatenate([part.rows if part.blocks is None else part.blocks for part in parts])
     return HeldOut.of(WeightedDraws(x, weights), names)
@@ -92,7 +92,7 @@ def _log_q(kind: type[Family], parts: list[_Part], rng: np.random.Generator) -> 
         fits = [part.fit(kind, rng) for part in reversed(parts)]
     except (ValueError, np.linalg.LinAlgError):
         return None
-    log_q = np.concatenate([fit.log_prob(part.draws.x.T) for fit, part in zip(fits, parts, strict=True)])
+    log_q = np.concatenate([fit.log_prob(part.draws.x) for fit, part in zip(fits, parts, strict=True)])
     return log_q if np.isfinite(log_q).all() else None
 
 

@@ -91,7 +91,7 @@ class ComponentFamily(Family):
         return self._components.sample(n, rng)
 
     def _log_prob(self, x: Array) -> Array:
-        return self._components.log_prob(x.T)
+        return self._components.log_prob(x)
 
 
 def _fields(components: Components) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Components of a mixture, Gaussian or Student-t, and weighted draws, as arrays.
 
-Draws are columns here, (d, n). They are passed over chunk by chunk, so that memory stays bounded and each
-matrix product stays small enough for one thread: a pool of threads costs more than such products do.
+Passes over the draws go chunk by chunk, so that memory stays bounded and each matrix product stays small enough for
+one thread: a pool of threads costs more than such products do. Draws are (n, d), as everywhere; in memory, those that
+many passes go over are stored coordinate by coordinate (Fortran order), as whitening reads them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ ROUNDING = 1e-9  # of an effective number of draws
 
 @dataclass(frozen=True)
 class WeightedDraws:
-    """Distinct draws of p, as columns x (d, n), and weights (n,) that sum to 1."""
+    """Distinct draws of p, x (n, d), and weights (n,) that sum to 1."""
 
     x: Array
     weights: Array
@@ -32,7 +33,7 @@ class WeightedDraws:
     @property
     def d(self) -> int:
         """Number of dimensions."""
-        return int(self.x.shape[0])
+        return int(self.x.shape[1])
 
     @cached_property
     def n_effective(self) -> float:
@@ -42,7 +43,7 @@ class WeightedDraws:
     def take(self, index: IntArray | BoolArray) -> Self:
         """Keep some of the draws, their weights normalised again."""
         weights = self.weights[index]
-        return type(self)(np.ascontiguousarray(self.x[:, index]), weights / weights.sum())
+        return type(self)(np.asfortranarray(self.x[index]), weights / weights.sum())
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,8 @@ class Components:
         )
 
     def whiten(self, x: Array) -> Array:
-        """Map x (d, n) to each component's own coordinates, (M, d, n)."""
-        return np.asarray(self.whiteners @ (x[None] - self.locs[:, :, None]))
+        """Map x (n, d) to each component's own coordinates, (M, n, d), where it is standard."""
+        return np.asarray(self.whiteners @ (x.T[None] - self.locs[:, :, None])).swapaxes(1, 2)
 
     def log_joint(self, squares: Array) -> Array:
         """Evaluate the log of weight times density, (M, n), at squared lengths (M, n) of whitened draws."""
@@ -136,25 +137,25 @@ class Components:
         return x
 
     def log_prob(self, x: Array) -> Array:
-        """Evaluate the log density of the mixture, (n,) in nats, at x (d, n)."""
-        log_prob = np.empty(x.shape[1])
-        for part in chunks(x.shape[1], len(self), self.d):
-            joint = self.log_joint(squared_lengths(self.whiten(np.ascontiguousarray(x[:, part]))))
+        """Evaluate the log density of the mixture, (n,) in nats, at x (n, d)."""
+        log_prob = np.empty(len(x))
+        for part in chunks(len(x), len(self), self.d):
+            joint = self.log_joint(squared_lengths(self.whiten(np.asfortranarray(x[part]))))
             top = joint.max(axis=0)
             log_prob[part] = top + np.log(np.exp(joint - top).sum(axis=0))
         return log_prob
 
     def assign(self, x: Array) -> IntArray:
         """Find the component with the largest responsibility for each draw, (n,)."""
-        owner = np.empty(x.shape[1], dtype=np.int64)
-        for part in chunks(x.shape[1], len(self), self.d):
-            owner[part] = self.log_joint(squared_lengths(self.whiten(x[:, part]))).argmax(axis=0)
+        owner = np.empty(len(x), dtype=np.int64)
+        for part in chunks(len(x), len(self), self.d):
+            owner[part] = self.log_joint(squared_lengths(self.whiten(x[part]))).argmax(axis=0)
         return owner
 
 
 def squared_lengths(whitened: Array) -> Array:
-    """Compute |z|² (M, n) of whitened draws (M, d, n)."""
-    return np.asarray(np.einsum("mdn,mdn->mn", whitened, whitened))
+    """Compute |z|² (M, n) of whitened draws (M, n, d)."""
+    return np.asarray(np.einsum("mnd,mnd->mn", whitened, whitened))
 
 
 def log_height(df: Array | float, d: int) -> Array:
@@ -180,18 +181,18 @@ def chunks(n: int, n_components: int, d: int) -> Iterator[slice]:
 
 
 def moments(x: Array, weights: Array) -> tuple[Array, Array]:
-    """Compute mean (d,) and second moment about zero (d, d) of columns x (d, n) with any weights (n,)."""
-    d = x.shape[0]
+    """Compute mean (d,) and second moment about zero (d, d) of draws x (n, d) with any weights (n,)."""
+    n, d = x.shape
     first, second = np.zeros(d), np.zeros((d, d))
-    for part in chunks(x.shape[1], 1, d):
-        weighted = x[:, part] * weights[part]
-        first += weighted.sum(axis=1)
-        second += weighted @ x[:, part].T
+    for part in chunks(n, 1, d):
+        weighted = x[part] * weights[part, None]
+        first += weighted.sum(axis=0)
+        second += weighted.T @ x[part]
     return first / weights.sum(), second / weights.sum()
 
 
 def covariance(x: Array, weights: Array) -> tuple[Array, Array]:
-    """Compute mean (d,) and covariance (d, d) of columns x (d, n)."""
-    offset = x[:, :1]
+    """Compute mean (d,) and covariance (d, d) of draws x (n, d)."""
+    offset = x[0]
     mean, second = moments(x - offset, weights)
-    return mean + offset[:, 0], second - np.outer(mean, mean)
+    return mean + offset, second - np.outer(mean, mean)

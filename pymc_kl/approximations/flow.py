@@ -59,7 +59,7 @@ class Flow(Family):
         train, test = whole.take(train_rows), whole.take(test_rows)
         trained = training.train(training.build(data.d), train, test, draws.rng)
         blocks = None if data.blocks is None else data.blocks[test_rows]
-        info = _info(trained, HeldOut.of(test, blocks), training.log_prob(trained.flow, test.x.T), tril)
+        info = _info(trained, HeldOut.of(test, blocks), training.log_prob(trained.flow, test.x), tril)
         return cls(loc=loc, scale_tril=tril, flow=trained.flow, info=info)
 
     @property

@@ -57,9 +57,7 @@ class StudentT(Family):
         """Maximise the likelihood by ECME, which minimises KL(p‖q); degrees of freedom are fitted too."""
         data = FitData.check(draws.x, draws.weights)
         data.check_varies()
-        fit = fit_student(
-            np.ascontiguousarray(data.x.T), data.weights, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS
-        )
+        fit = fit_student(np.asfortranarray(data.x), data.weights, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS)
         info = FitInfo(df=fit.df, n_iterations=fit.n_iterations, converged=fit.converged, warnings=_doubts(fit))
         return cls(loc=fit.loc, scale_tril=fit.scale_tril, df=fit.df, info=info)
 

@@ -79,9 +79,7 @@ def heavy_frame(data: FitData) -> tuple[Array, Array]:
     for k in data.modes if data.mode.any() else ():
         mine = data.mode == k
         residuals[mine] = data.x[mine] - _median(data, mine)
-    fit = fit_student(
-        np.ascontiguousarray(residuals.T), data.weights, tolerance=FRAME_GAIN, max_iterations=FRAME_ITERATIONS
-    )
+    fit = fit_student(np.asfortranarray(residuals), data.weights, tolerance=FRAME_GAIN, max_iterations=FRAME_ITERATIONS)
     return middle, fit.scale_tril
 
 

@@ -86,7 +86,7 @@ def expect(draws: WeightedDraws, components: Components) -> Expectation:
     precisions, log_precisions = np.zeros(size), np.zeros(size)
     for part in chunks(draws.weights.size, size, d):
         weights = draws.weights[part]
-        whitened = components.whiten(draws.x[:, part])
+        whitened = components.whiten(draws.x[part])
         lengths = squared_lengths(whitened)
         share = components.log_joint(lengths)
         top = share.max(axis=0)
@@ -104,9 +104,9 @@ def expect(draws: WeightedDraws, components: Components) -> Expectation:
             log_precisions += np.einsum("mn,mn->m", share, np.log(precision) - precision)
             share *= precision
             precisions += share.sum(axis=1)
-        weighted = whitened * share[:, None]
-        first += weighted.sum(axis=2)
-        second += weighted @ whitened.swapaxes(1, 2)
+        weighted = whitened * share[:, :, None]
+        first += weighted.sum(axis=1)
+        second += weighted.swapaxes(1, 2) @ whitened
     kish = counts**2 / np.maximum(squares, np.finfo(float).tiny)
     if components.dfs is None:
         precisions, log_precisions = counts, -counts

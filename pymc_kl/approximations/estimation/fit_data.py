@@ -84,7 +84,7 @@ class FitData:
     def whitened(self, loc: Array, tril: Array) -> WeightedDraws:
         """Map the draws to z, where x = loc + tril @ z."""
         frame = Components(np.ones(1), loc[None], tril[None])
-        return WeightedDraws(frame.whiten(self.x.T)[0], self.weights)
+        return WeightedDraws(frame.whiten(self.x)[0], self.weights)
 
 
 def merge_copies(x: Array, weights: Array) -> tuple[IntArray, Array]:

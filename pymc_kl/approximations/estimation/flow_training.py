@@ -85,7 +85,7 @@ def train(start: Any, draws: WeightedDraws, held_out: WeightedDraws, rng: np.ran
     """
 
     def score(params: Any) -> float:
-        return float(held_out.weights @ log_prob(eqx.combine(params, static), held_out.x.T))
+        return float(held_out.weights @ log_prob(eqx.combine(params, static), held_out.x))
 
     with jax.enable_x64(True):
         params, static = eqx.partition(start, eqx.is_inexact_array, is_leaf=_is_fixed)
@@ -95,7 +95,7 @@ def train(start: Any, draws: WeightedDraws, held_out: WeightedDraws, rng: np.ran
             while since < PATIENCE:
                 if len(history) > MAX_EPOCHS:
                     return Trained(eqx.combine(best, static), tuple(history), False)
-                batches = draws.x.T[rng.choice(draws.weights.size, (STEPS, BATCH), p=draws.weights)]
+                batches = draws.x[rng.choice(draws.weights.size, (STEPS, BATCH), p=draws.weights)]
                 params, state = _epoch(params, static, state, batches, rate)
                 history.append(score(params))
                 best, since = (params, 0) if history[-1] > max(history[:-1]) else (best, since + 1)

@@ -65,7 +65,7 @@ def _single(draws: WeightedDraws, heavy: bool) -> _Single:
 
 
 def split_masks(z: Array, weights: Array) -> list[BoolArray]:
-    """Cut whitened draws (d, n) in two, in the few ways that matter when they are not Gaussian.
+    """Cut whitened draws (n, d) in two, in the few ways that matter when they are not Gaussian.
 
     The cuts are across the directions of least and of most kurtosis, found by fourth-order blind
     identification [1]_, across the direction of skewness, and between core and tail.
@@ -75,11 +75,11 @@ def split_masks(z: Array, weights: Array) -> list[BoolArray]:
     .. [1] Cardoso, J.-F. (1989). Source separation using higher order moments. ICASSP, 2109-2112.
        doi:10.1109/ICASSP.1989.266878
     """
-    radii = np.einsum("dn,dn->n", z, z)
+    radii = np.einsum("nd,nd->n", z, z)
     skewness, kurtosis = moments(z, weights * radii)
     axes = np.linalg.eigh(kurtosis)[1]
-    directions = [axes[:, 0], axes[:, -1], skewness] if len(z) > 1 else [np.ones(1)]
-    return [*(v @ z > 0 for v in directions), radii > np.median(radii)]
+    directions = [axes[:, 0], axes[:, -1], skewness] if z.shape[1] > 1 else [np.ones(1)]
+    return [*(z @ v > 0 for v in directions), radii > np.median(radii)]
 
 
 def split(draws: WeightedDraws, *, heavy: bool = False) -> tuple[float, Components] | None:
@@ -136,7 +136,7 @@ def add_modes(draws: WeightedDraws, components: Components, modes: IntArray, nam
     """Give a component to each mode that is named and in which no component is at home."""
     known = modes >= 0
     votes = np.zeros((len(components), modes.max() + 1))
-    np.add.at(votes, (components.assign(draws.x[:, known]), modes[known]), draws.weights[known])
+    np.add.at(votes, (components.assign(draws.x[known]), modes[known]), draws.weights[known])
     homeless = np.setdiff1d(named, votes.argmax(axis=1))
     if homeless.size == 0:
         return components
@@ -150,5 +150,5 @@ def reseed(draws: WeightedDraws, size: int, rng: np.random.Generator, *, heavy: 
     """Start M components anew from k-means clusters of all draws."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One of the clusters is empty")
-        _, owner = kmeans2(draws.x.T, size, minit="++", rng=rng)
+        _, owner = kmeans2(draws.x, size, minit="++", rng=rng)
     return from_clusters(draws, owner.astype(np.int64), heavy=heavy)

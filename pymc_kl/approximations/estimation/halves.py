@@ -89,7 +89,7 @@ def half(draws: WeightedDraws, mode: IntArray, index: IntArray) -> WeightedDraws
     target = np.bincount(codes, draws.weights)
     present = np.bincount(codes[index], draws.weights[index], minlength=target.size)
     scaled = draws.weights[index] * target[codes[index]] / present[codes[index]]
-    return WeightedDraws(np.ascontiguousarray(draws.x[:, index]), scaled / scaled.sum())
+    return WeightedDraws(np.asfortranarray(draws.x[index]), scaled / scaled.sum())
 
 
 def smallest_good(log_qs: Sequence[Array], held_out: HeldOut) -> tuple[int, list[float]]:

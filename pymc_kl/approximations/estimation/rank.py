@@ -79,7 +79,7 @@ class _Trials:
     def at(self, rank: int) -> _Trial:
         """Fit one rank."""
         factors = fit_factors(self.train.root, rank)
-        return _Trial(factors, self.make(self.train, factors).log_prob(self.held_out.draws.x.T))
+        return _Trial(factors, self.make(self.train, factors).log_prob(self.held_out.draws.x))
 
     def best(self, trials: list[_Trial]) -> tuple[int, list[float]]:
         """Find the smallest rank within one paired standard error of the best, and the score of each."""
@@ -127,10 +127,10 @@ def choose_rank(data: FitData, make: Make, rank: int | None, rng: np.random.Gene
     parts = halves(mode, data.blocks, CHOICE_DRAWS, rng)
     if any(not rows.size or effective_number(data.weights[rows]) < LEAST_DRAWS for rows in parts):
         return RankChoice(rank or 0)
-    draws = WeightedDraws(data.x.T, data.weights)
+    draws = WeightedDraws(data.x, data.weights)
     train, test = (half(draws, mode, rows) for rows in parts)
     held_out = HeldOut.of(test, None if data.blocks is None else data.blocks[parts[1]])
-    trials = _Trials(Standardised.of(train.x.T, train.weights), held_out, make)
+    trials = _Trials(Standardised.of(train.x, train.weights), held_out, make)
     found = trials.search(min(data.d - 1, parts[0].size // 2)) if rank is None else [trials.at(rank)]
     index, scores = trials.best(found)
     factors, named = found[index].factors, [trial.factors.rank for trial in found]

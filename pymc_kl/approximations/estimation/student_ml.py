@@ -39,8 +39,8 @@ def fit_student(x: Array, weights: Array, *, tolerance: float, max_iterations: i
 
     Parameters
     ----------
-    x : array (d, n)
-        Draws as columns.
+    x : array (n, d)
+        Draws; in Fortran order they are read as they are stored.
     weights : array (n,)
         Sum to 1.
     tolerance : float
@@ -64,11 +64,12 @@ def fit_student(x: Array, weights: Array, *, tolerance: float, max_iterations: i
        t-distribution. Communications in Statistics - Simulation and Computation 23, 441-453.
        doi:10.1080/03610919408813180
     """
-    d, least = len(x), least_df(weights, len(x))
+    d = x.shape[1]
+    least = least_df(weights, d)
     loc, scale = _middle(x, weights)
     tril, df, last = np.diag(scale), START_DF, -np.inf
     for i in range(max_iterations):
-        z = solve_triangular(tril, x - loc[:, None], lower=True, check_finite=False)
+        z = solve_triangular(tril, (x - loc).T, lower=True, check_finite=False)
         squares = np.einsum("dn,dn->n", z, z)
         df = _best_df(squares, weights, d, least)
         log_prob = _log_prob(squares, weights, d, df) - float(np.log(np.diag(tril)).sum())
@@ -95,8 +96,8 @@ def least_df(weights: Array, d: int) -> float:
 
 def _middle(x: Array, weights: Array) -> tuple[Array, Array]:
     """Find medians (d,), and deviations (d,) by interquartile ranges; standard deviations where these are zero."""
-    low, middle, high = np.quantile(x, [0.25, 0.5, 0.75], axis=1, weights=weights, method="inverted_cdf")
-    deviations = np.sqrt((x - middle[:, None]) ** 2 @ weights)
+    low, middle, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0, weights=weights, method="inverted_cdf")
+    deviations = np.sqrt(((x - middle) ** 2).T @ weights)
     return middle, np.where(high > low, (high - low) / IQR, deviations)
 
 
