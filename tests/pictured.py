@@ -1,6 +1,7 @@
 """Comparisons laid out by hand, and what was drawn of them on the `none` backend, for all tests of pictures."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -199,3 +200,12 @@ def elements(pc: PlotCollection) -> list[dict[str, Any]]:
 def texts(pc: PlotCollection, visual: str) -> set[str]:
     data = next(iter(pc.viz[visual].data_vars.values()))
     return {element["string"] for element in data.values.ravel() if element is not None}
+
+
+def check_drawn(pc: PlotCollection, backend: str, folder: Path) -> None:
+    """Check that a plot is on its backend, and by Matplotlib not an empty page."""
+    assert isinstance(pc, PlotCollection)
+    assert pc.backend == backend
+    if backend == "matplotlib":
+        pc.savefig(folder / "plot.png")
+        assert (folder / "plot.png").stat().st_size > 5000

@@ -16,14 +16,25 @@ from arviz_base.labels import MapLabeller
 from arviz_plots import PlotCollection
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pictured import BACKENDS, NAMES, elements, everything, exists, make_comparison, texts, visual_keys, with_histories
+from pictured import (
+    BACKENDS,
+    NAMES,
+    check_drawn,
+    elements,
+    everything,
+    exists,
+    make_comparison,
+    texts,
+    visual_keys,
+    with_histories,
+)
 
+from pymc_kl import plots
 from pymc_kl.plots import (
     coverage,
     plot_contributions,
     plot_coverage,
     plot_divergence,
-    plot_divergence_path,
     plot_khat,
     plot_loss,
     plot_mode_tree,
@@ -118,12 +129,7 @@ def test_every_backend_draws(dt: xr.DataTree, name: str, backend: str, tmp_path:
     function, kwargs, _ = KINDS[name]
     if kwargs.get("kind") == "line" and "line" not in dt.children:
         kwargs = {}
-    pc = function(dt, backend=backend, **kwargs)
-    assert isinstance(pc, PlotCollection)
-    assert pc.backend == backend
-    if backend == "matplotlib":
-        pc.savefig(tmp_path / "plot.png")
-        assert (tmp_path / "plot.png").stat().st_size > 5000
+    check_drawn(function(dt, backend=backend, **kwargs), backend, tmp_path)
 
 
 def test_twelve_facets_of_sixty_modes_fit() -> None:
@@ -192,7 +198,7 @@ def test_only_a_comparison_is_drawn(function: Any) -> None:
         function(COMPARISON["posterior"].to_dataset())
 
 
-@pytest.mark.parametrize("function", [*PLOTS.values(), plot_divergence_path])
+@pytest.mark.parametrize("function", [getattr(plots, name) for name in plots.__all__])
 def test_the_docstring_describes_every_argument(function: Any) -> None:
     parameters = function.__doc__.partition("Parameters\n----------\n")[2].partition("\nReturns\n")[0]
     heads = [line.partition(" : ")[0] for line in parameters.splitlines() if line and not line.startswith(" ")]

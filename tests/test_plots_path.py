@@ -13,7 +13,7 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictured import BACKENDS, exists, texts, visual_keys
+from pictured import BACKENDS, check_drawn, exists, texts, visual_keys
 
 from pymc_kl.plots import plot_divergence_path
 from pymc_kl.plots.parts import style
@@ -120,12 +120,7 @@ def test_switches_do_not_depend_on_each_other(off: set[str]) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dt", [PATH, make_path(1, 1), make_path(12, 4)], ids=["two modes", "one branch", "many"])
 def test_every_backend_draws(dt: xr.DataTree, backend: str, tmp_path: Path) -> None:
-    pc = plot_divergence_path(dt, backend=backend)
-    assert isinstance(pc, PlotCollection)
-    assert pc.backend == backend
-    if backend == "matplotlib":
-        pc.savefig(tmp_path / "plot.png")
-        assert (tmp_path / "plot.png").stat().st_size > 5000
+    check_drawn(plot_divergence_path(dt, backend=backend), backend, tmp_path)
 
 
 def test_the_path_is_not_changed() -> None:

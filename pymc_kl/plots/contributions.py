@@ -9,7 +9,7 @@ from arviz_plots import PlotCollection
 
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.plots.parts.bins import read_bins
-from pymc_kl.plots.parts.contract import NONE_GIVEN, Canvas, choose_backend, validated, with_defaults
+from pymc_kl.plots.parts.contract import NONE_GIVEN, Canvas, Selection, choose_backend, validated, with_defaults
 from pymc_kl.plots.parts.curves import CURVE_AESTHETICS, draw_curves, open_curves
 from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.line import read_line
@@ -21,14 +21,11 @@ KINDS = ("auto", "line", "marginal")
 def plot_contributions(
     comparison: xr.DataTree,
     *,
-    var_names: str | Sequence[str] | None = None,
-    filter_vars: Literal["like", "regex"] | None = None,
+    var_names: str | Sequence[str] | None = None, filter_vars: Literal["like", "regex"] | None = None,
     coords: Mapping[str, Any] | None = None,
     approximations: str | Sequence[str] | None = None,
     kind: Literal["auto", "line", "marginal"] = "auto",
-    plot_collection: PlotCollection | None = None,
-    backend: str | None = None,
-    labeller: Labeller | None = None,
+    plot_collection: PlotCollection | None = None, backend: str | None = None, labeller: Labeller | None = None,
     aes_by_visuals: Mapping[Literal["reference", "approximations", "forward", "reverse"], Sequence[str]] = NONE_GIVEN,
     visuals: Mapping[Literal[
         "reference", "approximations", "forward", "reverse", "zero", "value", "title", "xlabel", "ylabel", "legend",
@@ -83,22 +80,15 @@ def plot_contributions(
     'x'
     """
     dt = check_comparison(comparison)
-    wanted = validated(visuals, plot_contributions, "visuals")
-    aesthetics = validated(aes_by_visuals, plot_contributions, "aes_by_visuals")
+    wanted, aesthetics = validated(plot_contributions, visuals, aes_by_visuals)
     backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
     if kind == "line" or (kind == "auto" and "line" in dt.children):
         curves = read_line(dt, approximations)
     else:
-        curves = read_bins(
-            dt,
-            var_names=var_names,
-            filter_vars=filter_vars,
-            coords=coords,
-            approximations=approximations,
-            labeller=labeller,
-        )
+        selection = Selection(var_names, filter_vars, coords)
+        curves = read_bins(dt, selection, approximations=approximations, labeller=labeller)
     if plot_collection is None:
         plot_collection = open_curves(curves, backend, pc_kwargs)
     canvas = Canvas(plot_collection, wanted, with_defaults(aesthetics, CURVE_AESTHETICS, plot_collection))

@@ -63,9 +63,7 @@ def plot_coverage(
     approximations: str | Sequence[str] | None = None,
     modes: int | Sequence[int] | None = None,
     ci_prob: float | None = None,
-    plot_collection: PlotCollection | None = None,
-    backend: str | None = None,
-    labeller: Labeller | None = None,
+    plot_collection: PlotCollection | None = None, backend: str | None = None, labeller: Labeller | None = None,
     aes_by_visuals: Mapping[Literal[
         "reference", "reference_interval", "interval", "mark", "missed", "missed_text",
     ], Sequence[str]] = NONE_GIVEN,
@@ -119,8 +117,7 @@ def plot_coverage(
     """
     dt = check_comparison(comparison)
     prob = validate_ci_prob(ci_prob)
-    wanted = validated(visuals, plot_coverage, "visuals")
-    aesthetics = validated(aes_by_visuals, plot_coverage, "aes_by_visuals")
+    wanted, aesthetics = validated(plot_coverage, visuals, aes_by_visuals)
     backend = choose_backend(backend, plot_collection)
     table = _read_masses(dt, approximations, modes, prob)
     if plot_collection is None:

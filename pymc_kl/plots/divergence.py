@@ -34,9 +34,7 @@ def plot_divergence(
     approximations: str | Sequence[str] | None = None,
     kind: Literal["split", "bounds"] = "split",
     ci_prob: float | None = None,
-    plot_collection: PlotCollection | None = None,
-    backend: str | None = None,
-    labeller: Labeller | None = None,
+    plot_collection: PlotCollection | None = None, backend: str | None = None, labeller: Labeller | None = None,
     aes_by_visuals: Mapping[Literal[
         "between", "within", "outline", "total", "interval", "cut", "value", "sandwich", "elbo", "eubo",
     ], Sequence[str]] = NONE_GIVEN,
@@ -100,8 +98,7 @@ def plot_divergence(
     """
     dt = check_comparison(comparison)
     prob = validate_ci_prob(ci_prob)
-    wanted = validated(visuals, plot_divergence, "visuals")
-    aesthetics = validated(aes_by_visuals, plot_divergence, "aes_by_visuals")
+    wanted, aesthetics = validated(plot_divergence, visuals, aes_by_visuals)
     backend = choose_backend(backend, plot_collection)
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")

@@ -20,6 +20,7 @@ from pymc_kl.plots.parts.contract import (
     NONE_GIVEN,
     Aesthetics,
     Canvas,
+    Selection,
     choose_backend,
     open_collection,
     validated,
@@ -52,14 +53,11 @@ AESTHETICS = {
 def plot_divergence_path(
     path: xr.DataTree,
     *,
-    var_names: str | Sequence[str] | None = None,
-    filter_vars: Literal["like", "regex"] | None = None,
+    var_names: str | Sequence[str] | None = None, filter_vars: Literal["like", "regex"] | None = None,
     coords: Mapping[str, Any] | None = None,
     max_variables: int = 2,
     ci_prob: float | None = None,
-    plot_collection: PlotCollection | None = None,
-    backend: str | None = None,
-    labeller: Labeller | None = None,
+    plot_collection: PlotCollection | None = None, backend: str | None = None, labeller: Labeller | None = None,
     aes_by_visuals: Mapping[Literal[
         "mass", "mode_label", "spread", "branch", "best", "interval",
     ], Sequence[str]] = NONE_GIVEN,
@@ -119,12 +117,11 @@ def plot_divergence_path(
     ['divergence', 'mass', 'x']
     """
     prob = validate_ci_prob(ci_prob)
-    wanted = validated(visuals, plot_divergence_path, "visuals")
-    aesthetics = validated(aes_by_visuals, plot_divergence_path, "aes_by_visuals")
+    wanted, aesthetics = validated(plot_divergence_path, visuals, aes_by_visuals)
     backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
     if max_variables < 0:
         raise ValueError(f"max_variables must not be negative; got {max_variables}.")
-    view = read_path(path, var_names, filter_vars, coords, max_variables, labeller)
+    view = read_path(path, Selection(var_names, filter_vars, coords), max_variables, labeller)
     if plot_collection is None:
         plot_collection = _open(view, backend, pc_kwargs)
     canvas = Canvas(plot_collection, wanted, with_defaults(aesthetics, AESTHETICS, plot_collection))

@@ -48,9 +48,7 @@ def plot_khat(
     comparison: xr.DataTree,
     *,
     approximations: str | Sequence[str] | None = None,
-    plot_collection: PlotCollection | None = None,
-    backend: str | None = None,
-    labeller: Labeller | None = None,
+    plot_collection: PlotCollection | None = None, backend: str | None = None, labeller: Labeller | None = None,
     aes_by_visuals: Mapping[Literal[
         "khat", "khat_reference", "cut", "value", "alarm_text",
     ], Sequence[str]] = NONE_GIVEN,
@@ -104,8 +102,7 @@ def plot_khat(
     ['misses a mode,', 'unseen by k-hat']
     """
     dt = check_comparison(comparison)
-    wanted = validated(visuals, plot_khat, "visuals")
-    aesthetics = validated(aes_by_visuals, plot_khat, "aes_by_visuals")
+    wanted, aesthetics = validated(plot_khat, visuals, aes_by_visuals)
     backend = choose_backend(backend, plot_collection)
     names = some_approximations(dt, approximations)
     scores = dt["scores"].to_dataset().sel(approximation=names)

@@ -57,9 +57,7 @@ def plot_loss(
     *,
     approximations: str | Sequence[str] | None = None,
     ci_prob: float | None = None,
-    plot_collection: PlotCollection | None = None,
-    backend: str | None = None,
-    labeller: Labeller | None = None,
+    plot_collection: PlotCollection | None = None, backend: str | None = None, labeller: Labeller | None = None,
     aes_by_visuals: Mapping[Literal[
         "loss", "median", "elbo", "elbo_text", "polished", "polished_text",
     ], Sequence[str]] = NONE_GIVEN,
@@ -110,8 +108,7 @@ def plot_loss(
     """
     dt = check_comparison(comparison)
     prob = validate_ci_prob(ci_prob)
-    wanted = validated(visuals, plot_loss, "visuals")
-    aesthetics = validated(aes_by_visuals, plot_loss, "aes_by_visuals")
+    wanted, aesthetics = validated(plot_loss, visuals, aes_by_visuals)
     backend = choose_backend(backend, plot_collection)
     asked = subset(approximations, known_approximations(dt), "approximations")
     histories = _read_histories(dt, asked)

@@ -8,7 +8,7 @@ from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 
 from pymc_kl.comparison.io import check_comparison
-from pymc_kl.plots.parts.contract import NONE_GIVEN, Canvas, choose_backend, validated, with_defaults
+from pymc_kl.plots.parts.contract import NONE_GIVEN, Canvas, Selection, choose_backend, validated, with_defaults
 from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.marginal import MARGINAL_AESTHETICS, draw_marginal, open_marginal
 from pymc_kl.plots.parts.pair import PAIR_AESTHETICS, draw_pair, open_pair
@@ -21,16 +21,13 @@ KINDS = ("auto", "pair", "marginal")
 def plot_modes(
     comparison: xr.DataTree,
     *,
-    var_names: str | Sequence[str] | None = None,
-    filter_vars: Literal["like", "regex"] | None = None,
+    var_names: str | Sequence[str] | None = None, filter_vars: Literal["like", "regex"] | None = None,
     coords: Mapping[str, Any] | None = None,
     approximations: str | Sequence[str] | None = None,
     kind: Literal["auto", "pair", "marginal"] = "auto",
     max_variables: int = 4,
     max_draws: int = 2000,
-    plot_collection: PlotCollection | None = None,
-    backend: str | None = None,
-    labeller: Labeller | None = None,
+    plot_collection: PlotCollection | None = None, backend: str | None = None, labeller: Labeller | None = None,
     aes_by_visuals: Mapping[Literal[
         "reference", "reference_line", "approximations", "location", "other_locations", "mode_label", "missed_text",
     ], Sequence[str]] = NONE_GIVEN,
@@ -99,8 +96,7 @@ def plot_modes(
     array([ 3., -3.])
     """
     dt = check_comparison(comparison)
-    wanted = validated(visuals, plot_modes, "visuals")
-    aesthetics = validated(aes_by_visuals, plot_modes, "aes_by_visuals")
+    wanted, aesthetics = validated(plot_modes, visuals, aes_by_visuals)
     backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
     if max_variables < 1:
         raise ValueError(f"max_variables must be at least 1; got {max_variables}.")
@@ -109,9 +105,7 @@ def plot_modes(
     pair = _is_pair(kind, dt["modes"].sizes["mode"])
     view = view_comparison(
         dt,
-        var_names=var_names,
-        filter_vars=filter_vars,
-        coords=coords,
+        Selection(var_names, filter_vars, coords),
         approximations=approximations,
         n=2 if pair else max_variables,
         jointly=pair,

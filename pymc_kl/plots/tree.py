@@ -52,8 +52,7 @@ def plot_mode_tree(
     comparison: xr.DataTree,
     *,
     modes: int | Sequence[int] | None = None,
-    plot_collection: PlotCollection | None = None,
-    backend: str | None = None,
+    plot_collection: PlotCollection | None = None, backend: str | None = None,
     aes_by_visuals: Mapping[Literal[
         "stem", "copy_pass", "peak", "unknown_mass", "mode_label",
     ], Sequence[str]] = NONE_GIVEN,
@@ -99,8 +98,7 @@ def plot_mode_tree(
     Frozen({'mode': 2})
     """
     dt = check_comparison(comparison)
-    wanted = validated(visuals, plot_mode_tree, "visuals")
-    aesthetics = validated(aes_by_visuals, plot_mode_tree, "aes_by_visuals")
+    wanted, aesthetics = validated(plot_mode_tree, visuals, aes_by_visuals)
     backend, ds = choose_backend(backend, plot_collection), dt["modes"].to_dataset()
     if "pass_log_density" not in ds:
         raise ValueError(

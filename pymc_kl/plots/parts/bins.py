@@ -8,14 +8,14 @@ import xarray as xr
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots.parts.captions import listed
-from pymc_kl.plots.parts.contract import SAMPLE_DIMS, known_approximations, subset
+from pymc_kl.plots.parts.contract import SAMPLE_DIMS, Selection, known_approximations, subset
 from pymc_kl.plots.parts.curves import Curves
 from pymc_kl.plots.parts.view import View, view_comparison
 
 BINS = 40
 
 
-def read_bins(dt: xr.DataTree, *, approximations: Any, **choice: Any) -> Curves:
+def read_bins(dt: xr.DataTree, selection: Selection, *, approximations: Any, labeller: Any) -> Curves:
     """Lay out the contribution of each bin of the chosen scalar to both divergences, in nats."""
     log_z = float(dt["evidence"]["log_evidence"].item())
     if not np.isfinite(log_z):
@@ -28,7 +28,7 @@ def read_bins(dt: xr.DataTree, *, approximations: Any, **choice: Any) -> Curves:
     names = [name for name in asked if _has_density(dt, name)]
     if not names:
         raise ValueError(f"none of {asked} has a density, so that neither divergence is defined.")
-    view = view_comparison(dt, approximations=names, n=1, jointly=False, **choice)
+    view = view_comparison(dt, selection, approximations=names, n=1, jointly=False, labeller=labeller)
     edges = np.linspace(*view.limits(0), BINS + 1)
     x, draws = view.reference[:, 0], [view.approximations[name][:, 0] for name in names]
     log_p = _flat(dt["sample_stats"].to_dataset()["log_density"]) - log_z

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -217,9 +217,11 @@ def _figure_size(backend: str, size: tuple[float, float]) -> dict[str, Any]:
     return {"figsize": (size[0] * DOTS_PER_INCH, size[1] * DOTS_PER_INCH), "figsize_units": "dots"}
 
 
-def validated(given: Any, function: Callable[..., Any], argument: str) -> dict[str, Any]:
-    """Check the keys of a mapping against those in the annotation of a function's argument."""
-    return validate_dict_argument(given, (function, argument))
+def validated(plot: Callable[..., Any], visuals: Any, aes_by_visuals: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check the keys of both mappings against those in the annotations of a plot."""
+    given = {"visuals": visuals, "aes_by_visuals": aes_by_visuals}
+    checked = [validate_dict_argument(mapping, (plot, argument)) for argument, mapping in given.items()]
+    return checked[0], checked[1]
 
 
 def with_defaults(
@@ -270,6 +272,14 @@ def subset(asked: Any, known: Sequence[Any], what: str) -> list[Any]:
     if not wanted:
         raise ValueError(f"no {what} asked for; known are {list(known)}. Leave it out for all of them.")
     return wanted
+
+
+class Selection(NamedTuple):
+    """Variables and coordinates to show, in ArviZ's terms."""
+
+    var_names: Any
+    filter_vars: Any
+    coords: Mapping[str, Any] | None
 
 
 def select_variables(ds: xr.Dataset, var_names: Any, filter_vars: Any, coords: Mapping[str, Any] | None) -> xr.Dataset:

@@ -10,7 +10,7 @@ from pymc_kl._typing import Array
 from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.captions import listed
-from pymc_kl.plots.parts.contract import select_variables
+from pymc_kl.plots.parts.contract import Selection, select_variables
 from pymc_kl.plots.parts.course import Course, best_course
 from pymc_kl.plots.parts.scalars import Scalars
 
@@ -50,12 +50,12 @@ class PathView:
     note: str
 
 
-def read_path(path: Any, var_names: Any, filter_vars: Any, coords: Any, n: int, labeller: Any) -> PathView:
+def read_path(path: Any, selection: Selection, n: int, labeller: Any) -> PathView:
     """Read a path: its course, its masses, and the n scalars that change most."""
     if not isinstance(path, xr.DataTree) or not {"path", "switches", "parameters"} <= set(path.children):
         raise TypeError(f"expected a path, the DataTree that divergence_path() returns; got {type(path).__name__}.")
     ds, switches = path["path"].to_dataset(), path["switches"].to_dataset()
-    table = select_variables(path["parameters"].to_dataset(), var_names, filter_vars, coords)
+    table = select_variables(path["parameters"].to_dataset(), *selection)
     scalars = Scalars(table.isel(order=0, branch=0, statistic=0, drop=True))
     mean, sd, truth, truth_sd = _statistics(table, path["reference_parameters"].to_dataset(), scalars)
     course = best_course(ds, switches)

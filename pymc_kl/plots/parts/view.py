@@ -9,7 +9,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.plots.parts import style
-from pymc_kl.plots.parts.contract import SAMPLE_DIMS, known_approximations, select_variables, subset
+from pymc_kl.plots.parts.contract import SAMPLE_DIMS, Selection, known_approximations, select_variables, subset
 from pymc_kl.plots.parts.scalars import Scalars, differing, select, separating, spread, varies
 
 CHOICE_DRAWS = 1000  # of the reference and of each approximation, by which scalars are chosen
@@ -69,26 +69,19 @@ class View:
 
 
 def view_comparison(
-    dt: xr.DataTree,
-    *,
-    var_names: Any,
-    filter_vars: Any,
-    coords: Mapping[str, Any] | None,
-    approximations: Any,
-    n: int,
-    jointly: bool,
-    labeller: Any,
+    dt: xr.DataTree, selection: Selection, *, approximations: Any, n: int, jointly: bool, labeller: Any
 ) -> View:
     """Read the draws of a comparison in n scalars, chosen by how far modes or approximations lie apart."""
     known = known_approximations(dt)
     groups = dt["approximations"].children if "approximations" in dt.children else {}
     names = subset(approximations, [name for name in known if name in groups], "approximations")
-    posterior = select_variables(dt["posterior"].to_dataset(), var_names, filter_vars, coords)
+    posterior = select_variables(dt["posterior"].to_dataset(), *selection)
     scalars = Scalars(posterior.isel(dict.fromkeys(SAMPLE_DIMS, 0), drop=True))
     sources = {name: groups[name]["posterior"].to_dataset() for name in names}
     variables, modes = list(map(str, posterior.data_vars)), dt["modes"].to_dataset()
-    sources = {name: select(ds, variables, coords or {}) for name, ds in sources.items()}
-    locations = scalars.matrix(locations_of(modes, variables, coords or {}), ["mode"])
+    coords = selection.coords or {}
+    sources = {name: select(ds, variables, coords) for name, ds in sources.items()}
+    locations = scalars.matrix(locations_of(modes, variables, coords), ["mode"])
     mode = dt["sample_stats"].to_dataset()["mode"].transpose(*SAMPLE_DIMS).values.ravel().astype(int)
     few = [spread(scalars.matrix(ds, SAMPLE_DIMS), CHOICE_DRAWS) for ds in (posterior, *sources.values())]
     columns, choice = _choose(few[0], spread(mode, CHOICE_DRAWS).astype(int), locations, few[1:], n, jointly)
