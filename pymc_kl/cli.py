@@ -5,19 +5,15 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
-import pymc as pm
-import xarray as xr
-from rich.console import Console
+import pymc_kl as pkl  # its names are imported when they are used: `--help` waits for none of them
+from pymc_kl._typing import ForwardFamily, ReverseMethod
 
-from pymc_kl import plots, reports
-from pymc_kl.approximations import FAMILIES
-from pymc_kl.comparison import io
-from pymc_kl.comparison.compare import compare
-from pymc_kl.comparison.make_fits import PYMC_METHODS, REVERSE
-from pymc_kl.data import galaxies
-from pymc_kl.fitting.forward import AUTO
-from pymc_kl.reports.terminal import render
+if TYPE_CHECKING:
+    import pymc as pm
+    import xarray as xr
+    from rich.console import Console
 
 SAVED = "comparison.nc"  # in the folder for the results
 EXAMPLES = """examples:
@@ -35,6 +31,8 @@ exit codes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parsed = _parser().parse_args(arguments)
+    from rich.console import Console
+
     console = Console()
     try:
         return int(parsed.run(parsed, console))
@@ -57,11 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("model", metavar="FILE.py:NAME", help="a pm.Model, or a function that returns one")
     run.add_argument("--draws", type=Path, help="posterior draws (NetCDF); sampled with NUTS if not given")
     run.add_argument(
-        "--reverse", nargs="*", choices=tuple(REVERSE), default=list(PYMC_METHODS),
+        "--reverse", nargs="*", choices=get_args(ReverseMethod.__value__), default=["advi", "fullrank_advi"],
         help="reverse-KL fits to make: PyMC's advi and fullrank_advi (default: both), or ours",
     )  # fmt: skip
     run.add_argument(
-        "--forward", nargs="*", choices=(AUTO, *FAMILIES), default=["meanfield", "fullrank", "mixture"],
+        "--forward", nargs="*", choices=get_args(ForwardFamily.__value__), default=["meanfield", "fullrank", "mixture"],
         help="families to fit to the draws (default: meanfield fullrank mixture)",
     )  # fmt: skip
     run.add_argument(
@@ -90,23 +88,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _demo(parsed: argparse.Namespace, console: Console) -> int:
-    io.check_place(parsed.out / SAVED, overwrite=True)
+def _demo(parsed: argparse.Namespace, console: "Console") -> int:
+    from pymc_kl.comparison.io import check_place
+    from pymc_kl.data import galaxies
+
+    check_place(parsed.out / SAVED, overwrite=True)
     console.print("82 galaxy velocities, three normal components: NUTS, ADVI and full-rank ADVI, forward-KL fits.")
     with galaxies.model():
-        comparison = compare(random_seed=parsed.seed, progressbar=not parsed.quiet)
+        comparison = pkl.compare(random_seed=parsed.seed, progressbar=not parsed.quiet)
     return _finish(comparison, parsed, console)
 
 
-def _compare(parsed: argparse.Namespace, console: Console) -> int:
-    io.check_place(parsed.out / SAVED, overwrite=True)
+def _compare(parsed: argparse.Namespace, console: "Console") -> int:
+    if parsed.draws is not None and not parsed.draws.exists():
+        raise FileNotFoundError(f"no such file of draws: {parsed.draws}")
     model = _load_model(parsed.model)
-    draws = None
-    if parsed.draws is not None:
-        if not parsed.draws.exists():
-            raise FileNotFoundError(f"no such file of draws: {parsed.draws}")
-        draws = io.read_tree(parsed.draws)
-    comparison = compare(
+    from pymc_kl.comparison.io import check_place, read_tree
+
+    check_place(parsed.out / SAVED, overwrite=True)
+    draws = None if parsed.draws is None else read_tree(parsed.draws)
+    comparison = pkl.compare(
         draws,
         dict(parsed.fit),
         model=model,
@@ -126,15 +127,17 @@ def _named_file(text: str) -> tuple[str, str]:
     return name, file
 
 
-def _summary(parsed: argparse.Namespace, console: Console) -> int:
-    return _print(io.load(parsed.comparison), console)
+def _summary(parsed: argparse.Namespace, console: "Console") -> int:
+    return _print(pkl.load(parsed.comparison), console)
 
 
-def _load_model(place: str) -> pm.Model:
+def _load_model(place: str) -> "pm.Model":
     """Import FILE.py and take the model NAME from it."""
     file, _, name = place.rpartition(":")
     if not file or not Path(file).is_file():
         raise ValueError(f"the model is given as FILE.py:NAME; got {place!r} and there is no file {file!r}.")
+    import pymc as pm
+
     spec = importlib.util.spec_from_file_location(Path(file).stem, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -151,33 +154,36 @@ def _load_model(place: str) -> pm.Model:
     return model
 
 
-def _finish(comparison: xr.DataTree, parsed: argparse.Namespace, console: Console) -> int:
+def _finish(comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Console") -> int:
     """Save first, so that nothing is lost; then print, draw and write the report."""
     out = parsed.out
-    written = [io.save(comparison, out / SAVED, overwrite=True).name]
+    written = [pkl.save(comparison, out / SAVED, overwrite=True).name]
     code = _print(comparison, console)
-    for name, draw in (("coverage", plots.plot_coverage), ("modes", plots.plot_modes)):
+    for name, draw in (("coverage", pkl.plot_coverage), ("modes", pkl.plot_modes)):
         draw(comparison, backend="matplotlib").savefig(out / f"{name}.png")
         written.append(f"{name}.png")
     if parsed.report:
-        reports.report(comparison, out / "report.html", overwrite=True)
+        pkl.report(comparison, out / "report.html", overwrite=True)
         written.append("report.html")
     console.print(f"\nWritten to {out}: {', '.join(written)}", soft_wrap=True)
     return code
 
 
-def _print(comparison: xr.DataTree, console: Console) -> int:
+def _print(comparison: "xr.DataTree", console: "Console") -> int:
     """Print the verdict and the tables; returns 1 if a fit failed."""
+    from pymc_kl.comparison.io import check_comparison
+    from pymc_kl.reports.terminal import render
+
     for part in render(comparison, console.width):
         console.print(part)
-    errors = io.check_comparison(comparison)["scores"].to_dataset()["error"].values
+    errors = check_comparison(comparison)["scores"].to_dataset()["error"].values
     return int(any(str(error) for error in errors))
 
 
-def _report(parsed: argparse.Namespace, console: Console) -> int:
-    comparison = io.load(parsed.comparison)
+def _report(parsed: argparse.Namespace, console: "Console") -> int:
+    comparison = pkl.load(parsed.comparison)
     path = parsed.output or parsed.comparison.with_suffix(".html")
-    reports.report(
+    pkl.report(
         comparison,
         path,
         var_names=parsed.var_names,

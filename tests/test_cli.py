@@ -1,10 +1,18 @@
 """The command line, run as a user runs it."""
 
+import subprocess
+import sys
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from pymc_kl import load
+from pymc_kl._typing import ForwardFamily, ReverseMethod
+from pymc_kl.approximations import FAMILIES
+from pymc_kl.approximations.choice import AUTO
 from pymc_kl.cli import main
+from pymc_kl.comparison.make_fits import REVERSE
 
 MODEL = """
 import pymc as pm
@@ -88,6 +96,28 @@ def test_a_function_may_build_the_model():
 def test_bad_input_exits_with_two(arguments, message, capsys):
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["compare", "--help"], ["compare", "m.py:m", "--forward", "mixtures"]]
+)
+def test_help_and_mistakes_wait_for_no_import(arguments):
+    code = f"""
+import sys
+from pymc_kl.cli import main
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+print(*{{"pymc", "pytensor", "matplotlib", "arviz", "xarray", "scipy", "jax"}} & set(sys.modules), file=sys.stderr)
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stderr.splitlines()[-1] == ""
+
+
+def test_the_choices_are_those_there_are():
+    assert set(get_args(ForwardFamily.__value__)) == {AUTO, *FAMILIES}
+    assert set(get_args(ReverseMethod.__value__)) == set(REVERSE)
 
 
 def test_help_teaches(capsys):

@@ -12,17 +12,9 @@ from pymc_kl.approximations import FullRank
 from pymc_kl.modes.masses import masses_from_chains, masses_from_independent, masses_from_weighted
 from pymc_kl.numerics.estimate import Estimate, mean_estimate, pareto_k, smoothed_weights
 from pymc_kl.scores.coverage import entropic_coverage, hdr_coverage, mass_jsd, mass_tv, verdicts
-from pymc_kl.scores.divergences import (
-    ReferenceDraws,
-    elbo,
-    eubo,
-    forward_chain_rule,
-    forward_kl,
-    reverse_chain_rule,
-    reverse_kl,
-)
-from pymc_kl.scores.draws import ApproximationDraws
-from pymc_kl.scores.reliability import TailDraws, ess_forward, ess_reverse, khat, khat_reference, spill
+from pymc_kl.scores.divergences import elbo, eubo, forward_chain_rule, forward_kl, reverse_chain_rule, reverse_kl
+from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, TailDraws
+from pymc_kl.scores.reliability import ess_forward, ess_reverse, khat, khat_reference, spill
 
 SETTINGS = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**32 - 1)

@@ -5,8 +5,7 @@ import numpy as np
 from pymc_kl._typing import Array
 from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
-from pymc_kl.scores.divergences import ReferenceDraws
-from pymc_kl.scores.draws import ApproximationDraws, _region_means, _shares_se
+from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, region_means, shares_se
 
 HDR_PROB = 0.9
 MISSED_BELOW = 0.1  # a mode with less than a tenth of its mass is missed
@@ -26,7 +25,7 @@ def entropic_coverage(masses: Masses) -> Estimate:
     log_v = np.log(np.where(v > 0, v, 1.0))
     value = float(-(v * log_v).sum() / np.log(k))
     slope = np.append(-log_v - value * np.log(k), 0.0) / (inside * np.log(k))
-    return Estimate(value, _shares_se(slope, masses))
+    return Estimate(value, shares_se(slope, masses))
 
 
 def mass_jsd(p: Masses, q: Masses) -> Estimate:
@@ -36,14 +35,14 @@ def mass_jsd(p: Masses, q: Masses) -> Estimate:
     log_w = np.log2(np.where(w > 0, w, 1.0) / np.where(w > 0, middle, 1.0))
     log_v = np.log2(np.where(v > 0, v, 1.0) / np.where(v > 0, middle, 1.0))
     value = 0.5 * float((w * log_w + v * log_v).sum())
-    return Estimate(value, float(np.hypot(_shares_se(0.5 * log_w, p), _shares_se(0.5 * log_v, q))))
+    return Estimate(value, float(np.hypot(shares_se(0.5 * log_w, p), shares_se(0.5 * log_v, q))))
 
 
 def mass_tv(p: Masses, q: Masses) -> Estimate:
     """Total variation ½ Σ|w - v| between the masses of the regions under p and q."""
     value = 0.5 * float(np.abs(p.mass - q.mass).sum())
     slope = 0.5 * np.sign(p.mass - q.mass)
-    return Estimate(value, float(np.hypot(_shares_se(slope, p), _shares_se(slope, q))))
+    return Estimate(value, float(np.hypot(shares_se(slope, p), shares_se(slope, q))))
 
 
 def hdr_coverage(p: ReferenceDraws, q: ApproximationDraws) -> Array:
@@ -51,7 +50,7 @@ def hdr_coverage(p: ReferenceDraws, q: ApproximationDraws) -> Array:
     if p.log_prob is None or q.log_prob is None:
         return np.full(len(p.masses.mass), np.nan)
     floor = np.quantile(q.log_prob, 1 - HDR_PROB)
-    return _region_means((p.log_prob >= floor).astype(float), p)
+    return region_means((p.log_prob >= floor).astype(float), p)
 
 
 def mass_ratio(p: Masses, q: Masses) -> tuple[Array, Array]:
@@ -71,7 +70,7 @@ def verdicts(p: Masses, q: Masses) -> list[str]:
     """
     words = []
     for k in range(len(p.mass) - 1):
-        most = p.mass[k] if p.mass[k] > 2 * p.se[k] else p.upper[k]
+        most = p.mass[k] if p.mass[k] > 2 * p.se[k] else np.nan_to_num(p.upper[k], nan=1.0)
         if p.mass[k] == 0 and q.mass[k] - 2 * q.se[k] > OVER_ABOVE * p.upper[k]:
             words.append("over")
         elif q.upper[k] < MISSED_BELOW * most:

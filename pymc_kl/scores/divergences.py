@@ -12,35 +12,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size, mean_estimate, tail_index
 from pymc_kl.numerics.khat import KHAT_RELIABLE
-from pymc_kl.scores.draws import ApproximationDraws, _region_means, _shares_se
-from pymc_kl.scores.reliability import TailDraws
-
-
-@dataclass(frozen=True, eq=False)
-class ReferenceDraws:
-    """Draws of p, with what q says of them.
-
-    Attributes
-    ----------
-    log_density, log_prob : array (chain, draw)
-        log p̃ and log q at the draws, nats; log_prob is None where q has no density.
-    mode : array (chain, draw) of int
-        Region of each draw, K for elsewhere.
-    weights : array (chain, draw), optional
-    masses : Masses
-    unvisited : array (K + 1,)
-        Mean of log p̃ - log q over local draws of modes that no draw visited; NaN for the others.
-    tail : TailDraws, optional
-        More draws of p, for what lies far out; those above by default.
-    """
-
-    log_density: Array
-    log_prob: Array | None
-    mode: IntArray
-    weights: Array | None
-    masses: Masses
-    unvisited: Array
-    tail: TailDraws | None = None
+from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, region_means, shares_se
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +59,12 @@ def eubo(p: ReferenceDraws) -> Estimate:
     counted = p.masses.known and p.masses.covariance is None
     if counted or not np.isfinite(estimate.value):
         return estimate
-    local = _region_means(log_ratio, p)
+    local = region_means(log_ratio, p)
     residual = log_ratio - np.nan_to_num(local)[p.mode]
     local = np.where(np.isnan(local), p.unvisited, local)
     within = mean_estimate(residual, p.weights).se
     local = np.where(np.isnan(local), estimate.value, local)
-    return Estimate(estimate.value, float(np.hypot(within, _shares_se(local, p.masses))))
+    return Estimate(estimate.value, float(np.hypot(within, shares_se(local, p.masses))))
 
 
 def forward_kl(p: ReferenceDraws, log_evidence: Estimate) -> Estimate:
@@ -113,7 +85,7 @@ def forward_chain_rule(p: ReferenceDraws, q: ApproximationDraws, log_evidence: E
     if p.log_prob is None:
         return _split(total, p.masses, q.masses, None, None)
     log_ratio = p.log_density - p.log_prob
-    local = _region_means(log_ratio, p) - log_evidence.value
+    local = region_means(log_ratio, p) - log_evidence.value
     weights = np.ones_like(log_ratio) / log_ratio.size if p.weights is None else p.weights
     size = _efficiency(log_ratio, p.weights) * _region_counts(p.mode, weights, len(local))
     return _split(total, p.masses, q.masses, local, _region_se(log_ratio, p.mode, size))
@@ -157,7 +129,7 @@ def _split(total: Estimate, first: Masses, second: Masses, local: Array | None, 
     log_ratio = np.zeros_like(w)
     log_ratio[has] = np.log(w[has] / v_known[has])
     between = float((w * log_ratio).sum())
-    between_se = float(np.hypot(_shares_se(log_ratio, first), _shares_se(-w / v_known, second)))
+    between_se = float(np.hypot(shares_se(log_ratio, first), shares_se(-w / v_known, second)))
     between_se = float(np.hypot(between_se, _unseen_se(first, v_known)))
     is_bound = bool((has & (v == 0)).any())
     within_each, within_se = np.full_like(w, np.nan), np.full_like(w, np.nan)

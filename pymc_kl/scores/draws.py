@@ -6,7 +6,51 @@ import numpy as np
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.masses import Masses
-from pymc_kl.scores.divergences import ReferenceDraws
+from pymc_kl.numerics.estimate import effective_size
+
+
+@dataclass(frozen=True, eq=False)
+class TailDraws:
+    """log p̃ (n,) and weights (n,) of draws of p, and how many independent ones they are worth."""
+
+    log_density: Array
+    weights: Array | None
+    n_effective: float
+
+
+def tail_of(log_density: Array, weights: Array | None) -> TailDraws:
+    """Take draws of p (chain, draw), weighted or Markov chains, for what they say of the tail."""
+    if weights is None:
+        return TailDraws(log_density.ravel(), None, effective_size(log_density))
+    w = weights.ravel() / weights.sum()
+    return TailDraws(log_density.ravel(), w, float(1 / (w**2).sum()))
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceDraws:
+    """Draws of p, with what q says of them.
+
+    Attributes
+    ----------
+    log_density, log_prob : array (chain, draw)
+        log p̃ and log q at the draws, nats; log_prob is None where q has no density.
+    mode : array (chain, draw) of int
+        Region of each draw, K for elsewhere.
+    weights : array (chain, draw), optional
+    masses : Masses
+    unvisited : array (K + 1,)
+        Mean of log p̃ - log q over local draws of modes that no draw visited; NaN for the others.
+    tail : TailDraws, optional
+        More draws of p, for what lies far out; those above by default.
+    """
+
+    log_density: Array
+    log_prob: Array | None
+    mode: IntArray
+    weights: Array | None
+    masses: Masses
+    unvisited: Array
+    tail: TailDraws | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +63,8 @@ class ApproximationDraws:
     masses: Masses
 
 
-def _region_means(values: Array, p: ReferenceDraws) -> Array:
+def region_means(values: Array, p: ReferenceDraws) -> Array:
+    """Average values (chain, draw) at draws of p over each region (K + 1,); NaN where no draw is."""
     weights = np.ones_like(values) if p.weights is None else p.weights
     k = len(p.masses.mass)
     total = np.bincount(p.mode.ravel(), weights=weights.ravel(), minlength=k)
@@ -27,7 +72,7 @@ def _region_means(values: Array, p: ReferenceDraws) -> Array:
     return np.asarray(np.where(total > 0, summed / np.where(total > 0, total, 1.0), np.nan))
 
 
-def _shares_se(slope: Array, masses: Masses) -> float:
+def shares_se(slope: Array, masses: Masses) -> float:
     """Standard error of a function of the masses whose partial derivatives are `slope` (K + 1,).
 
     Since masses sum to 1, only differences of the slopes matter; for a multinomial sample this is exact.

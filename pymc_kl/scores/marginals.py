@@ -106,8 +106,8 @@ def mean_se(values: Array, source: Source) -> Array:
         return np.asarray(np.sqrt(np.tensordot(source.weights**2, centred**2, axes=1)))
     mode, masses = source.mode, source.masses
     k = len(masses.mass) - 1
-    everywhere = np.tensordot(source.weights, values, axes=1)  # stands for draws of no mode, the last row
-    means = [values[mode == j].mean(axis=0) if (mode == j).any() else 0 * values[0] for j in range(k)]
+    everywhere = np.tensordot(source.weights, values, axes=1)  # of a mode without draws, and of no mode, the last row
+    means = [values[mode == j].mean(axis=0) if (mode == j).any() else everywhere for j in range(k)]
     local = np.stack([*means, everywhere])
     residual, local = values - local[mode], local[:k]
     within = np.tensordot(source.weights**2, residual**2, axes=1)

@@ -1,32 +1,12 @@
 """What importance sampling can correct, and how much of an approximation lies where p has almost nothing."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size, mean_estimate, pareto_k
-from pymc_kl.scores.divergences import ReferenceDraws
-from pymc_kl.scores.draws import ApproximationDraws
+from pymc_kl.numerics.estimate import UNKNOWN, Estimate, mean_estimate, pareto_k
+from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, TailDraws, tail_of
 
 SPILL_QUANTILE = 0.001  # of log p̃ under p: below it p has almost no mass
-
-
-@dataclass(frozen=True, eq=False)
-class TailDraws:
-    """log p̃ (n,) and weights (n,) of draws of p, and how many independent ones they are worth."""
-
-    log_density: Array
-    weights: Array | None
-    n_effective: float
-
-
-def tail_of(log_density: Array, weights: Array | None) -> TailDraws:
-    """Take draws of p (chain, draw), weighted or Markov chains, for what they say of the tail."""
-    if weights is None:
-        return TailDraws(log_density.ravel(), None, effective_size(log_density))
-    w = weights.ravel() / weights.sum()
-    return TailDraws(log_density.ravel(), w, float(1 / (w**2).sum()))
 
 
 def share_below(tail: TailDraws, log_density: Array) -> Estimate:
