@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from pymc_kl import find_modes
-from pymc_kl.modes.barriers import passes_between, persistent_groups
+from pymc_kl.modes.barriers import merge_by_persistence, passes_between
 from pymc_kl.modes.local_scale import local_scale
 from pymc_kl.numerics.lbfgs import climb
 
@@ -82,9 +82,9 @@ def test_a_low_peak_between_two_high_ones_does_not_join_them():
     np.fill_diagonal(passes, log_density)
     passes[0, 2] = passes[2, 0] = -10.3
     passes[1, 2] = passes[2, 1] = -10.5
-    group = persistent_groups(passes, log_density, 1.0)
+    group = merge_by_persistence(passes, log_density, 1.0)
     assert group.tolist() == [0, 1, 0]
-    assert persistent_groups(passes, log_density, 11.0).tolist() == [0, 0, 0]
+    assert merge_by_persistence(passes, log_density, 11.0).tolist() == [0, 0, 0]
 
 
 def test_strings_find_a_way_round():

@@ -11,10 +11,11 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.modes.numbering import mode_numbers
 
 if TYPE_CHECKING:
     from pymc_kl.approximations import Approximation
-from pymc_kl.model.datatree import _draws_tree, _plain, mode_numbers
+from pymc_kl.model.datatree import _draws_tree, _plain
 
 CHAINS = 4  # that independent draws are laid out in, so that ArviZ can set them side by side
 MAX_STEPS = 2000  # of a loss history that are kept

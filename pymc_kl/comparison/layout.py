@@ -22,8 +22,10 @@ from pymc_kl.comparison.datatree import (
 from pymc_kl.comparison.reference import Yardstick
 from pymc_kl.fitting.cross_fitting import IN_SAMPLE, CrossFit
 from pymc_kl.fitting.elbo_gap import Convergence
+from pymc_kl.modes.assign import MAX_COPY_LABELS, CanonicalPoints
 from pymc_kl.modes.masses import masses_from_independent
-from pymc_kl.modes.modes import MAX_COPY_LABELS, CanonicalPoints, Modes
+from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.numbering import to_mode_number, to_region
 from pymc_kl.numerics.estimate import Estimate, effective_size, systematic
 from pymc_kl.reference.datatree import describe_modes, evidence_dataset, reference_tree
 from pymc_kl.scores.coverage import entropic_coverage, hdr_coverage, mass_jsd, mass_ratio, mass_tv, verdicts
@@ -160,7 +162,7 @@ class Result:
             for j, (x, log_density) in local.items():
                 unvisited[j] = (log_density - row.approximation.log_prob(x)).mean()
         shape = self.yardstick.draws.reference.log_density.shape
-        label = np.where(self.yardstick.draws.label < 0, k, self.yardstick.draws.label).reshape(shape)
+        label = to_region(self.yardstick.draws.label, k).reshape(shape)
         p = ReferenceDraws(
             self.yardstick.draws.reference.log_density,
             reference_log_prob,
@@ -170,7 +172,7 @@ class Result:
             unvisited,
             self._tail,
         )
-        mode = np.where(canonical.mode < 0, k, canonical.mode)
+        mode = to_region(canonical.mode, k)
         q = ApproximationDraws(row.log_density, row.log_prob, mode, masses_from_independent(canonical.mode, k))
         forward = forward_chain_rule(p, q, log_z)
         reverse = reverse_chain_rule(p, q, log_z)
@@ -257,13 +259,13 @@ class Result:
             flat = row.at_draws(draws.reference.flat[rows.ravel()], draws.fold[rows.ravel()], _log_prob)
             reference_log_prob = None if flat is None else flat.reshape(rows.shape)
         centres = [optimum.approximation.loc for optimum in row.approximation.info.get("optima", ())]
-        optimum_mode = self.yardstick.modes.assign(np.reshape(centres, (-1, row.x.shape[1]))) + 1
+        optimum_mode = to_mode_number(self.yardstick.modes.assign(np.reshape(centres, (-1, row.x.shape[1]))))
         return approximation_tree(
             row.approximation,
             row.x,
             row.log_density,
             row.log_prob,
-            row.canonical.mode + 1,
+            to_mode_number(row.canonical.mode),
             reference_log_prob,
             optimum_mode,
         )
@@ -280,7 +282,7 @@ class Result:
     def _reference_tree(self, rows: IntArray) -> xr.DataTree:
         reference, label = self.yardstick.training.reference, self.yardstick.training.label
         return reference_tree(
-            reference.target, reference.flat[rows], reference.log_density.ravel()[rows], label[rows] + 1
+            reference.target, reference.flat[rows], reference.log_density.ravel()[rows], to_mode_number(label[rows])
         )
 
     def _parameters(self) -> xr.Dataset:

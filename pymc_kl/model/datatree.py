@@ -57,11 +57,6 @@ def reference_label(names: Sequence[str]) -> str:
     return label
 
 
-def mode_numbers(k: int) -> IntArray:
-    """Coordinate of the `mode` dim."""
-    return np.arange(1, k + 1)
-
-
 def root_attrs(model_name: str, seed: Any, settings: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
     """Attributes of the whole comparison; settings and timings as JSON, so that every format can hold them."""
     return {

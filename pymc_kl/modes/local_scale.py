@@ -1,8 +1,16 @@
-"""The scale that the posterior has about a typical point of a mode, from gradients at draws."""
+"""The scale of the posterior about a typical point of a mode, and coordinates in which that scale is one."""
 
 import numpy as np
 
 from pymc_kl._typing import Array
+
+CLIP = 5.0  # robust standard deviations at which a gradient's coordinates are clipped; our choice
+MAD_TO_SD = 1.4826  # standard deviation of a normal over its median absolute deviation
+
+
+def whiten(x: Array, scale: Array) -> Array:
+    """Divide points (n, d) by a lower Cholesky factor (d, d): one standard deviation becomes one."""
+    return np.linalg.solve(scale, x.T).T
 
 
 def local_scale(grads: Array) -> Array:
@@ -12,12 +20,12 @@ def local_scale(grads: Array) -> Array:
     clipped at five robust standard deviations, so that a funnel's neck doesn't set the scale of the rest.
     """
     grads = grads[np.isfinite(grads).all(axis=1)]
-    d = grads.shape[1]
-    if not len(grads):
+    n, d = grads.shape
+    if not n:
         return np.eye(d)
-    spread = 1.4826 * np.median(np.abs(grads), axis=0)
+    spread = MAD_TO_SD * np.median(np.abs(grads), axis=0)
     spread[spread == 0] = 1.0
-    clipped = np.clip(grads / spread, -5, 5)
-    share = len(grads) / (len(grads) + d)  # shrink towards the diagonal where draws are few
-    information = share * clipped.T @ clipped / len(grads) + (1 - share) * np.eye(d)
+    clipped = np.clip(grads / spread, -CLIP, CLIP)
+    kept = n / (n + d)  # shrink towards the diagonal where draws are few
+    information = kept * clipped.T @ clipped / n + (1 - kept) * np.eye(d)
     return np.asarray(np.diag(1 / spread) @ np.linalg.cholesky(np.linalg.inv(information)))

@@ -13,6 +13,7 @@ from arviz_stats.base import array_stats
 from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.modes.numbering import to_region
 from pymc_kl.numerics.estimate import Estimate
 
 RHAT_GOOD = 1.05  # of a mode's indicator; Vehtari et al. 2021 ask 1.01 of parameters, noisier for a 0/1 series
@@ -65,7 +66,7 @@ def masses_from_independent(mode: IntArray, k: int) -> Masses:
 
 def masses_from_weighted(mode: IntArray, weights: Array, k: int) -> Masses:
     """Weigh independent draws (n,) with weights (n,) per mode; -1 counts as elsewhere."""
-    label = np.where(mode < 0, k, mode).ravel()
+    label = to_region(mode, k).ravel()
     w = weights.ravel() / weights.sum()
     mass = np.bincount(label, weights=w, minlength=k + 1)
     ess = np.full(k + 1, 1 / (w**2).sum())
@@ -102,7 +103,7 @@ def masses_from_chains(mode: IntArray, k: int, *, core: BoolArray, negligible: B
     Masses
         The standard error is that of an unknown share (0.29) for modes that no chain entered or left.
     """
-    label = np.where(mode < 0, k, mode)
+    label = to_region(mode, k)
     n_draws = np.bincount(label.ravel(), minlength=k + 1)
     mass = n_draws / mode.size
     matters = np.append(~negligible, n_draws[k] > 0) | (n_draws > 0)

@@ -1,4 +1,4 @@
-"""Climbs → peaks: proper local maxima of log p̃, and which of them a point climbs to."""
+"""Climbs → maxima: proper local maxima of log p̃, and which of them a point climbs to."""
 
 from dataclasses import dataclass, replace
 from itertools import count, pairwise
@@ -6,15 +6,22 @@ from itertools import count, pairwise
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.modes.local_scale import whiten
+from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.symmetry.group import Element
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import Climbed, ValueAndGrad, climb
 
-SAME_MAXIMUM = 0.05  # local standard deviations between two climbs' ends that are one maximum
-CAPTURE_RADIUS = 0.5  # standard deviations of a mode within which a climb's end is certain
-LINE_POINTS = 6  # inner points at which a straight line to a peak is checked to rise
-UPHILL_EVERY = 8  # steps of a climb between two such checks
-FIRST_ROUND, GROWTH, ROUNDS = 32, 4, 9  # starts climbed before the peaks found so far stop others early
+SAME_MAXIMUM = 0.05  # local standard deviations within which the ends of two climbs are one maximum; our choice
+CAPTURE_RADIUS = 0.5  # standard deviations of a maximum within which climbs are sure to end there; our choice
+LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p̃ must rise; our choice
+UPHILL_EVERY = 8  # steps of a climb from one check of that line to the next; our choice
+FIRST_ROUND = 32  # starts climbed from before any maximum is known; our choice
+GROWTH = 4  # factor by which the starts climbed from grow with each round; our choice
+ROUNDS = 9  # rounds at the most: 2 million starts
+NEWTON_STEPS = 3  # Newton steps at the end of a climb, at the most; our choice
+FLAT = 1e-6  # least curvature of a proper maximum, relative to its largest; bounds rounding; our choice
+DIFFERENCE = 1e-4  # local standard deviations: step of a central difference; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +37,7 @@ class Maxima:
     precisions : array (P, d, d)
         Minus the Hessian of log p̃, positive definite.
     symmetry : Symmetry
-        What maps copies to each other: a point that climbs to a copy of a peak climbs to that peak.
+        What maps copies to each other: a point that climbs to a copy of a maximum climbs to that maximum.
     """
 
     x: Array
@@ -47,24 +54,33 @@ class Maxima:
     def __len__(self) -> int:
         return len(self.x)
 
+    def add(self, x: Array, log_density: float, precision: Array) -> "Maxima":
+        """Return these and one more at x (d,)."""
+        return replace(
+            self,
+            x=np.vstack([self.x, x]),
+            log_density=np.append(self.log_density, log_density),
+            precisions=np.concatenate([self.precisions, precision[None]]),
+        )
+
     def capture(self, x: Array, value: Array) -> IntArray:
-        """Index of the peak whose close neighbourhood each point (n, d) lies in, else -1."""
+        """Index of the maximum whose close neighbourhood each point (n, d) lies in, else -1."""
         if not len(self):
-            return np.full(len(x), -1, dtype=np.int64)
-        distance = self._distances(self.canonical(x))
-        owner = distance.argmin(axis=1)
-        near = distance[np.arange(len(x)), owner] < CAPTURE_RADIUS**2
-        near &= self.log_density[owner] - value < CAPTURE_RADIUS**2
-        return np.where(near, owner, -1)
+            return np.full(len(x), ELSEWHERE, dtype=np.int64)
+        distance = self._squared_distances(self.canonical(x))
+        nearest = distance.argmin(axis=1)
+        near = distance[np.arange(len(x)), nearest] < CAPTURE_RADIUS**2
+        near &= self.log_density[nearest] - value < CAPTURE_RADIUS**2
+        return np.where(near, nearest, ELSEWHERE)
 
     def capture_uphill(self, value_and_grad: ValueAndGrad, x: Array, value: Array) -> IntArray:
-        """Index of the nearest peak if log p̃ only rises on the straight line to it, else -1."""
+        """Index of the maximum that captures each point, or of the nearest if log p̃ only rises on the straight line."""
         owner = self.capture(x, value)
         open_ = np.flatnonzero(owner < 0)
         if not len(open_) or not len(self):
             return owner
         copies = self.canonical(x[open_])
-        nearest = self._distances(copies).argmin(axis=1)
+        nearest = self._squared_distances(copies).argmin(axis=1)
         t = np.linspace(0, 1, LINE_POINTS + 2)[1:-1, None]
         line = copies[:, None] * (1 - t) + self.x[nearest][:, None] * t
         values = value_and_grad(line.reshape(-1, x.shape[1]))[0].reshape(len(open_), -1)
@@ -77,8 +93,8 @@ class Maxima:
         """Return the copy of each point (n, d) in the symmetry's canonical form."""
         return x if self.symmetry.is_trivial else self.symmetry.canonical(x)[0]
 
-    def _distances(self, x: Array) -> Array:
-        """Squared distance (n, P) of points to peaks, in each peak's own standard deviations."""
+    def _squared_distances(self, x: Array) -> Array:
+        """Squared distance (n, P) of points to maxima, in each maximum's own standard deviations."""
         away = x[:, None] - self.x
         return np.einsum("npi,pij,npj->np", away, self.precisions, away, optimize=True)
 
@@ -86,11 +102,11 @@ class Maxima:
 def find_maxima(
     value_and_grad: ValueAndGrad, maxima: Maxima, x: Array, scale: Array, rng: np.random.Generator
 ) -> tuple[Maxima, IntArray]:
-    """Climb from starts (n, d) and add what is new to the peaks known: all peaks, and that of each start or -1.
+    """Climb from starts (n, d) and add the maxima that are new: all maxima, and that of each start (n,) or -1.
 
-    Starts go in growing rounds: a few find the first peaks, whose neighbourhoods then stop later climbs early.
+    Starts go in growing rounds: a few find the first maxima, whose neighbourhoods then stop later climbs early.
     """
-    owner = np.full(len(x), -1, dtype=np.int64)
+    owner = np.full(len(x), ELSEWHERE, dtype=np.int64)
     order = rng.permutation(len(x))
     edges = [0, *(FIRST_ROUND * GROWTH ** np.arange(ROUNDS)).tolist()]
     for first, last in pairwise(edges):
@@ -106,43 +122,31 @@ def find_maxima(
 def _add_maxima(
     value_and_grad: ValueAndGrad, maxima: Maxima, climbed: Climbed, scale: Array
 ) -> tuple[Maxima, IntArray]:
-    """Add the new proper maxima among the ends of climbs; return the peak of each end, or -1."""
-    ends = np.full(len(climbed.x), -1, dtype=np.int64)
+    """Add the new proper maxima among the ends of climbs, highest first; also the maximum of each end, or -1."""
+    ends = np.full(len(climbed.x), ELSEWHERE, dtype=np.int64)
     new = np.flatnonzero(climbed.converged & (climbed.captured < 0))
     x = maxima.canonical(climbed.x)
-    y = np.linalg.solve(scale, x.T).T
+    y = whiten(x, scale)
     for i in new[np.argsort(-climbed.log_density[new], kind="stable")]:
-        known = np.linalg.solve(scale, maxima.x.T).T
-        near = np.flatnonzero(np.linalg.norm(known - y[i], axis=1) < SAME_MAXIMUM)
-        if len(near):
-            ends[i] = near[0]
-            continue
-        captured = maxima.capture(x[i : i + 1], climbed.log_density[i : i + 1])[0]
-        if captured >= 0:
-            ends[i] = captured
-            continue
-        maximum = _polish(value_and_grad, x[i], scale)
-        if maximum is None:
-            continue
-        ends[i] = len(maxima)
-        maxima = replace(
-            maxima,
-            x=np.vstack([maxima.x, maximum[0]]),
-            log_density=np.append(maxima.log_density, maximum[1]),
-            precisions=np.concatenate([maxima.precisions, maximum[2][None]]),
-        )
+        ends[i] = _known(maxima, x[i], y[i], climbed.log_density[i], scale)
+        if ends[i] < 0 and (maximum := _polish(value_and_grad, x[i], scale)) is not None:
+            ends[i] = len(maxima)
+            maxima = maxima.add(*maximum)
     return maxima, ends
 
 
+def _known(maxima: Maxima, x: Array, y: Array, log_density: float, scale: Array) -> int:
+    """Index of the maximum that the end of a climb is, x (d,) and whitened y (d,), or -1."""
+    near = np.flatnonzero(np.linalg.norm(whiten(maxima.x, scale) - y, axis=1) < SAME_MAXIMUM)
+    return int(near[0] if len(near) else maxima.capture(x[None], np.array([log_density]))[0])
+
+
 def _polish(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> tuple[Array, float, Array] | None:
-    """Take Newton steps to the maximum; None where the Hessian says that it is no proper one."""
-    for _ in range(3):
+    """Take Newton steps to a maximum: x, log p̃ and precision there; None where the Hessian says it is no proper one."""
+    for _ in range(NEWTON_STEPS):
         value, grad = value_and_grad(x[None])
         curvature = _whitened_precision(value_and_grad, x, scale)
-        if not np.isfinite(curvature).all():
-            return None
-        eigenvalues = np.linalg.eigvalsh(curvature)
-        if eigenvalues[0] <= 1e-6 * max(eigenvalues[-1], 1e-6):
+        if not _is_positive(curvature):
             return None
         step = scale @ np.linalg.solve(curvature, scale.T @ grad[0])
         moved = value_and_grad((x + step)[None])[0]
@@ -153,20 +157,27 @@ def _polish(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> tuple[Array
     return x, float(value_and_grad(x[None])[0][0]), inverse.T @ curvature @ inverse
 
 
+def _is_positive(curvature: Array) -> bool:
+    """Tell whether a matrix (d, d) is finite and positive definite, up to rounding."""
+    if not np.isfinite(curvature).all():
+        return False
+    eigenvalues = np.linalg.eigvalsh(curvature)
+    return bool(eigenvalues[0] > FLAT * max(eigenvalues[-1], FLAT))
+
+
 def _whitened_precision(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> Array:
     """Compute minus the Hessian in whitened coordinates by central differences of the gradient."""
-    h = 1e-4
-    steps = h * scale.T
+    steps = DIFFERENCE * scale.T
     _, grads = value_and_grad(np.concatenate([x + steps, x - steps]))
     with np.errstate(invalid="ignore", over="ignore"):  # the caller asks whether all is finite
         grads = grads @ scale
         d = len(x)
-        hessian = (grads[:d] - grads[d:]) / (2 * h)
+        hessian = (grads[:d] - grads[d:]) / (2 * DIFFERENCE)
         return np.asarray(-0.5 * (hessian + hessian.T))
 
 
 def end_maxima(value_and_grad: ValueAndGrad, maxima: Maxima, x: Array, scale: Array) -> tuple[IntArray, Element]:
-    """Climb from points (n, d) to known peaks: index of each one's peak or -1, and what takes it to that copy."""
+    """Climb from points (n, d) to known maxima: index (n,) of each one's or -1, and what takes the end to that copy."""
     steps = count()
 
     def capture(points: Array, value: Array) -> IntArray:
@@ -175,14 +186,16 @@ def end_maxima(value_and_grad: ValueAndGrad, maxima: Maxima, x: Array, scale: Ar
         return maxima.capture(points, value)
 
     climbed = climb(value_and_grad, x, scale, capture=capture)
-    left = np.flatnonzero((climbed.captured < 0) & climbed.converged)
-    ends = climbed.captured.copy()
     copies, element = maxima.symmetry.canonical(climbed.x)
+    ends = climbed.captured.copy()
+    left = np.flatnonzero((climbed.captured < 0) & climbed.converged)
     if len(left) and len(maxima):
-        known = np.linalg.solve(scale, maxima.x.T).T
-        y = np.linalg.solve(scale, copies[left].T).T
-        distance = np.linalg.norm(y[:, None] - known, axis=2)
-        nearest = distance.argmin(axis=1)
-        close = distance[np.arange(len(left)), nearest] < SAME_MAXIMUM
-        ends[left[close]] = nearest[close]
+        ends[left] = _nearest(maxima, copies[left], scale)
     return ends, element
+
+
+def _nearest(maxima: Maxima, x: Array, scale: Array) -> IntArray:
+    """Index of the maximum that each canonical point (n, d) is, or -1."""
+    distance = np.linalg.norm(whiten(x, scale)[:, None] - whiten(maxima.x, scale), axis=2)
+    nearest = distance.argmin(axis=1)
+    return np.where(distance[np.arange(len(x)), nearest] < SAME_MAXIMUM, nearest, ELSEWHERE)

@@ -1,35 +1,35 @@
-"""Peaks → modes: merge across low barriers, copies included; or one region where there is no proper maximum."""
-
-from typing import TYPE_CHECKING
+"""Maxima → modes: merge across low barriers, copies included; or one region where there is no proper maximum."""
 
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.modes.barriers import passes_between, persistent_groups
+from pymc_kl.modes.assign import SAME_COPY, Basins
+from pymc_kl.modes.barriers import merge_by_persistence, passes_between
+from pymc_kl.modes.local_scale import whiten
 from pymc_kl.modes.maxima import Maxima
-from pymc_kl.modes.modes import ELSEWHERE, Modes
+from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.multistart import Found
+from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.symmetry.symmetry import trivial
-from pymc_kl.numerics.estimate import UNKNOWN, Estimate
+from pymc_kl.numerics.estimate import UNKNOWN
+from pymc_kl.numerics.lbfgs import ValueAndGrad
 
-if TYPE_CHECKING:
-    from pymc_kl.modes.multistart import Search
-
-IMAGES = 24  # copies of a peak among which the nearest to other peaks is looked for
-N_DISPERSED = 4  # starts from which chains must agree that a region without a peak is one
+IMAGES = 24  # copies of a maximum among which the nearest to other maxima is looked for; our choice
+N_DISPERSED = 4  # starts from which chains must agree that a region without a maximum is one; our choice
 
 
-def one_region(search: "Search", posterior: Array, prior: Array, partial: bool) -> Modes:
+def one_region(found: Found, value_and_grad: ValueAndGrad, rng: np.random.Generator) -> Modes:
     """Treat a posterior without proper maximum as one region, located at its most central draw."""
-    prior = prior[np.isfinite(search.value_and_grad(prior)[0])] if len(prior) else posterior
-    posterior = posterior[np.isfinite(search.value_and_grad(posterior)[0])]
-    centre = np.median(posterior, axis=0)
-    away = np.linalg.solve(search.scale, (posterior - centre).T)
-    location = posterior[np.argmin((away**2).sum(axis=0))][None]
-    d = location.shape[1]
-    n = sum(map(len, search.owners))
+    prior, typical = found.prior, found.typical
+    prior = prior[np.isfinite(value_and_grad(prior)[0])] if len(prior) else typical
+    typical = typical[np.isfinite(value_and_grad(typical)[0])]
+    away = whiten(typical - np.median(typical, axis=0), found.scale)
+    location = typical[np.argmin((away**2).sum(axis=1))][None]
+    d, n = location.shape[1], len(found.owner)
+    none = Maxima.none(trivial(d))
     return Modes(
         x=location,
-        log_density=search.value_and_grad(location)[0],
+        log_density=value_and_grad(location)[0],
         covariances=np.full((1, d, d), np.nan),
         copies=np.ones(1),
         barrier=np.full(1, np.nan),
@@ -40,32 +40,20 @@ def one_region(search: "Search", posterior: Array, prior: Array, partial: bool) 
         n_lost=n,
         unseen=UNKNOWN,
         proper=False,
-        partial=partial,
-        symmetry=trivial(d),
-        dispersed=prior[search.rng.permutation(len(prior))[:N_DISPERSED]],
-        _maxima=Maxima.none(trivial(d)),
-        _maximum_copies=np.empty(0),
-        _group=np.empty(0, dtype=np.int64),
-        _scale=search.scale,
-        _value_and_grad=search.value_and_grad,
+        partial=found.partial,
+        dispersed=prior[rng.permutation(len(prior))[:N_DISPERSED]],
+        basins=Basins(none, np.empty(0, dtype=np.int64), np.empty(0), found.scale, value_and_grad),
     )
 
 
-def merge_maxima(search: "Search", min_barrier: float, unseen: Estimate, partial: bool) -> Modes:
-    """Merge peaks across low barriers and gather what is known of each mode, highest first."""
-    maxima = search.maxima
-    owner, source = np.concatenate(search.owners), np.concatenate(search.sources)
-    passes, to_copies = _passes(search, min_barrier)
-    top_of = persistent_groups(passes, maxima.log_density, min_barrier)
-    top = np.unique(top_of)
-    top = top[np.argsort(-maxima.log_density[top], kind="stable")]
-    rank = np.zeros(len(maxima), dtype=np.int64)
-    rank[top] = np.arange(len(top))
-    group = rank[top_of]
-    reached = np.where(owner >= 0, group[owner], ELSEWHERE)
-    k = len(top)
-    copies = search.symmetry.n_copies(maxima.x, search.scale)
-    between = _between_modes(passes, to_copies, group)
+def merge_maxima(found: Found, value_and_grad: ValueAndGrad, min_barrier: float) -> Modes:
+    """Merge maxima across low barriers into modes, highest first."""
+    maxima = found.maxima
+    passes, to_copies = _passes(found, value_and_grad, min_barrier)
+    top, mode_of_maximum = _modes_of(merge_by_persistence(passes, maxima.log_density, min_barrier), maxima)
+    reached = np.where(found.owner >= 0, mode_of_maximum[found.owner], ELSEWHERE)
+    copies = maxima.symmetry.n_copies(maxima.x, found.scale)
+    between = _between_modes(passes, to_copies, mode_of_maximum)
     return Modes(
         x=maxima.x[top],
         log_density=maxima.log_density[top],
@@ -73,57 +61,66 @@ def merge_maxima(search: "Search", min_barrier: float, unseen: Estimate, partial
         copies=copies[top],
         barrier=_barriers(between, maxima.log_density[top]),
         passes=between,
-        hits=np.bincount(reached[reached >= 0], minlength=k),
-        found_by=tuple("+".join(dict.fromkeys(source[reached == g])) for g in range(k)),
-        n_starts=len(owner),
+        hits=np.bincount(reached[reached >= 0], minlength=len(top)),
+        found_by=tuple("+".join(dict.fromkeys(found.source[reached == k])) for k in range(len(top))),
+        n_starts=len(found.owner),
         n_lost=int((reached < 0).sum()),
-        unseen=unseen,
+        unseen=found.unseen,
         proper=True,
-        partial=partial,
-        symmetry=search.symmetry,
+        partial=found.partial,
         dispersed=np.empty((0, maxima.x.shape[1])),
-        _maxima=maxima,
-        _maximum_copies=copies,
-        _group=group,
-        _scale=search.scale,
-        _value_and_grad=search.value_and_grad,
+        basins=Basins(maxima, mode_of_maximum, copies, found.scale, value_and_grad),
     )
 
 
-def _passes(search: "Search", min_barrier: float) -> tuple[Array, Array]:
-    """Find the heights of the passes between peaks (P, P) and from each to another copy of itself (P,), NaN if none.
+def _modes_of(highest: IntArray, maxima: Maxima) -> tuple[IntArray, IntArray]:
+    """Number modes, highest first: the highest maximum of each (K,), and the mode of each maximum (P,)."""
+    top = np.unique(highest)
+    top = top[np.argsort(-maxima.log_density[top], kind="stable")]
+    number = np.zeros(len(maxima), dtype=np.int64)
+    number[top] = np.arange(len(top))
+    return top, number[highest]
 
-    Copies of peaks that lie nearer to another peak than the peak itself take part.
-    """
-    maxima, p = search.maxima, len(search.maxima)
-    x, owner = maxima.x, np.arange(p)
-    if not search.symmetry.is_trivial:
-        y = np.linalg.solve(search.scale, maxima.x.T).T
-        for b in range(p):
-            images = search.symmetry.images(maxima.x[b], IMAGES)
-            distance = np.linalg.norm(np.linalg.solve(search.scale, images.T).T[None] - y[:, None], axis=2)
-            images = images[(distance[b] > 1e-2)]
-            distance = distance[:, distance[b] > 1e-2]
-            if len(images):
-                is_canonical = np.linalg.norm(y - y[b], axis=1)
-                nearer = distance.min(axis=1) < np.where(np.arange(p) == b, np.inf, is_canonical)
-                chosen = np.unique(distance.argmin(axis=1)[nearer])
-                x, owner = np.vstack([x, images[chosen]]), np.append(owner, np.full(len(chosen), b))
-    found = passes_between(search.value_and_grad, x, maxima.log_density[owner], search.scale, min_barrier)
+
+def _passes(found: Found, value_and_grad: ValueAndGrad, min_barrier: float) -> tuple[Array, Array]:
+    """Heights of the passes between maxima (P, P) and from each to another copy of itself (P,), NaN where none is."""
+    maxima, p = found.maxima, len(found.maxima)
+    copies, of = _near_copies(maxima, found.scale)
+    x, owner = np.vstack([maxima.x, copies]), np.append(np.arange(p), of)
+    heights = passes_between(value_and_grad, x, maxima.log_density[owner], found.scale, min_barrier)
     passes, to_copies = np.full((p, p), -np.inf), np.full(p, np.nan)
-    np.maximum.at(passes, (owner[:, None], owner[None]), found)
-    for b in np.unique(owner[p:]):
-        to_copies[b] = found[b, p:][owner[p:] == b].max()
+    np.maximum.at(passes, (owner[:, None], owner[None]), heights)
+    for b in np.unique(of):
+        to_copies[b] = heights[b, p:][of == b].max()
     return passes, np.where(np.isfinite(to_copies), to_copies, np.nan)
 
 
-def _between_modes(passes: Array, to_copies: Array, group: IntArray) -> Array:
-    """Height of the highest pass between any peaks of two modes (K, K), and to a copy of a mode; NaN where none is."""
-    k = group.max() + 1
+def _near_copies(maxima: Maxima, scale: Array) -> tuple[Array, IntArray]:
+    """Find copies (m, d) of maxima: the nearest of each, and those nearer to another than it is; also whose (m,)."""
+    y = whiten(maxima.x, scale)
+    x, of = [np.empty((0, maxima.symmetry.d))], [np.empty(0, dtype=np.int64)]
+    for b in range(0 if maxima.symmetry.is_trivial else len(maxima)):
+        images = maxima.symmetry.images(maxima.x[b], IMAGES)
+        distance = np.linalg.norm(whiten(images, scale)[None] - y[:, None], axis=2)
+        others = distance[b] > SAME_COPY
+        images, distance = images[others], distance[:, others]
+        if len(images):
+            between_maxima = np.linalg.norm(y - y[b], axis=1)
+            between_maxima[b] = np.inf
+            nearer = distance.min(axis=1) < between_maxima
+            chosen = np.unique(distance.argmin(axis=1)[nearer])
+            x.append(images[chosen])
+            of.append(np.full(len(chosen), b))
+    return np.vstack(x), np.concatenate(of)
+
+
+def _between_modes(passes: Array, to_copies: Array, mode: IntArray) -> Array:
+    """Height of the highest pass between any maxima of two modes (K, K), and to a copy of a mode; NaN where none is."""
+    k = mode.max() + 1
     between = np.full((k, k), -np.inf)
-    np.maximum.at(between, (group[:, None], group[None]), passes)
+    np.maximum.at(between, (mode[:, None], mode[None]), passes)
     np.fill_diagonal(between, -np.inf)
-    np.maximum.at(between, (group, group), np.where(np.isnan(to_copies), -np.inf, to_copies))
+    np.maximum.at(between, (mode, mode), np.where(np.isnan(to_copies), -np.inf, to_copies))
     return np.where(np.isfinite(between), between, np.nan)
 
 

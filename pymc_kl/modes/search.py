@@ -1,6 +1,7 @@
-"""Starts → modes: climb from thousands of points until new starts stop finding modes, then merge low barriers."""
+"""Model → modes: starts, symmetries, multi-start search, and merging across low barriers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pymc as pm
@@ -9,17 +10,31 @@ import xarray as xr
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target, as_target
+from pymc_kl.modes.merge import merge_maxima, one_region
 from pymc_kl.modes.modes import Modes
-from pymc_kl.modes.multistart import ROUND, Search
-from pymc_kl.modes.starts import check_density, check_initial_point, prior_starts, user_starts
+from pymc_kl.modes.multistart import ROUND, Found, MultiStart
+from pymc_kl.modes.starts import PriorStarts, check_density, check_initial_point, user_starts
 from pymc_kl.modes.symmetry.detect import find_symmetry
 from pymc_kl.modes.symmetry.symmetry import Symmetry, trivial
+from pymc_kl.numerics.lbfgs import ValueAndGrad
 from pymc_kl.progress import Report, silent, stages
 
-MIN_BARRIER = 1.0  # nats; log p̃ falls to 37 % of the lower peak
-N_STARTS = 4096  # draws of the prior at the most
-N_CHAIN_STARTS = 200
-NEAR_MAXIMUM = 0.3  # local standard deviations from a peak, where a symmetry is checked again
+MIN_BARRIER = 1.0  # nats: log p̃ falls to 37 % of the lower maximum; our choice
+N_STARTS = 4096  # draws of the prior at the most; our choice
+N_CHAIN_STARTS = 200  # draws of the posterior that climbs start from; our choice
+NEAR_MAXIMUM = 0.3  # local standard deviations from a maximum, where a symmetry is checked again; our choice
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How to search for modes: see :func:`find_modes`."""
+
+    n_starts: int = N_STARTS
+    symmetry: bool | Sequence[str] = True
+    min_barrier: float = MIN_BARRIER
+
+
+DEFAULT = SearchSettings()
 
 
 def find_modes(
@@ -78,68 +93,69 @@ def find_modes(
     points = {} if starts is None else {"user": user_starts(starts, target)}
     draws = None if reference is None else as_posterior_draws(reference, target).flat
     with stages(progressbar) as stage, stage("modes") as report:
-        return search_target(
-            target, draws, points, n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, rng=rng, report=report
-        )
+        settings = SearchSettings(n_starts, symmetry, min_barrier)
+        return search_target(target, draws, points, settings, rng=rng, report=report)
 
 
 def search_target(
     target: Target,
     draws: Array | None,
     starts: Mapping[str, Array],
+    settings: SearchSettings = DEFAULT,
     *,
-    n_starts: int = N_STARTS,
-    symmetry: bool | Sequence[str] = True,
-    min_barrier: float = MIN_BARRIER,
     rng: np.random.Generator,
     report: Report = silent,
 ) -> Modes:
-    """Search a target from some of the draws (n, d) of the posterior, from the prior and from all other starts."""
+    """Search a target from some of the draws (n, d) of the posterior, from the prior and from all other starts.
+
+    A symmetry that breaks at the maxima found is given up, and the search begins again without it.
+    """
     check_initial_point(target)
     points = dict(starts)
     if draws is not None:
         points = {"chains": draws[rng.permutation(len(draws))[:N_CHAIN_STARTS]]} | points
-    prior = prior_starts(target, min(n_starts, 2 * ROUND), rng)
-    check_density(target.log_density(prior), prior, target)
-    some = np.concatenate([prior[:ROUND], *points.values()])
-    some = some[np.isfinite(target.log_density(some))]
-    if not len(some):
+    prior = PriorStarts.draw(target, settings.n_starts, rng, ahead=2 * ROUND)
+    check_density(target.log_density(prior.ready), prior.ready, target)
+    symmetry = _symmetry(target, np.concatenate([prior.ready[:ROUND], *points.values()]), settings.symmetry)
+    while True:
+        search = MultiStart(target.log_density_and_grad, symmetry, draws, rng, report)
+        found = search.run(points, prior.take, settings.n_starts)
+        modes = _merged(found, target.log_density_and_grad, settings.min_barrier, rng)
+        kept = symmetry if symmetry.is_trivial or found.partial else _holding(symmetry, target, found, rng)
+        if len(kept.classes) == len(symmetry.classes) and len(kept.flips) == len(symmetry.flips):
+            return modes
+        symmetry, points["maxima"] = kept, found.maxima.x
+        prior = PriorStarts.draw(target, settings.n_starts, rng, ahead=2 * ROUND)
+
+
+def _symmetry(target: Target, x: Array, wanted: bool | Sequence[str]) -> Symmetry:
+    """Find the symmetries that are wanted at starts (n, d); raise a ValueError if log p̃ is finite at none of them."""
+    x = x[np.isfinite(target.log_density(x))]
+    if not len(x):
         raise ValueError(
             "none of the starts has a finite log density: the model gives its own prior draws no probability. "
             "Check that the data can come from the model, or give starts=... inside the support."
         )
-    known = trivial(target.d)
-    if symmetry:
-        known = find_symmetry(target, some, None if symmetry is True else tuple(symmetry))
-
-    def more(n: int) -> Array:
-        nonlocal prior
-        if n > len(prior):
-            prior = np.concatenate([prior, prior_starts(target, n_starts - len(prior), rng)])
-        taken, prior = prior[:n], prior[n:]
-        return taken
-
-    while True:
-        search = Search(target.log_density_and_grad, known, draws, rng, report)
-        modes = search.run(points, more, n_starts, min_barrier)
-        kept = known if known.is_trivial or modes.partial else _holding(known, target, search, rng)
-        if len(kept.classes) == len(known.classes) and len(kept.flips) == len(known.flips):
-            return modes
-        known, points["peaks"] = kept, search.maxima.x
-        prior = prior_starts(target, min(n_starts, 2 * ROUND), rng)
+    return find_symmetry(target, x, None if wanted is True else tuple(wanted)) if wanted else trivial(target.d)
 
 
-def _holding(known: Symmetry, target: Target, search: "Search", rng: np.random.Generator) -> Symmetry:
-    """Keep the symmetries that hold at the peaks found and near them."""
-    if not len(search.maxima):
-        return known
-    near = search.maxima.x + NEAR_MAXIMUM * rng.standard_normal(search.maxima.x.shape) @ search.scale.T
-    x = np.concatenate([search.maxima.x, near])
-    return known.holding(target.log_density, x[np.isfinite(target.log_density(x))])
+def _merged(found: Found, value_and_grad: ValueAndGrad, min_barrier: float, rng: np.random.Generator) -> Modes:
+    """Merge the maxima found into modes; one region where there is no proper maximum."""
+    return merge_maxima(found, value_and_grad, min_barrier) if found.proper else one_region(found, value_and_grad, rng)
+
+
+def _holding(symmetry: Symmetry, target: Target, found: Found, rng: np.random.Generator) -> Symmetry:
+    """Keep the symmetries that hold at the maxima found and near them."""
+    if not len(found.maxima):
+        return symmetry
+    near = found.maxima.x + NEAR_MAXIMUM * rng.standard_normal(found.maxima.x.shape) @ found.scale.T
+    x = np.concatenate([found.maxima.x, near])
+    return symmetry.holding(target.log_density, x[np.isfinite(target.log_density(x))])
 
 
 def search_draws(target: Target, draws: Array, rng: np.random.Generator) -> Modes:
     """Find the modes that draws (n, d) of the posterior climb to, and no others."""
-    search = Search(target.log_density_and_grad, trivial(target.d), draws, rng)
+    search = MultiStart(target.log_density_and_grad, trivial(target.d), draws, rng)
     chains = draws[rng.permutation(len(draws))[:N_CHAIN_STARTS]]
-    return search.run({"chains": chains}, lambda n: np.empty((n, target.d)), 0, MIN_BARRIER)
+    found = search.run({"chains": chains}, lambda n: np.empty((n, target.d)), 0)
+    return _merged(found, target.log_density_and_grad, MIN_BARRIER, rng)

@@ -1,5 +1,7 @@
 """Where the search for modes starts: the prior at several scales, the neighbourhood of modes, the user's points."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import xarray as xr
 
@@ -7,7 +9,41 @@ from pymc_kl._typing import Array
 from pymc_kl.model.target import Target
 
 SCALES = (1.0, 0.5, 2.0, 0.25)  # of the prior about its centre: from far out every climb ends in the widest mode
-JUMP = (2.0, 12.0)  # standard deviations of a mode, within which others are looked for about it
+JUMP = (2.0, 12.0)  # standard deviations of a mode per coordinate: least and greatest length of a jump; our choice
+SHOWN = 4  # coordinates that an error shows of a point
+
+
+@dataclass(eq=False)
+class PriorStarts:
+    """Starts from the prior, drawn ahead and handed out in order.
+
+    Parameters
+    ----------
+    target : Target
+    n_starts : int
+        How many are handed out in all.
+    rng : Generator
+    ready : array (n, d)
+        Those drawn and not handed out yet.
+    """
+
+    target: Target
+    n_starts: int
+    rng: np.random.Generator
+    ready: Array
+
+    @classmethod
+    def draw(cls, target: Target, n_starts: int, rng: np.random.Generator, *, ahead: int) -> "PriorStarts":
+        """Draw up to `ahead` starts; the rest are drawn once they are needed."""
+        return cls(target, n_starts, rng, prior_starts(target, min(n_starts, ahead), rng))
+
+    def take(self, n: int) -> Array:
+        """Hand out the next n starts (n, d)."""
+        if n > len(self.ready):
+            more = prior_starts(self.target, self.n_starts - len(self.ready), self.rng)
+            self.ready = np.concatenate([self.ready, more])
+        taken, self.ready = self.ready[:n], self.ready[n:]
+        return taken
 
 
 def prior_starts(target: Target, n: int, rng: np.random.Generator) -> Array:
@@ -52,9 +88,10 @@ def check_density(value: Array, x: Array, target: Target) -> None:
     """Raise where a log density (n,) at points (n, d) is +inf: such a posterior has no masses to compare."""
     if not len(bad := np.flatnonzero(value == np.inf)):
         return
-    place = ", ".join(f"{label} = {v:.4g}" for label, v in zip(target.labels[:4], x[bad[0], :4], strict=False))
+    point = zip(target.labels[:SHOWN], x[bad[0], :SHOWN], strict=False)
+    where = ", ".join(f"{label} = {value:.4g}" for label, value in point)
     raise ValueError(
-        f"the log density is +inf at {place}{', …' if target.d > 4 else ''}: the model's density is unbounded "
+        f"the log density is +inf at {where}{', …' if target.d > SHOWN else ''}: the model's density is unbounded "
         "there, and masses of modes mean nothing. Bound the parameter away from that point (a prior that keeps "
         "a scale off zero, say)."
     )

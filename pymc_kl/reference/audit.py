@@ -3,8 +3,9 @@
 import numpy as np
 import xarray as xr
 
-from pymc_kl.model.datatree import free_dims, mode_numbers
+from pymc_kl.model.datatree import free_dims
 from pymc_kl.modes.masses import last_core
+from pymc_kl.modes.numbering import mode_numbers, to_region
 from pymc_kl.reference.posterior import ModewisePosterior, core_draws
 from pymc_kl.scores.marginals import Source, mean_se
 from pymc_kl.scores.missed_modes import missed
@@ -26,7 +27,7 @@ def audit(completed: ModewisePosterior) -> xr.DataTree | None:
     if given is None or mode is None or masses is None:
         return None
     k = completed.modes.k
-    label = np.where(mode < 0, k, mode)
+    label = to_region(mode, k)
     n_draws = np.stack([np.bincount(chain, minlength=k + 1)[:k] for chain in label])
     visit = last_core(label, core_draws(given, label, completed.modes))
     gone = (n_draws.sum(axis=0) == 0).astype(float)

@@ -9,9 +9,10 @@ from scipy.special import logsumexp
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
+from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.masses import Masses, masses_from_log, unknown_masses
-from pymc_kl.modes.modes import CanonicalPoints, Modes
-from pymc_kl.modes.search import search_target
+from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.search import SearchSettings, search_target
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.progress import Report, Stages
 from pymc_kl.reference.bridge_sampling import (
@@ -58,9 +59,7 @@ def complete(
             target,
             None if given is None else given.flat,
             starts,
-            n_starts=sampling.n_starts,
-            symmetry=sampling.symmetry,
-            min_barrier=sampling.min_barrier,
+            SearchSettings(sampling.n_starts, sampling.symmetry, sampling.min_barrier),
             rng=rng,
             report=report,
         )

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.modes.numbering import mode_numbers
 
 if TYPE_CHECKING:
     from pymc_kl.model.target import Target
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pymc_kl.modes.modes import Modes
     from pymc_kl.numerics.estimate import Estimate
     from pymc_kl.reference.bridge_sampling import LogMass
-from pymc_kl.model.datatree import _draws_tree, free_dims, mode_numbers
+from pymc_kl.model.datatree import _draws_tree, free_dims
 
 
 def reference_tree(target: "Target", x: Array, log_density: Array, mode: IntArray) -> xr.DataTree:

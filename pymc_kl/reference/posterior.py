@@ -10,8 +10,9 @@ from scipy.stats import chi2
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
+from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.masses import Masses, masses_from_chains, masses_from_weighted
-from pymc_kl.modes.modes import CanonicalPoints, Modes
+from pymc_kl.modes.modes import Modes
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.reference.bridge_sampling import LocalDraws, LogMass
 

@@ -11,6 +11,7 @@ from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.model.datatree import root_attrs
 from pymc_kl.model.draws import as_posterior_draws
 from pymc_kl.model.target import Target, as_target
+from pymc_kl.modes.numbering import to_mode_number
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import user_starts
 from pymc_kl.progress import Stages, stages
@@ -127,7 +128,9 @@ def completed_tree(
     equal = completed.equal(chains * draws, rng)
     x = equal.x if relabel else modes.scatter(equal.x, equal.maximum, rng)[0]
     shape = (chains, draws)
-    dt = reference_tree(target, x.reshape(*shape, -1), equal.log_density.reshape(shape), equal.mode.reshape(shape) + 1)
+    dt = reference_tree(
+        target, x.reshape(*shape, -1), equal.log_density.reshape(shape), to_mode_number(equal.mode.reshape(shape))
+    )
     dt["modes"] = xr.DataTree(modes_dataset(completed))
     dt["evidence"] = xr.DataTree(evidence_dataset(completed.log_evidence, "bridge sampling", completed.reason))
     original, made = _weighted_trees(completed)
@@ -163,7 +166,7 @@ def _weighted_trees(completed: ModewisePosterior) -> tuple[xr.DataTree | None, x
     n_given = np.zeros(len(sizes), dtype=int)
     if given is not None and mode is not None:
         weight = np.append(np.where(used, each, 0.0), 0.0)[mode]
-        original = weighted_tree(target, given.x, given.log_density, mode + 1, weight)
+        original = weighted_tree(target, given.x, given.log_density, to_mode_number(mode), weight)
         n_given = np.where(used, np.bincount(mode[mode >= 0], minlength=len(sizes)), 0)
     parts = [(k, local, n) for k, (local, n) in enumerate(zip(completed.local, n_given, strict=True)) if len(local) > n]
     if not parts:
@@ -171,7 +174,7 @@ def _weighted_trees(completed: ModewisePosterior) -> tuple[xr.DataTree | None, x
     x = np.concatenate([local.x[n:] for _, local, n in parts])
     label = np.concatenate([np.full(len(local) - n, k) for k, local, n in parts])
     log_density = np.concatenate([local.log_density[n:] for _, local, n in parts])
-    return original, weighted_tree(target, x[None], log_density[None], label[None] + 1, each[label][None])
+    return original, weighted_tree(target, x[None], log_density[None], to_mode_number(label[None]), each[label][None])
 
 
 def _check_sizes(**sizes: int) -> None:

@@ -22,7 +22,8 @@ from pymc_kl.fitting.reverse import fit_from_modes
 from pymc_kl.fitting.successive_halving import SAME
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target, as_target
-from pymc_kl.modes.modes import CanonicalPoints, Modes
+from pymc_kl.modes.assign import CanonicalPoints
+from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.progress import stages

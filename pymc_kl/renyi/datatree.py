@@ -9,9 +9,10 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.fitting.points import balanced_normals
-from pymc_kl.model.datatree import mode_numbers
+from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.masses import masses_from_independent
-from pymc_kl.modes.modes import CanonicalPoints, Modes
+from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.numbering import mode_numbers
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
 from pymc_kl.renyi.alpha_fit import Distance, PathFit, PathProblem, distance
 from pymc_kl.scores.marginals import Source, describe

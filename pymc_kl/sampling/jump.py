@@ -11,6 +11,7 @@ from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.model.graphs import without_minibatches
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.numbering import to_mode_number
 from pymc_kl.progress import stages
 from pymc_kl.sampling.chain_starts import choose_starts, to_initvals
 from pymc_kl.sampling.importance import weighted_draws
@@ -152,7 +153,7 @@ def _check_density(jump: JumpStep, x: Array, log_density: Array) -> None:
 def _with_modes(dt: xr.DataTree, target: Target, modes: Modes) -> xr.DataTree:
     """Add the mode of each draw, and drop its unconstrained values, which only the assignment needs."""
     x = target.unconstrain(dt)
-    mode = modes.assign(x.reshape(-1, target.d)).reshape(x.shape[:2]) + 1
+    mode = to_mode_number(modes.assign(x.reshape(-1, target.d)).reshape(x.shape[:2]))
     stats, posterior = dt["sample_stats"].to_dataset(), dt["posterior"].to_dataset()
     extra = [v.value_name for v in target.variables if v.value_name != v.name]
     last = stats["lp"].isel(lp_dim_0=-1, drop=True)  # PyMC has a column for NUTS too, which it leaves empty

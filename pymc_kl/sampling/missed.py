@@ -6,8 +6,9 @@ import numpy as np
 from scipy.special import softmax
 
 from pymc_kl._typing import IntArray
+from pymc_kl.modes.assign import MAX_COPY_LABELS
 from pymc_kl.modes.draws import ModeDraws
-from pymc_kl.modes.modes import MAX_COPY_LABELS, Modes
+from pymc_kl.modes.modes import Modes
 from pymc_kl.scores.coverage import MISSED_BELOW
 from pymc_kl.scores.missed_modes import LEAST_MASS
 

@@ -9,6 +9,7 @@ import xarray as xr
 from pymc_kl._typing import IntArray, RandomSeed
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.numbering import to_mode_number
 from pymc_kl.numerics.estimate import smoothed_weights, systematic
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.progress import stages
@@ -94,7 +95,7 @@ def correct(
     chosen = modes.symmetry.apply(modes.symmetry.random(len(rows), rng), x[rows])
     shape = (chains, draws)
     dt = reference_tree(
-        target, chosen.reshape(*shape, -1), log_density[rows].reshape(shape), mode[rows].reshape(shape) + 1
+        target, chosen.reshape(*shape, -1), log_density[rows].reshape(shape), to_mode_number(mode[rows].reshape(shape))
     )
     dt.attrs = {
         "creation_library": "pymc_kl",

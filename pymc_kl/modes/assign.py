@@ -1,0 +1,136 @@
+"""Assign points to modes: climb from each point, and look up the mode of the maximum that the climb ends at."""
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+
+from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.modes.local_scale import whiten
+from pymc_kl.modes.maxima import Maxima, end_maxima
+from pymc_kl.modes.numbering import ELSEWHERE
+from pymc_kl.modes.symmetry.symmetry import Symmetry
+from pymc_kl.numerics.lbfgs import ValueAndGrad
+
+ASSIGN_ROWS = 1024  # points climbed from together; bounds memory; our choice
+MAX_COPY_LABELS = 60  # copies of one maximum that are numbered; bounds distances computed; our choice
+SAME_COPY = 1e-2  # local standard deviations within which two copies of a maximum are one; our choice
+
+
+@dataclass(frozen=True, eq=False)
+class CanonicalPoints:
+    """Points brought to the first copy of their mode.
+
+    Attributes
+    ----------
+    x : array (n, d)
+        The image of each point in its mode's first copy; a point of no mode stays where it is.
+    mode : array (n,) of int
+        -1 for elsewhere.
+    maximum : array (n,) of int
+        Which of a mode's maxima, since a mode may have merged several; -1 for elsewhere.
+    n_copies : array (n,)
+        Copies of that maximum: the density of canonical draws is `n_copies` times p̃.
+    is_canonical : array (n,) of bool
+        Whether the point was in the first copy already.
+    """
+
+    x: Array
+    mode: IntArray
+    maximum: IntArray
+    n_copies: Array
+    is_canonical: BoolArray
+
+    @classmethod
+    def where_they_are(cls, x: Array, mode: IntArray, maximum: IntArray) -> "CanonicalPoints":
+        """Take points (n, d) as canonical, as where no symmetry makes copies of them."""
+        return cls(x, mode, maximum, np.ones(len(x)), np.ones(len(x), dtype=bool))
+
+
+@dataclass(frozen=True, eq=False)
+class Basins:
+    """The basins of attraction of log p̃: its maxima, and the mode that each was merged into.
+
+    Attributes
+    ----------
+    maxima : Maxima
+        None of them where the posterior is one region without a proper maximum.
+    mode_of_maximum : array (P,) of int
+        -1 for a maximum of no mode in the list.
+    n_copies : array (P,)
+        Copies of each maximum under the symmetry.
+    scale : array (d, d)
+        Lower Cholesky factor of the local covariance.
+    value_and_grad : callable
+        (n, d) -> log p̃ (n,) and its gradient (n, d).
+    """
+
+    maxima: Maxima
+    mode_of_maximum: IntArray
+    n_copies: Array
+    scale: Array
+    value_and_grad: ValueAndGrad
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """What maps copies to each other."""
+        return self.maxima.symmetry
+
+    def renumber(self, new: IntArray) -> "Basins":
+        """Give every mode another number, -1 for none: `new` (K,) by the old one."""
+        old = self.mode_of_maximum
+        return replace(self, mode_of_maximum=np.where(old >= 0, new[old], ELSEWHERE))
+
+    def canonical(self, x: Array) -> CanonicalPoints:
+        """Assign points (n, d) to modes and bring each to the first copy of its mode."""
+        if not len(self.maxima):
+            blank = np.zeros(len(x), dtype=np.int64)
+            return CanonicalPoints.where_they_are(x, blank, blank + ELSEWHERE)
+        parts = [self._canonical(x[i : i + ASSIGN_ROWS]) for i in range(0, max(len(x), 1), ASSIGN_ROWS)]
+        names = (f.name for f in fields(CanonicalPoints))
+        return CanonicalPoints(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def _canonical(self, x: Array) -> CanonicalPoints:
+        maximum, element = end_maxima(self.value_and_grad, self.maxima, x, self.scale)
+        mode = np.where(maximum >= 0, self.mode_of_maximum[maximum], ELSEWHERE)
+        maximum = np.where(mode >= 0, maximum, ELSEWHERE)
+        if self.symmetry.is_trivial:
+            return CanonicalPoints.where_they_are(x, mode, maximum)
+        # The element is known up to those that leave the maximum in place: take it from the maximum's copy alone,
+        # so that it is the same for all points of one copy.
+        first = self._symmetric_maxima[maximum]
+        copies = self.symmetry.undo(element, first)
+        away = np.linalg.norm(whiten(copies - first, self.scale), axis=1)
+        is_canonical = (away < SAME_COPY) | (mode < 0)
+        element = self.symmetry.canonical(copies)[1]
+        moved = np.where(is_canonical[:, None], x, self.symmetry.apply(element, x))
+        n_copies = np.where(mode >= 0, self.n_copies[maximum], 1.0)
+        return CanonicalPoints(moved, mode, maximum, n_copies, is_canonical)
+
+    def scatter(self, x: Array, maximum: IntArray, rng: np.random.Generator) -> tuple[Array, IntArray]:
+        """Move canonical points (n, d) of maxima (n,) to a random copy each; also number the copies (n,)."""
+        if self.symmetry.is_trivial or not len(self.maxima):
+            return x, np.maximum(maximum, 0)
+        element = self.symmetry.random(len(x), rng)
+        moved = self.symmetry.apply(element, self._symmetric_maxima[maximum])
+        cells = np.round(whiten(moved, self.scale) / SAME_COPY).astype(np.int64)
+        copy = np.unique(np.column_stack([maximum, cells // 10]), axis=0, return_inverse=True)[1]
+        return self.symmetry.apply(element, x), copy.astype(np.int64).ravel()
+
+    def copy_labels(self, x: Array, maximum: IntArray) -> IntArray:
+        """Number the copies of maxima (n,) that points x (n, d) are nearest to; -1 where the maximum is."""
+        if not len(self.maxima):
+            return np.zeros(len(x), dtype=np.int64)
+        labels = np.full(len(x), ELSEWHERE, dtype=np.int64)
+        for p in np.unique(maximum[maximum >= 0]):
+            images = self.symmetry.images(self.maxima.x[p], MAX_COPY_LABELS)
+            inside = maximum == p
+            away = whiten((x[inside][:, None] - images).reshape(-1, x.shape[1]), self.scale)
+            nearest = (away**2).sum(axis=1).reshape(inside.sum(), -1).argmin(axis=1)
+            labels[inside] = MAX_COPY_LABELS * p + nearest
+        return labels
+
+    @cached_property
+    def _symmetric_maxima(self) -> Array:
+        """Maxima (P, d), exactly in place under the symmetries that leave them there up to rounding."""
+        return np.array([self.symmetry.symmetrised(x, self.scale) for x in self.maxima.x])
