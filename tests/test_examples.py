@@ -34,6 +34,7 @@ PICTURES = {
     "from_other_samplers": set(),
     "logistic_regression": {"spreads", "path"},
     "sensors": {"places", "coverage"},
+    "bambi_group_term": set(),
 }
 
 
@@ -599,3 +600,36 @@ class TestSensors:
         assert (verdict.sel(approximation="forward mixture") == "covered").all()
         assert int((verdict.sel(approximation="ADVI") == "missed").sum()) == 7
         assert re.search(r"forward mixture reaches all 8 modes found", sensors.printed)
+
+
+@pytest.fixture(scope="module")
+def bambi_group_term(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    return run("bambi_group_term", tmp_path_factory.mktemp("bambi_group_term"))
+
+
+@pytest.mark.slow
+class TestBambiGroupTerm:
+    """Truth about a model of the same formula is in test_names.py; this is what the example says of ADVI."""
+
+    def test_pictures_and_names(self, bambi_group_term):
+        check_pictures("bambi_group_term", bambi_group_term.folder)
+        saved = pkl.load(bambi_group_term.folder / "comparison.nc")
+        posterior = bambi_group_term.result["comparison"]["posterior"].to_dataset()
+        xr.testing.assert_equal(saved["posterior"].to_dataset(), posterior)
+        assert {"1|subject_sigma", "1|subject_offset", "1|subject"} <= {*posterior.data_vars}
+        assert "1|subject_sigma" in bambi_group_term.printed
+
+    def test_advi_has_the_means_of_the_coefficients(self, bambi_group_term):
+        ours, advi = (self.row(bambi_group_term, source) for source in ("reference", "ADVI"))
+        for name in ("Intercept", "x"):
+            off = float(advi[name].sel(statistic="mean") - ours[name].sel(statistic="mean"))
+            assert abs(off) < 0.25 * float(ours[name].sel(statistic="sd"))
+
+    def test_advi_is_too_sure(self, bambi_group_term):
+        ours, advi = (self.row(bambi_group_term, source) for source in ("reference", "ADVI"))
+        for name in ("Intercept", "1|subject_sigma"):
+            gap = ours[name].sel(statistic="sd") - advi[name].sel(statistic="sd")
+            assert gap > N_SE * np.hypot(*(row[name].sel(statistic="sd_se") for row in (ours, advi)))
+
+    def row(self, example: SimpleNamespace, source: str) -> xr.Dataset:
+        return example.result["comparison"]["parameters"].to_dataset().sel(source=source)

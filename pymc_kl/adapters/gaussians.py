@@ -1,6 +1,6 @@
 """Parameters of a Gaussian in another package's order → the same Gaussian in the order of the target."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,12 @@ def as_cholesky(rows: Array) -> Array:
 
 def positions(labels: Sequence[str], target: Target) -> IntArray:
     """Find where each coordinate of the target stands among labels such as `mu[a]` of another order."""
-    found = {v.value_name: _labelled(labels, v.value_name) for v in target.variables}
     sizes = {v.value_name: size_of(v) for v in target.variables}
-    place = np.concatenate([*found.values()])
-    unknown = {label.partition("[")[0] for i, label in enumerate(labels) if i not in set(place.tolist())}
+    names = [_named(label, sizes) for label in labels]
+    found = {name: np.array([i for i, own in enumerate(names) if own == name], dtype=int) for name in sizes}
+    unknown = {label.partition("[")[0] for label, name in zip(labels, names, strict=True) if name is None}
     check_same_model({name: len(index) for name, index in found.items()} | dict.fromkeys(unknown, 0), sizes)
-    return place
+    return np.concatenate([*found.values()])
 
 
 def size_of(variable: Variables) -> int:
@@ -47,5 +47,7 @@ def check_same_model(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None
         )
 
 
-def _labelled(labels: Sequence[str], name: str) -> IntArray:
-    return np.array([i for i, label in enumerate(labels) if label == name or label.startswith(f"{name}[")], dtype=int)
+def _named(label: str, names: Collection[str]) -> str | None:
+    """Find the variable that a label such as `mu[a]` is of; where `mu[a]` is one itself, it is that."""
+    fitting = (name for name in names if label == name or label.startswith(f"{name}["))
+    return max(fitting, key=len, default=None)

@@ -44,11 +44,6 @@ def _draws_tree(
     )
 
 
-def free_dims(ds: xr.Dataset, taken: Sequence[str]) -> xr.Dataset:
-    """Rename dims of the model that bear the names of a table's own."""
-    return ds.rename({dim: f"{dim}_of_model" for dim in taken if dim in ds.dims})
-
-
 def reference_label(names: Sequence[str]) -> str:
     """Name the reference so that no approximation bears the name too."""
     label = "reference"

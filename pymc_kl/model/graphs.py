@@ -95,7 +95,7 @@ def lay_out(model: pm.Model, values: Sequence[Variable]) -> tuple[Variables, ...
                 value_name=value.name,
                 shape=tuple(int(n) for n in shapes[name]),
                 value_shape=np.shape(point[value.name]),
-                dims=tuple(str(dim) for dim in model.named_vars_to_dims.get(name, ()) or ()),
+                dims=tuple(model.named_vars_to_dims.get(name) or ()),
                 coordinates=slice(start, start + size),
             )
         )

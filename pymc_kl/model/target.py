@@ -7,7 +7,7 @@ else is found by name.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from pymc_kl.model.graphs import (
     without_minibatches,
 )
 from pymc_kl.model.named_draws import _as_array, _draw_groups, check_finite, find_variable
+from pymc_kl.model.table_names import OF_DRAWS, free_name
 
 MAP_CHUNK = 4096  # rows that one call of a transform graph maps, to bound its memory
 
@@ -178,14 +179,20 @@ class Target:
         arrays = {}
         for name, values in self.constrain(x.reshape(-1, self.d)).items():
             core = values.shape[1:]
-            named = list(self.dims.get(name, [f"{name}_dim_{i}" for i in range(len(core))]))
-            arrays[name] = xr.DataArray(
+            named = self._dims_of(name, len(core))
+            arrays[free_name(name, OF_DRAWS)] = xr.DataArray(
                 values.reshape(n_chains, n_draws, *core),
                 dims=["chain", "draw", *named],
                 coords={dim: list(self.coords[dim]) for dim in named if dim in self.coords},
             )
         ds = xr.Dataset(arrays)
         return ds.assign_coords(chain=np.arange(n_chains), draw=np.arange(n_draws))
+
+    def _dims_of(self, name: str, n: int) -> list[str]:
+        """List the dims of a variable; those without a name get ArviZ's, unless something else is called that."""
+        taken = {*self.posterior_names, *self.coords, *chain.from_iterable(self.dims.values())}
+        dims: Sequence[str | None] = self.dims.get(name) or [None] * n
+        return [free_name(f"{name}_dim_{i}", taken) if dim is None else dim for i, dim in enumerate(dims)]
 
     def unconstrain(self, draws: xr.DataTree | xr.Dataset) -> Array:
         """Map any sampler's draws to the unconstrained space, by name.

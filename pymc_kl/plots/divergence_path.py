@@ -27,7 +27,7 @@ from pymc_kl.plots.parts.contract import (
     with_defaults,
 )
 from pymc_kl.plots.parts.docstring import fill_docstring
-from pymc_kl.plots.parts.path_view import HEADROOM, PathView, read_path
+from pymc_kl.plots.parts.path_view import HEADROOM, PANELS, PathView, read_path
 from pymc_kl.plots.parts.shapes import at, draw_lines, polyline
 
 FACET_INCHES = (4.0, 2.9)
@@ -35,8 +35,7 @@ TITLE_CHARACTERS = 48
 PAD = 0.08  # margin above and below the curves, as a part of their height
 EDGE = 0.15  # part of the width, at each end, where no number is written
 WRITTEN = 0.07  # mass above which a mode's number is written in its area
-DIVERGENCE = "divergence"  # the first facet
-MASS = "mass"  # the second; the others are scalars
+DIVERGENCE, MASS = PANELS
 TICKS = np.linspace(0, 1, 6)
 
 AESTHETICS = {

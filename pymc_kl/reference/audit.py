@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from pymc_kl.model.datatree import free_dims
+from pymc_kl.model.table_names import OF_MEANS, free_names
 from pymc_kl.modes.masses import last_core
 from pymc_kl.modes.numbering import mode_numbers, to_region
 from pymc_kl.reference.posterior import ModewisePosterior, core_draws
@@ -53,12 +53,12 @@ def _means(completed: ModewisePosterior) -> xr.Dataset:
     """Compare the posterior mean of every variable with the reference's, both relabelled to one copy."""
     assert completed.canonical is not None and completed.given is not None
     target, drawn = completed.target, completed.thinned
-    taken = ("quantity", "mode", "source", "statistic")
-    theirs, ours = (free_dims(target.to_dataset(x[None]), taken) for x in (completed.canonical.x, drawn.x))
+    spaces = (target.to_dataset(x[None]).isel(chain=0, drop=True) for x in (completed.canonical.x, drawn.x))
+    theirs, ours = (free_names(ds, OF_MEANS) for ds in spaces)
     given_weights = completed.given.flat_weights
     means = {}
     for name in theirs.data_vars:
-        values, reference = theirs[name].values[0], ours[name].values[0]
+        values, reference = theirs[name].values, ours[name].values
         mean = np.average(values, axis=0, weights=given_weights)
         right = np.average(reference, axis=0, weights=drawn.weights)
         centred = reference - right
@@ -66,7 +66,7 @@ def _means(completed: ModewisePosterior) -> xr.Dataset:
         se = mean_se(reference, Source(drawn.x, drawn.weights, drawn.mode, completed.masses))
         with np.errstate(invalid="ignore", divide="ignore"):
             off = (mean - right) / sd
-        dims = theirs[name].dims[2:]
+        dims = theirs[name].dims[1:]
         means[name] = xr.DataArray(np.stack([mean, right, se, off]), dims=["quantity", *dims])
     ds = xr.Dataset(means, coords={"quantity": ["given", "reference", "reference_se", "off_in_sd"]})
-    return ds.assign_coords({dim: theirs[dim] for dim in theirs.dims if dim not in ("chain", "draw") and dim in theirs})
+    return ds.assign_coords({dim: theirs[dim] for dim in theirs.dims if dim != "draw" and dim in theirs})

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pymc_kl.modes.modes import Modes
     from pymc_kl.numerics.estimate import Estimate
     from pymc_kl.reference.bridge_sampling import LogMass
-from pymc_kl.model.datatree import _draws_tree, free_dims
+from pymc_kl.model.datatree import _draws_tree
+from pymc_kl.model.table_names import LOCATION, OF_MODES, free_names
 
 
 def reference_tree(target: "Target", x: Array, log_density: Array, mode: IntArray) -> xr.DataTree:
@@ -36,9 +37,8 @@ def weighted_tree(target: "Target", x: Array, log_density: Array, mode: IntArray
 def modes_dataset(locations: xr.Dataset, columns: Mapping[str, Any], attrs: Mapping[str, Any]) -> xr.Dataset:
     """Build `/modes`: location in the model's own variables and one value a mode of each column."""
     k = locations.sizes["draw"]
-    ds = free_dims(locations.isel(chain=0, drop=True), ("mode", "other_mode"))
+    ds = free_names(locations.isel(chain=0, drop=True), OF_MODES, LOCATION)
     ds = ds.rename(draw="mode").assign_coords(mode=mode_numbers(k))
-    ds = ds.rename({name: f"{name}_location" for name in ds.data_vars if name in columns})
     for name, values in columns.items():
         ds[name] = ("mode", np.asarray(values))
     return ds.assign_attrs(attrs)

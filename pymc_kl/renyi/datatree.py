@@ -9,6 +9,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.fitting.points import balanced_normals
+from pymc_kl.model.table_names import free_names
 from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.masses import masses_from_independent
 from pymc_kl.modes.modes import Modes
@@ -87,7 +88,7 @@ class Path:
         p = Source(canonical.x, np.full(n, 1 / n) if weights is None else weights)
         keys = list(sources)
         table = describe(self.problem.target, p, {str(i): sources[key] for i, key in enumerate(keys)})
-        table = table.rename({name: f"{name}_of_model" for name in table.variables if name in ("order", "branch")})
+        table = free_names(table, ("order", "branch"))
         rows = table.isel(source=slice(1, None)).drop_vars("source")
         index = pd.MultiIndex.from_tuples(keys, names=["order", "branch"])
         rows = rows.assign_coords(xr.Coordinates.from_pandas_multiindex(index, "source")).unstack("source")

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl.comparison.tables import NONE
+from pymc_kl.model.table_names import LOCATION, OF_MODES, free_coords, free_name
 from pymc_kl.plots import plot_mode_tree
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, select_variables
 from pymc_kl.plots.parts.scalars import Scalars, separating, spread, varies
@@ -152,14 +153,13 @@ def _locations(
     posterior = select_variables(dt["posterior"].to_dataset(), **options.variables)
     scalars = Scalars(posterior.isel(dict.fromkeys(SAMPLE_DIMS, 0), drop=True))
     places = scalars.matrix(
-        locations_of(dt["modes"].to_dataset(), list(map(str, posterior.data_vars)), options.coords or {}), ["mode"]
+        locations_of(dt["modes"].to_dataset(), list(map(str, posterior.data_vars)), options.coords or {}), ["draw"]
     )
     x = spread(scalars.matrix(posterior, SAMPLE_DIMS), CHOICE_DRAWS)
     mode = spread(dt["sample_stats"].to_dataset()["mode"].values.ravel()[:, None], CHOICE_DRAWS)[:, 0].astype(int)
     usable = varies(x)
     order = [int(usable[j]) for j in separating(x[:, usable], mode, places[:, usable], len(usable), jointly=False)]
-    in_modes = dt["modes"].to_dataset()
-    sources = [(f"{name}_location" if f"{name}_location" in in_modes else name, at) for name, at in scalars.sources()]
+    sources = [(free_name(name, OF_MODES, LOCATION), free_coords(at, OF_MODES)) for name, at in scalars.sources()]
     return scalars.labels(range(scalars.n), options.labeller), sources, places, order
 
 

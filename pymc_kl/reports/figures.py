@@ -84,14 +84,21 @@ def _inline(svg: str, name: str, caption: str) -> str:
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r'\bid="', f'id="{name}-', body)
-    body = re.sub(r'href="#', f'href="#{name}-', body)
-    body = re.sub(r"url\(#", f"url(#{name}-", body)
-    body = re.sub(r"font-family: [^;\"]*", "font-family: inherit", body)
-    body = re.sub(r"font: (\d+(?:\.\d+)?px) [^;\"]*", r"font-size: \1; font-family: inherit", body)
-    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d+\.\d\d)\d+", r"\1", tag[0]), body)  # not the texts between
+    parts = re.split(r"(<[^>]*>)", body)
+    parts[1::2] = _inline_tags("\0".join(parts[1::2]), name).split("\0")  # not the texts between, which hold names
+    body = "".join(parts)
     width = float(re.search(r'width="([\d.]+)pt"', body)[1]) * PIXELS_PER_POINT  # type: ignore[index]
     head = f'<svg role="img" aria-label="{html.escape(caption)}" style="width:{width:.0f}px" '
     box = re.search(r'viewBox="([^"]*)"', body)[1]  # type: ignore[index]
     body = f'{head}viewBox="{box}" xmlns="http://www.w3.org/2000/svg">{body[body.index(">") + 1 :]}'
-    return themed(re.sub(r"\s*\n\s*", "\n", body).replace("xlink:href", "href"))
+    return re.sub(r"\s*\n\s*", "\n", body)
+
+
+def _inline_tags(tags: str, name: str) -> str:
+    """Make tags those of the page: ids and colours of its own, its letters, and no more decimals than can be seen."""
+    tags = re.sub(r'\bid="', f'id="{name}-', tags)
+    tags = re.sub(r'href="#', f'href="#{name}-', tags).replace("xlink:href", "href")
+    tags = re.sub(r"url\(#", f"url(#{name}-", tags)
+    tags = re.sub(r"font-family: [^;\"]*", "font-family: inherit", tags)
+    tags = re.sub(r"font: (\d+(?:\.\d+)?px) [^;\"]*", r"font-size: \1; font-family: inherit", tags)
+    return themed(re.sub(r"(\d+\.\d\d)\d+", r"\1", tags))

@@ -74,7 +74,7 @@ def _symmetry(facts: Facts) -> str | None:
         return None
     n = len(facts.modes)
     distinct = "one" if n == 1 else f"{n} distinct ones"
-    label = re.fullmatch(r"labels of (.+) \((\d+)\)", facts.symmetries[0])
+    label = re.fullmatch(r"labels of (.+) \((\d+)\)", facts.symmetries[0], re.DOTALL)
     if label and len(facts.symmetries) == 1 and all(m.copies == factorial(int(label[2])) for m in facts.modes):
         how = f"times the {label[2]}! orders of {label[1]}"
     else:

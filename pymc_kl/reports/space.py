@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array
+from pymc_kl.model.table_names import OF_PARAMETERS
 from pymc_kl.plots import plot_modes
 from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.plots.parts.scalars import Scalars
@@ -54,7 +55,7 @@ def _one_scalar(dt: xr.DataTree, options: Options) -> bool:
 
 def _numbers_table(dt: xr.DataTree, options: Options) -> Table:
     """Mean and standard deviation of the parameters that differ most, under the reference and each approximation."""
-    table = select_variables(dt["parameters"].to_dataset(), **options.variables)
+    table = select_variables(dt["parameters"].to_dataset(), **options.variables, taken=OF_PARAMETERS)
     names = [str(name) for name in table["source"].values]
     _, rows = parameter_rows(table, *names)
     scalars = Scalars(table.isel(source=0, statistic=0, drop=True))

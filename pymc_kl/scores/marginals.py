@@ -12,7 +12,8 @@ import xarray as xr
 from scipy.stats import wasserstein_distance
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.model.datatree import free_dims, reference_label
+from pymc_kl.model.datatree import reference_label
+from pymc_kl.model.table_names import OF_PARAMETERS, free_names
 from pymc_kl.model.target import Target
 from pymc_kl.modes.masses import Masses
 
@@ -50,8 +51,7 @@ def describe(target: Target, reference: Source, approximations: Mapping[str, Sou
         All are in the variable's own unit. The first source is the reference.
     """
     sources = [reference.thinned(), *(source.thinned() for source in approximations.values())]
-    taken = ("source", "statistic")
-    spaces = [free_dims(target.to_dataset(s.x[None]).isel(chain=0, drop=True), taken) for s in sources]
+    spaces = [free_names(target.to_dataset(s.x[None]).isel(chain=0, drop=True), OF_PARAMETERS) for s in sources]
     columns = {}
     for name, first in spaces[0].data_vars.items():
         truth = first.values.astype(float)

@@ -106,7 +106,7 @@ class _Search:
         sites = defaultdict(set)
         for b, v in enumerate(self.target.variables):
             for axis in self.blocks[b].axes:
-                if axis < len(v.dims) and v.dims[axis] != "None":  # a dim that was left unnamed
+                if axis < len(v.dims):
                     sites[v.dims[axis]].add((b, axis))
         return {dim: frozenset(found) for dim, found in sites.items()}
 

@@ -53,8 +53,10 @@ def _parts(word: str, width: int) -> list[str]:
 
 
 def lines_of(text: str, backend: str) -> str:
-    """Write line breaks as the backend reads them."""
-    return text.replace("\n", "<br>") if backend == "plotly" else text
+    """Write line breaks as the backend reads them, and as plain text what plotly would take for markup."""
+    if backend != "plotly":
+        return text
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", "<br>")
 
 
 def round_ticks(low: float, high: float, n: int = 6) -> Array:

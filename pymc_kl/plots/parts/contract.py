@@ -6,7 +6,7 @@ dropped where an aesthetic sets the same property.
 """
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from arviz_base.validate import validate_dict_argument
 from arviz_plots import PlotCollection
 from arviz_plots.plots.utils import filter_aes, get_visual_kwargs, process_group_variables_coords
 
+from pymc_kl.model.table_names import free_coords, free_var_names
 from pymc_kl.plots.parts.axes import lines_of, wrap_name
 
 SAMPLE_DIMS = ("chain", "draw")
@@ -282,9 +283,16 @@ class Selection(NamedTuple):
     coords: Mapping[str, Any] | None
 
 
-def select_variables(ds: xr.Dataset, var_names: Any, filter_vars: Any, coords: Mapping[str, Any] | None) -> xr.Dataset:
-    """Select variables and coordinates as the plots of ArviZ do; the error of an unknown one lists the known ones."""
+def select_variables(
+    ds: xr.Dataset, var_names: Any, filter_vars: Any, coords: Mapping[str, Any] | None, taken: Collection[str] = ()
+) -> xr.Dataset:
+    """Select variables and coordinates as the plots of ArviZ do; the error of an unknown one lists the known ones.
+
+    `taken` are the names that `ds` has for something else.
+    """
     names = list(map(str, ds.data_vars))
+    var_names = var_names if filter_vars else free_var_names(var_names, taken)
+    coords = coords if coords is None else free_coords(coords, taken)
     try:
         chosen: xr.Dataset = process_group_variables_coords(ds, "posterior", var_names, filter_vars, coords)
     except (KeyError, ValueError) as error:

@@ -8,12 +8,14 @@ import xarray as xr
 
 from pymc_kl._typing import Array
 from pymc_kl.comparison.tables import format_estimate
+from pymc_kl.model.table_names import OF_PATHS, distinct
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.captions import listed
 from pymc_kl.plots.parts.contract import Selection, select_variables
 from pymc_kl.plots.parts.course import Course, best_course
 from pymc_kl.plots.parts.scalars import Scalars
 
+PANELS = ("divergence", "mass")  # the first two facets; the others are scalars
 HEADROOM = 2.0  # times the best branch's largest divergence: the height up to which other branches are drawn
 
 
@@ -55,7 +57,7 @@ def read_path(path: Any, selection: Selection, n: int, labeller: Any) -> PathVie
     if not isinstance(path, xr.DataTree) or not {"path", "switches", "parameters"} <= set(path.children):
         raise TypeError(f"expected a path, the DataTree that divergence_path() returns; got {type(path).__name__}.")
     ds, switches = path["path"].to_dataset(), path["switches"].to_dataset()
-    table = select_variables(path["parameters"].to_dataset(), *selection)
+    table = select_variables(path["parameters"].to_dataset(), *selection, OF_PATHS)
     scalars = Scalars(table.isel(order=0, branch=0, statistic=0, drop=True))
     mean, sd, truth, truth_sd = _statistics(table, path["reference_parameters"].to_dataset(), scalars)
     course = best_course(ds, switches)
@@ -65,7 +67,7 @@ def read_path(path: Any, selection: Selection, n: int, labeller: Any) -> PathVie
         path=ds,
         switches=switches,
         course=course,
-        labels=scalars.labels(columns, labeller) if columns else [],
+        labels=distinct(scalars.labels(columns, labeller), PANELS) if columns else [],
         mean=mean.isel(scalar=columns),
         sd=sd.isel(scalar=columns),
         truth=truth[columns],

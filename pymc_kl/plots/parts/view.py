@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.model.table_names import LOCATION, OF_MODES, distinct, free_coords, free_name
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, Selection, known_approximations, select_variables, subset
 from pymc_kl.plots.parts.scalars import Scalars, differing, select, separating, spread, varies
@@ -81,12 +82,12 @@ def view_comparison(
     variables, modes = list(map(str, posterior.data_vars)), dt["modes"].to_dataset()
     coords = selection.coords or {}
     sources = {name: select(ds, variables, coords) for name, ds in sources.items()}
-    locations = scalars.matrix(locations_of(modes, variables, coords), ["mode"])
+    locations = scalars.matrix(locations_of(modes, variables, coords), ["draw"])
     mode = dt["sample_stats"].to_dataset()["mode"].transpose(*SAMPLE_DIMS).values.ravel().astype(int)
     few = [spread(scalars.matrix(ds, SAMPLE_DIMS), CHOICE_DRAWS) for ds in (posterior, *sources.values())]
     columns, choice = _choose(few[0], spread(mode, CHOICE_DRAWS).astype(int), locations, few[1:], n, jointly)
     return View(
-        labels=scalars.labels(columns, labeller),
+        labels=distinct(scalars.labels(columns, labeller)),
         reference=scalars.matrix(posterior, SAMPLE_DIMS, columns),
         mode=np.where(mode > NAMED, 0, mode),
         locations=locations[:, columns],
@@ -107,9 +108,12 @@ def _left_out(mode: IntArray, k: int) -> list[str]:
 
 
 def locations_of(modes: xr.Dataset, names: Sequence[str], coords: Mapping[str, Any]) -> xr.Dataset:
-    """Return the modes' locations under the variables' own names, also where a column has such a name."""
-    taken = {f"{name}_location": name for name in names if f"{name}_location" in modes and name in modes}
-    return select(modes.drop_vars(taken.values()).rename(taken), names, coords)
+    """Return the modes' locations as draws, under the variables' own names, also where a column has such a name."""
+    found = {free_name(name, OF_MODES, LOCATION): name for name in names}
+    ds = modes[[name for name in found if name in modes.data_vars]]
+    ds = ds.drop_vars(["mode", "other_mode"], errors="ignore").rename(mode="draw")
+    ds = ds.rename({name: own for name, own in found.items() if name in ds})
+    return select(ds, names, free_coords(coords, OF_MODES))
 
 
 def _choose(
