@@ -16,8 +16,8 @@ from pymc_kl.approximations.components import Components, WeightedDraws, effecti
 from pymc_kl.approximations.estimation.em import PRIOR_DRAWS, Prior, expect, fit_em, maximise, set_prior
 from pymc_kl.approximations.estimation.fit_data import FitData, merge_copies
 from pymc_kl.approximations.estimation.growth import add_modes, from_clusters, grow
-from pymc_kl.approximations.estimation.halves import HeldOut, half, halves
-from pymc_kl.approximations.estimation.held_out import FIXED_DRAWS, Trial, choose_trial
+from pymc_kl.approximations.estimation.halves import HeldOut, Trial, half, halves
+from pymc_kl.approximations.estimation.held_out import FIXED_DRAWS, choose_trial
 
 TWO_MODES = Mixture(
     weights=np.array([0.3, 0.7]), locs=np.array([[-3.0], [3.0]]), scale_trils=np.array([[[0.6]], [[1.0]]])

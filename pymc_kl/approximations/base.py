@@ -158,17 +158,7 @@ class Approximation(ABC):
         return self._sample(int(n), np.random.default_rng(random_seed))
 
     def log_prob(self, x: Array) -> Array:
-        """Evaluate the normalised log density of q.
-
-        Parameters
-        ----------
-        x : array (n, d)
-            Points of the unconstrained space.
-
-        Returns
-        -------
-        array (n,)
-            log q(x) in nats.
+        """Evaluate log q (n,), normalised and in nats, at points x (n, d) of the unconstrained space.
 
         Raises
         ------

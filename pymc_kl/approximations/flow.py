@@ -1,4 +1,4 @@
-"""A normalising flow, by flowjax: small, well kept and fast. Needs `pip install pymc_kl[flow]`, imported when used."""
+"""The normalising flow of flowjax, which is imported when used: `pip install pymc_kl[flow]`."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -6,14 +6,13 @@ from types import ModuleType
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.base import FitInfo
 from pymc_kl.approximations.components import effective_number
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.halves import HeldOut
-from pymc_kl.approximations.family import Family
+from pymc_kl.approximations.located import Affine
 from pymc_kl.approximations.training import Training
 
 N_PARTS = 5  # of the draws, one is held out
@@ -21,29 +20,32 @@ LEAST_DRAWS = 20  # effective: fewer tell nothing of when to stop
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Flow(Family):
-    """Normalising flow: an affine map of smooth invertible maps of a standard normal.
+class Flow(Affine):
+    """q(x) = f(L⁻¹(x - loc)) / |L| with L = scale_tril: a normalising flow f in standardised coordinates.
 
-    Parameters
-    ----------
-    loc : array (d,)
-        Unconstrained space.
-    scale_tril : array (d, d)
-        Lower Cholesky factor of the frame: x = loc + scale_tril @ z, where z follows the flow.
-    flow : flowjax.distributions.Transformed
-        On R^d, with the standard normal as base.
+    `flow`, a `flowjax.distributions.Transformed` on R^d, maps a standard normal by smooth invertible functions;
+    tails are Gaussian. `loc` (d,) and `scale_tril` (d, d) are the mean and Cholesky factor of the draws that it was
+    fitted to, on the unconstrained space.
+
+    The forward fit takes coupling layers of rational-quadratic splines [1]_. Adam climbs their likelihood from the
+    full-rank Gaussian, which the flow is at first, until draws held out stop gaining: so it is never worse on these
+    than the Gaussian. It takes seconds to a minute, most of it compiling. It needs flowjax, 20 effective draws and
+    d + 1 of them that do not lie on a hyperplane.
 
     Notes
     -----
     After `fit_forward`, `info` holds `held_out_score` (the mean of log q over a fifth of the draws, nats a draw, the
     best that was seen there and so a little high) and `held_out_score_se`; `scores`, that after each epoch;
-    `converged`; and `warnings`. Tails are Gaussian.
+    `converged`; and `warnings`.
+
+    References
+    ----------
+    .. [1] Durkan, C., Bekasov, A., Murray, I. and Papamakarios, G. (2019). Neural spline flows. Advances in
+       Neural Information Processing Systems 32, 7511-7522. arXiv:1906.04032
     """
 
     family: ClassVar[str] = "flow"
 
-    loc: Array
-    scale_tril: Array
     flow: Any
 
     @classmethod
@@ -62,19 +64,13 @@ class Flow(Family):
         info = _info(trained, HeldOut.of(test, blocks), training.log_prob(trained.flow, test.x), tril)
         return cls(loc=loc, scale_tril=tril, flow=trained.flow, info=info)
 
-    @property
-    def d(self) -> int:
-        """Number of unconstrained dimensions."""
-        return self.loc.size
-
     def _sample(self, n: int, rng: np.random.Generator) -> Array:
         z: Array = load_training().transform(self.flow, rng.standard_normal((n, self.d)))
-        return self.loc + z @ self.scale_tril.T
+        return self._from_standard(z)
 
     def _log_prob(self, x: Array) -> Array:
-        z = solve_triangular(self.scale_tril, (x - self.loc).T, lower=True, check_finite=False).T
-        log_q: Array = load_training().log_prob(self.flow, np.ascontiguousarray(z))
-        return log_q - np.log(np.diag(self.scale_tril)).sum()
+        log_q: Array = load_training().log_prob(self.flow, np.ascontiguousarray(self._to_standard(x)))
+        return log_q - self._log_det
 
 
 def load_training() -> ModuleType:

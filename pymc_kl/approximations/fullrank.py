@@ -1,35 +1,27 @@
-"""The full-rank Gaussian; its forward-KL fit matches the mean and the covariance of the draws exactly."""
+"""The full-rank Gaussian."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array
 from pymc_kl.approximations.estimation.moments import weighted_moments
-from pymc_kl.approximations.family import Family
+from pymc_kl.approximations.located import Affine
 from pymc_kl.approximations.training import Training
 from pymc_kl.numerics.constants import LOG_2PI
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class FullRank(Family):
-    """Gaussian with any covariance.
+class FullRank(Affine):
+    """q(x) = N(x; loc, L Lᵀ) with L = scale_tril: a Gaussian with any covariance.
 
-    Parameters
-    ----------
-    loc : array (d,)
-        Mean, unconstrained space.
-    scale_tril : array (d, d)
-        Lower Cholesky factor of the covariance.
+    `loc` (d,) is the mean and `scale_tril` (d, d) the lower Cholesky factor of the covariance, on the unconstrained
+    space. The forward fit matches the mean and covariance of the draws exactly.
     """
 
     family: ClassVar[str] = "fullrank"
-
-    loc: Array
-    scale_tril: Array
 
     @classmethod
     def fit(cls, draws: Training) -> Self:
@@ -37,23 +29,16 @@ class FullRank(Family):
         mean, covariance = weighted_moments(draws.x, draws.weights)
         return cls(loc=mean, scale_tril=np.linalg.cholesky(covariance))
 
-    @property
-    def d(self) -> int:
-        """Number of unconstrained dimensions."""
-        return self.loc.size
-
     @cached_property
     def covariance(self) -> Array:
         """Covariance (d, d), unconstrained space."""
         return self.scale_tril @ self.scale_tril.T
 
     def _sample(self, n: int, rng: np.random.Generator) -> Array:
-        return self.loc + rng.standard_normal((n, self.d)) @ self.scale_tril.T
+        return self._from_standard(rng.standard_normal((n, self.d)))
 
     def _log_prob(self, x: Array) -> Array:
-        z = solve_triangular(self.scale_tril, (x - self.loc).T, lower=True, check_finite=False)
-        log_det = np.log(np.diag(self.scale_tril)).sum()
-        return -0.5 * (z**2).sum(axis=0) - log_det - 0.5 * self.d * LOG_2PI
+        return -0.5 * (self._to_standard(x) ** 2).sum(axis=1) - self._log_det - 0.5 * self.d * LOG_2PI
 
 
 def unpack_factor(packed: Array, d: int) -> Array:

@@ -1,4 +1,4 @@
-"""The low-rank plus diagonal Gaussian; its forward-KL fit is maximum-likelihood factor analysis."""
+"""The low-rank plus diagonal Gaussian."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,30 +10,34 @@ from pymc_kl._typing import Array
 from pymc_kl.approximations.estimation.factor_analysis import Factors, Standardised, fit_factors
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.rank import choose_rank
-from pymc_kl.approximations.family import Family
+from pymc_kl.approximations.located import Located
 from pymc_kl.approximations.training import Training
 from pymc_kl.numerics.constants import LOG_2PI
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LowRank(Family):
-    """Gaussian whose covariance is of low rank plus diagonal: `factor @ factor.T + diag(scale**2)`.
+class LowRank(Located):
+    """q(x) = N(x; loc, F Fᵀ + diag(scale²)) with F = factor: a Gaussian of low-rank plus diagonal covariance.
 
-    Parameters
-    ----------
-    loc : array (d,)
-        Mean, unconstrained space.
-    factor : array (d, r)
-        What r common factors of unit variance do to each coordinate.
-    scale : array (d,)
-        Standard deviations of what is each coordinate's own; positive.
+    `loc` (d,) is the mean, `factor` (d, r) the loadings of r common factors of unit variance, and `scale` (d,) the
+    standard deviation, positive, of each coordinate's own part. Draws and densities need no (d, d) matrix: both take
+    d r numbers a draw.
+
+    The forward fit is maximum-likelihood factor analysis [1]_; `rank` is the least whose score on draws held out is
+    within one paired standard error of the best. Draws may be fewer than d, but two effective ones are needed, and
+    every coordinate must vary. Where a factor takes up all of a coordinate (a Heywood case) the coordinate keeps a
+    millionth of its variance for its own.
 
     Notes
     -----
-    Neither draws nor densities need a (d, d) matrix: both take d r numbers a draw.
     After `fit_forward`, `info` holds `rank`; `scores`, a held-out score for each rank that was tried;
     `held_out_score` and `held_out_score_se` of the chosen one; `converged`; and `warnings`. Scores are the mean of
     log q, in nats a draw, over one half of the draws for a fit to the other half; NaN where draws are too few.
+
+    References
+    ----------
+    .. [1] Jöreskog, K. G. (1967). Some contributions to maximum likelihood factor analysis. Psychometrika 32,
+       443-482. doi:10.1007/BF02289658
 
     Examples
     --------
@@ -47,7 +51,6 @@ class LowRank(Family):
 
     family: ClassVar[str] = "lowrank"
 
-    loc: Array
     factor: Array
     scale: Array
 
@@ -55,8 +58,7 @@ class LowRank(Family):
     def fit(cls, draws: Training, *, rank: int | None = None) -> Self:
         """Maximise the likelihood by factor analysis, which minimises KL(p‖q).
 
-        `rank` is the number of factors, from 0 to d - 1. By default it is the least whose score on draws held out is
-        within one paired standard error of the best.
+        `rank` is the number of factors, from 0 to d - 1; held-out draws choose it if not given.
         """
         data = FitData.check(draws.x, draws.weights, blocks=draws.blocks, n_least=2)
         if rank is not None and not 0 <= rank < data.d:
@@ -72,11 +74,6 @@ class LowRank(Family):
     def _from_factors(cls, draws: Standardised, factors: Factors) -> Self:
         scaled = draws.deviation[:, None] * factors.loadings
         return cls(loc=draws.mean, factor=scaled, scale=draws.deviation * np.sqrt(factors.own))
-
-    @property
-    def d(self) -> int:
-        """Number of unconstrained dimensions."""
-        return self.loc.size
 
     @property
     def rank(self) -> int:

@@ -1,4 +1,4 @@
-"""The mean-field Gaussian; its forward-KL fit matches each mean and variance of the draws exactly."""
+"""The mean-field Gaussian."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -7,26 +7,21 @@ import numpy as np
 
 from pymc_kl._typing import Array
 from pymc_kl.approximations.estimation.moments import weighted_moments
-from pymc_kl.approximations.family import Family
+from pymc_kl.approximations.located import Located
 from pymc_kl.approximations.training import Training
 from pymc_kl.numerics.constants import LOG_2PI
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class MeanField(Family):
-    """Gaussian with independent coordinates.
+class MeanField(Located):
+    """q(x) = N(x; loc, diag(scale²)): a Gaussian with independent coordinates.
 
-    Parameters
-    ----------
-    loc : array (d,)
-        Means, unconstrained space.
-    scale : array (d,)
-        Standard deviations.
+    `loc` (d,) holds the means and `scale` (d,) the standard deviations, on the unconstrained space. The forward fit
+    matches the means and variances of the draws exactly.
     """
 
     family: ClassVar[str] = "meanfield"
 
-    loc: Array
     scale: Array
 
     @classmethod
@@ -40,11 +35,6 @@ class MeanField(Family):
                 "fix these parameters in the model."
             )
         return cls(loc=mean, scale=scale)
-
-    @property
-    def d(self) -> int:
-        """Number of unconstrained dimensions."""
-        return self.loc.size
 
     @property
     def scale_tril(self) -> Array:

@@ -1,18 +1,17 @@
-"""The multivariate Student-t; its forward-KL fit is defined even where the draws have no moments."""
+"""The multivariate Student-t."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Self
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array
 from pymc_kl.approximations.base import FitInfo
 from pymc_kl.approximations.components import log_height
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF, StudentFit, fit_student
-from pymc_kl.approximations.family import Family
+from pymc_kl.approximations.located import Affine
 from pymc_kl.approximations.training import Training
 
 TOLERANCE = 1e-9  # nats a draw
@@ -21,21 +20,21 @@ NEAR = 1.01  # of a bound: the degrees of freedom are at it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class StudentT(Family):
-    """Multivariate t: a Gaussian divided by the root of one chi-squared variable over its degrees of freedom.
+class StudentT(Affine):
+    """q(x) ∝ (1 + |L⁻¹(x - loc)|² / df)^(-(df + d) / 2) with L = scale_tril: a multivariate t.
 
-    Parameters
+    `loc` (d,) is the centre, `scale_tril` (d, d) the lower Cholesky factor of the scale matrix, both on the
+    unconstrained space, and `df` the degrees of freedom, positive: the smaller, the heavier the tails.
+
+    The forward fit maximises the likelihood by ECME [1]_, which needs no moments of p. Degrees of freedom are fitted
+    too, from 0.3 to 1000; the lower bound is higher where draws are so few that the t could collapse on one of them.
+    It needs d + 1 effective draws that do not lie on a hyperplane. `info` then holds `df`, `n_iterations`,
+    `converged` and `warnings`.
+
+    References
     ----------
-    loc : array (d,)
-        Centre, unconstrained space.
-    scale_tril : array (d, d)
-        Lower Cholesky factor of the scale matrix.
-    df : float
-        Degrees of freedom, positive; the smaller, the heavier the tails.
-
-    Notes
-    -----
-    After `fit_forward`, `info` holds `df`, `n_iterations`, `converged` and `warnings`.
+    .. [1] Liu, C. and Rubin, D. B. (1995). ML estimation of the t distribution using EM and its extensions, ECM and
+       ECME. Statistica Sinica 5, 19-39.
 
     Examples
     --------
@@ -48,23 +47,16 @@ class StudentT(Family):
 
     family: ClassVar[str] = "studentt"
 
-    loc: Array
-    scale_tril: Array
     df: float
 
     @classmethod
     def fit(cls, draws: Training) -> Self:
-        """Maximise the likelihood by ECME, which minimises KL(p‖q); degrees of freedom are fitted too."""
+        """Maximise the likelihood by ECME, which minimises KL(p‖q)."""
         data = FitData.check(draws.x, draws.weights)
         data.check_varies()
         fit = fit_student(np.asfortranarray(data.x), data.weights, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS)
         info = FitInfo(df=fit.df, n_iterations=fit.n_iterations, converged=fit.converged, warnings=_doubts(fit))
         return cls(loc=fit.loc, scale_tril=fit.scale_tril, df=fit.df, info=info)
-
-    @property
-    def d(self) -> int:
-        """Number of unconstrained dimensions."""
-        return self.loc.size
 
     @cached_property
     def covariance(self) -> Array:
@@ -74,13 +66,12 @@ class StudentT(Family):
 
     def _sample(self, n: int, rng: np.random.Generator) -> Array:
         z = rng.standard_normal((n, self.d)) / np.sqrt(rng.chisquare(self.df, n) / self.df)[:, None]
-        return self.loc + z @ self.scale_tril.T
+        return self._from_standard(z)
 
     def _log_prob(self, x: Array) -> Array:
-        z = solve_triangular(self.scale_tril, (x - self.loc).T, lower=True, check_finite=False)
-        log_det = np.log(np.diag(self.scale_tril)).sum()
-        tail = 0.5 * (self.df + self.d) * np.log1p((z**2).sum(axis=0) / self.df)
-        return np.asarray(log_height(self.df, self.d) - log_det - tail)
+        squares = (self._to_standard(x) ** 2).sum(axis=1)
+        tail = 0.5 * (self.df + self.d) * np.log1p(squares / self.df)
+        return np.asarray(log_height(self.df, self.d) - self._log_det - tail)
 
 
 def _doubts(fit: StudentFit) -> tuple[str, ...]:

@@ -5,12 +5,22 @@ to one of K! labellings pays up to log K! nats, or far more where copies are far
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations import ComponentFamily
+from pymc_kl.approximations import (
+    Approximation,
+    ComponentFamily,
+    FullRank,
+    LowRank,
+    MeanField,
+    Mixture,
+    StudentT,
+    StudentTMixture,
+)
 from pymc_kl.modes.symmetry import Symmetry
 from pymc_kl.modes.symmetry.enumerate import elements, group_order, matrices
 
@@ -44,3 +54,14 @@ def symmetrised_log_prob(log_prob: Callable[[Array], Array], symmetry: Symmetry,
 def symmetrised_mixture[M: ComponentFamily](mixture: M, symmetry: Symmetry) -> M:
     """Spread a mixture that was fitted to one copy of each mode over all copies: the mean of its images."""
     return mixture.images(matrices(symmetry, mixture.d))
+
+
+def symmetrised_fit(fit: Approximation, symmetry: Symmetry) -> Approximation:
+    """Spread a fit to one copy of each mode over all copies; a normal or Student-t is taken as a mixture of one."""
+    common: dict[str, Any] = {"target": fit.target, "info": fit.info}
+    if isinstance(fit, StudentT):
+        common |= {"scale_trils": fit.scale_tril[None], "dfs": np.array([fit.df])}
+        fit = StudentTMixture(weights=np.ones(1), locs=fit.loc[None], **common)
+    elif isinstance(fit, MeanField | LowRank | FullRank):
+        fit = Mixture(weights=np.ones(1), locs=fit.loc[None], scale_trils=fit.scale_tril[None], **common)
+    return symmetrised_mixture(fit, symmetry) if isinstance(fit, ComponentFamily) else fit

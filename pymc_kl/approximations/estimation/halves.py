@@ -15,6 +15,14 @@ PATIENCE = 2  # sizes in a row that may fail to improve the held-out score
 
 
 @dataclass(frozen=True)
+class Trial[Fit]:
+    """A fit to one half of the draws, and its log q (n,) at those of the other half."""
+
+    fit: Fit
+    log_q: Array
+
+
+@dataclass(frozen=True)
 class HeldOut:
     """Draws that no fit sees, with the block (n,) that each belongs to."""
 

@@ -4,25 +4,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pymc_kl._typing import Array, IntArray
+from pymc_kl._typing import IntArray
 from pymc_kl.approximations.components import Components, WeightedDraws, effective_number, min_draws
 from pymc_kl.approximations.estimation.em import fit_em
 from pymc_kl.approximations.estimation.growth import add_modes, from_clusters, grow, large_clusters, reseed
-from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, PATIENCE, HeldOut, half, halves, smallest_good
+from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, PATIENCE, HeldOut, Trial, half, halves, smallest_good
 
 FIXED_DRAWS = 10_000  # where the number of components is given: all draws refine what these find
 TRIAL_TOLERANCE = 1e-4  # nats a draw
 ROUGH_TOLERANCE = 1e-2
 MAX_ITERATIONS = 200
 NO_SCORE = "too few draws to hold any out: one component was fitted a mode, and the score is NaN."
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A fit to one half of the draws, and its log q (n,) at those of the other half."""
-
-    components: Components
-    log_q: Array
 
 
 @dataclass(frozen=True)
@@ -124,7 +116,7 @@ def _that_hold(doubts: dict[str, bool]) -> tuple[str, ...]:
     return tuple(text for text, holds in doubts.items() if holds)
 
 
-def _try(train: WeightedDraws, held_out: HeldOut, *starts: Components) -> Trial:
+def _try(train: WeightedDraws, held_out: HeldOut, *starts: Components) -> Trial[Components]:
     """Run EM from each start and keep the one that fits the training half best."""
     fits = [fit_em(train, start, tolerance=TRIAL_TOLERANCE, max_iterations=MAX_ITERATIONS) for start in starts]
     best = max(fits, key=lambda fit: fit.objective[-1])
@@ -133,16 +125,16 @@ def _try(train: WeightedDraws, held_out: HeldOut, *starts: Components) -> Trial:
 
 def _search(
     train: WeightedDraws, held_out: HeldOut, start: Components, limit: int, rng: np.random.Generator
-) -> list[Trial]:
+) -> list[Trial[Components]]:
     """Add components until the held-out score stops improving by more than its paired error."""
     trials = [_try(train, held_out, start)]
     best, failures = trials[0], 0
-    while failures < PATIENCE and len(trials[-1].components) < limit:
-        larger = grow(train, trials[-1].components)
+    while failures < PATIENCE and len(trials[-1].fit) < limit:
+        larger = grow(train, trials[-1].fit)
         if larger is None:
             break
         trial = _try(train, held_out, larger, reseed(train, len(larger), rng, heavy=start.dfs is not None))
-        if len(trial.components) <= len(trials[-1].components):
+        if len(trial.fit) <= len(trials[-1].fit):
             break
         trials.append(trial)
         gain, gain_se = held_out.score(trial.log_q - best.log_q)
@@ -164,9 +156,9 @@ def _reach(train: WeightedDraws, start: Components, size: int) -> Components:
     return components
 
 
-def choose_trial(trials: list[Trial], held_out: HeldOut) -> Choice:
+def choose_trial(trials: list[Trial[Components]], held_out: HeldOut) -> Choice:
     """Choose the smallest size whose score is within one paired standard error of the best."""
     index, scores = smallest_good([trial.log_q for trial in trials], held_out)
     score, score_se = held_out.score(trials[index].log_q)
-    sizes = [len(trial.components) for trial in trials]
-    return Choice(trials[index].components, score, score_se, dict(zip(sizes, scores, strict=True)))
+    sizes = [len(trial.fit) for trial in trials]
+    return Choice(trials[index].fit, score, score_se, dict(zip(sizes, scores, strict=True)))

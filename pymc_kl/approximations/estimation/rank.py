@@ -15,6 +15,7 @@ from pymc_kl.approximations.estimation.halves import (
     LEAST_DRAWS,
     PATIENCE,
     HeldOut,
+    Trial,
     half,
     halves,
     smallest_good,
@@ -61,14 +62,6 @@ class RankChoice:
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """A fit to one half of the draws, and its log q (n,) at those of the other half."""
-
-    factors: Factors
-    log_q: Array
-
-
-@dataclass(frozen=True)
 class _Trials:
     """Factor analysis of one half of the draws, scored on the other half; `make` turns factors into a density."""
 
@@ -76,33 +69,33 @@ class _Trials:
     held_out: HeldOut
     make: Make
 
-    def at(self, rank: int) -> _Trial:
+    def at(self, rank: int) -> Trial[Factors]:
         """Fit one rank."""
         factors = fit_factors(self.train.root, rank)
-        return _Trial(factors, self.make(self.train, factors).log_prob(self.held_out.draws.x))
+        return Trial(factors, self.make(self.train, factors).log_prob(self.held_out.draws.x))
 
-    def best(self, trials: list[_Trial]) -> tuple[int, list[float]]:
+    def best(self, trials: list[Trial[Factors]]) -> tuple[int, list[float]]:
         """Find the smallest rank within one paired standard error of the best, and the score of each."""
         return smallest_good([trial.log_q for trial in trials], self.held_out)
 
-    def search(self, limit: int) -> list[_Trial]:
+    def search(self, limit: int) -> list[Trial[Factors]]:
         """Double the rank until the score stops improving, then halve the gap below the smallest good one."""
         trials = [self.at(0)]
         best, failures = trials[0], 0
-        while failures < PATIENCE and trials[-1].factors.rank < limit:
-            trial = self.at(min(max(1, 2 * trials[-1].factors.rank), limit))
+        while failures < PATIENCE and trials[-1].fit.rank < limit:
+            trial = self.at(min(max(1, 2 * trials[-1].fit.rank), limit))
             trials.append(trial)
             gain, gain_se = self.held_out.score(trial.log_q - best.log_q)
             failures += 1 if gain > -CLEAR * gain_se else PATIENCE
             best, failures = (trial, 0) if gain > gain_se else (best, failures)
         while (middle := self._between(trials)) is not None:
-            trials = sorted([*trials, middle], key=lambda trial: trial.factors.rank)
+            trials = sorted([*trials, middle], key=lambda trial: trial.fit.rank)
         return trials
 
-    def _between(self, trials: list[_Trial]) -> _Trial | None:
+    def _between(self, trials: list[Trial[Factors]]) -> Trial[Factors] | None:
         """Try the rank half-way between the smallest good one and the next smaller one, if there is any."""
         index, _ = self.best(trials)
-        low, high = (trials[i].factors.rank for i in (max(index - 1, 0), index))
+        low, high = (trials[i].fit.rank for i in (max(index - 1, 0), index))
         return self.at((low + high) // 2) if high - low > 1 else None
 
 
@@ -133,6 +126,6 @@ def choose_rank(data: FitData, make: Make, rank: int | None, rng: np.random.Gene
     trials = _Trials(Standardised.of(train.x, train.weights), held_out, make)
     found = trials.search(min(data.d - 1, parts[0].size // 2)) if rank is None else [trials.at(rank)]
     index, scores = trials.best(found)
-    factors, named = found[index].factors, [trial.factors.rank for trial in found]
+    factors, named = found[index].fit, [trial.fit.rank for trial in found]
     own = factors.own if factors.rank else None
     return RankChoice(factors.rank, own, dict(zip(named, scores, strict=True)), *held_out.score(found[index].log_q))

@@ -1,0 +1,41 @@
+"""What families with a centre share, and those whose draws are an affine map of standard ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from pymc_kl._typing import Array
+from pymc_kl.approximations.family import Family
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Located(Family):
+    """A family with a centre, `loc` (d,), on the unconstrained space."""
+
+    loc: Array
+
+    @property
+    def d(self) -> int:
+        """Number of unconstrained dimensions."""
+        return self.loc.size
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Affine(Located):
+    """x = loc + L z, where z is standard and L = `scale_tril` (d, d) is lower triangular."""
+
+    scale_tril: Array
+
+    def _to_standard(self, x: Array) -> Array:
+        """Map x (n, d) to z (n, d)."""
+        return solve_triangular(self.scale_tril, (x - self.loc).T, lower=True, check_finite=False).T
+
+    def _from_standard(self, z: Array) -> Array:
+        """Map z (n, d) to x (n, d)."""
+        return self.loc + z @ self.scale_tril.T
+
+    @property
+    def _log_det(self) -> float:
+        """Log of what the map multiplies volumes by."""
+        return float(np.log(np.diag(self.scale_tril)).sum())
