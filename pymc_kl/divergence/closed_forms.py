@@ -122,7 +122,7 @@ def dirichlet(p: Density, q: Density) -> Array:
 
 
 def half_normal(p: Density, q: Density) -> Array:
-    """Compare half-normals that start at the same place, as PyMC's all do (at 0)."""
+    """Compare half-normals of the same location, as PyMC's all are (0)."""
     (_, sd_p), (_, sd_q) = p.parameters, q.parameters
     return np.log(sd_q / sd_p) + sd_p**2 / (2 * sd_q**2) - 0.5
 

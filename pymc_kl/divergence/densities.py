@@ -1,4 +1,4 @@
-"""What a user passes to `kl_divergence`, made into one shape: a density that can be sampled and evaluated.
+"""The arguments of `kl_divergence` as densities that can be sampled and evaluated.
 
 Points are rows of a float array (n, d) whatever the shape of the variable; log densities are in nats.
 """
@@ -40,6 +40,7 @@ NUMPY_MODE = Mode(
         include=["fast_run", "py_only"], exclude=["fusion", "cxx_only", "c_blas", "inplace"]
     ),
 )
+# PyTensor stores constants in the smallest dtype that holds them, and computes in it.
 WIDE_DTYPES = {
     "int8": "int64",
     "int16": "int64",
@@ -165,7 +166,7 @@ def as_density(distribution: object, argument: str) -> Density:
 
 
 def _from_variable(variable: Any, argument: str) -> VariableDensity:
-    """Build the log density of a PyMC variable and refuse what has none with constant parameters."""
+    """Build the log density of a PyMC variable; raise a ValueError if it has none with constant parameters."""
     op = variable.owner.op
     value = variable.type()
     graph = pm.logp(variable, value, warn_rvs=False)
@@ -238,7 +239,7 @@ def _complement(probability: Any) -> Any:
 
 
 def _widen(graphs: Sequence[Any]) -> Sequence[Any]:
-    """Store constants in 64 bits: PyTensor keeps 2 as int8, whose logarithm it takes in single precision."""
+    """Store constants in 64 bits: of an int8, PyTensor takes the logarithm in single precision."""
     wide = {
         constant: pt.constant(constant.data.astype(WIDE_DTYPES[constant.dtype]))
         for constant in graph_inputs(graphs)
@@ -249,7 +250,7 @@ def _widen(graphs: Sequence[Any]) -> Sequence[Any]:
 
 
 def _evaluate(graphs: Sequence[Any]) -> list[Any]:
-    """Compute graphs without inputs once, node by node."""
+    """Evaluate graphs without inputs, once and without compiling."""
     function = pytensor.function([], _widen(graphs), mode=Mode(linker="py", optimizer=None))
     with np.errstate(all="ignore"):
         results: list[Any] = function()

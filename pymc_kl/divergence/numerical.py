@@ -1,7 +1,7 @@
 """KL(p‖q) = E_p[log p - log q] by quadrature, by a sum or by Monte Carlo.
 
-Each function returns the divergence and its error, in nats. The first two serve one dimension and return None
-where they can't account for all of p's mass, so that no wrong number leaves them; Monte Carlo always applies.
+Each function returns the divergence and its error, in nats. Quadrature and sums serve one dimension, and return None
+where they can't account for all of p's mass; Monte Carlo always applies.
 """
 
 from collections.abc import Iterator
@@ -11,27 +11,27 @@ from scipy.integrate import quad_vec
 
 from pymc_kl._typing import Array
 from pymc_kl.divergence.densities import Density
+from pymc_kl.numerics.estimate import Estimate
 
-type Estimate = tuple[float, float]
-
-SUPPORT_DRAWS = 20_000
-LOG_TINY = -700.0  # the log of about the smallest number in double precision
-NEGLIGIBLE = 1e-18  # nats, or a share of p's mass
-MASS_TOLERANCE = 1e-6
-QUANTILES = (64, 1024)
-RARE = 2.0 ** -np.arange(5.0, 15.0)  # shares of the draws, which may be a rare mode
-GROWTH = 8.0
-TAIL_STEPS = 166  # 8^166 = 1e150, whose square is still finite
-EDGE_STEPS = 330  # 8^-330 = 1e-298
-HEAVY_STEPS = 33  # a tail that reaches 8^33 = 1e30 falls like a power
-SLOPE_TOLERANCE = 1e-3
-MAX_TERMS = 200_000
-MAX_BISECTIONS = 50
-LOST_LOG_RATIO = 40.0  # nats; what mass that isn't found may contribute
+SUPPORT_DRAWS = 20_000  # draws that show where a density has its mass
+LOG_TINY = -700.0  # log density below which p counts as 0: about the smallest number in double precision
+NEGLIGIBLE = 1e-18  # nats, or share of p's mass, below which terms are left out
+MASS_TOLERANCE = 1e-6  # largest share of p's mass that may be missing from an integral or a sum
+QUANTILES = (64, 1024)  # panels between quantiles of the draws, in the first try and in the second
+RARE = 2.0 ** -np.arange(5.0, 15.0)  # shares of the draws in a tail that may hold a mode of its own
+GROWTH = 8.0  # ratio of a step outward to the last one
+TAIL_STEPS = 166  # steps outward, at the most: 8^166 = 1e150, whose square is still finite
+EDGE_STEPS = 330  # steps towards an edge, at the most: 8^-330 = 1e-298
+HEAVY_STEPS = 33  # steps outward from which on a tail falls like a power: 8^33 = 1e30
+SLOPE_TOLERANCE = 1e-3  # error of the power of a tail, whose integral has no limit from -1 upwards
+MAX_TERMS = 200_000  # terms of a sum
+MAX_BISECTIONS = 50  # intervals of the adaptive quadrature
+LOST_LOG_RATIO = 40.0  # nats of log p/q that mass which is not found may have
+INFINITE = Estimate(float("inf"), 0.0)  # nats; q is 0 where p is not
 
 
 class InfiniteDivergenceError(ArithmeticError):
-    """q is 0 where p is not, or the integral has no limit."""
+    """Raised where q is 0 and p is not, or where the integral has no limit."""
 
 
 def average_log_ratio(p: Density, q: Density, n: int, rng: np.random.Generator) -> Estimate:
@@ -39,13 +39,13 @@ def average_log_ratio(p: Density, q: Density, n: int, rng: np.random.Generator) 
     x = p.sample(n, rng)
     log_p, log_q = p.log_prob(x), q.log_prob(x)
     if (np.isfinite(log_p) & (log_q == -np.inf)).any():
-        return np.inf, 0.0
+        return INFINITE
     log_ratio = np.where(np.isfinite(log_p), log_p, np.nan) - np.where(np.isfinite(log_p), log_q, 0.0)
-    return float(log_ratio.mean()), float(log_ratio.std(ddof=1) / np.sqrt(n))
+    return Estimate(float(log_ratio.mean()), float(log_ratio.std(ddof=1) / np.sqrt(n)))
 
 
 def sum_log_ratio(p: Density, q: Density, rng: np.random.Generator) -> Estimate | None:
-    """Sum over the integers, from p's draws outward until the terms vanish; the error is the last block's."""
+    """Sum over the integers, from p's draws outward until the terms vanish; the error is the sum of the last block."""
     draws = p.sample(SUPPORT_DRAWS, rng)[:, 0]
     total, terms = np.zeros(2), 0
     try:
@@ -57,8 +57,8 @@ def sum_log_ratio(p: Density, q: Density, rng: np.random.Generator) -> Estimate 
             if last.max() < NEGLIGIBLE or terms > MAX_TERMS:
                 break
     except InfiniteDivergenceError:
-        return np.inf, 0.0
-    return (float(total[1]), float(last[1])) if abs(total[0] - 1) < MASS_TOLERANCE else None
+        return INFINITE
+    return Estimate(float(total[1]), float(last[1])) if abs(total[0] - 1) < MASS_TOLERANCE else None
 
 
 def _integer_blocks(lower: float, upper: float) -> Iterator[Array]:
@@ -88,14 +88,14 @@ def integrate_log_ratio(p: Density, q: Density, rng: np.random.Generator) -> Est
             points = np.clip(np.concatenate([left, right, *body]), left.min(), right.max())
             (mass, value), error = _integrate_panels(p, q, _graded(points))
             if abs(mass - 1) < MASS_TOLERANCE:
-                return value, error + abs(mass - 1) * LOST_LOG_RATIO
+                return Estimate(value, error + abs(mass - 1) * LOST_LOG_RATIO)
     except InfiniteDivergenceError:
-        return np.inf, 0.0
+        return INFINITE
     return None
 
 
 def _graded(points: Array) -> Array:
-    """Sort points and add some, until no panel is much wider than its neighbour: a narrow mode has flanks."""
+    """Sort points and add some until no panel is much wider than its neighbour, as beside a narrow mode."""
     while True:
         points = np.unique(points)
         inner, width = points[1:-1], np.diff(points)
@@ -142,7 +142,7 @@ def _terms(p: Density, q: Density, x: Array) -> Array:
 
 
 def _tail(p: Density, q: Density, start: float, centre: float) -> Array:
-    """Split one side: in growing steps outward while p lasts, then in shrinking steps up to where it ends."""
+    """Place points on one side: in growing steps outward while p lasts, then in shrinking steps up to its edge."""
     outward = start + (start - centre) * np.power(GROWTH, np.arange(TAIL_STEPS))
     lasts = np.append(p.log_prob(outward[:, None]) > LOG_TINY, False)
     count = int(lasts.argmin())
@@ -157,7 +157,7 @@ def _tail(p: Density, q: Density, start: float, centre: float) -> Array:
 
 
 def _approach(p: Density, q: Density, points: Array, edge: float, centre: float) -> Array:
-    """Add points towards the edge of p, and drop those too near to it to tell their distance."""
+    """Add points towards the edge of p, and drop those whose distance from it is lost to rounding."""
     spacing = np.spacing(abs(edge))
     distance = abs(edge - centre) * np.power(GROWTH, -np.arange(1.0, EDGE_STEPS))
     distance = distance[distance > max(2.0**8 * spacing, 1e-300)]
@@ -170,7 +170,7 @@ def _approach(p: Density, q: Density, points: Array, edge: float, centre: float)
 
 
 def _edge(p: Density, inside: float, outside: float) -> float:
-    """Bisect for the point where p ends, which is often exactly 0."""
+    """Find the point where p ends by bisection; 0 where it lies between, since that is the usual edge."""
     for _ in range(64):
         middle = (inside + outside) / 2
         if p.log_prob(np.array([[middle]]))[0] > LOG_TINY:
@@ -181,7 +181,7 @@ def _edge(p: Density, inside: float, outside: float) -> float:
 
 
 def _relevant(p: Density, q: Density, x: Array, distance: Array) -> Array:
-    """Drop the points from where on neither p nor the integrand has anything left."""
+    """Drop the points beyond which both p and the integrand are negligible."""
     if x.size == 0:
         return x
     left = np.abs(_terms(p, q, x)).sum(axis=0) * distance > NEGLIGIBLE
