@@ -21,6 +21,8 @@ from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.renyi import alpha_fit, alpha_path, datatree, divergence_path
+from pymc_kl.renyi.alpha_divergence import alpha_divergence, log_evidence_of
+from pymc_kl.renyi.problem import PathProblem
 
 N_SE = 5
 RHO = 0.9
@@ -228,9 +230,9 @@ def test_the_gradient_is_that_of_the_bound(zoo: Zoo, family: str, order: float, 
     theta = 0.1 * rng.standard_normal(rows.size)
 
     def bound(theta: np.ndarray) -> float:
-        return alpha_fit.tilted_bound(rows, theta, order, target.log_density_and_grad, z)[0]
+        return alpha_fit.renyi_bound(rows, theta, order, target.log_density_and_grad, z)[0]
 
-    slope = alpha_fit.tilted_bound(rows, theta, order, target.log_density_and_grad, z)[1]
+    slope = alpha_fit.renyi_bound(rows, theta, order, target.log_density_and_grad, z)[1]
     np.testing.assert_allclose(slope, approx_fprime(theta, bound, 1e-6), rtol=1e-4, atol=1e-4)
 
 
@@ -240,7 +242,7 @@ def test_a_fit_does_not_depend_on_how_it_is_found(zoo: Zoo, monkeypatch: pytest.
     assert problem.sample is not None
     x = problem.sample(2**15, np.random.default_rng(1))
     z = balanced_normals(2**14, 2, np.random.default_rng(2))
-    task = alpha_fit.PathProblem(target, to_reference(target, x), z, Estimate(0.0, 0.0))
+    task = PathProblem(target, to_reference(target, x), z, Estimate(0.0, 0.0))
     start = FullRank(loc=np.array([0.0, 0.5]), scale_tril=np.diag([0.6, 0.6]))
     fits = []
     for below in (1.0, 0.0):
@@ -268,8 +270,8 @@ def test_errors_of_divergences_are_right_in_replicates(zoo: Zoo, order: float) -
     for seed in range(60):
         rng = np.random.default_rng(seed)
         reference, z = to_reference(target, problem.sample(800, rng)), rng.normal(size=(100, 2))
-        task = alpha_fit.PathProblem(target, reference, z, Estimate(0.0, 0.0))
-        found = alpha_fit.distance(fit, order, task, fit.sample(800, random_seed=rng))
+        task = PathProblem(target, reference, z, Estimate(0.0, 0.0))
+        found = alpha_divergence(fit, order, task, fit.sample(800, random_seed=rng))
         scores.append((found.value - exact) / found.se)
     assert abs(np.mean(scores)) < 4 / np.sqrt(60)
     assert 0.7 < np.std(scores) < 1.35  # three standard errors of a standard deviation, and a little more
@@ -291,7 +293,7 @@ def test_log_evidence_of_an_unnormalised_density(zoo: Zoo) -> None:
     reference = to_reference(target, x)
     shifted = PosteriorDraws(target, reference.x, reference.log_density + 3.5)
     q = FullRank(loc=np.array([0.1, 0.2]), scale_tril=np.array([[1.2, 0], [0.9, 0.6]]))
-    found = alpha_fit.log_evidence_of(q, lambda x: target.log_density(x) + 3.5, shifted, q.sample(4000, random_seed=1))
+    found = log_evidence_of(q, lambda x: target.log_density(x) + 3.5, shifted, q.sample(4000, random_seed=1))
     assert abs(found.value - 3.5) < N_SE * found.se
     assert found.se < 0.02
 
@@ -304,10 +306,10 @@ def test_log_evidence_goes_by_the_weights_of_the_draws(zoo: Zoo) -> None:
     x = wide.sample(8000, random_seed=1)
     weights = np.exp(target.log_density(x) - wide.log_prob(x))
     weighted = PosteriorDraws(target, x[None], target.log_density(x)[None], (weights / weights.sum())[None])
-    found = alpha_fit.log_evidence_of(q, target.log_density, weighted, q.sample(4000, random_seed=2))
+    found = log_evidence_of(q, target.log_density, weighted, q.sample(4000, random_seed=2))
     assert abs(found.value) < N_SE * found.se
     plain = PosteriorDraws(target, weighted.x, weighted.log_density)
-    wrong = alpha_fit.log_evidence_of(q, target.log_density, plain, q.sample(4000, random_seed=2))
+    wrong = log_evidence_of(q, target.log_density, plain, q.sample(4000, random_seed=2))
     assert abs(wrong.value) > 5 * wrong.se
 
 
@@ -319,7 +321,7 @@ def test_doubling_a_weight_is_doubling_the_draw(zoo: Zoo) -> None:
     z = balanced_normals(1024, 2, np.random.default_rng(1))
     start = FullRank(loc=np.zeros(2), scale_tril=np.eye(2))
     fits = [
-        alpha_fit.fit_at(start, 0.6, alpha_fit.PathProblem(target, reference, z, Estimate(0.0, 0.0)))
+        alpha_fit.fit_at(start, 0.6, PathProblem(target, reference, z, Estimate(0.0, 0.0)))
         for reference in (weighted, to_reference(target, doubled))
     ]
     np.testing.assert_allclose(fits[0].covariance, fits[1].covariance, rtol=1e-9)

@@ -18,8 +18,8 @@ from pymc_kl.approximations import FullRank, MeanField
 from pymc_kl.fitting.forward import fit_family, fit_forward
 from pymc_kl.fitting.gaussian_elbo import rows_of
 from pymc_kl.fitting.maximise import points_for
+from pymc_kl.fitting.optima import Optimum, optima_of
 from pymc_kl.fitting.reverse import fit_from_modes
-from pymc_kl.fitting.successive_halving import SAME
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.assign import CanonicalPoints
@@ -27,17 +27,20 @@ from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.progress import stages
-from pymc_kl.renyi.alpha_fit import PathFit, PathProblem, divergence, fit_at, log_evidence_of
-from pymc_kl.renyi.datatree import Fits, Path
+from pymc_kl.renyi.alpha_divergence import log_evidence_of
+from pymc_kl.renyi.branches import follow_branches
+from pymc_kl.renyi.datatree import Path
+from pymc_kl.renyi.problem import PathFit, PathProblem
 
 ORDERS = tuple(round(0.1 * i, 1) for i in range(11))
 PATH_FAMILIES = (MeanField.family, FullRank.family)
 MAX_BRANCHES = 4  # optima of the reverse KL that are followed, those with the highest ELBO
-POINT_NUMBERS, LEAST_POINTS, MOST_POINTS = 2**17, 2**11, 2**14  # points that stand for q, times dimensions
-N_BLOCKS = 20  # of neighbours in a chain, so that those fitted to and those weighed on are apart
-N_BRIDGE = 4000  # draws of a mixture that log Z is estimated with
-LEAST_ESS = 10.0  # draws a dimension that must carry a fit
-FORWARD = "forward"
+POINT_NUMBERS = 2**17  # numbers (points times dimensions) that stand for q
+LEAST_POINTS = 2**11  # points that stand for q, at the least
+MOST_POINTS = 2**14  # points that stand for q, at the most
+N_BLOCKS = 20  # blocks of neighbours that a chain is cut in: one half is fitted to and the other bridged from
+N_BRIDGE = 4000  # draws of the mixture that log Z is estimated with
+LEAST_ESS = 10.0  # effective draws a dimension, below which a fit cannot be trusted
 
 
 def divergence_path(
@@ -53,13 +56,14 @@ def divergence_path(
     """Follow the Gaussian that minimises Rényi's divergence D_α(p‖q) [1]_, from the reverse KL (α = 0) to the forward.
 
     Every minimum is followed: from each optimum of the reverse KL upwards, from the forward fit downwards. It
-    is found by gradient for small α, then by matching the moments of the tilted density p^α q^(1-α) on draws of both.
-    Where few of them carry weight, as in many dimensions, the fit says little; the effective number is in the result.
+    is found by gradient for small α, then by matching the moments of the density proportional to p^α q^(1-α) on draws
+    of both. Where few of them carry weight, as in many dimensions, the fit says little; the effective number is in the
+    result.
 
     Parameters
     ----------
     reference : DataTree, Dataset or PosteriorDraws
-        Draws of p, which must weigh its modes rightly; see :func:`sample_reference`.
+        Draws of p, in which every mode has its mass; see :func:`sample_reference`.
     family : {"meanfield", "fullrank"}
     model : pm.Model or Target, optional
         Defaults to the model of the enclosing `with` block.
@@ -119,15 +123,12 @@ def divergence_path(
             canonical = modes.canonical(draws.flat)
         with stage("reverse and forward fits"):
             forward: Any = fit_forward(draws, family, model=target)
-            reverse = fit_from_modes(target, modes, family, rng=rng).info["optima"][:MAX_BRANCHES]
-            z = points_for(rows_of([forward]), int(np.clip(POINT_NUMBERS // target.d, LEAST_POINTS, MOST_POINTS)), rng)
-            problem = PathProblem(target, draws, z, _log_evidence(draws, _copies(modes, draws, canonical), rng))
+            starts: list[Any] = [optimum.approximation for optimum in _reverse_optima(target, modes, family, rng)]
+            problem = _problem(draws, forward, _copies(modes, draws, canonical), rng)
         with stage("follow the optima"):
-            starts = [optimum.approximation for optimum in reverse]
-            branches = _branches(starts, forward, orders, problem)
+            branches = follow_branches(starts, forward, orders, problem)
         with stage("measure"):
-            path = Path(problem, modes, orders, branches)
-            dt = path.to_datatree(canonical, rng)
+            dt = Path(problem, modes, orders, branches).to_datatree(canonical, rng)
     dt.attrs = {"creation_library": "pymc_kl", "pymc_kl_path": 1, "family": family}
     _warn(dt["path"].to_dataset(), target.d)
     return dt
@@ -142,22 +143,35 @@ def _check(family: str, alphas: Sequence[float]) -> Array:
     return orders
 
 
+def _reverse_optima(target: Target, modes: Modes, family: str, rng: np.random.Generator) -> tuple[Optimum, ...]:
+    """Find the optima of the reverse KL that are followed, best first."""
+    return optima_of(fit_from_modes(target, modes, family, rng=rng))[:MAX_BRANCHES]
+
+
+def _problem(draws: PosteriorDraws, forward: PathFit, copy: IntArray, rng: np.random.Generator) -> PathProblem:
+    """Make the points that stand for q, and estimate log Z from draws that lie in these copies of modes (n,)."""
+    n = int(np.clip(POINT_NUMBERS // draws.target.d, LEAST_POINTS, MOST_POINTS))
+    z = points_for(rows_of([forward]), n, rng)
+    return PathProblem(draws.target, draws, z, _log_evidence(draws, copy, rng))
+
+
 def _copies(modes: Modes, draws: PosteriorDraws, canonical: CanonicalPoints) -> IntArray:
+    """Number the copy of a mode that each draw (n,) lies in."""
     return canonical.mode if modes.symmetry.is_trivial else modes.copy_labels(draws.flat, canonical.maximum)
 
 
-def _log_evidence(reference: PosteriorDraws, labels: IntArray, rng: np.random.Generator) -> Estimate:
-    """Estimate log Z by a bridge to a mixture that is fitted to every second block of draws, weighed on the others."""
+def _log_evidence(reference: PosteriorDraws, copy: IntArray, rng: np.random.Generator) -> Estimate:
+    """Estimate log Z by bridge sampling, with the draws of every second block; the mixture is fitted to the others."""
     n = reference.x.shape[1]
     odd = np.arange(n) * min(N_BLOCKS, n) // n % 2 == 1
-    first, second = _taken(reference, ~odd), _taken(reference, odd)
-    labels = labels.reshape(reference.log_density.shape)[:, ~odd].ravel()
-    q = fit_family("mixture", first, labels, rng=rng, quiet=True)
+    first, second = _take_draws(reference, ~odd), _take_draws(reference, odd)
+    copy = copy.reshape(reference.log_density.shape)[:, ~odd].ravel()
+    q = fit_family("mixture", first, copy, rng=rng, quiet=True)
     return log_evidence_of(q, reference.target.log_density, second, q.sample(N_BRIDGE, random_seed=rng))
 
 
-def _taken(reference: PosteriorDraws, kept: BoolArray) -> PosteriorDraws:
-    """Take some of the draws of every chain."""
+def _take_draws(reference: PosteriorDraws, kept: BoolArray) -> PosteriorDraws:
+    """Keep some of the draws of every chain."""
     weights = None if reference.weights is None else reference.weights[:, kept]
     return replace(
         reference,
@@ -167,45 +181,8 @@ def _taken(reference: PosteriorDraws, kept: BoolArray) -> PosteriorDraws:
     )
 
 
-def _branches(starts: Sequence[PathFit], forward: PathFit, orders: Array, problem: PathProblem) -> dict[str, Fits]:
-    """Follow every optimum, and keep each minimum on one branch only."""
-    up = [_follow(start, orders, 0.0, problem) for start in starts]
-    down = _follow(forward, orders[::-1], 1.0, problem)[::-1]
-    for fits in up:
-        shared = [_same(*pair) for pair in zip(fits, down, strict=True)]
-        if all(shared):
-            down = [None] * len(orders)
-        for i, both in enumerate(shared):
-            if both and all(shared[i:]):
-                fits[i] = None if down[i] is not None else fits[i]
-            elif both:
-                down[i] = None
-    for j, fits in enumerate(up):
-        for earlier in up[:j]:
-            fits[:] = [None if _same(a, b) else a for a, b in zip(fits, earlier, strict=True)]
-    named = {f"reverse {j + 1}": fits for j, fits in enumerate(up)} | {FORWARD: down}
-    return {name: fits for name, fits in named.items() if any(fit is not None for fit in fits)}
-
-
-def _follow(start: PathFit, orders: Array, known: float, problem: PathProblem) -> Fits:
-    """Go from one order to the next from where the last fit stands; at the order `known` it is the start."""
-    fits, fit = [], start
-    for order in orders:
-        if order != known:
-            new = fit_at(fit, float(order), problem)
-            if new is None:
-                break
-            fit = new
-        fits.append(fit)
-    return [*fits, *[None] * (len(orders) - len(fits))]
-
-
-def _same(one: PathFit | None, two: PathFit | None) -> bool:
-    return one is not None and two is not None and divergence(one, two) < SAME
-
-
 def _warn(path: xr.Dataset, d: int) -> None:
-    """Warn of orders where the best fit rests on too little, or where there is none."""
+    """Warn of orders where the best fit rests on too few draws, or where there is none."""
     best = path["ess"].where(path["branch"] == path["best"]).max("branch")
     few = path["order"].values[(~(best >= LEAST_ESS * d)).values]
     if len(few):

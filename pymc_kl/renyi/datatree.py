@@ -1,5 +1,6 @@
-"""The fits along a path, measured: how far each is from p, which modes it holds, and where the best of them changes."""
+"""The DataTree of a path: how far each fit is from p, which modes it holds, and where the best of them changes."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,46 +16,46 @@ from pymc_kl.modes.masses import masses_from_independent
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import mode_numbers
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
-from pymc_kl.renyi.alpha_fit import Distance, PathFit, PathProblem, distance
+from pymc_kl.renyi.alpha_divergence import AlphaDivergence, alpha_divergence
+from pymc_kl.renyi.branches import Branch
+from pymc_kl.renyi.problem import PathFit, PathProblem
 from pymc_kl.scores.marginals import Source, describe
 
-N_FOLDED = 1000  # draws of q that its masses and moments are measured on
-N_ERRORS = 2  # standard errors within which two branches are equal
-
-type Fits = list[PathFit | None]
+N_DRAWS = 1000  # draws of q on which its masses and moments are measured
+N_ERRORS = 2  # standard errors of a difference within which two branches are equal
 
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """All branches, and what it takes to measure them."""
+    """All branches, and what their fits are compared with."""
 
     problem: PathProblem
     modes: Modes
     orders: Array
-    branches: dict[str, Fits]
+    branches: dict[str, Branch]
 
     def to_datatree(self, canonical: CanonicalPoints, rng: np.random.Generator) -> xr.DataTree:
-        """Measure every fit, with the same random numbers, and lay out what was found."""
-        z, few = (balanced_normals(n, self.problem.target.d, rng) for n in (len(self.problem.z), N_FOLDED))
-        fits = {
-            (order, name): fit
-            for name, row in self.branches.items()
-            for order, fit in zip(self.orders, row, strict=True)
-        }
+        """Measure every fit, with the same random numbers for all, and build the groups."""
+        z, few = (balanced_normals(n, self.problem.target.d, rng) for n in (len(self.problem.z), N_DRAWS))
         path, sources = self._empty(), {}
-        for (order, name), fit in fits.items():
-            if fit is None:
-                continue
-            x = fit.loc + z @ fit.scale_tril.T
+        for order, name, fit in self._fits():
             own = self.modes.canonical(fit.loc + few @ fit.scale_tril.T)
-            sources[order, name] = Source(own.x, np.full(N_FOLDED, 1 / N_FOLDED))
-            measured = distance(fit, order, self.problem, x)
+            sources[order, name] = Source(own.x, np.full(N_DRAWS, 1 / N_DRAWS))
+            measured = alpha_divergence(fit, order, self.problem, fit.loc + z @ fit.scale_tril.T)
             _enter(path.loc[{"order": order, "branch": name}], fit, order, measured, own.mode)
         path["best"] = ("order", _best(path))
         groups = {"path": path, "switches": _switches(path), "reference": self._reference(canonical)}
         return xr.DataTree.from_dict(groups | self._parameters(canonical, sources))
 
+    def _fits(self) -> Iterator[tuple[float, str, PathFit]]:
+        """Yield every fit with its order and branch."""
+        for name, branch in self.branches.items():
+            for order, fit in zip(self.orders, branch, strict=True):
+                if fit is not None:
+                    yield order, name, fit
+
     def _empty(self) -> xr.Dataset:
+        """Make the group `path`, filled with NaN."""
         labels = list(self.problem.target.labels)
         lead: dict[str, Any] = {"order": self.orders, "branch": list(self.branches)}
         coords = lead | {"coordinate": labels, "other_coordinate": labels, "mode": mode_numbers(self.modes.k)}
@@ -70,8 +71,8 @@ class Path:
     def _reference(self, canonical: CanonicalPoints) -> xr.Dataset:
         """Masses of the modes by counting draws."""
         reference = self.problem.reference
-        label = canonical.mode.reshape(reference.log_density.shape)
-        counted = [mean_estimate((label == k).astype(float), reference.weights) for k in [*range(self.modes.k), -1]]
+        mode = canonical.mode.reshape(reference.log_density.shape)
+        counted = [mean_estimate((mode == k).astype(float), reference.weights) for k in [*range(self.modes.k), -1]]
         mass, se = np.array(counted).T
         ds = xr.Dataset(
             {"mass": ("mode", mass[:-1]), "mass_se": ("mode", se[:-1])}, {"mode": mode_numbers(self.modes.k)}
@@ -83,6 +84,7 @@ class Path:
     def _parameters(
         self, canonical: CanonicalPoints, sources: dict[tuple[float, str], Source]
     ) -> dict[str, xr.Dataset]:
+        """Tabulate the variables of every fit, over order and branch, and of the reference."""
         weights = self.problem.reference.flat_weights
         n = len(canonical.x)
         p = Source(canonical.x, np.full(n, 1 / n) if weights is None else weights)
@@ -98,8 +100,8 @@ class Path:
         return {"parameters": rows, "reference_parameters": table.isel(source=0, drop=True)}
 
 
-def _enter(row: xr.Dataset, fit: PathFit, order: float, measured: Distance, mode: IntArray) -> None:
-    """Write what was measured of one fit in its place."""
+def _enter(row: xr.Dataset, fit: PathFit, order: float, measured: AlphaDivergence, mode: IntArray) -> None:
+    """Write what was measured of one fit to its row."""
     masses = masses_from_independent(mode, row.sizes["mode"])
     values = {
         "divergence": measured.value, "divergence_se": measured.se, "renyi": order * measured.value,
@@ -125,21 +127,30 @@ def _best(path: xr.Dataset) -> Array:
 
 
 def _switches(path: xr.Dataset) -> xr.Dataset:
-    """Find where the best branch gives way to another that exists beside it."""
+    """Find where the best branch changes to another that exists beside it."""
     best, orders = path["best"].values, path["order"].values
     rows = []
     for i in np.flatnonzero((best[1:] != best[:-1]) & (best[1:] != "") & (best[:-1] != "")):
         pair = path.isel(order=[i, i + 1])
-        one, two = (pair.sel(branch=name) for name in (best[i], best[i + 1]))
-        gap = (one["divergence"] - two["divergence"]).values
-        if np.isnan(gap).all():  # one branch goes over into the other
-            continue
-        step = orders[i + 1] - orders[i]
-        at = Estimate(orders[i] + step / 2, step / np.sqrt(12))
-        if np.isfinite(gap).all():
-            error = np.hypot(one["divergence_se"].values, two["divergence_se"].values).max()
-            at = Estimate(orders[i] + step * gap[0] / (gap[0] - gap[1]), step * error / abs(gap[0] - gap[1]))
-        rows.append((*at, orders[i], orders[i + 1], best[i], best[i + 1]))
+        at = _crossing(pair.sel(branch=best[i]), pair.sel(branch=best[i + 1]))
+        if at is not None:
+            rows.append((*at, orders[i], orders[i + 1], best[i], best[i + 1]))
     table = pd.DataFrame(rows, columns=["at", "at_se", "lower", "upper", "from_branch", "to_branch"])
     numbers = {name: ("switch", table[name].to_numpy(float)) for name in table.columns[:4]}
     return xr.Dataset(numbers | {name: ("switch", table[name].to_numpy("U20")) for name in table.columns[4:]})
+
+
+def _crossing(one: xr.Dataset, two: xr.Dataset) -> Estimate | None:
+    """Interpolate where two branches are equal, between two orders; None where they exist at no order together.
+
+    Where they are together at one order only, it may be anywhere between.
+    """
+    gap = (one["divergence"] - two["divergence"]).values
+    if np.isnan(gap).all():
+        return None
+    start, end = one["order"].values
+    step = end - start
+    if not np.isfinite(gap).all():
+        return Estimate(start + step / 2, step / np.sqrt(12))
+    error = np.hypot(one["divergence_se"].values, two["divergence_se"].values).max()
+    return Estimate(start + step * gap[0] / (gap[0] - gap[1]), step * error / abs(gap[0] - gap[1]))
