@@ -1,1 +1,6 @@
-"""Forward-KL fits to draws and reverse-KL fits to the model."""
+"""Fits of our own: forward ones, with cross-fitting, and reverse ones, with the optima that their starts lead to."""
+
+from pymc_kl.fitting.forward import fit_forward
+from pymc_kl.fitting.reverse import fit_reverse
+
+__all__ = ["fit_forward", "fit_reverse"]

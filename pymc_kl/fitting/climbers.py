@@ -78,29 +78,29 @@ class Climbers:
         return self.climbers[: self.n_followed]
 
     @property
+    def elbo(self) -> Array:
+        """ELBOs (n_followed,) of the climbers that are followed, nats up to one constant."""
+        return np.array([climber.elbo for climber in self.followed])
+
+    def n_within(self, nats: float) -> int:
+        """Count the climbers that are followed and less than so many nats under the best."""
+        elbo = self.elbo
+        return int((elbo > elbo.max() - nats).sum())
+
+    def behind(self, far: float, rise: float) -> IntArray:
+        """Find the climbers that are more than `far` nats under the best and gained more than `rise` last."""
+        elbo, before = self.elbo, np.array([climber.before for climber in self.followed])
+        return np.flatnonzero((elbo < elbo.max() - far) & (elbo > before + rise))
+
+    @property
     def fits(self) -> list[Gaussian]:
         """All fits, those that were left at the end."""
         return [climber.fit for climber in self.climbers]
 
     @property
     def converged(self) -> list[bool]:
-        """Whether each fit arrived at its optimum; one that was left has not."""
+        """Whether each fit is at its optimum; one that was left is not."""
         return [climber.converged and i < self.n_followed for i, climber in enumerate(self.climbers)]
-
-    @property
-    def elbo(self) -> Array:
-        """ELBOs (n_followed,) of the climbers that are followed, nats up to one constant."""
-        return np.array([climber.elbo for climber in self.followed])
-
-    @property
-    def before(self) -> Array:
-        """The same before their last climb."""
-        return np.array([climber.before for climber in self.followed])
-
-    def n_within(self, nats: float) -> int:
-        """Count the climbers that are followed and less than so many nats under the best."""
-        elbo = self.elbo
-        return int((elbo > elbo.max() - nats).sum())
 
     def replaced(self, rows: IntArray, climbers: Sequence[Climber]) -> "Climbers":
         """Put climbers in the place of others."""

@@ -1,4 +1,4 @@
-"""Whether a reverse-KL fit made elsewhere has arrived: polish it from where it stands and measure the gain."""
+"""The ELBO gap of a reverse-KL fit made elsewhere: what it gains where its ELBO is maximised."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ from pymc_kl.fitting.maximise import polish
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
-CHECK_DRAWS = 4000  # fresh draws on which the gain is measured
-ELBO_GAP_TOLERANCE = 0.1  # nats: a mean that is off by 0.45 standard deviations in one dimension
+CHECK_DRAWS = 4000  # fresh draws on which the gap is measured
+ELBO_GAP_TOLERANCE = 0.1  # nats; largest gap of a fit that has converged: a mean off by 0.45 sd in one dimension
 
 
 @dataclass(frozen=True, eq=False)
 class Convergence:
-    """Whether a reverse-KL fit has arrived at an optimum of its family.
+    """Whether a reverse-KL fit is at an optimum of its family.
 
     Attributes
     ----------
     polished : Approximation
-        The optimum of the family that is uphill from the fit.
+        The optimum of the family that a climb from the fit leads to; the fit itself if its ELBO is no lower.
     elbo_gap : Estimate
-        What the ELBO gains by polishing, nats.
+        ELBO of that optimum less that of the fit, nats.
     gradient : Estimate
         Length of the ELBO's gradient at the fit, nats for a step of one standard deviation, and the length
         that Monte Carlo error alone would give.
@@ -39,7 +39,7 @@ class Convergence:
 def check_convergence(
     value_and_grad: ValueAndGrad, fit: MeanField | FullRank, *, random_seed: RandomSeed = None
 ) -> Convergence:
-    """Polish a Gaussian reverse-KL fit from where it stands and measure what that gains.
+    """Maximise the ELBO of a Gaussian reverse-KL fit from where it stands, and measure the gain.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def check_convergence(
     before, grad = _elbo_terms(value_and_grad, fit, z)
     after, _ = _elbo_terms(value_and_grad, polished, z)
     gap = mean_estimate(after - before)
-    if not gap.value > 0:  # polishing gained nothing: the fit stands at its optimum
+    if not gap.value > 0:
         polished = fit
     return Convergence(
         polished=polished,
@@ -71,13 +71,13 @@ def check_convergence(
 
 
 def _elbo_terms(value_and_grad: ValueAndGrad, fit: MeanField | FullRank, z: Array) -> tuple[Array, Array]:
-    """Log p̃ - log q at loc + scale z, up to the terms that all fits share, and the gradient of log p̃."""
+    """Evaluate log p̃ - log q at loc + scale z, up to terms that all fits share, and the gradient of log p̃."""
     value, grad = value_and_grad(fit.loc + z @ fit.scale_tril.T)
     return value + np.log(np.diag(fit.scale_tril)).sum(), grad
 
 
 def _gradient_length(fit: MeanField | FullRank, grad: Array, z: Array) -> Estimate:
-    """Length of the ELBO gradient in whitened parameters, with its Monte Carlo noise."""
+    """Measure the length of the ELBO's gradient by whitened parameters; `se` is the length that noise alone gives."""
     slope = grad @ fit.scale_tril
     if isinstance(fit, MeanField):
         terms = np.concatenate([slope, slope * z + 1.0], axis=1)

@@ -1,4 +1,4 @@
-"""Forward-KL fits from draws of the posterior: choose a family by name, check the draws, fit."""
+"""Forward-KL fits: choose a family by name or by its held-out score, and fit it to draws of the posterior."""
 
 import warnings
 from dataclasses import replace
@@ -91,8 +91,8 @@ def fit_forward(
     rng = np.random.default_rng(random_seed)
     if takes_modes(family) and modes is None:
         modes = search_draws(reference.target, reference.flat, rng)
-    labels = None if modes is None else modes.assign(reference.flat)
-    return fit_family(family, reference, labels, rng=rng)
+    mode = None if modes is None else modes.assign(reference.flat)
+    return fit_family(family, reference, mode, rng=rng)
 
 
 def takes_modes(family: str) -> bool:
@@ -101,13 +101,10 @@ def takes_modes(family: str) -> bool:
 
 
 def fit_family(
-    family: str, reference: PosteriorDraws, labels: IntArray | None, *, rng: np.random.Generator, quiet: bool = False
+    family: str, reference: PosteriorDraws, mode: IntArray | None, *, rng: np.random.Generator, quiet: bool = False
 ) -> Approximation:
-    """Fit one family, or "auto", to a reference whose draws carry mode labels (n,); -1 is elsewhere.
-
-    `quiet` does not warn.
-    """
-    draws = Training(reference.flat, reference.flat_weights, labels, reference.blocks(), rng)
+    """Fit one family, or "auto", to draws of these modes (n,), -1 for elsewhere; warn of heavy tails unless `quiet`."""
+    draws = Training(reference.flat, reference.flat_weights, mode, reference.blocks(), rng)
     choice = choose_family(draws) if family == AUTO else None
     fit = FAMILIES[family if choice is None else choice.family].fit(draws)
     heavy = _heavy_tails(fit, draws.x) if isinstance(fit, MeanField | LowRank | FullRank) else ()
@@ -120,7 +117,7 @@ def fit_family(
 
 
 def _heavy_tails(fit: MeanField | LowRank | FullRank, x: Array) -> tuple[str, ...]:
-    """Warn if the loss of a Gaussian, a square of the distance from its mean, has too heavy a tail."""
+    """Say if the loss of a Gaussian, the square of the distance from its mean, has too heavy a tail; empty if not."""
     k = tail_index(-fit.log_prob(x))
     if not k > KHAT_RELIABLE:
         return ()

@@ -1,9 +1,9 @@
 """The ELBO of many Gaussian fits of one family at once, on fixed standard normal points, and its gradient.
 
-Each class holds where S fits start and what they look like from there: a row theta (P,) of parameters is zero at the
-start, and a unit step is about one standard deviation, so that one optimiser suits them all. `draw` maps rows of theta
-to draws x (S, n, d) at noise z (n, n_noise) and to log |Σ|/2 (S,); `pull_back` maps the mean gradient of log p̃ with
-respect to the shift and to the noise back to theta; the entropy's gradient is in it.
+Each class holds S fits to start from. The parameters of each are a row theta (P,), zero at the start; a unit step is
+about one standard deviation, so that one optimiser suits all families. `draw` maps rows of theta to draws x (S, n, d)
+at noise z (n, n_noise) and to log |Σ|/2 (S,); `pull_back` maps the mean gradient of log p̃ by the shift and by the noise
+to that of the ELBO by theta, the entropy's gradient included.
 """
 
 from abc import ABC, abstractmethod
@@ -23,31 +23,31 @@ from pymc_kl.numerics.lbfgs import RowsValueAndGrad, ValueAndGrad
 type Gaussian = MeanField | FullRank | LowRank
 
 GAIN_TOLERANCE = 1e-8  # nats that a step must be expected to gain for another to follow
-CHUNK_NUMBERS = 2**21  # of draws that are evaluated together, to bound memory
+CHUNK_NUMBERS = 2**21  # numbers (draws times dimensions) that are evaluated together, to bound memory
 
 
 @dataclass(frozen=True, eq=False)
 class GaussianRows(ABC):
-    """S fits of one Gaussian family, as their parameters see them."""
+    """S fits of one Gaussian family, as functions of parameters that are zero at each."""
 
     fits: tuple[Any, ...]
 
-    POINTS: ClassVar[int]  # a dimension of the noise, for points that tell all of the family's parameters
+    POINTS: ClassVar[int]  # points a dimension of the noise that determine all of the family's parameters
     TOLERANCE: ClassVar[float] = GAIN_TOLERANCE
 
     @property
     @abstractmethod
     def size(self) -> int:
-        """Parameters of a fit, P."""
+        """Number of parameters of a fit, P."""
 
     @property
     def n_noise(self) -> int:
-        """Standard normal numbers that make a draw."""
+        """Number of standard normals that a draw is made of."""
         return self.d
 
     @property
     def d(self) -> int:
-        """Dimensions of a draw."""
+        """Number of dimensions of a draw."""
         return int(self.fits[0].d)
 
     @cached_property
@@ -99,7 +99,7 @@ class MeanFieldRows(GaussianRows):
 
     @property
     def size(self) -> int:
-        """Parameters of a fit, 2 d."""
+        """Number of parameters of a fit, 2 d."""
         return 2 * self.d
 
     @cached_property
@@ -136,7 +136,7 @@ class FullRankRows(GaussianRows):
 
     @property
     def size(self) -> int:
-        """Parameters of a fit."""
+        """Number of parameters of a fit."""
         return self.d + self.d * (self.d + 1) // 2
 
     @cached_property
@@ -173,13 +173,13 @@ class FullRankRows(GaussianRows):
 
 @dataclass(frozen=True, eq=False)
 class LowRankRows(GaussianRows):
-    """A whitened shift, a log factor of each own scale, and what is added to the factor, whitened too.
+    """A whitened shift, a log factor of each scale, and a whitened change of the factor.
 
-    What whitens is the symmetric root of I + UUᵀ, times the own scales S, where U = S⁻¹F.
+    They are whitened by the symmetric root of I + UUᵀ, times the scales S, where U = S⁻¹F.
     """
 
     POINTS: ClassVar[int] = 6
-    TOLERANCE: ClassVar[float] = 1e-6  # factors that tell nothing apart leave the ELBO flat
+    TOLERANCE: ClassVar[float] = 1e-6  # nats; coarser than the others', since needless factors leave the ELBO flat
 
     @property
     def rank(self) -> int:
@@ -188,17 +188,17 @@ class LowRankRows(GaussianRows):
 
     @property
     def n_noise(self) -> int:
-        """Standard normal numbers that make a draw: d of its own, r shared."""
+        """Number of standard normals that a draw is made of: one a dimension, and r that all share."""
         return self.d + self.rank
 
     @property
     def size(self) -> int:
-        """Parameters of a fit, d (2 + r)."""
+        """Number of parameters of a fit, d (2 + r)."""
         return self.d * (2 + self.rank)
 
     @cached_property
     def scales(self) -> Array:
-        """Own standard deviations at the start, (S, d)."""
+        """Standard deviations at the start, without the factors, (S, d)."""
         return np.stack([fit.scale for fit in self.fits])
 
     @cached_property
@@ -208,7 +208,7 @@ class LowRankRows(GaussianRows):
 
     @cached_property
     def _axes(self) -> tuple[Array, Array]:
-        """Axes (S, d, r) of UUᵀ, and how much longer than 1 (S, r) the root of I + UUᵀ is along them."""
+        """Axes (S, d, r) of UUᵀ, and the eigenvalues (S, r) of the root of I + UUᵀ along them, less 1."""
         axes, size, _ = np.linalg.svd(self.factors / self.scales[:, :, None], full_matrices=False)
         return axes, np.sqrt(1 + size**2) - 1
 
@@ -228,7 +228,7 @@ class LowRankRows(GaussianRows):
         )
 
     def draw(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
-        """Draw from both parts; the determinant needs an r by r matrix only."""
+        """Draw by scales and factor; the determinant is that of an r by r matrix (Sylvester)."""
         loc, scale, factor = self._unpack(theta, rows)
         own, shared = z[:, : self.d], z[:, self.d :]
         x = loc[:, None] + own * scale[:, None] + shared @ factor.swapaxes(1, 2)
@@ -237,8 +237,8 @@ class LowRankRows(GaussianRows):
     def _capacitance(self, scale: Array, factor: Array) -> Array:
         whitened = factor / scale[:, :, None]
         matrix = np.eye(self.rank) + whitened.swapaxes(1, 2) @ whitened
-        fine = np.isfinite(matrix).all(axis=(1, 2))  # where it isn't, neither are the draws: the step is taken back
-        return np.where(fine[:, None, None], matrix, np.eye(self.rank))
+        finite = np.isfinite(matrix).all(axis=(1, 2))  # where it isn't, neither are the draws: the step is taken back
+        return np.where(finite[:, None, None], matrix, np.eye(self.rank))
 
     def pull_back(self, theta: Array, rows: IntArray, by_loc: Array, by_noise: Array) -> Array:
         """Add the gradient of half the log determinant: Σ⁻¹F, and diag(Σ⁻¹) times the scale (Woodbury)."""

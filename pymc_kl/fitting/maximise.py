@@ -1,8 +1,12 @@
-"""Climb the ELBO of many fits together, deterministically, from where they stand.
+"""Deterministic ADVI [1]_: maximise the ELBO of many fits together, by a quasi-Newton method on fixed points.
 
-The expectation is taken over fixed standard normal draws whose mean and covariance are exactly 0 and I, so
-that the ELBO of a Gaussian target is maximised exactly and a quasi-Newton method can be used (Giordano,
-Ingram and Broderick 2024, https://jmlr.org/papers/v25/23-1015.html).
+The expectation is taken over standard normal points whose mean and covariance are exactly 0 and I, so that the ELBO of
+a Gaussian target is maximised exactly.
+
+References
+----------
+.. [1] Giordano, R., Ingram, M. and Broderick, T. (2024). Black box variational inference with a deterministic
+   objective. JMLR 25(18). https://jmlr.org/papers/v25/23-1015.html
 """
 
 from collections.abc import Sequence
@@ -16,16 +20,16 @@ from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.numerics.lbfgs import Climbs, ValueAndGrad
 
 FIT_DRAWS = 512  # fixed points on which the ELBO is maximised, at least; more where the family asks for it
-SETTLED = 1e-3  # standard deviations that no parameter would still move by on more points
-COARSE_POINTS = 2.1  # a dimension of the noise, at the least: points in pairs must span it
-MAX_STEPS = 400
-MEMORY = 20  # of the quasi-Newton method
+SETTLED = 1e-3  # standard deviations; a fit is settled if more points would move no parameter by as much
+COARSE_POINTS = 2.1  # points a dimension of the noise, at the least: in opposite pairs they must span it
+MAX_STEPS = 400  # steps of a climb
+MEMORY = 20  # pairs of steps and gradient changes that L-BFGS keeps
 
 
 def polish[G: MeanField | FullRank](
     value_and_grad: ValueAndGrad, fit: G, *, rng: np.random.Generator, n_draws: int = FIT_DRAWS
 ) -> G:
-    """Maximise the ELBO within the family, from where the fit stands, on `n_draws` points or what d asks for."""
+    """Maximise the ELBO within the family, from where the fit stands, on `n_draws` points or as many as it needs."""
     return maximise(value_and_grad, [fit], n_draws=n_draws, rng=rng)[0][0]
 
 
@@ -41,7 +45,7 @@ def maximise[G: Gaussian](
     fits : sequence of MeanField, FullRank or LowRank
         All of one family (and rank).
     n_draws : int
-        Points to begin with; more if the family's parameters ask for it.
+        Points to begin with; more if the family has many parameters.
     at_most : int
         Fits that would still move by more than a thousandth of a standard deviation on four times the points are
         maximised again on those, up to this many; their curvature is known by then, so that takes few steps.
@@ -51,7 +55,7 @@ def maximise[G: Gaussian](
     -------
     list of fits
     array of bool
-        Whether each arrived.
+        Whether each converged.
     """
     rows = rows_of(fits)
     z = points_for(rows, n_draws, rng)
@@ -91,7 +95,7 @@ def advance[G: Gaussian](
 
 
 def points_for(rows: GaussianRows, n_draws: int, rng: np.random.Generator, *, coarse: bool = False) -> Array:
-    """Make as many fixed points as asked for, or as the family needs; if coarse, as few as it can do with."""
+    """Make `n_draws` fixed points, or as many as the family needs; if `coarse`, as few as span its noise."""
     least = COARSE_POINTS * rows.n_noise if coarse else rows.POINTS * rows.n_noise
     n = max(n_draws, int(np.ceil(least)))
     return balanced_normals(n + n % 2 if coarse else 2 ** int(np.ceil(np.log2(n))), rows.n_noise, rng)

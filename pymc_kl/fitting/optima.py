@@ -87,21 +87,16 @@ def optima_of(q: Approximation) -> tuple[Optimum, ...]:
     return q.info.optima if isinstance(q.info, ReverseInfo) else ()
 
 
+def mixture_of(q: Approximation) -> Mixture | None:
+    """Return the mixture of all optima of a reverse fit; None for any other fit, and for a mixture."""
+    return q.info.mixture if isinstance(q.info, ReverseInfo) else None
+
+
 @dataclass(frozen=True, eq=False)
 class Optima:
-    """What the starts led to.
+    """What the starts led to: optima, best first, and the optimum that each start settled in (n_starts,).
 
-    Attributes
-    ----------
-    target : Target
-    symmetry : Symmetry
-        Of the posterior.
-    optima : tuple of Optimum
-        Best first.
-    settled : array (n_starts,) of int
-        The optimum that each start settled in.
-    seed : int
-        Of the draws that ELBOs are measured on, the same for all fits.
+    `symmetry` is that of the posterior; `seed` that of the draws on which ELBOs are measured, the same for all fits.
     """
 
     target: Target

@@ -1,4 +1,4 @@
-"""Reverse-KL fits of our own: take a family by name, or let the ELBO choose, and minimise KL(q‖p) from many starts."""
+"""Reverse-KL fits: choose a family by name or by its ELBO, and minimise KL(q‖p) from many starts."""
 
 from dataclasses import replace
 
@@ -15,12 +15,13 @@ from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.progress import stages
 
-N_STARTS = 32
+N_STARTS = 32  # starts that are fitted together
 REVERSE_FAMILIES: dict[str, type[Family]] = {
     family.family: family for family in (MeanField, LowRank, FullRank, Mixture)
 }  # the simplest first
-FULLRANK_TO = 100  # dimensions up to which "auto" fits whole covariances
-WORTH = 0.05  # nats of ELBO that a less simple family must gain
+FULLRANK_TO = 100  # dimensions up to which "auto" fits full covariances
+WORTH = 0.05  # nats of ELBO up to which a gain by a less simple family is too little to matter
+N_ERRORS = 2  # standard errors of a gain in ELBO up to which it counts as none
 
 
 def fit_reverse(
@@ -38,8 +39,8 @@ def fit_reverse(
 
     The ELBO is maximised on fixed, evenly spread normal points by a quasi-Newton method [1]_, from the modes of the
     posterior and from draws of the prior. Fits that agree are one optimum, up to relabelling; those that fall behind
-    are left, the best go on on more points. A mixture starts from all optima, weighted by their ELBOs, and splits
-    components while that gains.
+    are left, and the best are maximised on more points. A mixture starts from all optima, weighted by their ELBOs, and
+    splits components while that gains.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def fit_from_modes(
     """Fit one family, or "auto", once the modes are known."""
     if family == AUTO:
         return _choose(target, modes, n_starts, rng)
-    return _fitted(find_optima(target, modes, _starting(family), n_starts, rank, rng), family, n_components, rng)
+    return _best_fit(find_optima(target, modes, _starting(family), n_starts, rank, rng), family, n_components, rng)
 
 
 def _starting(family: str) -> str:
@@ -118,7 +119,8 @@ def _starting(family: str) -> str:
     return FullRank.family if family == Mixture.family else family
 
 
-def _fitted(found: Optima, family: str, n_components: int | None, rng: np.random.Generator) -> Approximation:
+def _best_fit(found: Optima, family: str, n_components: int | None, rng: np.random.Generator) -> Approximation:
+    """Return the best optimum, or the mixture that is grown from all."""
     if family == Mixture.family:
         return found.report(*found.best_mixture(found.mixture(), n_components, rng))
     best = found.optima[0]
@@ -126,18 +128,11 @@ def _fitted(found: Optima, family: str, n_components: int | None, rng: np.random
 
 
 def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generator) -> Approximation:
-    """Fit the families that the dimension allows, the simplest first, and take one by its ELBO."""
-    d = target.d
-    fitting = {
-        "meanfield": True,
-        "lowrank": d >= LOWRANK_FROM,
-        "fullrank": 1 < d <= FULLRANK_TO,
-        "mixture": d <= FULLRANK_TO,
-    }
-    names = [name for name, fits in fitting.items() if fits]
+    """Fit the families that the dimension allows, and take the simplest whose ELBO is nearly the best."""
+    names = _candidates(target.d)
     bases = dict.fromkeys(map(_starting, names))
     found = {base: find_optima(target, modes, base, n_starts, None, rng) for base in bases}
-    fits = {name: _fitted(found[_starting(name)], name, None, rng) for name in names}
+    fits = {name: _best_fit(found[_starting(name)], name, None, rng) for name in names}
     infos = {name: fit.info for name, fit in fits.items() if isinstance(fit.info, ReverseInfo)}
     elbos = {name: Estimate(info.elbo, info.elbo_se) for name, info in infos.items()}
 
@@ -145,13 +140,21 @@ def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generato
         return Estimate(elbos[one].value - elbos[two].value, float(np.hypot(elbos[one].se, elbos[two].se)))
 
     best = max(elbos, key=lambda name: elbos[name].value)
-    chosen = next(name for name in names if not gain(best, name).value > _enough(gain(best, name)))
+    gaps = {name: gain(best, name) for name in names}
+    chosen = next(name for name, gap in gaps.items() if not gap.value > max(WORTH, N_ERRORS * gap.se))
     why = explain(names, {name: elbo.value for name, elbo in elbos.items()}, chosen, "nats of ELBO", gain)
     return replace(fits[chosen], info=replace(infos[chosen], choice=why, family_elbos=elbos))
 
 
-def _enough(gain: Estimate) -> float:
-    return max(WORTH, 2 * gain.se)
+def _candidates(d: int) -> list[str]:
+    """List the families that "auto" fits in d dimensions, the simplest first."""
+    candidates = {
+        "meanfield": True,
+        "lowrank": d >= LOWRANK_FROM,
+        "fullrank": 1 < d <= FULLRANK_TO,
+        "mixture": d <= FULLRANK_TO,
+    }
+    return [name for name, is_candidate in candidates.items() if is_candidate]
 
 
 def _check(family: str, *, d: int, **numbers: int | None) -> None:

@@ -67,18 +67,12 @@ def _let_catch_up(ascent: Ascent, climbers: Climbers, budget: int) -> Climbers:
     level = LEVELS[0]
     n_draws = int(max(level.n_draws, COARSE_POINTS * climbers.climbers[0].fit.d))
     for _ in range(CHASES):
-        behind = _behind(climbers)
+        behind = climbers.behind(FAR, RISE)
         budget -= len(behind) * n_draws * level.n_steps
         if not len(behind) or budget < 0:
             break
         climbers = _run_level(ascent, climbers, level, behind)
     return climbers
-
-
-def _behind(climbers: Climbers) -> IntArray:
-    """Find the fits that are far under the best and gained much by their last climb."""
-    elbo = climbers.elbo
-    return np.flatnonzero((elbo < elbo.max() - FAR) & (elbo > climbers.before + RISE))
 
 
 def _finish(ascent: Ascent, climbers: Climbers, at_most: int) -> Climbers:
