@@ -96,7 +96,7 @@ def fit_forward(
 
 
 def takes_modes(family: str) -> bool:
-    """Whether the fit of a family starts from the modes."""
+    """Tell whether the fit of a family starts from the modes."""
     return family == AUTO or issubclass(FAMILIES[family], ComponentFamily)
 
 
@@ -117,7 +117,7 @@ def fit_family(
 
 
 def _heavy_tails(fit: MeanField | LowRank | FullRank, x: Array) -> tuple[str, ...]:
-    """Say if the loss of a Gaussian, the square of the distance from its mean, has too heavy a tail; empty if not."""
+    """Return a warning if the loss of a Gaussian, the square of the distance from its mean, has too heavy a tail."""
     k = tail_index(-fit.log_prob(x))
     if not k > KHAT_RELIABLE:
         return ()

@@ -20,8 +20,8 @@ class ModeDraws:
     mode : array (n,) of int
         -1 for elsewhere.
     copy : array (n,) of int
-        A number for the maximum that each draw is assigned to and the copy of it: the maximum alone where all draws
-        are canonical; -1 for elsewhere.
+        Number of the copy of a mode, or of one of its maxima, that each draw is in, different for all modes; -1 for
+        elsewhere.
     fold : array (n,) of int
         Part of the draws that cross-fitting holds out together; 0 throughout where it holds out none.
     """
