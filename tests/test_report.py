@@ -6,6 +6,7 @@ import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,10 +19,15 @@ from rich.console import Console
 
 import pymc_kl as pkl
 from pymc_kl.reports import build, evidence, losses, space
+from pymc_kl.reports.page import Block
 from pymc_kl.reports.terminal import render
 
 FIGURES = {
     "coverage-picture", "tree", "divergence", "bounds", "contributions", "marginals", "pair", "loss", "khat",
+}  # fmt: skip
+TABLES = {
+    "chains", "search", "modes-table", "heat", "detail", "divergence-table", "elbo-table", "parts", "parameters-table",
+    "uses-table", "fits-table", "starts-table", "made",
 }  # fmt: skip
 COLUMNS = 80
 
@@ -66,9 +72,16 @@ def test_the_comparison_is_not_changed(typical):
 
 def test_everything_is_there(html):
     assert figures(html) == FIGURES
+    assert set(re.findall(r'<table id="([^"]+)"', html)) == TABLES
     assert "could not be drawn" not in html
     assert "2026-01-31" in html
     assert "three modes" in html
+
+
+def test_every_kind_of_block_has_its_place_in_the_template():
+    template = (Path(build.__file__).parent / "templates" / "parts.html.j2").read_text()
+    for kind in get_args(Block.__value__):
+        assert f'kind == "{kind.__name__}"' in template, kind
 
 
 def test_open_figures_are_left_open(typical):

@@ -15,7 +15,7 @@ from pymc_kl.plots.parts.view import CHOICE_DRAWS, locations_of
 from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, placed, share, words
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
-from pymc_kl.reports.page import Block, CanonicalPoints, Items, Options, Section, Text
+from pymc_kl.reports.page import Block, Details, Items, Options, Section, Text
 from pymc_kl.reports.phrases import counted, percent
 from pymc_kl.reports.trust import Trust
 
@@ -138,7 +138,7 @@ def _mode_tables(dt: xr.DataTree, options: Options) -> Iterator[Block]:
             f" {left} more are left out." if left > 0 else ""
         )
         table = Table("locations", caption, ["", *(f"mode {k}" for k in numbers)], wide)
-        yield CanonicalPoints(f"Where the modes are in the other {len(rest)} parameters", [table])
+        yield Details(f"Where the modes are in the other {len(rest)} parameters", [table])
 
 
 def _place(value: float, source: tuple[str, dict[str, Any]], mode: int) -> Cell:
@@ -202,7 +202,7 @@ def _heat_cell(coverage: xr.Dataset, name: str, k: int, options: Options) -> Cel
     return Cell(f"{cell.text} {word}".strip(), cell.source, cell.at, f"number heat {side} {word}", style=style)
 
 
-def _detail_table(dt: xr.DataTree, options: Options) -> CanonicalPoints:
+def _detail_table(dt: xr.DataTree, options: Options) -> Details:
     coverage = dt["coverage"].to_dataset()
     rows = []
     scored = (coverage["verdict"] != "").any("mode")
@@ -229,4 +229,4 @@ def _detail_table(dt: xr.DataTree, options: Options) -> CanonicalPoints:
         "Ratio of masses; share of the mode's draws inside the approximation's 90 % region; copies that hold a "
         "hundredth of its draws there; divergence within the mode."
     )
-    return CanonicalPoints("Ratios, regions and divergences of each mode", [Table("detail", caption, headers, rows)])
+    return Details("Ratios, regions and divergences of each mode", [Table("detail", caption, headers, rows)])

@@ -9,7 +9,7 @@ from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, 
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.of_reference import NO_LOG_Z
-from pymc_kl.reports.page import Block, CanonicalPoints, Items, Options, Section, Text
+from pymc_kl.reports.page import Block, Details, Items, Options, Section, Text
 
 DIVERGENCES = {
     "forward_kl": "KL(p‖q) forward", "forward_kl_between": "between", "forward_kl_within": "within",
@@ -70,7 +70,7 @@ def origin_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Opt
     """Where each divergence comes from: the integrand, and the part of each mode."""
     caption = "Where each divergence comes from: what each place adds to it, in nats."
     blocks: list[Block] = [painter.draw("contributions", caption, plot_contributions, dt, **options.variables)]
-    blocks.append(CanonicalPoints("The part of each mode", [_parts_table(dt, facts, options)]))
+    blocks.append(Details("The part of each mode", [_parts_table(dt, facts, options)]))
     lead = "A tall forward part marks what the approximation lacks there, a tall reverse part what it has too much of."
     return Section("origin", "Where it comes from", lead, blocks)
 
@@ -140,7 +140,7 @@ def fits_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Optio
     text = "k-hat of each approximation: filled for correcting q to the posterior, hollow for the other way."
     blocks += [painter.draw("khat", text, plot_khat, dt), Table("fits-table", caption, headers, rows)]
     if starts := _starts_table(dt, options):
-        blocks.append(CanonicalPoints("Where the starts of each reverse-KL fit settled", [starts]))
+        blocks.append(Details("Where the starts of each reverse-KL fit settled", [starts]))
     notes = [f"{fit.name}: {text}" for fit in facts.fits for text in (fit.error, fit.note) if text]
     if notes:
         blocks.append(Items(notes))

@@ -15,7 +15,7 @@ from pymc_kl.fitting.reverse import REVERSE_FAMILIES
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.reports.cells import Table, words
 from pymc_kl.reports.facts import Facts, Fit
-from pymc_kl.reports.page import Block, CanonicalPoints, Code, Section
+from pymc_kl.reports.page import Block, Code, Details, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.trust import Trust
 
@@ -29,7 +29,7 @@ def next_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
     steps = list(_steps(facts, trust))[:MOST_STEPS]
     blocks: list[Block] = [*steps]
     again = Code(reproduce(dt), "The same again, with the model at hand.")
-    blocks.append(CanonicalPoints("How this was made", [_made_table(dt), again]))
+    blocks.append(Details("How this was made", [_made_table(dt), again]))
     lead = "In this order; each is one command to copy."
     return Section("next", "What to do next", lead, blocks)
 

@@ -33,14 +33,14 @@ class Code:
 
 
 @dataclass(frozen=True)
-class CanonicalPoints:
+class Details:
     """Parts that are shown on demand, and in print."""
 
     title: str
     blocks: Sequence["Block"]
 
 
-type Block = Text | Items | Code | CanonicalPoints | Table | Figure
+type Block = Text | Items | Code | Details | Table | Figure
 
 
 @dataclass(frozen=True)
