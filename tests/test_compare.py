@@ -198,6 +198,11 @@ def fit_of_another_model():
 
 BAD = [
     (lambda d: {"approximations": {"a/b": d}}, ValueError, "text without a slash"),
+    (lambda d: {"approximations": {".": d}}, ValueError, r"must be text.*got '\.'"),
+    (lambda d: {"approximations": {"..": d}}, ValueError, r"must be text.*got '\.\.'"),
+    (lambda d: {"approximations": {" ": d}}, ValueError, r"must be text.*got ' '"),
+    (lambda d: {"approximations": {"nul\0": d}}, ValueError, r"must be text.*got 'nul\\x00'"),
+    (lambda d: {"approximations": {"\ud800": d}}, ValueError, r"must be text.*got '\\ud800'"),
     (lambda d: {"approximations": {"forward mixture": d}}, ValueError, "'forward mixture' is taken by a fit"),
     (lambda d: {"approximations": [d]}, TypeError, r"must be a dict of fits by name.*got list"),
     (lambda d: {"approximations": {"a": 3}}, TypeError, "cannot read a fit of type int; known are"),
@@ -354,6 +359,27 @@ def test_a_model_may_use_the_names_of_our_dims(tmp_path):
     loaded = pkl.load(pkl.save(dt, tmp_path / "comparison.nc"))
     assert "of_statistic[a]" in pkl.report(loaded).html
     assert model.coords["mode"] == ("a", "b")
+
+
+def test_odd_names_are_kept_in_files(tmp_path):
+    fits = ("=1+1", "<img src=x onerror=alert(1)>", "new\nline", "trailing ", "..\\x", "x" * 300)
+    with pm.Model(coords={"=dim ": ["a\n", "b"]}):
+        pm.Normal("<b>\n", dims="=dim ")
+        draws = pm.sample_prior_predictive(500, random_seed=1)["prior"].to_dataset()
+        dt = pkl.compare(draws, dict.fromkeys(fits, draws), forward=(), random_seed=1, progressbar=False)
+    assert list(dt["approximations"].children) == list(fits)
+    for suffix in (".nc", ".zarr"):
+        loaded = pkl.load(pkl.save(dt, tmp_path / f"comparison{suffix}"))
+        xr.testing.assert_identical(loaded, dt)
+        assert list(pkl.summary(loaded).index) == list(fits)
+
+
+@pytest.mark.parametrize("start", [pkl.compare, pkl.sample_reference])
+def test_dims_that_no_datatree_can_hold_are_refused_at_once(start):
+    with pm.Model(coords={"a/b": [1, 2]}) as model:
+        pm.Normal("x", dims="a/b")
+    with pytest.raises(ValueError, match=r"without a slash.*got \['a/b'\]. Rename them in the model"):
+        start(model=model, progressbar=False)
 
 
 def test_an_approximation_may_be_called_reference(two_modes, draws, advi):

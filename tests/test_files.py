@@ -1,4 +1,4 @@
-"""Files are whole or not there: interrupts, full disks, files of others, files cut short."""
+"""Files are whole or not there: interrupts, full disks, files of others, files cut short, names."""
 
 import json
 import pickle
@@ -11,13 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import arviz as az
 import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pymc_kl as pkl
-from pymc_kl.comparison.io import FORMAT, read_tree
+from pymc_kl.comparison.io import FORMAT, check_comparison, read_tree
+from pymc_kl.comparison.stored_names import fits_as_name, written_forms
 from pymc_kl.comparison.whole_files import written_whole
 from pymc_kl.reports.build import Report
 
@@ -356,3 +360,87 @@ def test_a_file_opened_by_another_reader_is_taken_too(tmp_path):
     del opened["approximations"]
     with pytest.raises(ValueError, match="holds 6 groups of the 11"):
         pkl.save(opened, tmp_path / "again.nc", overwrite=True)
+
+
+# ---- names that files can't hold ----
+
+NAMES = (
+    "=1+1", "@SUM(A1)", "<img src=x onerror=alert(1)>", "new\nline", "\x1b[31mred", "trailing ", " leading", "a b",
+    "..\\..\\x", "CON", "100%", "%s{}{{7*7}}", "_%3D1%2B1", "ünïcode 𝒳", "\u00e9", "e\u0301", "nul\0byte", "nul\0",
+    "\ud800", "x" * 300, "x" * 299 + "y", "ü" * 200, "_nc4_non_coord_x", "no\u00a0break", ".zattrs", ".", "..",
+)  # fmt: skip
+LABELS = ("a/b", *(name for name in NAMES if name != "nul\0"))  # numpy's texts can't end in a NUL
+
+
+def with_names(where: str) -> xr.DataTree:
+    """Lay out a comparison with odd names in one of the places where a model or a user may put some."""
+    dt = small(1.0, n=2)
+    of_fits = dt["approximations/ADVI"]
+    words = [name.replace("\ud800", "\0") for name in NAMES]  # xarray takes surrogates in numpy's own texts only
+    datasets = {
+        "variable": xr.Dataset({name: float(i) for i, name in enumerate(NAMES)}),
+        "dim": xr.Dataset({f"v{i}": (name, np.ones(2)) for i, name in enumerate(("a/b", *NAMES))}),
+        "coordinate": xr.Dataset(coords={name: [float(i), 2.0] for i, name in enumerate(NAMES)}),
+        "other coordinate": xr.Dataset({"v": 1.0}, {name: float(i) for i, name in enumerate(NAMES)}),
+        "label": xr.Dataset({"v": ("of", np.ones(len(LABELS)))}, {"of": list(LABELS)}),
+        "text": xr.Dataset({"error": ("of", np.array(NAMES)), "other": ("of", np.array(words, dtype=object))}),
+        "attribute": xr.Dataset(attrs={"text": "nul\0 \ud800 =1", "texts": ["nul\0", "b"]}),
+    }
+    if where == "fit":
+        dt["approximations"] = xr.DataTree(children={name: of_fits.copy() for name in NAMES})
+    else:
+        dt["constant_data"] = xr.DataTree(datasets[where])
+    return dt
+
+
+@pytest.mark.parametrize(
+    "where", ["fit", "variable", "dim", "coordinate", "other coordinate", "label", "text", "attribute"]
+)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_name_is_given_back(suffix, where, tmp_path):
+    dt = with_names(where)
+    before = dt.copy(deep=True)
+    path = pkl.save(dt, tmp_path / f"c{suffix}")
+    loaded = pkl.load(path)
+    xr.testing.assert_identical(loaded, dt)
+    xr.testing.assert_identical(dt, before)
+    again = pkl.save(loaded, tmp_path / f"again{suffix}")
+    xr.testing.assert_identical(pkl.load(again), dt)
+    assert names_in(tmp_path) == {path.name, again.name}
+
+
+@pytest.mark.parametrize("name", ["1|subject_sigma", "forward mixture", "ünïcode 𝒳", "a::b", "100%", "_%3D1"])
+def test_a_name_that_needs_no_other_form_is_written_as_it_is(name, tmp_path):
+    for suffix in SUFFIXES:
+        written = read_tree(pkl.save(small(1.0, name), tmp_path / f"c{suffix}"))
+        assert list(written["approximations"].children) == [name]
+        assert "pymc_kl_names" not in written.attrs
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_others_can_open_a_file_with_odd_names(suffix, tmp_path):
+    path = pkl.save(small(1.0, "=1+1\n"), tmp_path / f"c{suffix}")
+    with warnings.catch_warnings():
+        dt = az.from_netcdf(path) if suffix == ".nc" else read_tree(path)
+        dt.load().close()
+    (written,) = dt["approximations"].children
+    assert written == "_%3D1%2B1%0A"
+    assert float(dt["posterior"]["x"].mean()) == 1.0
+    assert list(check_comparison(dt)["approximations"].children) == ["=1+1\n"]
+    xr.testing.assert_identical(pkl.load(pkl.save(dt, tmp_path / "again.nc")), pkl.load(path))
+
+
+@given(st.sets(st.text(max_size=300).filter(bool) | st.text("aé\u0301=_%3D~ \n", min_size=1), max_size=8))
+def test_forms_fit_and_are_told_apart(names):
+    forms = written_forms(names, fits_as_name)
+    written = {forms.get(name, name) for name in names}
+    assert len(written) == len(names)
+    assert all(fits_as_name(name) for name in written)
+    assert not any(fits_as_name(name) for name in forms)
+
+
+def test_many_long_names_have_room(tmp_path):
+    dt = small(1.0)
+    variables = {f"{i}{'x' * 2000}": float(i) for i in range(50)}
+    dt["constant_data"] = xr.DataTree(xr.Dataset(variables))
+    xr.testing.assert_identical(pkl.load(pkl.save(dt, tmp_path / "c.nc")), dt)

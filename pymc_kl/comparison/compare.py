@@ -9,11 +9,13 @@ import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.approximations import FAMILIES
+from pymc_kl.approximations.choice import AUTO
 from pymc_kl.comparison.layout import Result
 from pymc_kl.comparison.make_fits import (
     ALL_OPTIMA,
     PYMC_METHODS,
     REVERSE,
+    assign_draws,
     check_convergence_rows,
     fill_draws,
     forward_row,
@@ -22,8 +24,8 @@ from pymc_kl.comparison.make_fits import (
     reverse_rows,
 )
 from pymc_kl.comparison.reference import completed_yardstick, given_yardstick
-from pymc_kl.fitting.forward import AUTO
-from pymc_kl.model.datatree import root_attrs
+from pymc_kl.comparison.stored_names import fits_as_text
+from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
@@ -97,7 +99,8 @@ def compare(
     DataTree
         Groups `posterior`, `sample_stats`, `modes`, `approximations/<name>`, `scores`, `coverage`, `evidence`
         and, with draws given, `audit`. Log densities and divergences are in nats, on the unconstrained space.
-        Modes are numbered from 1, 0 is elsewhere. A fit that failed is a row of NaN with its `error`.
+        Modes are numbered from 1, 0 is elsewhere. A fit that failed is a row of NaN with its `error`; where a part
+        of its scores failed, that part alone is NaN, and `error` names it.
 
     Examples
     --------
@@ -123,6 +126,7 @@ def compare(
     with stages(progressbar) as stage:
         with stage("compile the log density"):
             target = model if isinstance(model, Target) else Target.from_model(model, backend=backend)
+            check_dims(target)
             check_initial_point(target)
             target.log_density_and_grad(target.initial_points(1, np.random.default_rng(0)))
             rows = given_rows(approximations or {}, target)
@@ -154,8 +158,7 @@ def compare(
             check_convergence_rows(rows, target, next(streams))
         with stage("assign draws to modes"):
             fill_draws(rows, target, n_draws, next(streams))
-            for row in rows:
-                row.canonical = None if row.x is None else yardstick.modes.canonical(row.x)
+            assign_draws(rows, yardstick.modes)
         with stage("scores"):
             comparison = Result(yardstick, rows).to_datatree(idata, next(streams))
     settings = {
@@ -170,6 +173,10 @@ def compare(
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _names_a_group(name: Any) -> bool:
+    return isinstance(name, str) and name.strip() not in ("", ".", "..") and "/" not in name and fits_as_text(name)
 
 
 def _check_requests(
@@ -199,9 +206,10 @@ def _check_requests(
     taken = [f"forward {family}" for family in forward] + [REVERSE[m] for m in reverse or ()]
     beside = [f"{REVERSE[m]} ({ALL_OPTIMA})" for m in reverse or () if m not in PYMC_METHODS]
     for name in approximations or ():
-        if not isinstance(name, str) or not name.strip() or "/" in name:
+        if not _names_a_group(name):
             raise ValueError(
-                f"an approximation's name must be text without a slash, since it names a group; got {name!r}."
+                "an approximation's name must be text without a slash, a NUL or a lone surrogate, and neither blank, "
+                f"'.' nor '..', since it names a group; got {name!r}."
             )
         if name in (*taken, *beside):
             raise ValueError(f"the name {name!r} is taken by a fit that compare() makes; give yours another.")

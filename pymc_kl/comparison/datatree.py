@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.fitting.optima import optima_of
 from pymc_kl.modes.numbering import mode_numbers
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def approximation_tree(
     tree = _draws_tree(q.target, draws, log_density.reshape(shape), prob, mode.reshape(shape))
     if reference_log_prob is not None:
         tree["reference"] = xr.DataTree(xr.Dataset({"log_prob": (("chain", "draw"), reference_log_prob)}))
-    history = np.asarray(q.info.get("history", ()), dtype=float)
-    fit = xr.Dataset(attrs={"info": json.dumps(_plain(_told(q.info)))})
+    history = np.asarray(() if q.info.history is None else q.info.history, dtype=float)
+    fit = xr.Dataset(attrs={"info": json.dumps(_plain(q.info.stored()))})
     if len(history):
         step = np.unique(np.linspace(0, len(history) - 1, min(len(history), MAX_STEPS)).astype(int))
         fit["loss"] = xr.DataArray(history[step], dims="step", coords={"step": step})
@@ -54,7 +55,7 @@ def approximation_tree(
 
 def _optima_dataset(q: "Approximation", mode: IntArray) -> xr.Dataset:
     """Lay out what the starts of a reverse-KL fit settled in, best first: a row an optimum."""
-    optima, target = q.info["optima"], q.target
+    optima, target = optima_of(q), q.target
     assert target is not None
     columns = {
         "optimum_starts": [o.n_starts for o in optima],
@@ -66,11 +67,6 @@ def _optima_dataset(q: "Approximation", mode: IntArray) -> xr.Dataset:
     ds = xr.Dataset({name: ("optimum", np.asarray(values)) for name, values in columns.items()})
     ds["optimum_loc"] = (("optimum", "coordinate"), np.stack([o.approximation.loc for o in optima]))
     return ds.assign_coords(optimum=mode_numbers(len(optima)), coordinate=list(target.labels))
-
-
-def _told(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep what a fit says of itself, without the approximations that it offers, which have rows of their own."""
-    return {key: value for key, value in info.items() if key not in ("parts", "mixture", "optima")}
 
 
 def line_dataset(label: str, x: Array, log_density: Array, log_prob: Mapping[str, Array]) -> xr.Dataset:

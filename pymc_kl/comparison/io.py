@@ -7,6 +7,7 @@ from typing import Any
 
 import xarray as xr
 
+from pymc_kl.comparison.stored_names import from_file, to_file
 from pymc_kl.comparison.whole_files import recover, written_whole
 from pymc_kl.model.datatree import FORMAT
 
@@ -97,6 +98,7 @@ def _reader(path: Path) -> dict[str, Any]:
 
 def _write(dt: xr.DataTree, path: Path, suffix: str) -> None:
     """Write all groups, then the mark that says so."""
+    dt = to_file(dt)
     marked = xr.Dataset(attrs={**dt.attrs, MARK: _n_groups(dt)})
     if suffix == ".zarr":
         dt.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
@@ -171,11 +173,11 @@ def check_comparison(dt: Any) -> xr.DataTree:
 
 
 def _from_file(dt: xr.DataTree) -> xr.DataTree:
-    """Take the mark of a file off; raise if groups are missing."""
+    """Take the mark of a file off and give names back; raise if groups are missing."""
     expected, found = int(dt.attrs[MARK]), _n_groups(dt)
     if found < expected:
         raise ValueError(f"this comparison holds {found} groups of the {expected} that were saved. Make it again.")
-    dt = dt.copy()
+    dt = from_file(dt.copy())
     del dt.attrs[MARK]
     return dt
 

@@ -1,7 +1,7 @@
 """Draws, labels and fits → every score of every approximation → the comparison's DataTree."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +10,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Approximation
-from pymc_kl.approximations.symmetrise import symmetrised_log_prob
+from pymc_kl.approximations.symmetrise import MAX_ORDER, symmetrised_log_prob
 from pymc_kl.comparison.datatree import (
     CHAINS,
     SCORE_COLUMNS,
@@ -19,34 +19,24 @@ from pymc_kl.comparison.datatree import (
     line_dataset,
     scores_dataset,
 )
+from pymc_kl.comparison.failures import Failures
 from pymc_kl.comparison.reference import Yardstick
+from pymc_kl.comparison.score_fit import FitScores, copies_reached, with_errors
 from pymc_kl.fitting.cross_fitting import IN_SAMPLE, CrossFit
 from pymc_kl.fitting.elbo_gap import Convergence
-from pymc_kl.modes.assign import MAX_COPY_LABELS, CanonicalPoints
+from pymc_kl.fitting.optima import optima_of
+from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.masses import masses_from_independent
-from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import to_mode_number, to_region
+from pymc_kl.modes.symmetry.enumerate import group_order
 from pymc_kl.numerics.estimate import Estimate, effective_size, systematic
 from pymc_kl.reference.datatree import describe_modes, evidence_dataset, reference_tree
-from pymc_kl.scores.coverage import entropic_coverage, hdr_coverage, mass_jsd, mass_ratio, mass_tv, verdicts
-from pymc_kl.scores.divergences import (
-    ChainRule,
-    ReferenceDraws,
-    elbo,
-    eubo,
-    forward_chain_rule,
-    forward_kl,
-    reverse_chain_rule,
-    reverse_kl,
-)
-from pymc_kl.scores.draws import ApproximationDraws
+from pymc_kl.scores.divergences import forward_kl, reverse_kl
+from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, TailDraws, tail_of
 from pymc_kl.scores.marginals import Source, describe
-from pymc_kl.scores.missed_modes import missed
-from pymc_kl.scores.reliability import TailDraws, ess_forward, ess_reverse, khat, khat_reference, spill, tail_of
 
 EQUAL_DRAWS = 2000  # of the reference where there is no approximation to match
 LOCAL_DRAWS = 200  # of Laplace's approximation at a mode that no draw visited
-REACHED = 0.01  # share of an approximation's draws in a mode from which on it reaches a copy
 LINE_POINTS = 2001  # on which densities in one dimension are kept
 LINE_TAIL = 0.001  # of an approximation's draws on either side that need not be on it
 
@@ -58,7 +48,7 @@ class Row:
     name: str
     approximation: Approximation | None = None
     seconds: float = float("nan")
-    error: str = ""
+    failures: Failures = field(default_factory=Failures)
     convergence: Convergence | None = None
     x: Array | None = None
     log_density: Array | None = None
@@ -90,18 +80,10 @@ class Result:
         groups: dict[str, xr.DataTree] = {}
         local, rows = self._local_draws(rng), self._equal_rows(rng)
         for row in self.rows:
-            score_rows[row.name], coverage_rows[row.name] = {"error": row.error, "seconds": row.seconds}, {}
-            if row.approximation is None or row.x is None:
-                continue
-            try:
-                reference_log_prob = self._reference_log_prob(row, _log_prob)
-                scored, covered = self._score(row, reference_log_prob, local)
-                groups[row.name] = self._approximation_tree(row, rows)
-            except Exception as error:  # noqa: BLE001 one score that fails must not lose the others
-                score_rows[row.name]["error"] = f"{type(error).__name__}: {error}"
-                continue
-            score_rows[row.name] |= scored
-            coverage_rows[row.name] |= covered
+            score_rows[row.name], coverage_rows[row.name] = self._scored(row, local)
+            if row.canonical is not None:
+                with row.failures.kept("its draws, as a group of the comparison"):
+                    groups[row.name] = self._approximation_tree(row, rows)
         dt = self._reference_tree(rows)
         for name in ("observed_data", "constant_data"):
             if isinstance(given, xr.DataTree) and name in given.children:
@@ -114,12 +96,15 @@ class Result:
             dt[f"approximations/{name}"] = group
         if yardstick.audit is not None:
             dt["audit"] = yardstick.audit
+        line = self._line() if yardstick.draws.reference.target.d == 1 else None
+        for row in self.rows:
+            score_rows[row.name] |= {"error": str(row.failures), "seconds": row.seconds}
         dt["scores"] = xr.DataTree(scores_dataset(score_rows, SCORE_COLUMNS))
         dt["coverage"] = xr.DataTree(coverage_dataset(coverage_rows, yardstick.modes.k))
         dt["evidence"] = xr.DataTree(evidence_dataset(*yardstick.evidence))
         dt["parameters"] = xr.DataTree(self._parameters())
-        if yardstick.draws.reference.target.d == 1:
-            dt["line"] = xr.DataTree(self._line())
+        if line is not None:
+            dt["line"] = xr.DataTree(line)
         return dt
 
     def _reference_log_prob(self, row: Row, evaluate: Callable[[Approximation, Array], Array | None]) -> Array | None:
@@ -130,6 +115,11 @@ class Result:
             return None
         values = row.at_draws(draws.reference.flat, draws.fold, evaluate)
         return None if values is None else values.reshape(draws.reference.log_density.shape)
+
+    @property
+    def log_evidence(self) -> Estimate:
+        """Log Z in nats."""
+        return self.yardstick.evidence[0]
 
     @cached_property
     def _tail(self) -> TailDraws:
@@ -152,103 +142,64 @@ class Result:
             local[int(k)] = (x, self.yardstick.draws.reference.target.log_density(x))
         return local
 
-    def _score(
-        self, row: Row, reference_log_prob: Array | None, local: Mapping[int, tuple[Array, Array]]
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        assert row.approximation is not None and row.canonical is not None and row.log_density is not None
-        k, log_z, canonical = self.yardstick.modes.k, self.yardstick.evidence[0], row.canonical
-        unvisited = np.full(k + 1, np.nan)
-        if row.approximation.has_log_prob:
-            for j, (x, log_density) in local.items():
-                unvisited[j] = (log_density - row.approximation.log_prob(x)).mean()
-        shape = self.yardstick.draws.reference.log_density.shape
-        label = to_region(self.yardstick.draws.label, k).reshape(shape)
-        p = ReferenceDraws(
-            self.yardstick.draws.reference.log_density,
-            reference_log_prob,
-            label,
-            self.yardstick.draws.reference.weights,
-            self.yardstick.masses,
-            unvisited,
-            self._tail,
-        )
-        mode = to_region(canonical.mode, k)
-        q = ApproximationDraws(row.log_density, row.log_prob, mode, masses_from_independent(canonical.mode, k))
-        forward = forward_chain_rule(p, q, log_z)
-        reverse = reverse_chain_rule(p, q, log_z)
-        scored = self._score_row(row, p, q, forward, reverse) | self._relabelled(row, p, q)
-        covered = _coverage_row(p, q, forward, reverse)
-        covered["copies_reached"] = _copies_reached(self.yardstick.modes, row.x, canonical)
+    def _scored(self, row: Row, local: Mapping[int, tuple[Array, Array]]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Score one fit: its row of `/scores` and of `/coverage`; what fails is not in them."""
+        if row.approximation is None or row.x is None or row.canonical is None:
+            return {}, {}
+        found = self._fit_scores(row, local)
+        estimates = found.estimates() | self._relabelled(row, found)
+        if (arrived := row.convergence) is not None:
+            estimates |= {"elbo_gap": lambda: arrived.elbo_gap, "elbo_gradient": lambda: arrived.gradient}
+        scored: dict[str, Any] = with_errors(row.failures.each(estimates)) | row.failures.each(found.numbers())
+        scored |= {
+            "converged": float("nan") if arrived is None else float(arrived.converged),
+            "kind": row.approximation.kind,
+            "family": row.approximation.family,
+            "note": " ".join((*(row.approximation.info.warnings or ()), *_in_sample(row))),
+        }
+        covered: dict[str, Any] = row.failures.each(found.coverage())
+        covered["elsewhere"], covered["elsewhere_se"] = found.q.masses.mass[-1], found.q.masses.se[-1]
+        with row.failures.kept("copies_reached"):
+            covered["copies_reached"] = copies_reached(self.yardstick.modes, row.x, row.canonical)
         return scored, covered
 
-    def _relabelled(self, row: Row, p: ReferenceDraws, q: ApproximationDraws) -> dict[str, float]:
+    def _fit_scores(self, row: Row, local: Mapping[int, tuple[Array, Array]]) -> FitScores:
+        """Put the draws of p and of one fit side by side; log q is left out where it can't be evaluated."""
+        assert row.canonical is not None and row.log_density is not None
+        k, draws = self.yardstick.modes.k, self.yardstick.draws
+        reference_log_prob = None
+        with row.failures.kept("log q at draws of the posterior"):
+            reference_log_prob = self._reference_log_prob(row, _log_prob)
+        p = ReferenceDraws(
+            draws.reference.log_density,
+            reference_log_prob,
+            to_region(draws.label, k).reshape(draws.reference.log_density.shape),
+            draws.reference.weights,
+            self.yardstick.masses,
+            _unvisited(row, local, k),
+            self._tail,
+        )
+        mode = to_region(row.canonical.mode, k)
+        masses = masses_from_independent(row.canonical.mode, k)
+        return FitScores(p, ApproximationDraws(row.log_density, row.log_prob, mode, masses), self.log_evidence)
+
+    def _relabelled(self, row: Row, found: FitScores) -> dict[str, Callable[[], Estimate]]:
         """Both divergences of q averaged over the symmetries of p; nothing without any."""
-        symmetry, log_z = self.yardstick.modes.symmetry, self.yardstick.evidence[0]
-        assert row.approximation is not None and row.x is not None
-        if not self.yardstick.modes.has_copies or not row.approximation.has_log_prob:
+        q, x, symmetry = row.approximation, row.x, self.yardstick.modes.symmetry
+        assert q is not None and x is not None
+        if not self.yardstick.modes.has_copies or not q.has_log_prob or group_order(symmetry) > MAX_ORDER:
             return {}
 
         def averaged(fit: Approximation, x: Array) -> Array | None:
             return symmetrised_log_prob(fit.log_prob, symmetry, x)
 
-        log_prob = averaged(row.approximation, row.x)
-        if log_prob is None:
-            return {}
-        forward = forward_kl(replace(p, log_prob=self._reference_log_prob(row, averaged)), log_z)
-        reverse = reverse_kl(replace(q, log_prob=log_prob), log_z)
-        return {
-            "forward_kl_relabelled": forward.value,
-            "forward_kl_relabelled_se": forward.se,
-            "reverse_kl_relabelled": reverse.value,
-            "reverse_kl_relabelled_se": reverse.se,
-        }
+        def forward() -> Estimate:
+            return forward_kl(replace(found.p, log_prob=self._reference_log_prob(row, averaged)), self.log_evidence)
 
-    def _score_row(
-        self,
-        row: Row,
-        p: ReferenceDraws,
-        q: ApproximationDraws,
-        forward: ChainRule,
-        reverse: ChainRule,
-    ) -> dict[str, Any]:
-        assert row.approximation is not None
-        log_z = self.yardstick.evidence[0]
-        estimates: dict[str, Estimate] = {
-            "forward_kl": forward_kl(p, log_z),
-            "reverse_kl": reverse_kl(q, log_z),
-            "elbo": elbo(q),
-            "eubo": eubo(p),
-            "forward_kl_between": forward.between,
-            "forward_kl_within": forward.within,
-            "reverse_kl_between": reverse.between,
-            "reverse_kl_within": reverse.within,
-            "ess_forward": ess_forward(p, log_z),
-            "ess_reverse": ess_reverse(q),
-            "spill": spill(p, q),
-            "emc": entropic_coverage(q.masses),
-            "emc_reference": entropic_coverage(p.masses),
-            "mode_jsd": mass_jsd(p.masses, q.masses),
-            "mode_tv": mass_tv(p.masses, q.masses),
-        }
-        alarm = missed(p.masses, np.array(verdicts(p.masses, q.masses)) == "missed")
-        estimates["missed_mass"] = alarm.mass
-        if row.convergence is not None:
-            estimates["elbo_gap"] = row.convergence.elbo_gap
-            estimates["elbo_gradient"] = row.convergence.gradient
-        scored: dict[str, Any] = {}
-        for name, estimate in estimates.items():
-            scored[name], scored[f"{name}_se"] = estimate
-        return scored | {
-            "alarm": float(alarm.sounds),
-            "forward_kl_is_bound": float(forward.is_bound),
-            "reverse_kl_is_bound": float(reverse.is_bound),
-            "converged": float("nan") if row.convergence is None else float(row.convergence.converged),
-            "khat": khat(q),
-            "khat_reference": khat_reference(p),
-            "kind": row.approximation.kind,
-            "family": row.approximation.family,
-            "note": " ".join((*row.approximation.info.get("warnings", ()), *_in_sample(row))),
-        }
+        def reverse() -> Estimate:
+            return reverse_kl(replace(found.q, log_prob=averaged(q, x)), self.log_evidence)
+
+        return {"forward_kl_relabelled": forward, "reverse_kl_relabelled": reverse}
 
     def _approximation_tree(self, row: Row, rows: IntArray) -> xr.DataTree:
         assert row.approximation is not None and row.x is not None
@@ -256,9 +207,10 @@ class Result:
         reference_log_prob = None
         if row.approximation.has_log_prob:
             draws = self.yardstick.training
-            flat = row.at_draws(draws.reference.flat[rows.ravel()], draws.fold[rows.ravel()], _log_prob)
-            reference_log_prob = None if flat is None else flat.reshape(rows.shape)
-        centres = [optimum.approximation.loc for optimum in row.approximation.info.get("optima", ())]
+            with row.failures.kept("log q at the draws that are kept"):
+                flat = row.at_draws(draws.reference.flat[rows.ravel()], draws.fold[rows.ravel()], _log_prob)
+                reference_log_prob = None if flat is None else flat.reshape(rows.shape)
+        centres = [optimum.approximation.loc for optimum in optima_of(row.approximation)]
         optimum_mode = to_mode_number(self.yardstick.modes.assign(np.reshape(centres, (-1, row.x.shape[1]))))
         return approximation_tree(
             row.approximation,
@@ -311,11 +263,11 @@ class Result:
         ends += [np.quantile(row.x, (LINE_TAIL, 1 - LINE_TAIL)) for row in self.rows if row.x is not None]
         low, high = np.min(ends), np.max(ends)
         grid = np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), LINE_POINTS)
-        log_prob = {
-            row.name: row.approximation.log_prob(grid[:, None])
-            for row in self.rows
-            if row.approximation is not None and row.x is not None and row.approximation.has_log_prob
-        }
+        log_prob = {}
+        for row in self.rows:
+            if row.approximation is not None and row.x is not None and row.approximation.has_log_prob:
+                with row.failures.kept("log q along the line"):
+                    log_prob[row.name] = row.approximation.log_prob(grid[:, None])
         return line_dataset(target.labels[0], grid, target.log_density(grid[:, None]), log_prob)
 
 
@@ -323,38 +275,16 @@ def _log_prob(fit: Approximation, x: Array) -> Array:
     return fit.log_prob(x)
 
 
+def _unvisited(row: Row, local: Mapping[int, tuple[Array, Array]], k: int) -> Array:
+    """Mean of log p̃ - log q (K + 1,) over the local draws of each mode that no draw visited; NaN for the others."""
+    means = np.full(k + 1, np.nan)
+    assert row.approximation is not None
+    if row.approximation.has_log_prob:
+        for j, (x, log_density) in local.items():
+            with row.failures.kept("log q at modes without draws"):
+                means[j] = (log_density - row.approximation.log_prob(x)).mean()
+    return means
+
+
 def _in_sample(row: Row) -> tuple[str, ...]:
     return (IN_SAMPLE,) if row.cross_fit is not None and not row.cross_fit.others else ()
-
-
-def _copies_reached(modes: Modes, x: Array | None, canonical: CanonicalPoints) -> Array:
-    """Count the copies of each mode (K,) that hold a hundredth of the draws in it; NaN where there are too many."""
-    assert x is not None
-    label = modes.copy_labels(x, canonical.maximum)
-    reached = np.full(modes.k, np.nan)
-    for k in range(modes.k):
-        inside = (canonical.mode == k) & (label >= 0)
-        counts = np.bincount(np.unique(label[inside] % MAX_COPY_LABELS, return_inverse=True)[1]) if inside.any() else ()
-        if modes.copies[k] <= MAX_COPY_LABELS:
-            reached[k] = min(sum(c > REACHED * inside.sum() for c in counts), modes.copies[k])
-    return reached
-
-
-def _coverage_row(p: ReferenceDraws, q: ApproximationDraws, forward: ChainRule, reverse: ChainRule) -> dict[str, Any]:
-    ratio, ratio_se = mass_ratio(p.masses, q.masses)
-    arrays = {
-        "mass": q.masses.mass,
-        "mass_se": q.masses.se,
-        "mass_upper": q.masses.upper,
-        "ratio": ratio,
-        "ratio_se": ratio_se,
-        "forward_kl_within": forward.within_each,
-        "forward_kl_within_se": forward.within_each_se,
-        "reverse_kl_within": reverse.within_each,
-        "reverse_kl_within_se": reverse.within_each_se,
-        "hdr_coverage": hdr_coverage(p, q),
-    }
-    row: dict[str, Any] = {name: values[:-1] for name, values in arrays.items()}
-    row["verdict"] = verdicts(p.masses, q.masses)
-    row["elsewhere"], row["elsewhere_se"] = q.masses.mass[-1], q.masses.se[-1]
-    return row

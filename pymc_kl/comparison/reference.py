@@ -90,6 +90,7 @@ class Yardstick:
 
 def completed_yardstick(completed: ModewisePosterior, rng: np.random.Generator) -> Yardstick:
     """Measure by draws of every mode, weighted by its mass and spread over its copies."""
+    completed.require_draws()
     drawn = completed.thinned.take(rng.permutation(len(completed.thinned.weights)))
     without = np.array([not len(draws) for draws in completed.local])
     n_draws = np.append(np.bincount(drawn.mode, minlength=completed.modes.k), 0)

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 FORMAT = 3  # of the DataTree; raised when a reader of the last one would misread
 
 
+def check_dims(target: "Target") -> None:
+    """Refuse dims whose names a DataTree takes for paths, before anything long is done with the model."""
+    dims = {dim for name in target.posterior_names for dim in target.dims.get(name, ())}
+    if slashed := sorted(dim for dim in dims if "/" in dim):
+        raise ValueError(
+            f"dims must have names without a slash, which a DataTree takes for a path; got {slashed}. Rename them in "
+            "the model."
+        )
+
+
 def draws_to_datatree(q: "Approximation", x: Array) -> xr.DataTree:
     """Put draws (n, d) of q on the model's own space, with both log densities."""
     target = q.target

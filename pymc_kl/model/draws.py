@@ -44,7 +44,7 @@ class PosteriorDraws:
     def blocks(self, n_blocks: int = 40) -> IntArray:
         """Index (n,) of the contiguous block of draws that each of :attr:`flat` belongs to."""
         n_chains, n_draws = self.x.shape[:2]
-        per_chain = max(n_blocks // n_chains, 2)
+        per_chain = min(max(n_blocks // n_chains, 2), n_draws)
         within = np.arange(n_draws) * per_chain // n_draws
         return np.asarray(np.arange(n_chains)[:, None] * per_chain + within).ravel()
 

@@ -9,6 +9,9 @@ from scipy.special import softmax
 
 from pymc_kl._typing import Array, IntArray
 
+MIN_RATIOS = 25  # importance ratios, of which a fifth are the tail that k-hat is fitted to: five at the least
+MIN_CHAIN_DRAWS = 4  # of a chain, from which ArviZ tells an effective sample size: it splits chains in halves
+
 
 class Estimate(NamedTuple):
     """A value and its standard error, in the same unit."""
@@ -53,10 +56,15 @@ def systematic(weights: Array, n: int, rng: np.random.Generator) -> IntArray:
 
 
 def effective_size(values: Array) -> float:
-    """Effective sample size of the mean of draws: all of independent ones (n,), ArviZ's of (chain, draw)."""
+    """Effective sample size of the mean of draws: all of independent ones (n,), ArviZ's of (chain, draw).
+
+    A chain of fewer than four draws does not tell and counts as one.
+    """
     n = float(values.size)
-    if values.ndim == 1 or np.ptp(values) == 0:
+    if values.ndim == 1 or not n or np.ptp(values) == 0:
         return n
+    if values.shape[1] < MIN_CHAIN_DRAWS:
+        return float(len(values))
     return float(min(array_stats.ess(values, method="mean"), n))
 
 
@@ -69,7 +77,7 @@ def pareto_k(log_ratio: Array) -> float:
     -------
     float
         -inf for ratios that are constant up to rounding, +inf where one is infinite or all are zero, and
-        NaN where the tail does not tell: there are fewer than 30 ratios, or many in the tail are the same, as zeros
+        NaN where the tail does not tell: there are fewer than 25 ratios, or many in the tail are the same, as zeros
         are, or the draws of a chain that is stuck.
     """
     return smoothed_weights(log_ratio)[1]
@@ -81,14 +89,18 @@ def smoothed_weights(log_ratio: Array) -> tuple[Array, float]:
     Where k-hat is NaN the weights (n,) are the ratios themselves, and where it is infinite they are equal.
     """
     log_ratio = np.asarray(log_ratio, dtype=float).ravel()
-    equal = np.full(log_ratio.size, 1 / log_ratio.size)
-    if np.isnan(log_ratio).any() or (log_ratio == np.inf).any() or (log_ratio == -np.inf).all():
+    n = log_ratio.size
+    equal = np.full(n, 1 / max(n, 1))
+    if np.isnan(log_ratio).any() or (log_ratio == np.inf).any() or (n and (log_ratio == -np.inf).all()):
         return equal, float("inf")
+    if n < 2:
+        return equal, float("nan")
     if np.ptp(log_ratio) < 1e-9:
         return equal, float("-inf")
     k = float("nan")
-    with np.errstate(all="ignore"), suppress(ValueError):  # it raises if the tail is one value, or less than five
-        log_weights, k = array_stats.psislw(-log_ratio)
+    if n >= MIN_RATIOS:
+        with np.errstate(all="ignore"), suppress(ValueError):  # it raises if the tail is one value
+            log_weights, k = array_stats.psislw(-log_ratio)
     return softmax(log_weights if np.isfinite(k) else log_ratio), float(k)
 
 

@@ -83,8 +83,10 @@ class LogMass:
 
 
 def greatest_rhat(columns: Array) -> float:
-    """Greatest R-hat of any column (n, m) over quarters of the rows."""
+    """Greatest R-hat of any column (n, m) over quarters of the rows; NaN of fewer than four."""
     n = len(columns) // 4
+    if not n:
+        return float("nan")
     quarters = columns[: 4 * n].reshape(4, n, -1)
     with np.errstate(invalid="ignore", divide="ignore"):
         values = [float(array_stats.rhat(quarters[..., j], method="rank")) for j in range(quarters.shape[2])]

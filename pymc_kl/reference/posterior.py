@@ -73,6 +73,26 @@ class ModewisePosterior:
         return count_masses(self.given, self.canonical.mode, self.modes)
 
     @cached_property
+    def shares(self) -> Array:
+        """Share (K,) of the whole that each mode's draws stand for: its mass, or 0 where it has none or no known mass.
+
+        Where no mode with draws has a known mass above 0, they stand for equal shares.
+        """
+        drawn = np.array([len(draws) > 0 for draws in self.local])
+        mass = np.where(drawn, np.nan_to_num(self.masses.mass[:-1]), 0.0)
+        part = mass if mass.any() else drawn.astype(float)
+        return np.asarray(part / (part.sum() or 1.0))
+
+    def require_draws(self) -> None:
+        """Raise if no mode has draws."""
+        if not any(len(draws) for draws in self.local):
+            raise RuntimeError(
+                "no mode could be sampled: NUTS failed from every mode that the search found"
+                + (" before the interrupt. " if self.partial else ". ")
+                + self.reason
+            )
+
+    @cached_property
     def thinned(self) -> "Weighted":
         """Nearly independent draws of every mode, in its first copy, weighted by its mass: what is scored on."""
         return self._spread([draws.ess for draws in self.local])
@@ -86,17 +106,17 @@ class ModewisePosterior:
         """Take at most so many draws of each mode, and no more than are worth keeping, evenly spread."""
         rows = []
         for draws, mass, size in zip(self.local, self.masses.mass[:-1], sizes, strict=True):
-            n = max(WEIGHTED_DRAWS * mass, LEAST_DRAWS)
-            most = int(max(min(n, size, len(draws)), 1)) if len(draws) else 0
+            n = np.fmax(WEIGHTED_DRAWS * mass, LEAST_DRAWS)
+            most = int(min(n, max(size, 1), len(draws)))
             rows.append(np.linspace(0, len(draws) - 1, most).round().astype(int))
-        weights = [np.full(len(r), share) for r, share in zip(rows, self._shares(rows), strict=True)]
+        weights = [np.full(len(r), share / max(len(r), 1)) for r, share in zip(rows, self.shares, strict=True)]
         return self._gather(rows, np.concatenate(weights))
 
     def equal(self, n: int, rng: np.random.Generator) -> "Weighted":
         """Draws (n) of every mode, as many as its mass asks for, in its first copy and in random order."""
-        shares = np.where([len(draws) > 0 for draws in self.local], self.masses.mass[:-1], 0.0)
-        edges = np.floor(np.cumsum(shares / shares.sum()) * n + rng.random()).astype(int)
-        edges[-1] = n
+        self.require_draws()
+        edges = np.floor(np.cumsum(self.shares) * n + rng.random()).astype(int)
+        edges[np.flatnonzero(self.shares)[-1] :] = n
         counts = np.diff(np.concatenate([[0], np.clip(edges, 0, n)]))
         rows = []
         for draws, count in zip(self.local, counts, strict=True):
@@ -105,12 +125,6 @@ class ModewisePosterior:
             rows.append(np.concatenate([np.tile(np.arange(len(draws)), whole), some]))
         weighted = self._gather(rows, np.full(n, 1 / n))
         return weighted.take(rng.permutation(n))
-
-    def _shares(self, rows: Sequence[IntArray]) -> Array:
-        """Weight (K,) of each draw of a mode that has draws."""
-        counts = np.array([len(r) for r in rows])
-        shares = np.where(counts > 0, self.masses.mass[:-1], 0.0)
-        return np.asarray(shares / shares.sum() / np.maximum(counts, 1))
 
     def _gather(self, rows: Sequence[IntArray], weights: Array) -> "Weighted":
         pairs = list(zip(self.local, rows, strict=True))

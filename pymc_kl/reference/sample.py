@@ -8,7 +8,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.model.datatree import root_attrs
+from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import as_posterior_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.numbering import to_mode_number
@@ -94,6 +94,7 @@ def sample_reference(
     with stages(progressbar) as stage:
         with stage("compile the log density"):
             target = as_target(model)
+            check_dims(target)
             points = {} if starts is None else {"user": user_starts(starts, target)}
             given = None if idata is None else as_posterior_draws(idata, target)
         completed = complete(target, given, points, sampling, rng=rng, stage=stage)
@@ -119,12 +120,6 @@ def completed_tree(
 ) -> xr.DataTree:
     """Lay out a completed posterior: draws of equal weight, original draws, modes, evidence and audit."""
     target, modes = completed.target, completed.modes
-    if not any(len(local) for local in completed.local):
-        raise RuntimeError(
-            "no mode could be sampled: NUTS failed from every mode that the search found"
-            + (" before the interrupt. " if completed.partial else ". ")
-            + completed.reason
-        )
     equal = completed.equal(chains * draws, rng)
     x = equal.x if relabel else modes.scatter(equal.x, equal.maximum, rng)[0]
     shape = (chains, draws)
@@ -157,10 +152,8 @@ def modes_dataset(completed: ModewisePosterior) -> xr.Dataset:
 def _weighted_trees(completed: ModewisePosterior) -> tuple[xr.DataTree | None, xr.DataTree | None]:
     """Lay out the draws given and those made here, with the weight of each in the reference."""
     target, given, mode = completed.target, completed.given, completed.given_mode
-    mass = completed.masses.mass[:-1]
     sizes = np.array([len(local) for local in completed.local])
-    each = np.where(sizes > 0, mass, 0.0) / np.maximum(sizes, 1)
-    each = each / (each * sizes).sum()
+    each = completed.shares / np.maximum(sizes, 1)
     used = np.array(["given" in local.source for local in completed.local])
     original = None
     n_given = np.zeros(len(sizes), dtype=int)

@@ -1,0 +1,179 @@
+"""One part of a fit's scores that fails costs that part, is named in its row, and costs no other fit anything."""
+
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+from scipy import stats
+
+import pymc_kl as pkl
+from pymc_kl.approximations import FullRank
+from pymc_kl.comparison import score_fit
+from pymc_kl.comparison.failures import Failures
+from pymc_kl.numerics.estimate import pareto_k
+
+OF_Q = ("elbo", "elbo_se", "khat", "ess_reverse", "ess_reverse_se", "spill", "spill_se", "emc", "mode_tv")
+OF_P = ("eubo", "forward_kl", "forward_kl_within", "ess_forward", "khat_reference")
+RIGHT = stats.norm(3, 0.5)  # never below -2, where the left mode of the posterior is
+
+
+@pytest.fixture(scope="module")
+def draws(exact_draws):
+    return exact_draws("two_modes", 4000, 1)
+
+
+def right(log_prob=RIGHT.logpdf):
+    """A q in the right mode, with a density of its own."""
+    return lambda n, rng: RIGHT.rvs((n, 1), random_state=rng), lambda x: log_prob(x[:, 0])
+
+
+def nan_on_the_left(x):
+    return np.where(x < -2, np.nan, RIGHT.logpdf(x))
+
+
+def raises_on_many(x):
+    if len(x) > 1000:
+        raise MemoryError("too many points at once")
+    return RIGHT.logpdf(x)
+
+
+@pytest.fixture(scope="module")
+def compared(zoo, draws):
+    """Compare one fit given by functions, beside another that nothing is wrong with; once each."""
+    _, target = zoo("two_modes")
+    made = {}
+
+    def get(name):
+        if name not in made:
+            fits = {"functions": right(FITS[name]), "other": FullRank(loc=np.zeros(1), scale_tril=np.full((1, 1), 3.0))}
+            made[name] = pkl.compare(
+                draws, fits, model=target, forward="fullrank", n_draws=500, random_seed=1, progressbar=False
+            )
+        return made[name]
+
+    return get
+
+
+FITS = {"sound": RIGHT.logpdf, "NaN at draws of p": nan_on_the_left, "fails on many points": raises_on_many}
+
+
+def row(dt, name="functions"):
+    return dt["scores"].to_dataset().sel(approximation=name)
+
+
+def known(of, names):
+    return {name for name in names if np.isfinite(float(of[name]))}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("NaN at draws of p", "ValueError: log_prob(x) for x of shape"),
+        ("fails on many points", "MemoryError: too many points at once"),
+    ],
+)
+def test_what_needs_draws_of_q_alone_is_there_where_log_q_fails_at_those_of_p(name, reason, compared):
+    lost, sound = row(compared(name)), row(compared("sound"))
+    for name in OF_Q:
+        assert float(lost[name]) == float(sound[name]), name
+    assert known(lost, OF_Q) == set(OF_Q) and not known(lost, OF_P)
+    error = str(lost["error"].item())
+    assert error.startswith("log q at draws of the posterior") and reason in error
+
+
+@pytest.mark.parametrize("name", [name for name in FITS if name != "sound"])
+def test_its_draws_and_coverage_and_every_other_fit_are_untouched(name, compared):
+    lost, sound = compared(name), compared("sound")
+    for group in ("coverage", "parameters", "posterior", "evidence", "modes", "approximations/other"):
+        names = set(sound[group].to_dataset()) - {"hdr_coverage", "forward_kl_within", "forward_kl_within_se"}
+        for variable in names:
+            xr.testing.assert_identical(lost[group][variable], sound[group][variable])
+    for other in ("other", "forward fullrank"):
+        left = [dt["scores"].to_dataset().drop_vars("seconds").sel(approximation=other) for dt in (lost, sound)]
+        xr.testing.assert_identical(*left)
+        xr.testing.assert_identical(*(dt["coverage"].to_dataset().sel(approximation=other) for dt in (lost, sound)))
+    assert "functions" in lost["approximations"].children
+
+
+@pytest.mark.parametrize("name", [name for name in FITS if name != "sound"])
+def test_a_comparison_that_lacks_a_part_is_read_as_any(name, compared, tmp_path):
+    dt = compared(name)
+    assert set(pkl.summary(dt).index) == {"functions", "other", "forward fullrank"}
+    assert "missed" in pkl.coverage(dt)[("functions", "verdict")].to_list()
+    assert pkl.load(pkl.save(dt, tmp_path / "comparison.nc")).attrs == dt.attrs
+    text = pkl.report(dt).html
+    assert str(row(dt)["error"].item()).split(":")[0] in text
+
+
+@pytest.mark.parametrize("lost", ["spill", "eubo", "khat", "hdr_coverage", "reverse_chain_rule"])
+def test_a_score_that_fails_is_lost_alone(lost, zoo, draws, monkeypatch):
+    _, target = zoo("two_modes")
+
+    def fail(*_):
+        raise FloatingPointError("a number of its own")
+
+    arguments = {"model": target, "forward": (), "n_draws": 500, "random_seed": 1, "progressbar": False}
+    whole = pkl.compare(draws, {"functions": right()}, **arguments)
+    monkeypatch.setattr(score_fit, lost, fail)
+    dt = pkl.compare(draws, {"functions": right()}, **arguments)
+    gone = {
+        "reverse_chain_rule": {"reverse_kl_between", "reverse_kl_within", "reverse_kl_is_bound"},
+        "hdr_coverage": set(),
+    }.get(lost, {lost})
+    kept, before = row(dt), row(whole)
+    numbers = [name for name in before if before[name].dtype.kind == "f" and name.removesuffix("_se") not in gone]
+    for name in set(numbers) - {"seconds"}:
+        np.testing.assert_equal(float(kept[name]), float(before[name]), name)
+    assert not known(kept, gone)
+    assert (dt["coverage"]["verdict"] == whole["coverage"]["verdict"]).all()
+    named, _, reason = str(kept["error"].item()).partition(": ")
+    assert set(named.split(", ")) >= (gone or {"hdr_coverage"})
+    assert reason == "FloatingPointError: a number of its own"
+
+
+def test_a_reference_of_four_draws_scores_what_it_can(zoo):
+    """As NUTS gives where it hardly moves: k-hat of so few ratios is not known, and costs nothing else."""
+    _, target = zoo("two_modes")
+    few = target.to_dataset(np.array([[3.0], [2.5], [-3.0], [3.5]])[None])
+    arguments = {"model": target, "reference": "as given", "random_seed": 1, "progressbar": False}
+    dt = pkl.compare(few, {"functions": right()}, forward="meanfield", **arguments)
+    for name in ("functions", "forward meanfield"):
+        assert str(row(dt, name)["error"].item()) == ""
+        assert known(row(dt, name), OF_Q) == set(OF_Q)
+        assert known(row(dt, name), OF_P) == {*OF_P} - {"khat_reference"}
+
+
+@pytest.mark.parametrize("n", range(25))
+def test_few_ratios_do_not_tell_their_tail(n):
+    assert np.isnan(pareto_k(np.random.default_rng(n).standard_normal(n)))
+
+
+def test_failures_are_told_by_their_reason():
+    failures = Failures()
+    assert str(failures) == ""
+    done = failures.each({"a": lambda: 1, "b": lambda: 1 / 0, "c": lambda: [][0], "d": lambda: 1 / 0, "e": lambda: 2})
+    assert done == {"a": 1, "e": 2}
+    with failures.kept():
+        raise RuntimeError("No fit.")
+    told = "b, d: ZeroDivisionError: division by zero; c: IndexError: list index out of range; RuntimeError: No fit."
+    assert str(failures) == told
+    with pytest.raises(KeyboardInterrupt), failures.kept("an interrupt is no failure"):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_a_normal_that_is_tied_to_a_share_of_a_simplex():
+    """NUTS hardly moves along a ridge that is 1e-4 wide: a handful of draws stands for p, and all of q is scored."""
+    with pm.Model() as model:
+        share = pm.Dirichlet("share", np.ones(3))
+        pm.Normal("copy", share[0], 1e-4)
+    dt = pkl.compare(model=model, random_seed=1, progressbar=False)
+    for name in dt["scores"]["approximation"].values:
+        assert str(row(dt, name)["error"].item()) == ""
+        assert known(row(dt, name), ("elbo", "khat", "ess_reverse", "spill")) == {
+            "elbo",
+            "khat",
+            "ess_reverse",
+            "spill",
+        }
+        assert "log_density" in dt[f"approximations/{name}/sample_stats"]
