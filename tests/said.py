@@ -7,7 +7,7 @@ import numpy as np
 
 from pymc_kl.comparison.datatree import ESTIMATES
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
-from pymc_kl.reports.facts import Audit, Cover, Facts, Fit, Mode
+from pymc_kl.reports.facts import Audit, Facts, Fit, Mode, ModeCoverage
 
 NAN = float("nan")
 HELD = Estimate(0.3, 0.01)
@@ -24,13 +24,13 @@ def modes(*masses: float, se: float = 0.01, copies: float = 1, overlap: float = 
 
 def cover(
     mode: Mode, mass: float, verdict: str, *, se: float = 0.005, within: float = 0.002, reached: float = 1
-) -> Cover:
+) -> ModeCoverage:
     """How a fit covers a mode."""
     upper = mass + 2 * se if mass else 0.0015
-    return Cover(mode, verdict, Estimate(mass, se), upper, Estimate(within, 0.001), reached)
+    return ModeCoverage(mode, verdict, Estimate(mass, se), upper, Estimate(within, 0.001), reached)
 
 
-def fit(name: str, covers: tuple[Cover, ...], **changes: Any) -> Fit:
+def fit(name: str, covers: tuple[ModeCoverage, ...], **changes: Any) -> Fit:
     """An approximation with good scores, but for what is changed; scores go by their name."""
     scores = dict.fromkeys(ESTIMATES, UNKNOWN)
     scores |= {
@@ -54,11 +54,11 @@ def fit(name: str, covers: tuple[Cover, ...], **changes: Any) -> Fit:
         khat=0.2,
         converged=NAN,
         bounds=(False, False),
-        covers=covers,
+        coverage=covers,
         elsewhere=Estimate(0.0, 0.0005),
-        mean_off=None,
-        sd_off=None,
-        tail_off=None,
+        mean_error=None,
+        sd_error=None,
+        tail_error=None,
         sd_ratios=(),
     )
     return replace(made, **changes)
@@ -85,18 +85,18 @@ def facts(found: tuple[Mode, ...], *fits: Fit, **changes: Any) -> Facts:
 
 def audit(*missed: int, mass: Estimate = HELD, **changes: Any) -> Audit:
     """An audit of draws that miss these modes."""
-    made = Audit(missed=missed, missed_mass=mass, alarm=bool(missed), mixes=not missed, reason="", mean=None)
+    made = Audit(missed=missed, missed_mass=mass, alarm=bool(missed), masses_known=not missed, reason="", mean=None)
     return replace(made, **changes)
 
 
-def covering(found: tuple[Mode, ...], *, within: float = 0.002, reached: float = 1) -> tuple[Cover, ...]:
+def covering(found: tuple[Mode, ...], *, within: float = 0.002, reached: float = 1) -> tuple[ModeCoverage, ...]:
     """A fit that has every mode as the posterior has it."""
     return tuple(
         cover(m, np.nan_to_num(m.mass.value, nan=0.5), "covered", within=within, reached=reached) for m in found
     )
 
 
-def missing(found: tuple[Mode, ...], *lost: int, within: float = 0.002) -> tuple[Cover, ...]:
+def missing(found: tuple[Mode, ...], *lost: int, within: float = 0.002) -> tuple[ModeCoverage, ...]:
     """A fit that has none of the modes with these numbers, and the rest by the posterior's shares."""
     kept = sum(m.mass.value for m in found if m.number not in lost) or 1.0
     return tuple(

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from said import NAN, audit, cover, covering, facts, fit, missing, modes
 
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
-from pymc_kl.reports.facts import Facts, Off
+from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.headline import headlines
+from pymc_kl.reports.parameters import LargestError
 from pymc_kl.reports.phrases import listed, nats, numbered, percent, plain
 from pymc_kl.reports.trust import judge_reference
 from pymc_kl.reports.uses import USES
@@ -106,12 +107,16 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ["trust"],
     ),
     "the draws missed next to nothing": (
-        facts(TINY, fit("ADVI", covering(TINY)), audit=audit(3, mass=Estimate(0.003, 0.001), alarm=False, mixes=True)),
+        facts(
+            TINY,
+            fit("ADVI", covering(TINY)),
+            audit=audit(3, mass=Estimate(0.003, 0.001), alarm=False, masses_known=True),
+        ),
         ["ADVI covers"],
         ["Your draws miss"],
     ),
     "the draws reached all but did not mix": (
-        facts(TWO, audit=audit(mixes=False, reason="the 4 chains never moved between modes")),
+        facts(TWO, audit=audit(masses_known=False, reason="the 4 chains never moved between modes")),
         ["Your draws reached every mode found, but the 4 chains never moved between modes"],
         ["Your draws miss"],
     ),
@@ -390,11 +395,11 @@ def test_a_use_is_refused_only_beyond_two_errors() -> None:
     def answer(use: str, **changes: object) -> str:
         return USES[use](facts(TWO), fit("q", covering(TWO), **changes)).answer
 
-    assert answer("means", mean_off=Off("mu", Estimate(-0.6, 0.01))) == "no"
-    assert answer("means", mean_off=Off("mu", Estimate(0.6, 0.1))) == "with care"
-    assert answer("means", mean_off=Off("mu", Estimate(0.12, 0.02))) == "yes"
-    assert answer("standard deviations", sd_off=Off("mu", Estimate(np.log(0.4), 0.02))) == "no"
-    assert answer("tail intervals (90 %)", tail_off=Off("mu", Estimate(0.4, 0.02))) == "with care"
+    assert answer("means", mean_error=LargestError("mu", Estimate(-0.6, 0.01))) == "no"
+    assert answer("means", mean_error=LargestError("mu", Estimate(0.6, 0.1))) == "with care"
+    assert answer("means", mean_error=LargestError("mu", Estimate(0.12, 0.02))) == "yes"
+    assert answer("standard deviations", sd_error=LargestError("mu", Estimate(np.log(0.4), 0.02))) == "no"
+    assert answer("tail intervals (90 %)", tail_error=LargestError("mu", Estimate(0.4, 0.02))) == "with care"
     assert answer("importance sampling", khat=0.3) == "yes"
     assert answer("importance sampling", khat=0.6) == "with care"
     assert answer("importance sampling", khat=1.2) == "no"

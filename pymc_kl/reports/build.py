@@ -207,7 +207,7 @@ def _sections(dt: xr.DataTree, facts: Facts, trust: Trust, painter: Painter, opt
 
 def _pictured(facts: Facts) -> list[int]:
     """Modes that may hold a hundredth of the posterior or of an approximation, and elsewhere if one is there."""
-    held = {c.mode.number for fit in facts.fits for c in fit.covers if c.mass.value > MATTERS}
+    held = {c.mode.number for fit in facts.fits for c in fit.coverage if c.mass.value > MATTERS}
     shown = [mode.number for mode in facts.modes if mode.matters or mode.number in held] or [facts.modes[0].number]
     return shown + [0] * any(fit.elsewhere.value > MATTERS for fit in facts.fits)
 

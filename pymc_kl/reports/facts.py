@@ -1,6 +1,6 @@
-"""DataTree → the plain numbers that sentences are made from, every one with its standard error.
+"""Read a comparison as the plain numbers that sentences are made from, every one with its standard error.
 
-Nothing is judged here. Masses are shares, divergences nats; NaN means that a number is not known.
+Nothing is judged here. Masses are probabilities, divergences are in nats; NaN is a number that is not known.
 """
 
 import json
@@ -10,13 +10,11 @@ from functools import cached_property
 
 import numpy as np
 import xarray as xr
-from arviz_base.labels import BaseLabeller
 
-from pymc_kl._typing import Array
 from pymc_kl.comparison.datatree import ESTIMATES
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
-from pymc_kl.plots.parts.scalars import Scalars
+from pymc_kl.reports.parameters import LargestError, largest_mean_error, parameter_errors
 
 MATTERS = 0.01  # upper bound of a mode's mass below which no sentence counts it
 
@@ -39,7 +37,7 @@ class Mode:
 
 
 @dataclass(frozen=True)
-class Cover:
+class ModeCoverage:
     """How one approximation covers one mode."""
 
     mode: Mode
@@ -48,14 +46,6 @@ class Cover:
     upper: float
     reverse_within: Estimate
     copies_reached: float
-
-
-@dataclass(frozen=True)
-class Off:
-    """The parameter in which an approximation is furthest off, and by how much."""
-
-    label: str
-    by: Estimate
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,17 +62,17 @@ class Fit:
     khat: float
     converged: float
     bounds: tuple[bool, bool]
-    covers: tuple[Cover, ...]
+    coverage: tuple[ModeCoverage, ...]
     elsewhere: Estimate
-    mean_off: Off | None
-    sd_off: Off | None
-    tail_off: Off | None
+    mean_error: LargestError | None
+    sd_error: LargestError | None
+    tail_error: LargestError | None
     sd_ratios: tuple[Estimate, ...]
 
     @property
     def scored(self) -> bool:
         """Whether it got as far as being compared."""
-        return any(cover.verdict for cover in self.covers)
+        return any(cover.verdict for cover in self.coverage)
 
     @property
     def is_polished(self) -> bool:
@@ -96,9 +86,9 @@ class Fit:
             return self.scores[f"{direction}_kl_within"]
         return Estimate(whole.value - between.value, float(np.hypot(whole.se, between.se)))
 
-    def that_matter(self, *verdicts: str) -> tuple[Cover, ...]:
+    def that_matter(self, *verdicts: str) -> tuple[ModeCoverage, ...]:
         """Return its rows for the modes that matter, of these verdicts or of any."""
-        return tuple(c for c in self.covers if c.mode.matters and (not verdicts or c.verdict in verdicts))
+        return tuple(c for c in self.coverage if c.mode.matters and (not verdicts or c.verdict in verdicts))
 
 
 @dataclass(frozen=True)
@@ -108,7 +98,7 @@ class Audit:
     missed: tuple[int, ...]
     missed_mass: Estimate
     alarm: bool
-    mixes: bool
+    masses_known: bool
     reason: str
     mean: tuple[str, float, Estimate] | None
 
@@ -207,7 +197,7 @@ def _modes(ds: xr.Dataset) -> tuple[Mode, ...]:
 def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> Fit:
     row = dt["scores"].to_dataset().sel(approximation=name)
     coverage = dt["coverage"].to_dataset().sel(approximation=name)
-    offs = _offs(dt, name)
+    errors = parameter_errors(dt, name)
     return Fit(
         name=name,
         kind=_text(row, "kind"),
@@ -219,12 +209,12 @@ def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> Fit:
         khat=_number(row, "khat"),
         converged=_number(row, "converged"),
         bounds=(_number(row, "forward_kl_is_bound") == 1, _number(row, "reverse_kl_is_bound") == 1),
-        covers=tuple(_cover(coverage.sel(mode=mode.number), mode) for mode in modes),
+        coverage=tuple(_mode_coverage(coverage.sel(mode=mode.number), mode) for mode in modes),
         elsewhere=_estimate(coverage, "elsewhere"),
-        mean_off=offs[0],
-        sd_off=offs[1],
-        tail_off=offs[2],
-        sd_ratios=offs[3],
+        mean_error=errors.mean,
+        sd_error=errors.sd,
+        tail_error=errors.tail,
+        sd_ratios=errors.sd_ratios,
     )
 
 
@@ -244,8 +234,8 @@ def _number(row: xr.Dataset, name: str) -> float:
     return float(row[name]) if name in row else float("nan")
 
 
-def _cover(row: xr.Dataset, mode: Mode) -> Cover:
-    return Cover(
+def _mode_coverage(row: xr.Dataset, mode: Mode) -> ModeCoverage:
+    return ModeCoverage(
         mode=mode,
         verdict=_text(row, "verdict"),
         mass=_estimate(row, "mass"),
@@ -253,44 +243,6 @@ def _cover(row: xr.Dataset, mode: Mode) -> Cover:
         reverse_within=_estimate(row, "reverse_kl_within"),
         copies_reached=_number(row, "copies_reached"),
     )
-
-
-def _offs(dt: xr.DataTree, name: str) -> tuple[Off | None, Off | None, Off | None, tuple[Estimate, ...]]:
-    """Largest errors of means and tails (reference sd) and of sds (log ratio), and every ratio of sds."""
-    table = dt["parameters"].to_dataset() if "parameters" in dt.children else xr.Dataset()
-    if "source" not in table or name not in table["source"].values:
-        return None, None, None, ()
-    labels, (p, q) = parameter_rows(table, str(table["source"].values[0]), name)
-    with np.errstate(all="ignore"):
-        sd = p["sd"]
-        mean = (q["mean"] - p["mean"]) / sd, np.hypot(q["mean_se"], p["mean_se"]) / sd
-        ratio = q["sd"] / sd
-        ratio_se = ratio * np.hypot(q["sd_se"] / q["sd"], p["sd_se"] / sd)
-        tails = [((q[end] - p[end]) / sd, np.hypot(q[f"{end}_se"], p[f"{end}_se"]) / sd) for end in ("lower", "upper")]
-        worst_tail = np.abs(tails[0][0]) > np.abs(tails[1][0])
-        tail = [np.where(worst_tail, low, high) for low, high in zip(*tails, strict=True)]
-        logs = np.log(ratio), ratio_se / ratio
-    varies = np.isfinite(ratio)
-    ratios = tuple(Estimate(float(r), float(s)) for r, s in zip(ratio[varies], ratio_se[varies], strict=True))
-    return _worst(labels, *mean), _worst(labels, *logs), _worst(labels, tail[0], tail[1]), ratios
-
-
-def parameter_rows(table: xr.Dataset, *sources: str) -> tuple[list[str], list[dict[str, Array]]]:
-    """Lay out `/parameters`: labels of all scalars, and for each source its statistics by name, arrays (D,)."""
-    scalars = Scalars(table.isel(source=0, statistic=0, drop=True))
-    labels = scalars.labels(range(scalars.n), BaseLabeller())
-    rows = []
-    for source in sources:
-        matrix = scalars.matrix(table.sel(source=source), ["statistic"])
-        rows.append(dict(zip(table["statistic"].values.tolist(), matrix, strict=True)))
-    return labels, rows
-
-
-def _worst(labels: list[str], off: Array, se: Array) -> Off | None:
-    if not np.isfinite(off).any():
-        return None
-    j = int(np.nanargmax(np.where(np.isfinite(off), np.abs(off), np.nan)))
-    return Off(labels[j], Estimate(float(off[j]), float(se[j])))
 
 
 def _audit(dt: xr.DataTree) -> Audit | None:
@@ -302,20 +254,7 @@ def _audit(dt: xr.DataTree) -> Audit | None:
         missed=tuple(int(k) for k in missed),
         missed_mass=_estimate(ds, "missed_mass"),
         alarm=float(ds["alarm"]) == 1,
-        mixes=bool(int(ds.attrs.get("mixes", 1))),
+        masses_known=bool(int(ds.attrs.get("mixes", 1))),
         reason=str(ds.attrs.get("reason", "")),
-        mean=_mean_off(dt["audit/means"].to_dataset()) if "means" in dt["audit"].children else None,
+        mean=largest_mean_error(dt["audit/means"].to_dataset()) if "means" in dt["audit"].children else None,
     )
-
-
-def _mean_off(means: xr.Dataset) -> tuple[str, float, Estimate] | None:
-    """The mean that the user's draws get most wrong, in reference standard deviations, if any by two errors."""
-    table = means.expand_dims(source=["all"]).rename(quantity="statistic")
-    labels, (row,) = parameter_rows(table, "all")
-    with np.errstate(invalid="ignore"):
-        sure = np.abs(row["given"] - row["reference"]) > 2 * row["reference_se"]
-        off = np.where(sure & np.isfinite(row["off_in_sd"]), np.abs(row["off_in_sd"]), 0.0)
-    if not (off > 0).any():
-        return None
-    j = int(off.argmax())
-    return labels[j], float(row["given"][j]), Estimate(float(row["reference"][j]), float(row["reference_se"][j]))

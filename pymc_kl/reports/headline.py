@@ -34,7 +34,7 @@ def headlines(facts: Facts, trust: Trust) -> list[Headline]:
 
 def covered_mass(facts: Facts, fit: Fit) -> Estimate:
     """Mass of the modes that a fit neither misses nor has too little of, with its error."""
-    covered = {c.mode.number for c in fit.covers if c.verdict in ("covered", "over")}
+    covered = {c.mode.number for c in fit.coverage if c.verdict in ("covered", "over")}
     return facts.held(covered)
 
 

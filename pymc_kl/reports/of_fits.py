@@ -6,7 +6,7 @@ import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
-from pymc_kl.reports.facts import Cover, Facts, Fit
+from pymc_kl.reports.facts import Facts, Fit, ModeCoverage
 from pymc_kl.reports.phrases import counted, nats, numbered, percent, plain
 from pymc_kl.reports.sentence import Sentence
 
@@ -49,7 +49,7 @@ def _not_converged(facts: Facts, fit: Fit) -> str | None:
     return f"{text}{_whose_fault(missed, polished)} As it stands it {_reach(facts, fit)}."
 
 
-def _whose_fault(missed: tuple[Cover, ...], polished: Fit | None) -> str:
+def _whose_fault(missed: tuple[ModeCoverage, ...], polished: Fit | None) -> str:
     """Blame the optimiser for the modes that the polished fit reaches, and not for those that it misses too."""
     if polished is None or not polished.scored:
         return " Whether its misses are the optimiser's or the divergence's can only be told of a fit that has arrived."
@@ -97,14 +97,14 @@ def _reach(facts: Facts, fit: Fit) -> str:
     return f"covers {numbered([c.mode.number for c in reached])}{_share_of(facts, reached)} and {lost}"
 
 
-def _share_of(facts: Facts, covers: list[Cover] | tuple[Cover, ...]) -> str:
+def _share_of(facts: Facts, covers: list[ModeCoverage] | tuple[ModeCoverage, ...]) -> str:
     """Say what modes hold together."""
     if not facts.masses_known:
         return ""
     return f" ({percent(facts.held([c.mode.number for c in covers]))} of the posterior)"
 
 
-def _within(fit: Fit, covers: list[Cover]) -> Estimate | None:
+def _within(fit: Fit, covers: list[ModeCoverage]) -> Estimate | None:
     """Reverse divergence within the modes reached, by what the fit has in each; lacking copies is no loss."""
     if np.isfinite(fit.scores["reverse_kl_relabelled"].value):
         return fit.within("reverse")

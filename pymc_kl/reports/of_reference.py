@@ -57,7 +57,7 @@ def _missed_by_draws(facts: Facts) -> str | None:
             label, given, right = audit.mean
             text += f" Their mean of {label} is {plain(given, right.se)}; over all modes found it is {measured(right)}."
         return text
-    if not audit.mixes and audit.reason and not audit.missed and len(facts.that_matter) > 1 and facts.completed:
+    if not audit.masses_known and audit.reason and not audit.missed and len(facts.that_matter) > 1 and facts.completed:
         return (
             f"Your draws reached every mode found, but {audit.reason}: the shares of draws in the modes are not "
             "their masses."

@@ -9,9 +9,10 @@ from pymc_kl.plots import plot_modes
 from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.plots.parts.scalars import Scalars
 from pymc_kl.reports.cells import Cell, Table, placed, rounded, words
-from pymc_kl.reports.facts import Facts, parameter_rows
+from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, Options, Section, Text
+from pymc_kl.reports.parameters import parameter_rows
 from pymc_kl.reports.phrases import counted
 from pymc_kl.reports.uses import USES
 

@@ -59,12 +59,12 @@ def _coverage_tables(facts: Facts, width: int) -> Iterator[Table]:
 
 def _listed(facts: Facts) -> list[int]:
     """Rows of the modes that may hold a hundredth of the posterior or of a fit."""
-    held = (max((fit.covers[row].mass.value for fit in facts.fits), default=0.0) for row in range(len(facts.modes)))
+    held = (max((fit.coverage[row].mass.value for fit in facts.fits), default=0.0) for row in range(len(facts.modes)))
     return [row for row, mass in enumerate(held) if facts.modes[row].matters or mass > MATTERS]
 
 
 def _mass(fit: Fit, row: int) -> str:
-    cover = fit.covers[row]
+    cover = fit.coverage[row]
     return f"{_short(format_percent(*cover.mass, cover.upper))} {MARKS.get(cover.verdict, ' ')}"
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
-from pymc_kl.reports.facts import Facts, Fit, Off
+from pymc_kl.reports.facts import Facts, Fit
+from pymc_kl.reports.parameters import LargestError
 from pymc_kl.reports.phrases import numbered
 
 MEAN_OFF = (0.1, 0.5)  # reference sd: at most, for "yes" and for "with care"
@@ -29,7 +30,7 @@ class Use:
 type UseRule = Callable[[Facts, Fit], Use]
 
 
-def _graded(off: Off | None, limits: tuple[float, float], unit: Callable[[Estimate], str]) -> Use:
+def _graded(off: LargestError | None, limits: tuple[float, float], unit: Callable[[Estimate], str]) -> Use:
     if off is None or not np.isfinite(off.by.value):
         return Use("unknown", "no draws to compare")
     least = abs(off.by.value) - 2 * np.nan_to_num(off.by.se)
@@ -48,17 +49,17 @@ def _ratio(by: Estimate) -> str:
 
 def means(_facts: Facts, fit: Fit) -> Use:
     """Posterior means of single parameters."""
-    return _graded(fit.mean_off, MEAN_OFF, _in_sd)
+    return _graded(fit.mean_error, MEAN_OFF, _in_sd)
 
 
 def spreads(_facts: Facts, fit: Fit) -> Use:
     """Posterior standard deviations."""
-    return _graded(fit.sd_off, SD_OFF, _ratio)
+    return _graded(fit.sd_error, SD_OFF, _ratio)
 
 
 def tails(_facts: Facts, fit: Fit) -> Use:
     """Central 90 % intervals."""
-    return _graded(fit.tail_off, TAIL_OFF, _in_sd)
+    return _graded(fit.tail_error, TAIL_OFF, _in_sd)
 
 
 def multimodal(_facts: Facts, fit: Fit) -> Use:

@@ -1,0 +1,98 @@
+"""Say in which parameters an approximation is furthest from the reference: means, spreads and ends of intervals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from arviz_base.labels import BaseLabeller
+
+from pymc_kl._typing import Array
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.plots.parts.scalars import Scalars
+
+type Statistics = dict[str, Array]  # of every scalar (D,), by name
+
+
+@dataclass(frozen=True)
+class LargestError:
+    """The scalar in which an approximation is furthest off, and by how much."""
+
+    label: str
+    by: Estimate
+
+
+@dataclass(frozen=True)
+class ParameterErrors:
+    """Largest errors of an approximation over all scalars, None where there is nothing to compare.
+
+    Those of means and of ends of intervals are in reference standard deviations, those of standard deviations are
+    log ratios to the reference's; `sd_ratios` has the ratio of every scalar that varies.
+    """
+
+    mean: LargestError | None = None
+    sd: LargestError | None = None
+    tail: LargestError | None = None
+    sd_ratios: tuple[Estimate, ...] = ()
+
+
+def parameter_errors(dt: xr.DataTree, name: str) -> ParameterErrors:
+    """Compare an approximation's parameters with those of the reference, the first source of `/parameters`."""
+    table = dt["parameters"].to_dataset() if "parameters" in dt.children else xr.Dataset()
+    if "source" not in table or name not in table["source"].values:
+        return ParameterErrors()
+    labels, (p, q) = parameter_rows(table, str(table["source"].values[0]), name)
+    with np.errstate(all="ignore"):
+        ratio, ratio_se = _sd_ratio(p, q)
+        log_ratio = np.log(ratio), ratio_se / ratio
+        mean, lower, upper = (_in_sd(p, q, statistic) for statistic in ("mean", "lower", "upper"))
+        tail = np.where(np.abs(lower[0]) > np.abs(upper[0]), lower, upper)
+    varies = np.isfinite(ratio)
+    return ParameterErrors(
+        _largest(labels, *mean),
+        _largest(labels, *log_ratio),
+        _largest(labels, *tail),
+        tuple(Estimate(float(r), float(se)) for r, se in zip(ratio[varies], ratio_se[varies], strict=True)),
+    )
+
+
+def parameter_rows(table: xr.Dataset, *sources: str) -> tuple[list[str], list[Statistics]]:
+    """Return the labels of all scalars in a dataset such as `/parameters`, and the statistics of each source."""
+    scalars = Scalars(table.isel(source=0, statistic=0, drop=True))
+    labels = scalars.labels(range(scalars.n), BaseLabeller())
+    rows = []
+    for source in sources:
+        matrix = scalars.matrix(table.sel(source=source), ["statistic"])
+        rows.append(dict(zip(table["statistic"].values.tolist(), matrix, strict=True)))
+    return labels, rows
+
+
+def largest_mean_error(means: xr.Dataset) -> tuple[str, float, Estimate] | None:
+    """Return label, mean and reference of the user's worst mean, by reference sd; None if none is two errors off."""
+    table = means.expand_dims(source=["all"]).rename(quantity="statistic")
+    labels, (row,) = parameter_rows(table, "all")
+    with np.errstate(invalid="ignore"):
+        sure = np.abs(row["given"] - row["reference"]) > 2 * row["reference_se"]
+        off = np.where(sure & np.isfinite(row["off_in_sd"]), np.abs(row["off_in_sd"]), 0.0)
+    if not (off > 0).any():
+        return None
+    j = int(off.argmax())
+    return labels[j], float(row["given"][j]), Estimate(float(row["reference"][j]), float(row["reference_se"][j]))
+
+
+def _sd_ratio(p: Statistics, q: Statistics) -> tuple[Array, Array]:
+    """Divide the standard deviations of q by those of p; return ratios and their standard errors (D,)."""
+    ratio = q["sd"] / p["sd"]
+    return ratio, ratio * np.hypot(q["sd_se"] / q["sd"], p["sd_se"] / p["sd"])
+
+
+def _in_sd(p: Statistics, q: Statistics, statistic: str) -> tuple[Array, Array]:
+    """Subtract a statistic of p from that of q, in standard deviations of p; return it and its errors (D,)."""
+    se = np.hypot(q[f"{statistic}_se"], p[f"{statistic}_se"])
+    return (q[statistic] - p[statistic]) / p["sd"], se / p["sd"]
+
+
+def _largest(labels: list[str], off: Array, se: Array) -> LargestError | None:
+    if not np.isfinite(off).any():
+        return None
+    j = int(np.nanargmax(np.where(np.isfinite(off), np.abs(off), np.nan)))
+    return LargestError(labels[j], Estimate(float(off[j]), float(se[j])))
