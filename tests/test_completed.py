@@ -15,12 +15,13 @@ from pymc_kl.comparison.reference import completed_yardstick
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.masses import Masses
 from pymc_kl.modes.search import search_target
-from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size, pareto_k
+from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size
 from pymc_kl.reference.audit import audit
 from pymc_kl.reference.bridge_sampling import LocalDraws, LogMass
 from pymc_kl.reference.posterior import N_FOLDS, ModewisePosterior
 from pymc_kl.reference.sample import completed_tree
 from pymc_kl.scores.coverage import verdicts
+from pymc_kl.scores.marginals import Source, mean_se
 
 NAN = float("nan")
 SIZES = [0, 1, 2, 3, 40]
@@ -133,6 +134,10 @@ def test_a_fit_is_scored_whatever_draws_the_modes_have(sizes, mass, pieces, rng)
     covered = dt["coverage"].to_dataset().sel(approximation="q")
     assert (covered["mass"] > 0.2).all() and (covered["verdict"] != "").all()
     assert np.isfinite(dt["parameters"]["x"].sel(source="reference", statistic="mean"))
+    for name in ("forward fullrank", "forward mixture"):
+        of_fit = dt["scores"].to_dataset().sel(approximation=name)
+        few = str(of_fit["error"].item()).startswith(("ValueError: x must", "ValueError: weights must", "LinAlgError"))
+        assert few != np.isfinite(float(of_fit["elbo"]))
 
 
 @pytest.mark.parametrize(("sizes", "mass"), CASES)
@@ -150,19 +155,16 @@ def test_a_posterior_without_any_draws_is_refused_with_the_reason(pieces, rng):
         lambda: completed_yardstick(nothing, rng),
         lambda: completed_tree(nothing, draws=5, chains=1, relabel=False, rng=rng),
     ):
-        with pytest.raises(RuntimeError, match="no mode could be sampled.*mode 1: NUTS failed there"):
+        with pytest.raises(RuntimeError, match=r"no mode could be sampled.*mode 1: NUTS failed there"):
             make()
 
 
-@pytest.mark.parametrize("shift", [0.0, 1e6])
-def test_a_mode_without_draws_adds_no_error_that_depends_on_the_origin(shift, pieces):
-    from pymc_kl.scores.marginals import Source, mean_se
-
+def test_a_mode_without_draws_adds_no_error_that_depends_on_the_origin(pieces):
     covariance = 1e-4 * np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
     completed = pieces((0, 40), (0.3, 0.7), covariance)
     drawn = completed.thinned
     source = Source(drawn.x, drawn.weights, drawn.mode, completed.masses)
-    assert mean_se(drawn.x + shift, source) == pytest.approx(mean_se(drawn.x, source), rel=1e-6)
+    assert mean_se(drawn.x + 1e6, source) == pytest.approx(mean_se(drawn.x, source), rel=1e-6)
 
 
 def test_the_audit_takes_a_mode_without_draws(pieces):
@@ -179,8 +181,3 @@ def test_a_mode_of_unknown_mass_and_bound_is_missed_by_who_is_not_there(pieces):
 def test_few_draws_are_worth_no_more_than_they_are(chains, draws):
     size = effective_size(np.random.default_rng(draws).standard_normal((chains, draws)))
     assert 0 < size <= chains * draws if draws else size == 0
-
-
-@pytest.mark.parametrize("n", range(25))
-def test_few_ratios_do_not_tell_their_tail(n):
-    assert np.isnan(pareto_k(np.random.default_rng(n).standard_normal(n)))

@@ -38,7 +38,7 @@ def summary(comparison: xr.DataTree, *, kind: str = "main", round_to: int | None
     -------
     DataFrame
         Divergences, ELBO and EUBO in nats on the unconstrained space; `<name>_se` is the standard error. NaN
-        means that the score is not defined for that row, and `error` says why a fit failed.
+        means that the score is not defined for that row, and `error` says why a fit, or which of its scores, failed.
     """
     ds = check_comparison(comparison)["scores"].to_dataset()
     columns = {"main": SUMMARY, "all": SCORE_COLUMNS}
