@@ -62,7 +62,7 @@ MODELS: dict[str, Callable[[], pm.Model]] = {f.__name__: f for f in (mix1d, scho
 
 def ours(model: pm.Model, gradient: bool) -> Callable[[np.ndarray], object]:
     """pymc_kl's default."""
-    from pymc_kl.model.target import Target
+    from pymc_kl.model import Target
 
     target = Target.from_model(model, gradient=gradient)
     return target.log_density_and_grad if gradient else target.log_density
@@ -70,7 +70,7 @@ def ours(model: pm.Model, gradient: bool) -> Callable[[np.ndarray], object]:
 
 def ours_numba(model: pm.Model, gradient: bool) -> Callable[[np.ndarray], object]:
     """pymc_kl without JAX."""
-    from pymc_kl.model.target import Target
+    from pymc_kl.model import Target
 
     target = Target.from_model(model, backend="numba", gradient=gradient)
     return target.log_density_and_grad if gradient else target.log_density

@@ -34,7 +34,7 @@ from pymc_kl.numerics.estimate import mean_estimate
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from problems import eight_schools, logistic_regression  # the zoo
 
-from pymc_kl.model.target import Target
+from pymc_kl.model import Target
 
 STEPS, DRAWS = 30_000, 20_000
 METHODS = {"meanfield": "advi", "fullrank": "fullrank_advi"}

@@ -20,7 +20,7 @@ from scipy.stats import multivariate_normal
 
 import pymc_kl as pkl
 from pymc_kl.approximations import Functions
-from pymc_kl.model.target import Target
+from pymc_kl.model import Target
 
 type Array = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -197,4 +197,5 @@ class Approximation(ABC):
                 "to_datatree needs the model to name its variables; this approximation was made "
                 "without one. Fit it with model=..., or inside `with model:`."
             )
-        return draws_to_datatree(self, self.sample(n, random_seed=random_seed))
+        x = self.sample(n, random_seed=random_seed)
+        return draws_to_datatree(self.target, x, self.log_prob(x) if self.has_log_prob else None)

@@ -16,7 +16,7 @@ from pymc_kl.modes.numbering import mode_numbers
 
 if TYPE_CHECKING:
     from pymc_kl.approximations import Approximation
-from pymc_kl.model.datatree import _draws_tree, _plain
+from pymc_kl.model.datatree import draws_tree, plain
 
 CHAINS = 4  # that independent draws are laid out in, so that ArviZ can set them side by side
 MAX_STEPS = 2000  # of a loss history that are kept
@@ -39,11 +39,11 @@ def approximation_tree(
     shape = (CHAINS if len(x) % CHAINS == 0 else 1, -1)
     prob = None if log_prob is None else log_prob.reshape(shape)
     draws = x.reshape(*shape, x.shape[1])
-    tree = _draws_tree(q.target, draws, log_density.reshape(shape), prob, mode.reshape(shape))
+    tree = draws_tree(q.target, draws, log_density.reshape(shape), prob, mode.reshape(shape))
     if reference_log_prob is not None:
         tree["reference"] = xr.DataTree(xr.Dataset({"log_prob": (("chain", "draw"), reference_log_prob)}))
     history = np.asarray(() if q.info.history is None else q.info.history, dtype=float)
-    fit = xr.Dataset(attrs={"info": json.dumps(_plain(q.info.stored()))})
+    fit = xr.Dataset(attrs={"info": json.dumps(plain(q.info.stored()))})
     if len(history):
         step = np.unique(np.linspace(0, len(history) - 1, min(len(history), MAX_STEPS)).astype(int))
         fit["loss"] = xr.DataArray(history[step], dims="step", coords={"step": step})

@@ -1,6 +1,8 @@
-"""A `pm.Model` as a batched log density on R^d; draws on it; draws as DataTrees."""
+"""A `pm.Model` as a batched log density on R^d; draws on it; draws as DataTrees.
 
-from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
-from pymc_kl.model.target import Target, as_target
+Names are imported when they are first used (`__init__.pyi` lists them): what draws are called needs no PyMC.
+"""
 
-__all__ = ["PosteriorDraws", "Target", "as_posterior_draws", "as_target"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

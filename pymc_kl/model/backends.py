@@ -14,9 +14,9 @@ from pytensor.graph.traversal import ancestors
 from pymc_kl._typing import Array
 from pymc_kl.model.graphs import same_arithmetic
 
-JAX_ROWS = 1024  # rows that one call takes at the most
-JAX_MAX_BLOCK = 16  # rows that one step of the compiled loop evaluates together: few enough to stay in the cache
-JAX_BLOCK_SIZE = 2**21  # numbers that one step may hold, counted by the model's largest constant
+JAX_ROWS = 1024  # rows that one call takes at the most; bounds memory; our choice
+JAX_MAX_BLOCK = 16  # rows that one step of the compiled loop evaluates together, few enough for the cache; our choice
+JAX_BLOCK_SIZE = 2**21  # numbers of the model's largest constant times rows that one step may hold; our choice
 
 
 class Evaluator(Protocol):
@@ -32,7 +32,7 @@ class Evaluator(Protocol):
 def make_evaluator(
     x: Variable, log_density: Variable, *, backend: str = "auto", gradient: bool = True
 ) -> tuple[Evaluator, str]:
-    """Compile a scalar graph of the vector `x`; returns the evaluator and the backend that made it.
+    """Compile a scalar graph of the vector `x`; return the evaluator and the backend that made it.
 
     "auto" takes JAX where it is installed and has every operation of the graph, else numba: JAX compiles in
     seconds what takes numba up to a minute cold, and is seldom slower by more than its import when warm.
@@ -50,7 +50,7 @@ def make_evaluator(
 
 @dataclass(frozen=True, eq=False)
 class LoopEvaluator:
-    """Calls a compiled scalar function row by row."""
+    """Call a compiled scalar function row by row."""
 
     function: Callable[[Array], Any]
     has_gradient: bool
@@ -77,7 +77,7 @@ class LoopEvaluator:
 
 @dataclass(frozen=True, eq=False)
 class JaxEvaluator:
-    """Maps a jitted function over rows, block by block, in one compiled loop whose length is an argument.
+    """Map a jitted function over rows, block by block, in one compiled loop whose length is an argument.
 
     XLA compiles once a shape. So every call passes the same number of rows, of which the loop visits the
     blocks that are in use: any number of rows costs what it needs and compiles nothing new.
@@ -152,6 +152,7 @@ def _to_jax(x: Variable, log_density: Variable) -> Callable[[Any], Any]:
 
 
 def _block_rows(graph: Variable) -> int:
+    """Choose how many rows one step of the loop evaluates together."""
     sizes = [v.data.size for v in ancestors([graph]) if isinstance(v, Constant) and hasattr(v.data, "size")]
     return int(np.clip(JAX_BLOCK_SIZE // max(sizes, default=1), 1, JAX_MAX_BLOCK))
 

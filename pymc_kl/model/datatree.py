@@ -12,7 +12,6 @@ import xarray as xr
 from pymc_kl._typing import Array, IntArray
 
 if TYPE_CHECKING:
-    from pymc_kl.approximations import Approximation
     from pymc_kl.model.target import Target
 
 FORMAT = 3  # of the DataTree; raised when a reader of the last one would misread
@@ -28,15 +27,12 @@ def check_dims(target: "Target") -> None:
         )
 
 
-def draws_to_datatree(q: "Approximation", x: Array) -> xr.DataTree:
-    """Put draws (n, d) of q on the model's own space, with both log densities."""
-    target = q.target
-    assert target is not None
-    log_prob = q.log_prob(x) if q.has_log_prob else None
-    return _draws_tree(target, x[None], target.log_density(x)[None], None if log_prob is None else log_prob[None])
+def draws_to_datatree(target: "Target", x: Array, log_prob: Array | None = None) -> xr.DataTree:
+    """Put draws (n, d) on the model's own space as one chain, with log p̃ and, where it is known, log q (n,)."""
+    return draws_tree(target, x[None], target.log_density(x)[None], None if log_prob is None else log_prob[None])
 
 
-def _draws_tree(
+def draws_tree(
     target: "Target", x: Array, log_density: Array, log_prob: Array | None, mode: IntArray | None = None
 ) -> xr.DataTree:
     """Build `posterior` and `sample_stats` from draws (chain, draw, d) and what is known of each."""
@@ -72,22 +68,22 @@ def root_attrs(model_name: str, seed: Any, settings: Mapping[str, Any], seconds:
         "pymc_version": version("pymc"),
         "arviz_version": version("arviz"),
         "model_name": model_name,
-        "random_seed": json.dumps(_plain(seed)),
-        "settings": json.dumps(_plain(settings)),
+        "random_seed": json.dumps(plain(seed)),
+        "settings": json.dumps(plain(settings)),
         "seconds": json.dumps({name: round(value, 3) for name, value in seconds.items()}),
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Reduce settings to what JSON holds; arrays to their lists, anything else to its text."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items() if k != "history"}
+        return {str(k): plain(v) for k, v in value.items() if k != "history"}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)

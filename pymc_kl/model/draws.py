@@ -8,7 +8,7 @@ import xarray as xr
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.model.target import Target
 
-MIN_DRAWS_PER_CHAIN = 4  # R-hat splits chains in halves
+MIN_DRAWS_PER_CHAIN = 4  # least length of a chain that split R-hat cuts in halves; Gelman et al. 2013
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ def as_posterior_draws(draws: xr.DataTree | xr.Dataset | PosteriorDraws, target:
 
     Returns
     -------
-    Reference
+    PosteriorDraws
 
     Raises
     ------
@@ -90,6 +90,7 @@ def as_posterior_draws(draws: xr.DataTree | xr.Dataset | PosteriorDraws, target:
 
 
 def _weights(draws: xr.DataTree | xr.Dataset, shape: tuple[int, int]) -> Array | None:
+    """Read weights (chain, draw) that sum to 1, if the draws carry any."""
     if isinstance(draws, xr.Dataset) or "sample_stats" not in draws.children:
         return None
     stats = draws["sample_stats"].to_dataset()

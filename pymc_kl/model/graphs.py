@@ -114,11 +114,13 @@ def _freeze_data(graphs: Sequence[Variable]) -> list[Variable]:
 
 
 def _lower(graphs: Sequence[Variable], *include: str) -> list[Variable]:
+    """Rewrite graphs to plain tensors, with the named rewrites."""
     tensors = [pt.as_tensor(g, allow_xtensor_conversion=True) for g in graphs]
     return list(rewrite_graph(tensors, include=("ShapeOpt", "lower_xtensor", *include)))
 
 
 def _split(x: Variable, values: Sequence[Variable], variables: Sequence[Variables]) -> dict[Variable, Variable]:
+    """Map each value variable to its part of the flat vector."""
     parts = (x[v.coordinates].reshape(v.value_shape) for v in variables)
     return {
         value: value.type.filter_variable(pt.cast(part, value.type.dtype))
@@ -131,7 +133,7 @@ def flat_log_density(
 ) -> tuple[Variable, Variable]:
     """Write the log density as a graph of one vector.
 
-    Stabilised before anyone differentiates it: the gradient of Bernoulli(logit_p) is NaN otherwise.
+    Stabilise it before it is differentiated: the gradient of Bernoulli(logit_p) is NaN otherwise.
     """
     x = pt.vector("x", shape=(variables[-1].coordinates.stop,), dtype="float64")
     with model:

@@ -1,28 +1,18 @@
 """Draws by name → arrays in the order of the model, checked, whatever sampler they came from."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array
-from pymc_kl.model.table_names import OF_DRAWS, free_name
+
+if TYPE_CHECKING:
+    from pymc_kl.model.graphs import Variables
 
 
-def find_variable(groups: Sequence[xr.Dataset], name: str) -> xr.DataArray | None:
-    """Return the first variable of that name in several Datasets; one called `draw` has another name in ours."""
-    names = dict.fromkeys((free_name(name, OF_DRAWS), name))
-    return next((group[own] for own in names for group in groups if own in group.data_vars), None)
-
-
-def check_finite(values: Array, what: str, cure: str) -> None:
-    """Raise if draws hold NaN or infinite values; say how many."""
-    if n_bad := int((~np.isfinite(values)).sum()):
-        raise ValueError(f"{what} holds {n_bad} NaN or infinite values of {values.size}. {cure}")
-
-
-def _draw_groups(draws: xr.DataTree | xr.Dataset) -> list[xr.Dataset]:
+def groups_of(draws: xr.DataTree | xr.Dataset) -> list[xr.Dataset]:
     """List where a sampler may have put its draws, the model's own space first."""
     if isinstance(draws, xr.Dataset):
         return [draws]
@@ -36,6 +26,38 @@ def _draw_groups(draws: xr.DataTree | xr.Dataset) -> list[xr.Dataset]:
         if all(stored.sizes.get(dim) == groups[0].sizes.get(dim) for dim in ("chain", "draw")):
             groups.append(stored)  # Laplace's of pymc-extras holds one point, not the draws
     return groups
+
+
+def read_values(groups: Sequence[xr.Dataset], variable: "Variables", coords: Mapping[str, Any]) -> Array:
+    """Read a variable (chain, draw, *shape) of the model's own space; ValueError where it is missing."""
+    array = _find(groups, variable.name)
+    if array is None:
+        raise ValueError(
+            f"the draws hold no variable {variable.name!r}, which is free in this model; they hold "
+            f"{sorted(map(str, groups[0].data_vars))}. Give draws of this very model."
+        )
+    return _as_array(array, variable.name, variable.shape, variable.dims, coords)
+
+
+def read_unconstrained(groups: Sequence[xr.Dataset], variable: "Variables", coords: Mapping[str, Any]) -> Array | None:
+    """Read a variable's unconstrained values (chain, draw, *value_shape), where the sampler stored them."""
+    array = _find(groups, variable.value_name)
+    if array is None:
+        return None
+    is_own = variable.value_name == variable.name
+    dims, coords = (variable.dims, coords) if is_own else ((), {})
+    return _as_array(array, variable.value_name, variable.value_shape, dims, coords)
+
+
+def check_finite(values: Array, what: str, cure: str) -> None:
+    """Raise if draws hold NaN or infinite values; say how many."""
+    if n_bad := int((~np.isfinite(values)).sum()):
+        raise ValueError(f"{what} holds {n_bad} NaN or infinite values of {values.size}. {cure}")
+
+
+def _find(groups: Sequence[xr.Dataset], name: str) -> xr.DataArray | None:
+    """Return the first variable of that name in several Datasets."""
+    return next((group[name] for group in groups if name in group.data_vars), None)
 
 
 def _as_array(
@@ -64,6 +86,7 @@ def _as_array(
 
 
 def _in_model_order(array: xr.DataArray, dims: Sequence[str], coords: Mapping[str, Any]) -> xr.DataArray:
+    """Order the coordinates of a variable as the model does; ValueError where they are others."""
     for dim in dims:
         labels = list(coords.get(dim, ()))
         if dim in array.coords and labels and list(array[dim].values) != labels:

@@ -27,10 +27,14 @@ from pymc_kl.model.graphs import (
     values_by_name,
     without_minibatches,
 )
-from pymc_kl.model.named_draws import _as_array, _draw_groups, check_finite, find_variable
+from pymc_kl.model.named_draws import check_finite, groups_of, read_unconstrained, read_values
 from pymc_kl.model.table_names import OF_DRAWS, free_name
 
-MAP_CHUNK = 4096  # rows that one call of a transform graph maps, to bound its memory
+OFF_BOUNDARY = (
+    "Values on the boundary of the support (a probability rounded to 1, say) have no place in the unconstrained space: "
+    "keep the sampler's unconstrained draws (idata_kwargs={'include_transformed': True}), or drop those draws."
+)
+MAP_CHUNK = 4096  # rows that one call of a transform graph maps; bounds memory; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +122,13 @@ class Target:
 
     @cached_property
     def _constrain(self) -> Callable[[Array], list[Array]]:
+        """Map (n, d) to arrays (n, *shape) of the model's own space; compiled when it is first used."""
         values = values_by_name(self._full, [v.value_name for v in self.variables])
         return compile_constrain(self._full, self.posterior_names, values, self.variables)
 
     @cached_property
     def _unconstrain(self) -> Callable[..., list[Array]]:
+        """Map arrays (n, *shape) of free variables to unconstrained ones; compiled when it is first used."""
         values = values_by_name(self._full, [v.value_name for v in self.variables])
         return compile_unconstrain(self._full, values, self.variables)
 
@@ -214,42 +220,25 @@ class Target:
             If a free variable is missing, has another shape, or holds NaN, infinite values or values
             outside its support.
         """
-        groups = _draw_groups(draws)
-        stored = {v.name: find_variable(groups, v.value_name) for v in self.variables}
-        parts: dict[str, Array] = {}
-        for v in self.variables:
-            if (array := stored[v.name]) is not None:
-                dims, coords = (v.dims, self.coords) if v.value_name == v.name else ((), {})
-                parts[v.name] = _as_array(array, v.value_name, v.value_shape, dims, coords)
-        missing = [v for v in self.variables if v.name not in parts]
+        groups = groups_of(draws)
+        stored = {v.name: read_unconstrained(groups, v, self.coords) for v in self.variables}
+        parts = {name: values for name, values in stored.items() if values is not None}
+        missing = [v.name for v in self.variables if v.name not in parts]
         if missing:
             parts |= self._unconstrain_values(groups, missing)
         first = next(iter(parts.values()))
         return np.concatenate([parts[v.name].reshape(*first.shape[:2], -1) for v in self.variables], axis=-1)
 
-    def _unconstrain_values(self, groups: Sequence[xr.Dataset], wanted: Sequence[Variables]) -> dict[str, Array]:
-        values = []
-        for v in self.variables:
-            if (array := find_variable(groups, v.name)) is None:
-                raise ValueError(
-                    f"the draws hold no variable {v.name!r}, which is free in this model; they hold "
-                    f"{sorted(map(str, groups[0].data_vars))}. Give draws of this very model."
-                )
-            values.append(_as_array(array, v.name, v.shape, v.dims, self.coords))
+    def _unconstrain_values(self, groups: Sequence[xr.Dataset], wanted: Sequence[str]) -> dict[str, Array]:
+        """Map some variables (chain, draw, *shape) of the model's own space to unconstrained ones, by name."""
+        values = [read_values(groups, v, self.coords) for v in self.variables]
         n_chains, n_draws = values[0].shape[:2]
         flat = [value.reshape(n_chains * n_draws, *value.shape[2:]) for value in values]
         with np.errstate(divide="ignore", invalid="ignore"):
             results = dict(zip([v.name for v in self.variables], self._unconstrain(*flat), strict=True))
-        parts = {}
-        for v in wanted:
-            parts[v.name] = np.asarray(results[v.name], dtype=float).reshape(n_chains, n_draws, -1)
-            check_finite(
-                parts[v.name],
-                f"{v.name!r}, once unconstrained,",
-                "Values on the boundary of the support (a probability rounded to 1, say) have no place in the "
-                "unconstrained space: keep the sampler's unconstrained draws "
-                "(idata_kwargs={'include_transformed': True}), or drop those draws.",
-            )
+        parts = {name: np.asarray(results[name], dtype=float).reshape(n_chains, n_draws, -1) for name in wanted}
+        for name, part in parts.items():
+            check_finite(part, f"{name!r}, once unconstrained,", OFF_BOUNDARY)
         return parts
 
     def initial_point(self) -> Array:
@@ -275,6 +264,7 @@ class Target:
         return np.where(np.isfinite(x), x, jittered)
 
     def _check(self, x: Array) -> Array:
+        """Return points as contiguous floats; ValueError where their shape is not (n, d)."""
         x = np.ascontiguousarray(x, dtype=float)
         if x.ndim != 2 or x.shape[1] != self.d:
             raise ValueError(f"x must have shape (n, {self.d}); got {x.shape}.")
@@ -297,6 +287,7 @@ def as_target(model: "pm.Model | Target | None", backend: str = "auto") -> Targe
 
 
 def _refuse_discrete(model: pm.Model) -> None:
+    """Raise if the model has discrete free variables, or none that are free."""
     if discrete := [v.name for v in model.discrete_value_vars]:
         raise ValueError(
             f"every free variable must be continuous; {', '.join(discrete)} "

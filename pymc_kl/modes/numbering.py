@@ -8,6 +8,7 @@ import numpy as np
 from pymc_kl._typing import IntArray
 
 ELSEWHERE = -1  # mode of a point of no mode, in arrays
+ELSEWHERE_NUMBER = 0  # the same in a DataTree
 
 
 def mode_numbers(k: int) -> IntArray:

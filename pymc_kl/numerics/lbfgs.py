@@ -1,8 +1,8 @@
-"""Climb log p̃ from many starts at once: one batched value-and-gradient call a step serves them all.
+"""Limited-memory BFGS (Nocedal 1980, doi:10.1090/S0025-5718-1980-0572855-7) from many starts at once.
 
-scipy has no optimiser that is batched over starts, and a Python call for every start and step costs more
-than the density. So this is limited-memory BFGS (Nocedal 1980) with its two loops written over rows, in
-coordinates that the caller has whitened; every row has its own step length and stops alone.
+One batched call of value and gradient a step serves all starts: scipy has no optimiser that is batched over them, and
+a Python call for every start and step costs more than the density. Every row has its own step length and stops alone;
+coordinates are those that the caller has whitened.
 """
 
 from collections.abc import Callable
@@ -16,14 +16,18 @@ type ValueAndGrad = Callable[[Array], tuple[Array, Array]]
 type Capture = Callable[[Array, Array], IntArray]
 type RowsValueAndGrad = Callable[[Array, IntArray], tuple[Array, Array]]
 
-MEMORY = 8  # pairs of steps and gradient changes that L-BFGS keeps
-ARMIJO = 1e-4  # Nocedal and Wright 2006, section 3.1
-MIN_STEP = 1e-10
+MEMORY = 8  # pairs of steps and gradient changes kept; Nocedal and Wright 2006, section 7.2, advise 3 to 20
+ARMIJO = 1e-4  # least gain of a step over that expected of its slope; Nocedal and Wright 2006, section 3.1
+SHORTEN = 0.4  # factor of the step length where a step gains too little; our choice
+MIN_LENGTH = 1e-10  # step length, relative to the direction, below which a row is stuck; our choice
+SMALL_GRADIENT = 1e-3  # nats per whitened unit: a row that is stuck has converged below this; our choice
+MIN_CURVATURE = 1e-12  # of -log p̃ along a step, in whitened units, for its pair to be kept; our choice
+LENGTHEN = 1.5  # factor of the reach where log p̃ goes on rising; our choice
 
 
 @dataclass(frozen=True, eq=False)
 class Climbed:
-    """Where each start arrived.
+    """Where the climb from each start ended.
 
     Attributes
     ----------
@@ -34,7 +38,7 @@ class Climbed:
     converged : array (n,) of bool
         The expected gain of one more step is below the tolerance.
     captured : array (n,) of int
-        Index of the known mode whose neighbourhood the climb entered, else -1.
+        Index of the known maximum whose neighbourhood the climb entered, else -1.
     """
 
     x: Array
@@ -61,9 +65,9 @@ def climb(
     starts : array (n, d)
         Unconstrained space.
     scale : array (d, d)
-        Lower Cholesky factor of the local covariance, from :func:`local_scale`.
+        Lower Cholesky factor of the local covariance, which whitens.
     capture : callable, optional
-        (n, d), (n,) -> (n,): index of the known mode that a point is sure to climb to, or -1.
+        (n, d), (n,) -> (n,): index of the known maximum that a point is sure to climb to, or -1.
     tolerance : float
         A row has converged when one more step is expected to gain less than this many nats.
     max_steps : int
@@ -95,9 +99,24 @@ def climb(
 
 @dataclass(eq=False)
 class Climbs:
-    """The state of many climbs: (n, d) points `y`, each with its value, its direction and what it learnt of curvature.
+    """The state of many climbs, a row each.
 
-    `function` maps points (m, d) and the rows (m,) they belong to, to values (m,) and gradients (m, d).
+    Attributes
+    ----------
+    function : callable
+        Points (m, d) and their rows (m,) -> values (m,) and gradients (m, d).
+    y, value, grad : array (n, d), (n,), (n, d)
+        Where each row is, and the function there.
+    direction, length : array (n, d), (n,)
+        The step to try next is their product.
+    reach : array (n,)
+        Norm of a direction at the most.
+    steps, changes : array (memory, n, d)
+        The last steps accepted, and how the gradient of minus the function changed along them.
+    filled : array (n,) of int
+        Steps that each row has kept so far.
+    converged, stuck : array (n,) of bool
+        One more step is expected to gain less than the tolerance; no step gains anything.
     """
 
     function: RowsValueAndGrad
@@ -115,7 +134,7 @@ class Climbs:
 
     @classmethod
     def begin(cls, function: RowsValueAndGrad, y: Array, *, memory: int = MEMORY) -> "Climbs":
-        """Stand at the starts (n, d) and look around."""
+        """Evaluate the function at the starts (n, d) and aim along its gradient."""
         n, d = y.shape
         climbs = cls(
             function=function,
@@ -135,7 +154,10 @@ class Climbs:
         return climbs
 
     def renew(self, function: RowsValueAndGrad, rows: IntArray) -> Array:
-        """Go on with a function that differs a little and what is known of the curvature; return how far to move."""
+        """Replace the function by a similar one, keeping what is known of the curvature.
+
+        Return the largest coordinate (m,) of each row's new direction.
+        """
         self.function = function
         self.value[rows], self.grad[rows] = function(self.y[rows], rows)
         self.converged[rows] = False
@@ -144,10 +166,11 @@ class Climbs:
         return np.abs(self.direction[rows]).max(axis=1)
 
     def _expected(self, rows: IntArray) -> Array:
+        """Gain (m,) of a step of length 1, to first order."""
         return (self.grad[rows] * self.direction[rows]).sum(axis=1)
 
     def keep(self, rows: IntArray) -> None:
-        """Go on with some of the climbs."""
+        """Keep some of the rows and drop the others."""
         for name in ("y", "value", "grad", "direction", "length", "reach", "filled", "converged", "stuck"):
             setattr(self, name, getattr(self, name)[rows])
         self.steps, self.changes = self.steps[:, rows], self.changes[:, rows]
@@ -162,7 +185,7 @@ class Climbs:
         self.y[rows] += self.direction[rows]
 
     def run(self, tolerance: float, max_steps: int) -> None:
-        """Climb until no row expects to gain more than the tolerance, or for so many steps."""
+        """Climb until no row expects to gain more than the tolerance, or for `max_steps` evaluations."""
         for _ in range(max_steps):
             if not len(rows := self.active()):
                 return
@@ -182,16 +205,17 @@ class Climbs:
         climbs = finite & (value >= self.value[rows] + ARMIJO * self.length[rows] * expected)
         self._accept(rows[climbs], y[climbs], value[climbs], grad[climbs], move[climbs])
         shorter = rows[~climbs]
-        self.length[shorter] *= 0.4
+        self.length[shorter] *= SHORTEN
         self.reach[shorter] = _first_reach(y.shape[1])
-        self.stuck[shorter] |= self.length[shorter] < MIN_STEP
+        self.stuck[shorter] |= self.length[shorter] < MIN_LENGTH
         # Where even tiny steps gain nothing that floating point can hold, the climb is over.
-        over = self.stuck[shorter] & (np.abs(self.grad[shorter]).max(axis=1) < 1e-3)
+        over = self.stuck[shorter] & (np.abs(self.grad[shorter]).max(axis=1) < SMALL_GRADIENT)
         self.converged[shorter[over]] = True
 
     def _accept(self, rows: IntArray, y: Array, value: Array, grad: Array, move: Array) -> None:
+        """Move rows (m,) to points (m, d), and keep the pairs of steps along which -log p̃ curves upwards."""
         change = self.grad[rows] - grad  # of the gradient of -log p̃
-        curved = (move * change).sum(axis=1) > 1e-12 * (move**2).sum(axis=1)
+        curved = (move * change).sum(axis=1) > MIN_CURVATURE * (move**2).sum(axis=1)
         kept = rows[curved]
         slot = self.filled[kept] % len(self.steps)
         self.steps[slot, kept], self.changes[slot, kept] = move[curved], change[curved]
@@ -206,36 +230,40 @@ class Climbs:
         length = np.linalg.norm(grad, axis=1, keepdims=True)
         self.direction[rows] = grad * self.reach[rows, None] / np.where(length > 0, length, 1.0)
         self.length[rows] = 1.0
-        self.reach[rows] *= 1.5
+        self.reach[rows] *= LENGTHEN
 
     def _aim(self, rows: IntArray) -> None:
         """Set the direction of each row to H∇log p̃, no longer than its reach."""
-        q = self.grad[rows].copy()
-        filled = self.filled[rows]
-        memory = len(self.steps)
-        alphas = np.zeros((memory, len(rows)))
-        products = []
-        for back in range(memory):
-            slot = (filled - 1 - back) % memory
-            used = back < filled
-            s, c = self.steps[slot, rows], self.changes[slot, rows]
-            rho = np.where(used, 1 / np.where(used, (s * c).sum(axis=1), 1.0), 0.0)
-            alphas[back] = rho * (s * q).sum(axis=1)
-            q -= alphas[back][:, None] * c
-            products.append((s, c, rho))
-        s, c, _ = products[0]
-        norm = (c**2).sum(axis=1)
-        q *= np.where(norm > 0, (s * c).sum(axis=1) / np.where(norm > 0, norm, 1.0), 1.0)[:, None]
-        for back in reversed(range(memory)):
-            s, c, rho = products[back]
-            beta = rho * (c * q).sum(axis=1)
-            q += (alphas[back] - beta)[:, None] * s
+        q = self._times_inverse_hessian(rows)
         length = np.linalg.norm(q, axis=1)
         far = length > self.reach[rows]
         q *= np.where(far, self.reach[rows] / np.where(far, length, 1.0), 1.0)[:, None]
-        self.reach[rows[far]] *= 1.5  # far from any mode, steps may grow until one fails
+        self.reach[rows[far]] *= LENGTHEN  # far from any maximum, steps may grow until one fails
         self.direction[rows] = q
         self.length[rows] = 1.0
+
+    def _times_inverse_hessian(self, rows: IntArray) -> Array:
+        """Two-loop recursion (Nocedal and Wright 2006, algorithm 7.4): H∇log p̃ (m, d) from the pairs kept."""
+        q = self.grad[rows].copy()
+        pairs = [self._pair(rows, back) for back in range(len(self.steps))]
+        alphas = []
+        for s, c, rho in pairs:
+            alphas.append(rho * (s * q).sum(axis=1))
+            q -= alphas[-1][:, None] * c
+        s, c, _ = pairs[0]
+        norm = (c**2).sum(axis=1)
+        q *= np.where(norm > 0, (s * c).sum(axis=1) / np.where(norm > 0, norm, 1.0), 1.0)[:, None]
+        for (s, c, rho), alpha in zip(reversed(pairs), reversed(alphas), strict=True):
+            beta = rho * (c * q).sum(axis=1)
+            q += (alpha - beta)[:, None] * s
+        return q
+
+    def _pair(self, rows: IntArray, back: int) -> tuple[Array, Array, Array]:
+        """Step s (m, d) accepted `back` steps ago, gradient change c (m, d) and 1 / s·c (m,), 0 where none is kept."""
+        slot = (self.filled[rows] - 1 - back) % len(self.steps)
+        used = back < self.filled[rows]
+        s, c = self.steps[slot, rows], self.changes[slot, rows]
+        return s, c, np.where(used, 1 / np.where(used, (s * c).sum(axis=1), 1.0), 0.0)
 
 
 def _first_reach(d: int) -> float:

@@ -13,6 +13,7 @@ from scipy.stats import norm
 
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.model.datatree import reference_label
+from pymc_kl.modes.numbering import ELSEWHERE_NUMBER
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import label_axis, set_ticks
 from pymc_kl.plots.parts.contract import (
@@ -29,7 +30,6 @@ from pymc_kl.plots.parts.contract import (
 )
 from pymc_kl.plots.parts.docstring import fill_docstring
 
-ELSEWHERE = 0
 ROW = 0.8  # height of the reference's bar, as a part of the distance between two rows
 LANES = 0.7  # height of all marks of a row, as a part of the same
 LANE_INCHES = (0.07, 0.17)  # height of one approximation's lane, with many marks and with few
@@ -53,7 +53,7 @@ class ModeLabeller(BaseLabeller):
         """Name one value of a dim."""
         if dim != "mode":
             return str(super().dim_coord_to_str(dim, coord_val, coord_idx))
-        return "elsewhere" if coord_val == ELSEWHERE else f"mode {coord_val}"
+        return "elsewhere" if coord_val == ELSEWHERE_NUMBER else f"mode {coord_val}"
 
 
 @fill_docstring
@@ -134,7 +134,7 @@ def _read_masses(dt: xr.DataTree, approximations: Any, modes: Any, prob: float) 
     """Lay out masses and intervals over (approximation, mode), the reference first, elsewhere last."""
     reference, coverage = dt["modes"].to_dataset(), dt["coverage"].to_dataset()
     names = subset(approximations, known_approximations(dt), "approximations")
-    numbers = [*(int(k) for k in reference["mode"].values), ELSEWHERE]
+    numbers = [*(int(k) for k in reference["mode"].values), ELSEWHERE_NUMBER]
     rows = [reference.assign({name: reference.attrs[name] for name in ("elsewhere", "elsewhere_se")})]
     rows += [coverage.sel(approximation=name) for name in names]
     mass, se, upper = (
@@ -151,7 +151,7 @@ def _read_masses(dt: xr.DataTree, approximations: Any, modes: Any, prob: float) 
         {name: (dims, values) for name, values in columns.items()},
         coords={"approximation": [reference_label(names), *names], "mode": numbers},
     )
-    if modes is None and not (table["mass"].sel(mode=ELSEWHERE) > 0).any():
+    if modes is None and not (table["mass"].sel(mode=ELSEWHERE_NUMBER) > 0).any():
         numbers = numbers[:-1]
     return table.sel(mode=subset(modes, numbers if modes is None else table["mode"].values.tolist(), "modes"))
 

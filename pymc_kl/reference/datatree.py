@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from pymc_kl.modes.modes import Modes
     from pymc_kl.numerics.estimate import Estimate
     from pymc_kl.reference.bridge_sampling import LogMass
-from pymc_kl.model.datatree import _draws_tree
+from pymc_kl.model.datatree import draws_tree
 from pymc_kl.model.table_names import LOCATION, OF_MODES, free_names
 
 
 def reference_tree(target: "Target", x: Array, log_density: Array, mode: IntArray) -> xr.DataTree:
     """Build the groups of the reference draws (chain, draw, d), equal in weight."""
-    return _draws_tree(target, x, log_density, None, mode)
+    return draws_tree(target, x, log_density, None, mode)
 
 
 def weighted_tree(target: "Target", x: Array, log_density: Array, mode: IntArray, weight: Array) -> xr.DataTree:
     """Build the groups of draws (chain, draw, d) that carry a weight each."""
-    dt = _draws_tree(target, x, log_density, None, mode)
+    dt = draws_tree(target, x, log_density, None, mode)
     stats = dt["sample_stats"].to_dataset()
     stats["weight"] = (("chain", "draw"), weight)
     dt["sample_stats"] = xr.DataTree(stats)

@@ -10,10 +10,10 @@ from pymc_kl.model.target import Target
 
 type Move = Callable[[Array, IntArray], Array]
 
-N_POINTS = 8  # at which a map must leave log p̃ unchanged
-MAX_POINTS = 64  # tried, to find as many of finite density
-TOLERANCE = 1e-8  # change of log p̃ that is rounding, relative to |log p̃| + 1
-CHUNK = 512  # rows that one call maps, to bound its memory
+N_POINTS = 8  # points at which a map must leave log p̃ unchanged; our choice
+MAX_POINTS = 64  # points tried, to find as many of finite density; our choice
+TOLERANCE = 1e-8  # relative to |log p̃| + 1: change of log p̃ that is rounding; our choice
+CHUNK = 512  # rows that one call maps; bounds memory; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,20 +33,12 @@ class Check:
         points = np.asarray(points, dtype=float)
         if points.ndim != 2 or points.shape[1] != target.d or not len(points):
             raise ValueError(f"points must have shape (n, {target.d}) with n at least 1; got {points.shape}.")
-        rng = np.random.default_rng(0)
-        rows = np.linspace(0, len(points) - 1, MAX_POINTS).astype(int)
-        spread = np.std(points, axis=0)
-        spread = np.where(spread > 0, 0.1 * spread, 0.05 * (1 + np.abs(points[0])))
-        x = np.concatenate([points[rows] + spread * rng.normal(size=(len(rows), target.d)), points[rows]])
+        x = _scatter(points)
         value = target.log_density(x)
         finite = np.flatnonzero(np.isfinite(value))
         if not len(finite):
             raise ValueError(f"log p̃ is finite at none of the {len(points)} points. Give points of the support.")
-        finite = finite[finite < len(rows)] if finite[0] < len(rows) else finite
-        # Rounding grows with |log p̃|: far tails would hide small differences.
-        likely = finite[np.argsort(-value[finite])[: max(N_POINTS, len(finite) // 2)]]
-        finite = np.sort(likely)
-        chosen = finite[np.unique(np.linspace(0, len(finite) - 1, N_POINTS).astype(int))]
+        chosen = _choose(finite, value, n_scattered=len(x) // 2)
         return cls(target.log_density, x[chosen], value[chosen])
 
     def passes(self, move: Move, n: int) -> BoolArray:
@@ -64,6 +56,24 @@ class Check:
         return np.asarray(np.max(changes, axis=0))
 
     def _change(self, move: Move, rows: IntArray, point: Array, value: float) -> Array:
+        """Absolute change of log p̃ at one point (d,) by each of the rows (m,), in nats."""
         chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
         values = [self.log_density(move(point, chunk)) for chunk in chunks]
         return np.abs(np.concatenate([np.empty(0), *values]) - value)
+
+
+def _scatter(points: Array) -> Array:
+    """Points (2 m, d): some of those given, moved so that no two coordinates are equal, then the same unmoved."""
+    rng = np.random.default_rng(0)
+    rows = np.linspace(0, len(points) - 1, MAX_POINTS).astype(int)
+    spread = np.std(points, axis=0)
+    spread = np.where(spread > 0, 0.1 * spread, 0.05 * (1 + np.abs(points[0])))
+    return np.concatenate([points[rows] + spread * rng.normal(size=(len(rows), points.shape[1])), points[rows]])
+
+
+def _choose(finite: IntArray, value: Array, n_scattered: int) -> IntArray:
+    """Choose points of finite density evenly among the likelier half, scattered ones if there are any."""
+    finite = finite[finite < n_scattered] if finite[0] < n_scattered else finite
+    # Rounding grows with |log p̃|: far tails would hide small differences.
+    likely = np.sort(finite[np.argsort(-value[finite])[: max(N_POINTS, len(finite) // 2)]])
+    return likely[np.unique(np.linspace(0, len(likely) - 1, N_POINTS).astype(int))]

@@ -87,6 +87,7 @@ def lay_out_blocks(target: Target) -> tuple[Block, ...]:
 
 
 def _block(variable: Variables, transform: Any) -> Block:
+    """Make the block of one variable."""
     shape, value_shape = variable.shape, variable.value_shape
     dropped = _dropped_axes(transform, len(shape))
     restored = list(value_shape)

@@ -16,11 +16,12 @@ from pymc_kl.model.target import Target
 from pymc_kl.modes.symmetry.invariance import Check
 from pymc_kl.modes.symmetry.labels import Block
 
-N_BASES = 3  # points about which gradients are compared
-MAX_FLIPPED = 400  # coordinates that may change sign; with more, no flips are looked for
-GRADIENT_TOLERANCE = 1e-8  # relative to the largest gradient of the point
-COUPLING_TOLERANCE = 1e-6  # relative to the curvatures of the two coordinates
-MAX_JOINED = 10  # sets that are no symmetry alone, of which every two are tried together
+N_BASES = 3  # points about which gradients are compared; our choice
+MAX_FLIPPED = 400  # coordinates that may change sign, beyond which no flips are looked for; our choice
+GRADIENT_TOLERANCE = 1e-8  # relative to the point's largest gradient: one this small vanishes; our choice
+COUPLING_TOLERANCE = 1e-6  # relative to the curvatures of two coordinates: less does not couple them; our choice
+COUPLING_ROUNDING = 1e-10  # relative to the largest curvature of all: less is rounding; our choice
+MAX_JOINED = 10  # sets that are no symmetry alone, up to which every two are tried together; our choice
 
 
 def find_flips(target: Target, blocks: tuple[Block, ...], check: Check) -> list[IntArray]:
@@ -54,10 +55,9 @@ def _joined(sets: list[IntArray], check: Check) -> list[IntArray]:
     """Try sets that are no symmetry alone by twos, then all that are left together."""
     if len(sets) < 2:
         return []
-    flips = []
     pairs = list(combinations(range(len(sets)), 2)) if len(sets) <= MAX_JOINED else []
     unions = [np.sort(np.concatenate([sets[i], sets[j]])) for i, j in pairs]
-    used: set[int] = set()
+    flips, used = [], set[int]()
     for pair, union, passes in zip(pairs, unions, check.passes(flip_signs(unions), len(unions)), strict=True):
         if passes and not used & set(pair):
             flips.append(union)
@@ -99,27 +99,32 @@ def _zero_gradient(target: Target, x: Array, fibres: IntArray) -> IntArray:
 
 
 def _coupled(target: Target, x: Array, candidates: IntArray) -> BoolArray:
-    """Whether the gradient along one candidate changes with the sign of another, all the rest being zero.
-
-    That is a Hessian by central differences; a step of the size of typical values sees odd terms of higher order too.
-    """
-    n = len(candidates)
-    coupled = np.zeros((n, n), dtype=bool)
+    """Whether the gradient along one candidate changes with the sign of another, all the rest being zero."""
+    coupled = np.zeros((len(candidates), len(candidates)), dtype=bool)
     for point in x:
-        base = point.copy()
-        base[candidates] = 0
-        step = 0.5 * np.where(point[candidates] == 0, 1.0, np.abs(point[candidates]))
-        ends = np.tile(base, (2, n, 1))
-        ends[0, np.arange(n), candidates] = step
-        ends[1, np.arange(n), candidates] = -step
-        _, grad = target.log_density_and_grad(ends.reshape(2 * n, -1))
-        plus, minus = grad.reshape(2, n, -1)[:, :, candidates]
-        hessian = np.abs(plus - minus) / (2 * step[:, None])
-        hessian = np.where(np.isfinite(hessian), np.maximum(hessian, hessian.T), 0)
+        hessian = _hessian(target, point, candidates)
         largest = hessian.max(axis=1)
-        rounding = 1e-10 * largest.max()
+        rounding = COUPLING_ROUNDING * largest.max()
         coupled |= hessian > COUPLING_TOLERANCE * np.sqrt(np.outer(largest, largest)) + rounding
     return coupled
+
+
+def _hessian(target: Target, point: Array, candidates: IntArray) -> Array:
+    """Absolute Hessian (m, m) of log p̃ where all candidates are zero, by central differences of the gradient.
+
+    A step of the size of typical values sees odd terms of higher order too.
+    """
+    n = len(candidates)
+    base = point.copy()
+    base[candidates] = 0
+    step = 0.5 * np.where(point[candidates] == 0, 1.0, np.abs(point[candidates]))
+    ends = np.tile(base, (2, n, 1))
+    ends[0, np.arange(n), candidates] = step
+    ends[1, np.arange(n), candidates] = -step
+    _, grad = target.log_density_and_grad(ends.reshape(2 * n, -1))
+    plus, minus = grad.reshape(2, n, -1)[:, :, candidates]
+    hessian = np.abs(plus - minus) / (2 * step[:, None])
+    return np.where(np.isfinite(hessian), np.maximum(hessian, hessian.T), 0)
 
 
 def name_flip(target: Target, coordinates: IntArray) -> str:

@@ -12,6 +12,7 @@ from arviz_stats.base import array_stats
 
 from pymc_kl._typing import Array
 from pymc_kl.model.datatree import reference_label
+from pymc_kl.modes.numbering import mode_numbers
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, group_line, join_numbers, title_facet
@@ -134,7 +135,7 @@ def _tops(lines: xr.DataArray, curves: xr.DataArray) -> xr.DataArray:
 
 def _mark_locations(canvas: Canvas, view: View, tops: xr.DataArray, backend: str) -> None:
     """Mark each mode's location on the axis, and write the numbers of the heaviest modes above it."""
-    coords = {"scalar": view.labels, "mode": np.arange(1, len(view.locations) + 1)}
+    coords = {"scalar": view.labels, "mode": mode_numbers(len(view.locations))}
     x = xr.DataArray(view.locations.T, coords, ["scalar", "mode"])
     tick = {"color": "B1", "marker": "|", "size": style.marker_size(backend, 10), "width": 1.5}
     canvas.draw("location", scatter_x, x, defaults=tick)

@@ -9,6 +9,7 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import scatter_xy, set_xlim, set_ylim
 
 from pymc_kl._typing import Array
+from pymc_kl.modes.numbering import mode_numbers
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import label_axis, rim, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, group_places, join_numbers, name_missed, title_facet
@@ -86,7 +87,7 @@ def _scatter(da: xr.DataArray, target: Any, *, facecolor: str, **kwargs: Any) ->
 def _mark_modes(canvas: Canvas, view: View, backend: str) -> None:
     """Mark the modes: the heaviest by a disc with a number, and a label where the approximation misses one."""
     facets = canvas.collection.data["approximation"].values
-    numbers = np.arange(1, len(view.locations) + 1)
+    numbers = mode_numbers(len(view.locations))
     locations = _points(view.locations, "mode").assign_coords(mode=numbers).expand_dims(approximation=facets)
     height = np.subtract(*view.limits(1)[::-1])
     groups = group_places(view.locations[:NAMED] / [np.subtract(*view.limits(0)[::-1]), height])

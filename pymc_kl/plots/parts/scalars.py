@@ -14,6 +14,7 @@ import xarray as xr
 from arviz_base import xarray_sel_iter
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.modes.numbering import mode_numbers
 
 QUANTILES = (np.arange(100) + 0.5) / 100
 CANDIDATES = 50  # scalars tried as the second of a pair, at most
@@ -82,8 +83,8 @@ def separating(x: Array, mode: IntArray, locations: Array, n: int, *, jointly: b
 def _centres(x: Array, mode: IntArray, locations: Array) -> tuple[Array, Array]:
     """Return each mode's mean, or location without draws, (K, D), and the variance within modes (D,)."""
     centres, residual = locations.copy(), x - _nan_mean(x)
-    for k in range(len(locations)):
-        inside = mode == k + 1
+    for k, number in enumerate(mode_numbers(len(locations))):
+        inside = mode == number
         if inside.any():
             centres[k] = _nan_mean(x[inside])
             residual[inside] = x[inside] - centres[k]
