@@ -9,13 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pymc_kl.approximations import MeanField
-from pymc_kl.comparison.layout import Result, Row
-from pymc_kl.comparison.make_fits import fill_draws, forward_row
-from pymc_kl.comparison.reference import completed_yardstick
+from pymc_kl.comparison.fit import AssignedFit, Fit
+from pymc_kl.comparison.layout import lay_out
+from pymc_kl.comparison.make_fits import assign_draws, draw_from, forward_fit
+from pymc_kl.comparison.reference import completed_reference
+from pymc_kl.comparison.score_fit import score_fit
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.masses import Masses
 from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size
+from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.reference.audit import audit
 from pymc_kl.reference.bridge_sampling import LocalDraws, LogMass
 from pymc_kl.reference.posterior import N_FOLDS, ModewisePosterior
@@ -103,13 +106,12 @@ def test_draws_of_equal_weight_are_as_many_as_the_masses_ask_for(pieces, sizes, 
 
 def scored(completed, rng):
     """Everything that a comparison says of two fits, beside a posterior in pieces."""
-    yardstick = completed_yardstick(completed, rng)
+    reference, streams = completed_reference(completed, rng), RandomStreams.of(1)
     q = MeanField(loc=np.zeros(1), scale=np.full(1, 3.0), target=completed.target)
-    rows = [Row("q", q), forward_row("fullrank", yardstick, rng), forward_row("mixture", yardstick, rng)]
-    fill_draws(rows, completed.target, 400, rng)
-    for row in rows:
-        row.canonical = None if row.x is None else completed.modes.canonical(row.x)
-    return Result(yardstick, rows).to_datatree(None, rng)
+    fits = [Fit("q", q), *(forward_fit(family, reference, streams) for family in ("fullrank", "mixture"))]
+    assigned = assign_draws(draw_from(fits, completed.target, 400, streams), completed.modes)
+    scored = [score_fit(fit, reference) if isinstance(fit, AssignedFit) else fit for fit in assigned]
+    return lay_out(reference, scored, None, 400, rng)
 
 
 CASES = [
@@ -152,7 +154,7 @@ def test_a_reference_is_laid_out_whatever_draws_the_modes_have(sizes, mass, piec
 def test_a_posterior_without_any_draws_is_refused_with_the_reason(pieces, rng):
     nothing = replace(pieces((0, 0), (0.3, 0.7)), reason="mode 1: NUTS failed there")
     for make in (
-        lambda: completed_yardstick(nothing, rng),
+        lambda: completed_reference(nothing, rng),
         lambda: completed_tree(nothing, draws=5, chains=1, relabel=False, rng=rng),
     ):
         with pytest.raises(RuntimeError, match=r"no mode could be sampled.*mode 1: NUTS failed there"):

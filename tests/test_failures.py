@@ -9,7 +9,7 @@ from scipy import stats
 import pymc_kl as pkl
 from pymc_kl.approximations import FullRank
 from pymc_kl.comparison import score_fit
-from pymc_kl.comparison.failures import Failures
+from pymc_kl.comparison.failures import Attempts, describe
 from pymc_kl.numerics.estimate import pareto_k
 
 OF_Q = ("elbo", "elbo_se", "khat", "ess_reverse", "ess_reverse_se", "spill", "spill_se", "emc", "mode_tv")
@@ -149,15 +149,15 @@ def test_few_ratios_do_not_tell_their_tail(n):
 
 
 def test_failures_are_told_by_their_reason():
-    failures = Failures()
-    assert str(failures) == ""
-    done = failures.each({"a": lambda: 1, "b": lambda: 1 / 0, "c": lambda: [][0], "d": lambda: 1 / 0, "e": lambda: 2})
+    attempts = Attempts()
+    assert describe(attempts.failures) == ""
+    done = attempts.each({"a": lambda: 1, "b": lambda: 1 / 0, "c": lambda: [][0], "d": lambda: 1 / 0, "e": lambda: 2})
     assert done == {"a": 1, "e": 2}
-    with failures.kept():
+    with attempts.kept(""):
         raise RuntimeError("No fit.")
     told = "b, d: ZeroDivisionError: division by zero; c: IndexError: list index out of range; RuntimeError: No fit."
-    assert str(failures) == told
-    with pytest.raises(KeyboardInterrupt), failures.kept("an interrupt is no failure"):
+    assert describe(attempts.failures) == told
+    with pytest.raises(KeyboardInterrupt), attempts.kept("an interrupt is no failure"):
         raise KeyboardInterrupt
 
 

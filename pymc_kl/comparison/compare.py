@@ -10,31 +10,33 @@ import xarray as xr
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.approximations import FAMILIES
 from pymc_kl.approximations.choice import AUTO
-from pymc_kl.comparison.layout import Result
+from pymc_kl.comparison.fit import DrawnFit, FailedFit
+from pymc_kl.comparison.layout import lay_out
 from pymc_kl.comparison.make_fits import (
     ALL_OPTIMA,
     PYMC_METHODS,
     REVERSE,
     assign_draws,
-    check_convergence_rows,
-    fill_draws,
-    forward_row,
-    given_rows,
-    pymc_row,
-    reverse_rows,
+    check_all,
+    draw_from,
+    forward_fit,
+    given_fits,
+    pymc_fit,
+    reverse_fits,
 )
-from pymc_kl.comparison.reference import completed_yardstick, given_yardstick
+from pymc_kl.comparison.reference import Reference, completed_reference, given_reference, sample_plainly
+from pymc_kl.comparison.score_fit import score_fit
 from pymc_kl.comparison.stored_names import fits_as_text
 from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import check_initial_point, user_starts
-from pymc_kl.progress import stages
+from pymc_kl.numerics.random_streams import RandomStreams
+from pymc_kl.progress import Stages, stages
 from pymc_kl.reference.build import complete
 from pymc_kl.reference.settings import Sampling
 
-N_APPROXIMATION_STARTS = 64
 MAX_MODES = 60
 UNLISTED = 9.0  # nats below the highest mass, 1e-4 of it: such a mode is elsewhere unless an approximation is there
 
@@ -91,7 +93,7 @@ def compare(
     backend : {"auto", "jax", "numba"}
         What evaluates the log density.
     random_seed : int, Generator, SeedSequence or None
-        The same seed gives the same numbers.
+        The same seed gives the same numbers, of each fit whatever others there are, unless one of them finds a mode.
     progressbar : bool
 
     Returns
@@ -118,57 +120,80 @@ def compare(
     >>> comparison["coverage"]["verdict"].sel(approximation=["ADVI", "forward mixture"]).values.tolist()
     [['over', 'missed'], ['covered', 'covered']]
     """
-    streams = iter(np.random.default_rng(random_seed).spawn(7))
-    forward, reverse = _names(forward), None if reverse is None else _names(reverse)
-    _check_requests(approximations, forward, reverse, n_draws, reference)
-    if n_starts < 1:
-        raise ValueError(f"n_starts must be at least 1; got {n_starts}.")
+    streams = RandomStreams.of(random_seed)
+    forward, reverse = _names(forward), _reverse_methods(reverse, approximations)
+    _check_requests(approximations, forward, reverse, reference)
+    _check_numbers(n_draws=(n_draws, 100), n_starts=(n_starts, 1))
+    sampling = Sampling(
+        n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED,
+        as_given=reference == "as given",
+    )  # fmt: skip
     with stages(progressbar) as stage:
         with stage("compile the log density"):
-            target = model if isinstance(model, Target) else Target.from_model(model, backend=backend)
-            check_dims(target)
-            check_initial_point(target)
-            target.log_density_and_grad(target.initial_points(1, np.random.default_rng(0)))
-            rows = given_rows(approximations or {}, target)
+            target = _target(model, backend)
+            given_approximations = given_fits(approximations or {}, target)
             points = {} if starts is None else {"user": user_starts(starts, target)}
             given = None if idata is None else as_posterior_draws(idata, target)
-        rng = next(streams)
         with stage("reverse-KL fits"):
-            methods = reverse if reverse is not None else PYMC_METHODS if approximations is None else ()
-            rows += [pymc_row(method, target, rng) for method in methods if method in PYMC_METHODS]
-            fill_draws(rows, target, n_draws, next(streams))
-        points |= {row.name: row.x[:N_APPROXIMATION_STARTS] for row in rows if row.x is not None}
-        sampling = Sampling(
-            n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED
-        )
-        visitors = [row.x for row in rows if row.x is not None]
-        rng = next(streams)
-        if reference == "complete":
-            completed = complete(target, given, points, sampling, visitors=visitors, rng=rng, stage=stage)
-            yardstick = completed_yardstick(completed, rng)
-        else:
-            yardstick = given_yardstick(target, given, points, sampling, visitors=visitors, rng=rng, stage=stage)
-        if own := [method for method in methods if method not in PYMC_METHODS]:
+            first = [*given_approximations, *(pymc_fit(m, target, streams) for m in reverse if m in PYMC_METHODS)]
+            drawn = draw_from(first, target, n_draws, streams)
+        visitors = {fit.name: fit.x for fit in drawn if isinstance(fit, DrawnFit)}
+        against = _reference(target, given, points, sampling, visitors, streams, stage)
+        if own := [method for method in reverse if method not in PYMC_METHODS]:
             with stage("reverse-KL fits from the modes"):
-                own_rng = next(streams)
-                rows += [row for family in own for row in reverse_rows(family, target, yardstick, own_rng)]
+                made = [fit for family in own for fit in reverse_fits(family, target, against.modes, streams)]
+                drawn += draw_from(made, target, n_draws, streams)
         with stage("forward-KL fits"):
-            rows += [forward_row(family, yardstick, rng) for family in forward]
+            drawn += draw_from([forward_fit(f, against, streams) for f in forward], target, n_draws, streams)
         with stage("convergence"):
-            check_convergence_rows(rows, target, next(streams))
+            drawn = check_all(drawn, target, n_draws, streams)
         with stage("assign draws to modes"):
-            fill_draws(rows, target, n_draws, next(streams))
-            assign_draws(rows, yardstick.modes)
+            assigned = assign_draws(drawn, against.modes)
         with stage("scores"):
-            comparison = Result(yardstick, rows).to_datatree(idata, next(streams))
+            scored = [fit if isinstance(fit, FailedFit) else score_fit(fit, against) for fit in assigned]
+            comparison = lay_out(against, scored, idata, n_draws, streams("layout"))
     settings = {
         "approximations": list(approximations or ()), "reference": reference, "forward": list(forward),
-        "reverse": list(methods), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
+        "reverse": list(reverse), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
         "n_draws": n_draws, "backend": target.backend,
     }  # fmt: skip
     comparison.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
-    comparison.attrs["partial"] = int(yardstick.partial)
+    comparison.attrs["partial"] = int(against.partial)
     return comparison
+
+
+def _target(model: pm.Model | Target | None, backend: str) -> Target:
+    """Compile a model, and evaluate it once, so that what is wrong with it shows before anything long starts."""
+    target = model if isinstance(model, Target) else Target.from_model(model, backend=backend)
+    check_dims(target)
+    check_initial_point(target)
+    target.log_density_and_grad(target.initial_points(1, np.random.default_rng(0)))
+    return target
+
+
+def _reference(
+    target: Target,
+    given: PosteriorDraws | None,
+    points: Mapping[str, Array],
+    sampling: Sampling,
+    visitors: Mapping[str, Array],
+    streams: RandomStreams,
+    stage: Stages,
+) -> Reference:
+    """Complete the given draws, or take them as they are."""
+    if given is None and sampling.as_given:
+        with stage("reference draws"):
+            given = sample_plainly(target, streams("plain draws"))
+    posterior = complete(target, given, points, sampling, visitors=visitors, rng=streams("reference"), stage=stage)
+    rng = streams("draws of the reference")
+    return given_reference(posterior, rng) if sampling.as_given else completed_reference(posterior, rng)
+
+
+def _reverse_methods(reverse: str | Sequence[str] | None, approximations: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Name the reverse fits to make: those asked for, else PyMC's where no approximations are given."""
+    if reverse is not None:
+        return _names(reverse)
+    return tuple(PYMC_METHODS) if approximations is None else ()
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -182,8 +207,7 @@ def _names_a_group(name: Any) -> bool:
 def _check_requests(
     approximations: Mapping[str, Any] | None,
     forward: Sequence[str],
-    reverse: Sequence[str] | None,
-    n_draws: int,
+    reverse: Sequence[str],
     reference: str,
 ) -> None:
     """Refuse what can't be done before anything long starts."""
@@ -197,14 +221,12 @@ def _check_requests(
             "approximations must be a dict of fits by name, such as {'ADVI': pm.fit()}; "
             f"got {type(approximations).__name__}."
         )
-    for kind, names, known in (("family", forward, (AUTO, *FAMILIES)), ("method", reverse or (), REVERSE)):
+    for kind, names, known in (("family", forward, (AUTO, *FAMILIES)), ("method", reverse, REVERSE)):
         for name in names:
             if name not in known:
                 raise ValueError(f"unknown {kind} {name!r}; known are {', '.join(map(repr, known))}.")
-    if n_draws < 100:
-        raise ValueError(f"n_draws must be at least 100 to say anything of modes; got {n_draws}.")
-    taken = [f"forward {family}" for family in forward] + [REVERSE[m] for m in reverse or ()]
-    beside = [f"{REVERSE[m]} ({ALL_OPTIMA})" for m in reverse or () if m not in PYMC_METHODS]
+    taken = [f"forward {family}" for family in forward] + [REVERSE[m] for m in reverse]
+    beside = [f"{REVERSE[m]} ({ALL_OPTIMA})" for m in reverse if m not in PYMC_METHODS]
     for name in approximations or ():
         if not _names_a_group(name):
             raise ValueError(
@@ -215,3 +237,10 @@ def _check_requests(
             raise ValueError(f"the name {name!r} is taken by a fit that compare() makes; give yours another.")
     if len(set(taken)) < len(taken):
         raise ValueError(f"each fit may be asked for once; got {taken}.")
+
+
+def _check_numbers(**numbers: tuple[int, int]) -> None:
+    """Refuse numbers below the least that makes sense."""
+    for name, (number, least) in numbers.items():
+        if number < least:
+            raise ValueError(f"{name} must be at least {least}; got {number}.")

@@ -1,8 +1,7 @@
-"""The fits of a comparison, each a row: those it is given, those it makes, their draws, and whether they converged."""
+"""The fits of a comparison, each from one step to the next: given or made, drawn from, checked, assigned to modes."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +9,12 @@ import numpy as np
 import pymc as pm
 
 from pymc_kl.adapters import as_approximation
-from pymc_kl.approximations import FullRank, MeanField
+from pymc_kl.approximations import Approximation, FullRank, MeanField
 from pymc_kl.approximations.choice import AUTO
 from pymc_kl.approximations.symmetrise import MAX_COPIES
-from pymc_kl.comparison.layout import Row
-from pymc_kl.comparison.reference import Yardstick
+from pymc_kl.comparison.failures import Failure
+from pymc_kl.comparison.fit import AssignedFit, DrawnFit, FailedFit, Fit
+from pymc_kl.comparison.reference import Reference
 from pymc_kl.fitting.cross_fitting import CrossFit, cross_fit
 from pymc_kl.fitting.elbo_gap import check_convergence
 from pymc_kl.fitting.forward import takes_modes
@@ -24,113 +24,137 @@ from pymc_kl.model.graphs import same_arithmetic
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.symmetry.enumerate import group_order
+from pymc_kl.numerics.random_streams import RandomStreams
 
 PYMC_METHODS = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}
 REVERSE = PYMC_METHODS | {name: f"reverse {name}" for name in (AUTO, *REVERSE_FAMILIES)}
-ADVI_STEPS = 30_000
-ALL_OPTIMA = "all optima"  # the row of the mixture of all that a reverse fit's starts settled in
+ADVI_STEPS = 30_000  # of `pm.fit`
+ALL_OPTIMA = "all optima"  # in the name of the mixture of all optima that a reverse fit's starts settled in
 
 
-def given_rows(approximations: Mapping[str, Any], target: Target) -> list[Row]:
+def given_fits(approximations: Mapping[str, Any], target: Target) -> list[Fit]:
     """Adapt the user's fits, and the parts that they are made of, such as Pathfinder's paths.
 
-    One of another model is an error at once, since it can't be what they meant.
+    A fit of another model is an error at once, since it can't be what they meant.
     """
-    rows = []
-    for name, fit in approximations.items():
-        approximation = replace(as_approximation(fit, model=target), target=target)
-        rows.append(Row(name, approximation))
+    fits = []
+    for name, given in approximations.items():
+        approximation = replace(as_approximation(given, model=target), target=target)
+        fits.append(Fit(name, approximation))
         parts = approximation.info.parts or {}
-        rows += [Row(f"{name} ({part})", replace(q, target=target)) for part, q in parts.items()]
-    names = [row.name for row in rows]
+        fits += [Fit(f"{name} ({part})", replace(q, target=target)) for part, q in parts.items()]
+    names = [fit.name for fit in fits]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{twice} names both a fit and a part of one; give the fit another name.")
-    return rows
+    return fits
 
 
-def pymc_row(method: str, target: Target, rng: np.random.Generator) -> Row:
+def pymc_fit(method: str, target: Target, streams: RandomStreams) -> Fit | FailedFit:
     """Fit with `pm.fit`."""
-    row, seed = Row(REVERSE[method]), int(rng.integers(2**31))
-    with _timed(row), same_arithmetic(), target.model:
-        fit = pm.fit(ADVI_STEPS, method=method, random_seed=seed, progressbar=False)
-        row.approximation = as_approximation(fit, model=target)
-    return row
+    name = REVERSE[method]
+
+    def fit() -> Approximation:
+        seed = int(streams(f"fit {name}").integers(2**31))
+        with same_arithmetic(), target.model:
+            made = pm.fit(ADVI_STEPS, method=method, random_seed=seed, progressbar=False)
+            return as_approximation(made, model=target)
+
+    return _made(name, fit)
 
 
-def reverse_rows(family: str, target: Target, yardstick: Yardstick, rng: np.random.Generator) -> list[Row]:
-    """Fit with our own `fit_reverse`, from the modes; beside the best optimum stands the mixture of all."""
-    row = Row(REVERSE[family])
-    with _timed(row):
-        row.approximation = fit_from_modes(target, yardstick.modes, family, rng=rng)
-    rows = [row]
-    if row.approximation is not None:
-        mixture = mixture_of(row.approximation)
-        if mixture is not None and mixture.n_components > 1:
-            rows.append(Row(f"{row.name} ({ALL_OPTIMA})", mixture))
-    return rows
+def reverse_fits(family: str, target: Target, modes: Modes, streams: RandomStreams) -> list[Fit | FailedFit]:
+    """Fit with `fit_reverse`, from the modes; beside the best optimum stands the mixture of all."""
+    name = REVERSE[family]
+    best = _made(name, lambda: fit_from_modes(target, modes, family, rng=streams(f"fit {name}")))
+    mixture = mixture_of(best.approximation) if isinstance(best, Fit) else None
+    if mixture is None or mixture.n_components == 1:
+        return [best]
+    return [best, Fit(f"{name} ({ALL_OPTIMA})", mixture)]
 
 
-def forward_row(family: str, yardstick: Yardstick, rng: np.random.Generator) -> Row:
-    """Fit to the reference, and without each fifth of it."""
-    row = Row(f"forward {family}")
-    with _timed(row):
-        row.cross_fit = _cross_fit(family, yardstick, rng)
-        row.approximation = row.cross_fit.approximation
-    return row
+def forward_fit(family: str, reference: Reference, streams: RandomStreams) -> Fit | FailedFit:
+    """Fit to the reference, and without each fold of it."""
+    name = f"forward {family}"
+    return _made(name, lambda: _cross_fit(family, reference, streams(f"fit {name}")))
 
 
-@contextmanager
-def _timed(row: Row) -> Iterator[None]:
-    """Time a fit; one that fails must not lose the others, so its error is what is kept of it."""
-    start = time.perf_counter()
-    with row.failures.kept():
-        yield
-    row.seconds = time.perf_counter() - start
-
-
-def _cross_fit(family: str, yardstick: Yardstick, rng: np.random.Generator) -> CrossFit:
+def _cross_fit(family: str, reference: Reference, rng: np.random.Generator) -> CrossFit:
     """Fit to the whole posterior; a mixture to one copy of each mode if it can be spread over all of them."""
-    draws, symmetry = yardstick.training, yardstick.modes.symmetry
-    is_canonical = takes_modes(family) and draws.weighted and yardstick.modes.has_copies
-    if is_canonical and group_order(symmetry) <= MAX_COPIES:
-        return cross_fit(family, draws.home, draws.label, draws.fold, symmetry=symmetry, rng=rng)
-    return cross_fit(family, draws.reference, draws.copy, draws.fold, rng=rng)
+    draws, symmetry = reference.training, reference.modes.symmetry
+    fold = draws.canonical.fold
+    by_copy = takes_modes(family) and draws.weighted and reference.modes.has_copies
+    if by_copy and group_order(symmetry) <= MAX_COPIES:
+        return cross_fit(family, draws.canonical_posterior, draws.mode, fold, symmetry=symmetry, rng=rng)
+    return cross_fit(family, draws.posterior, draws.canonical.copy, fold, rng=rng)
 
 
-def fill_draws(rows: Sequence[Row], target: Target, n: int, rng: np.random.Generator) -> None:
-    """Draw from every approximation that has no draws yet and evaluate both log densities."""
-    for row in rows:
-        q = row.approximation
-        if q is None or row.x is not None:
-            continue
-        with row.failures.kept():
-            x = q.sample(n, random_seed=rng)
-            row.log_density = target.log_density(x)
-            row.log_prob = q.log_prob(x) if q.has_log_prob else None
-            row.x = x
-        if row.x is None:
-            row.approximation = None
+def _made(name: str, make: Callable[[], Approximation | CrossFit]) -> Fit | FailedFit:
+    """Make a fit and time it; one that fails must not lose the others, so its error is what is kept of it."""
+    start = time.perf_counter()
+    try:
+        made = make()
+    except Exception as error:  # noqa: BLE001 any failure of one fit is told in its row
+        return FailedFit(name, (Failure.of("", error),), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Fit(name, made.approximation, seconds, made) if isinstance(made, CrossFit) else Fit(name, made, seconds)
 
 
-def assign_draws(rows: Sequence[Row], modes: Modes) -> None:
-    """Find the mode of every draw of each approximation."""
-    for row in rows:
-        if row.x is not None:
-            with row.failures.kept("modes of its draws"):
-                row.canonical = modes.canonical(row.x)
+def draw_from(
+    fits: Iterable[Fit | FailedFit], target: Target, n: int, streams: RandomStreams
+) -> list[DrawnFit | FailedFit]:
+    """Draw n times from every fit and evaluate both log densities."""
+    return [fit if isinstance(fit, FailedFit) else _drawn(fit, target, n, streams) for fit in fits]
 
 
-def check_convergence_rows(rows: list[Row], target: Target, rng: np.random.Generator) -> None:
-    """Polish every Gaussian reverse-KL fit; one that had not arrived gets its polished fit as a row beside it."""
-    for row in [*rows]:
-        q = row.approximation
-        if q is None or q.kind != "reverse" or not isinstance(q, MeanField | FullRank):
-            continue
+def _drawn(fit: Fit, target: Target, n: int, streams: RandomStreams) -> DrawnFit | FailedFit:
+    q = fit.approximation
+    try:
+        x = q.sample(n, random_seed=streams(f"draws of {fit.name}"))
+        return DrawnFit(fit, x, target.log_density(x), q.log_prob(x) if q.has_log_prob else None)
+    except Exception as error:  # noqa: BLE001 a fit that cannot be drawn from must not lose the others
+        return FailedFit(fit.name, (Failure.of("", error),), fit.seconds)
+
+
+def check_all(
+    fits: Sequence[DrawnFit | FailedFit], target: Target, n: int, streams: RandomStreams
+) -> list[DrawnFit | FailedFit]:
+    """Polish every Gaussian reverse-KL fit; beside one that had not converged stands its polished fit."""
+    names = {fit.name for fit in fits}
+    checked: list[DrawnFit | FailedFit] = []
+    for fit in fits:
         start = time.perf_counter()
-        with row.failures.kept("convergence not checked"):
-            row.convergence = check_convergence(target.log_density_and_grad, q, random_seed=rng)
-        if row.convergence is not None and not row.convergence.converged:
-            name = f"{row.name} (polished)"
-            if name not in {other.name for other in rows}:
-                polished = Row(name, row.convergence.polished, time.perf_counter() - start)
-                rows.insert(rows.index(row) + 1, polished)
+        checked.append(fit if isinstance(fit, FailedFit) else _checked(fit, target, streams))
+        polished = _polished(checked[-1], time.perf_counter() - start)
+        if polished is not None and polished.name not in names:
+            checked += draw_from([polished], target, n, streams)
+    return checked
+
+
+def _checked(drawn: DrawnFit, target: Target, streams: RandomStreams) -> DrawnFit:
+    q = drawn.fit.approximation
+    if q.kind != "reverse" or not isinstance(q, MeanField | FullRank):
+        return drawn
+    rng = streams(f"convergence of {drawn.name}")
+    try:
+        return replace(drawn, convergence=check_convergence(target.log_density_and_grad, q, random_seed=rng))
+    except Exception as error:  # noqa: BLE001 the fit can be scored all the same
+        return replace(drawn, failures=(*drawn.failures, Failure.of("convergence not checked", error)))
+
+
+def _polished(fit: DrawnFit | FailedFit, seconds: float) -> Fit | None:
+    """Take the polished fit of one that had not converged."""
+    if isinstance(fit, FailedFit) or fit.convergence is None or fit.convergence.converged:
+        return None
+    return Fit(f"{fit.name} (polished)", fit.convergence.polished, seconds)
+
+
+def assign_draws(fits: Iterable[DrawnFit | FailedFit], modes: Modes) -> list[AssignedFit | FailedFit]:
+    """Find the mode of every draw of each fit."""
+    return [fit if isinstance(fit, FailedFit) else _assigned(fit, modes) for fit in fits]
+
+
+def _assigned(drawn: DrawnFit, modes: Modes) -> AssignedFit | FailedFit:
+    try:
+        return AssignedFit(drawn, modes.canonical(drawn.x))
+    except Exception as error:  # noqa: BLE001 a fit whose draws have no modes must not lose the others
+        return FailedFit(drawn.name, (*drawn.failures, Failure.of("modes of its draws", error)), drawn.fit.seconds)

@@ -1,75 +1,86 @@
-"""What approximations are measured by: draws of p with the mode and copy of each, masses, log Z, and their audit."""
+"""What approximations are compared with: draws of p with the mode and copy of each, masses, log Z, and their audit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_kl._typing import Array, IntArray
+from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.graphs import same_arithmetic
 from pymc_kl.model.target import Target
+from pymc_kl.modes.draws import ModeDraws
 from pymc_kl.modes.masses import Masses
 from pymc_kl.modes.modes import Modes
-from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.progress import Stages
+from pymc_kl.numerics.estimate import Estimate, effective_size, systematic
 from pymc_kl.reference.audit import audit
 from pymc_kl.reference.bridge_sampling import LogMass
-from pymc_kl.reference.build import complete
 from pymc_kl.reference.posterior import N_FOLDS, ModewisePosterior, Weighted, negligible
-from pymc_kl.reference.settings import Sampling
+from pymc_kl.scores.draws import TailDraws, tail_of
 
-DRAWS, CHAINS = 1000, 4  # of pm.sample where a plain reference is asked for and none is given
+N_DRAWS = 1000  # a chain, of `pm.sample` where draws are to be taken as given and none are
+N_CHAINS = 4  # of the same
+UNVISITED_DRAWS = 200  # of Laplace's approximation at a mode that no draw visited
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
-    """Draws of p, with what is known of each.
+class ReferenceSample:
+    """Draws of p, as they lie and brought to the first copy of their mode.
 
     Attributes
     ----------
-    reference : PosteriorDraws
-        Weighted or Markov chains.
-    canonical : PosteriorDraws
-        The same draws brought to one copy of their mode.
-    label : array (n,) of int
-        Mode of each draw, -1 for elsewhere.
-    copy : array (n,) of int
-        A number for the copy of a peak that each draw lies at: where a mixture starts.
-    fold : array (n,) of int
-        Which of five parts, each of neighbours in their chains, a draw belongs to.
+    posterior : PosteriorDraws
+        Weighted, or Markov chains.
+    canonical : ModeDraws
+        The same draws in the same order, canonical, with mode, copy and fold of each.
     """
 
-    reference: PosteriorDraws
-    home: PosteriorDraws
-    label: IntArray
-    copy: IntArray
-    fold: IntArray
+    posterior: PosteriorDraws
+    canonical: ModeDraws
+
+    @property
+    def mode(self) -> IntArray:
+        """Mode (n,) of each draw, -1 for elsewhere."""
+        return self.canonical.mode
 
     @property
     def weighted(self) -> bool:
         """Whether the draws stand for every mode by its mass, not for where chains went."""
-        return self.reference.weights is not None
+        return self.posterior.weights is not None
+
+    @property
+    def canonical_posterior(self) -> PosteriorDraws:
+        """The canonical draws in the shape of the posterior's."""
+        return replace(self.posterior, x=self.canonical.x.reshape(self.posterior.x.shape))
+
+    def equal_rows(self, n: int, n_chains: int, rng: np.random.Generator) -> IntArray:
+        """Choose draws (chain, draw) of equal weight, as ArviZ expects: chains as they are, or n by their weights."""
+        weights = self.posterior.weights
+        if weights is None:
+            return np.arange(self.posterior.log_density.size).reshape(self.posterior.log_density.shape)
+        return rng.permutation(systematic(weights.ravel(), n, rng)).reshape(n_chains, -1)
 
 
 @dataclass(frozen=True, eq=False)
-class Yardstick:
+class Reference:
     """The posterior as the scores see it.
 
     Attributes
     ----------
-    draws : Labelled
+    target : Target
+    draws : ReferenceSample
         Nearly independent, or whole chains: what is scored on.
-    training : Labelled
+    training : ReferenceSample
         Everything there is, in the order of the chains: what is fitted to.
     modes : Modes
     masses : Masses
     log_masses : tuple of LogMass
         How each mode was weighed.
-    unvisited : array of int
-        Modes without draws that may hold mass.
+    unvisited : mapping of int to (array (n, d), array (n,))
+        Modes without draws that may hold mass: draws of Laplace's approximation there, and log p̃ at each.
     evidence : tuple
         log Z (Estimate, nats), how it was found, and why it is NaN if it is.
     audit : DataTree or None
@@ -77,82 +88,92 @@ class Yardstick:
     partial : bool
     """
 
-    draws: Labelled
-    training: Labelled
+    target: Target
+    draws: ReferenceSample
+    training: ReferenceSample
     modes: Modes
     masses: Masses
     log_masses: tuple[LogMass, ...]
-    unvisited: IntArray
+    unvisited: Mapping[int, tuple[Array, Array]]
     evidence: tuple[Estimate, str, str]
     audit: xr.DataTree | None
     partial: bool
 
+    @property
+    def log_evidence(self) -> Estimate:
+        """Log Z in nats."""
+        return self.evidence[0]
 
-def completed_yardstick(completed: ModewisePosterior, rng: np.random.Generator) -> Yardstick:
-    """Measure by draws of every mode, weighted by its mass and spread over its copies."""
-    completed.require_draws()
-    drawn = completed.thinned.take(rng.permutation(len(completed.thinned.weights)))
-    without = np.array([not len(draws) for draws in completed.local])
-    n_draws = np.append(np.bincount(drawn.mode, minlength=completed.modes.k), 0)
-    return Yardstick(
-        draws=_labelled(drawn, completed, rng),
-        training=_labelled(completed.every, completed, rng),
-        modes=completed.modes,
-        masses=replace(completed.masses, n_draws=n_draws),
-        log_masses=completed.log_masses,
-        unvisited=np.flatnonzero(without & ~negligible(completed.modes)),
-        evidence=(completed.log_evidence, "bridge sampling", completed.reason),
-        audit=audit(completed),
-        partial=completed.partial,
-    )
+    @cached_property
+    def tail(self) -> TailDraws:
+        """Every draw that there is, by weight; their worth is that of log p̃ along the chains."""
+        values, weights = self.training.posterior.log_density, self.training.posterior.flat_weights
+        if weights is None:
+            return tail_of(values, None)
+        worth = 0.0
+        for k in np.unique(self.training.mode):
+            inside = self.training.mode == k
+            worth += weights[inside].sum() ** 2 / effective_size(values.ravel()[inside][None])
+        return TailDraws(values.ravel(), weights, 1 / worth)
 
 
-def _labelled(drawn: Weighted, completed: ModewisePosterior, rng: np.random.Generator) -> Labelled:
-    reference, copy = drawn.whole(completed.modes, completed.target, rng)
-    return Labelled(reference, replace(reference, x=drawn.x[None]), drawn.mode, copy, drawn.fold)
+def completed_reference(posterior: ModewisePosterior, rng: np.random.Generator) -> Reference:
+    """Compare with draws of every mode, weighted by its mass and spread over its copies."""
+    posterior.require_draws()
+    thinned = posterior.thinned.take(rng.permutation(len(posterior.thinned.weights)))
+    n_draws = np.append(np.bincount(thinned.mode, minlength=posterior.modes.k), 0)
+    draws, training = _spread(thinned, posterior, rng), _spread(posterior.every, posterior, rng)
+    without = np.array([not len(draws) for draws in posterior.local])
+    masses = replace(posterior.masses, n_draws=n_draws)
+    return _reference(posterior, draws, training, masses, without, rng)
 
 
-def given_yardstick(
-    target: Target,
-    given: PosteriorDraws | None,
-    starts: Mapping[str, Array],
-    sampling: Sampling,
-    *,
-    visitors: Sequence[Array],
+def given_reference(posterior: ModewisePosterior, rng: np.random.Generator) -> Reference:
+    """Compare with the draws as they were given; masses come from counting them."""
+    given, canonical, masses = posterior.given, posterior.canonical, posterior.given_masses()
+    if given is None or canonical is None or masses is None:
+        raise ValueError("there are no given draws to compare with.")
+    weights = np.full(len(canonical.x), 1 / len(canonical.x)) if given.weights is None else given.weights.ravel()
+    copy = posterior.modes.copy_labels(given.flat, canonical.maximum)
+    fold = given.blocks() % N_FOLDS
+    in_modes = ModeDraws(canonical.x, given.log_density.ravel(), weights, canonical.mode, copy, fold)
+    draws = ReferenceSample(given, in_modes)
+    return _reference(posterior, draws, draws, masses, masses.n_draws[:-1] == 0, rng)
+
+
+def _reference(
+    posterior: ModewisePosterior,
+    draws: ReferenceSample,
+    training: ReferenceSample,
+    masses: Masses,
+    without: BoolArray,
     rng: np.random.Generator,
-    stage: Stages,
-) -> Yardstick:
-    """Measure by the draws as they are, or by those of a plain `pm.sample`; masses come from counting them."""
-    if given is None:
-        with stage("reference draws"):
-            given = _plain_draws(target, rng)
-    completed = complete(
-        target, given, starts, replace(sampling, as_given=True), visitors=visitors, rng=rng, stage=stage
-    )
-    masses, canonical = completed.given_masses(), completed.canonical
-    assert masses is not None
-    assert canonical is not None
-    home = replace(given, x=canonical.x.reshape(given.x.shape))
-    copy = completed.modes.copy_labels(given.flat, canonical.maximum)
-    draws = Labelled(given, home, canonical.mode, copy, given.blocks() % N_FOLDS)
-    return Yardstick(
-        draws=draws,
-        training=draws,
-        modes=completed.modes,
-        masses=masses,
-        log_masses=completed.log_masses,
-        unvisited=np.flatnonzero((masses.n_draws[:-1] == 0) & ~negligible(completed.modes)),
-        evidence=(completed.log_evidence, "bridge sampling", completed.reason),
-        audit=audit(completed),
-        partial=completed.partial,
-    )
+) -> Reference:
+    """Gather a reference; `without` (K,) tells which modes have no draws."""
+    modes, target = posterior.modes, posterior.target
+    unvisited = {}
+    for k in np.flatnonzero(without & ~negligible(modes)):
+        x = rng.multivariate_normal(modes.x[k], modes.covariances[k], UNVISITED_DRAWS)
+        unvisited[int(k)] = (x, target.log_density(x))
+    evidence = (posterior.log_evidence, "bridge sampling", posterior.reason)
+    return Reference(
+        target, draws, training, modes, masses, posterior.log_masses, unvisited, evidence, audit(posterior),
+        posterior.partial,
+    )  # fmt: skip
 
 
-def _plain_draws(target: Target, rng: np.random.Generator) -> PosteriorDraws:
+def _spread(drawn: Weighted, posterior: ModewisePosterior, rng: np.random.Generator) -> ReferenceSample:
+    """Spread canonical draws over the copies of their modes."""
+    spread, copy = drawn.whole(posterior.modes, posterior.target, rng)
+    return ReferenceSample(spread, ModeDraws(drawn.x, drawn.log_density, drawn.weights, drawn.mode, copy, drawn.fold))
+
+
+def sample_plainly(target: Target, rng: np.random.Generator) -> PosteriorDraws:
+    """Draw with a plain `pm.sample`, where draws are to be taken as given and none are."""
     with target.model, same_arithmetic():
         idata = pm.sample(
-            DRAWS,
-            chains=CHAINS,
+            N_DRAWS,
+            chains=N_CHAINS,
             random_seed=int(rng.integers(2**31)),
             progressbar=False,
             idata_kwargs={"include_transformed": True},

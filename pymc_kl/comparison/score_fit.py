@@ -1,14 +1,24 @@
-"""Draws of p and of one q → its scores by name, each as a function, so that one that fails costs no other."""
+"""Draws of p and of one fit → its scores by name, each computed by itself, so that one that fails costs no other."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from pymc_kl._typing import Array
+from pymc_kl.approximations import Approximation
+from pymc_kl.approximations.symmetrise import MAX_ORDER, symmetrised_log_prob
+from pymc_kl.comparison.failures import Attempts
+from pymc_kl.comparison.fit import AssignedFit, Evaluate, ScoredFit
+from pymc_kl.comparison.reference import Reference
+from pymc_kl.fitting.cross_fitting import IN_SAMPLE
 from pymc_kl.modes.assign import MAX_COPY_LABELS, CanonicalPoints
+from pymc_kl.modes.masses import masses_from_independent
 from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.numbering import to_region
+from pymc_kl.modes.symmetry.enumerate import group_order
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.scores.coverage import entropic_coverage, hdr_coverage, mass_jsd, mass_ratio, mass_tv, verdicts
 from pymc_kl.scores.divergences import (
@@ -115,7 +125,96 @@ class FitScores:
         }
 
 
-def with_errors(estimates: dict[str, Estimate]) -> dict[str, float]:
+def score_fit(assigned: AssignedFit, reference: Reference) -> ScoredFit:
+    """Score one fit: its columns of `/scores` and of `/coverage`."""
+    attempts = Attempts(list(assigned.drawn.failures))
+    found = _side_by_side(assigned, reference, attempts)
+    convergence, q = assigned.drawn.convergence, assigned.fit.approximation
+    estimates = found.estimates() | _relabelled(assigned, reference, found)
+    if convergence is not None:
+        estimates |= {"elbo_gap": lambda: convergence.elbo_gap, "elbo_gradient": lambda: convergence.gradient}
+    scores: dict[str, Any] = _with_errors(attempts.each(estimates)) | attempts.each(found.numbers())
+    scores |= {
+        "converged": float("nan") if convergence is None else float(convergence.converged),
+        "kind": q.kind,
+        "family": q.family,
+        "note": " ".join((*(q.info.warnings or ()), *_in_sample(assigned))),
+    }
+    coverage: dict[str, Any] = attempts.each(found.coverage())
+    coverage["elsewhere"], coverage["elsewhere_se"] = found.q.masses.mass[-1], found.q.masses.se[-1]
+    with attempts.kept("copies_reached"):
+        coverage["copies_reached"] = _copies_reached(reference.modes, assigned.drawn.x, assigned.canonical)
+    return ScoredFit(assigned, scores, coverage, tuple(attempts.failures))
+
+
+def _side_by_side(assigned: AssignedFit, reference: Reference, attempts: Attempts) -> FitScores:
+    """Put the draws of p and of one fit side by side; log q is left out where it can't be evaluated."""
+    k, draws, drawn = reference.modes.k, reference.draws, assigned.drawn
+    log_prob = None
+    with attempts.kept("log q at draws of the posterior"):
+        log_prob = _reference_log_prob(assigned, reference, _log_prob)
+    p = ReferenceDraws(
+        draws.posterior.log_density,
+        log_prob,
+        to_region(draws.mode, k).reshape(draws.posterior.log_density.shape),
+        draws.posterior.weights,
+        reference.masses,
+        _at_unvisited(assigned.fit.approximation, reference, attempts),
+        reference.tail,
+    )
+    mode = assigned.canonical.mode
+    q = ApproximationDraws(drawn.log_density, drawn.log_prob, to_region(mode, k), masses_from_independent(mode, k))
+    return FitScores(p, q, reference.log_evidence)
+
+
+def _log_prob(q: Approximation, x: Array) -> Array:
+    return q.log_prob(x)
+
+
+def _reference_log_prob(assigned: AssignedFit, reference: Reference, evaluate: Evaluate) -> Array | None:
+    """Evaluate log q (chain, draw) at the draws of p that are scored on."""
+    if not assigned.fit.approximation.has_log_prob:
+        return None
+    posterior, fold = reference.draws.posterior, reference.draws.canonical.fold
+    values = assigned.fit.at_draws(posterior.flat, fold, evaluate)
+    return None if values is None else values.reshape(posterior.log_density.shape)
+
+
+def _at_unvisited(q: Approximation, reference: Reference, attempts: Attempts) -> Array:
+    """Average log p̃ - log q (K + 1,) over the draws at each mode that no draw of p visited; NaN for the others."""
+    means = np.full(reference.modes.k + 1, np.nan)
+    if q.has_log_prob:
+        for j, (x, log_density) in reference.unvisited.items():
+            with attempts.kept("log q at modes without draws"):
+                means[j] = (log_density - q.log_prob(x)).mean()
+    return means
+
+
+def _relabelled(assigned: AssignedFit, reference: Reference, found: FitScores) -> Parts[Estimate]:
+    """Both divergences of q averaged over the symmetries of p; nothing without any."""
+    q, x, symmetry = assigned.fit.approximation, assigned.drawn.x, reference.modes.symmetry
+    if not reference.modes.has_copies or not q.has_log_prob or group_order(symmetry) > MAX_ORDER:
+        return {}
+
+    def averaged(fit: Approximation, x: Array) -> Array | None:
+        return symmetrised_log_prob(fit.log_prob, symmetry, x)
+
+    def forward() -> Estimate:
+        log_prob = _reference_log_prob(assigned, reference, averaged)
+        return forward_kl(replace(found.p, log_prob=log_prob), found.log_evidence)
+
+    def reverse() -> Estimate:
+        return reverse_kl(replace(found.q, log_prob=averaged(q, x)), found.log_evidence)
+
+    return {"forward_kl_relabelled": forward, "reverse_kl_relabelled": reverse}
+
+
+def _in_sample(assigned: AssignedFit) -> tuple[str, ...]:
+    cross_fit = assigned.fit.cross_fit
+    return (IN_SAMPLE,) if cross_fit is not None and not cross_fit.others else ()
+
+
+def _with_errors(estimates: dict[str, Estimate]) -> dict[str, float]:
     """Lay out estimates as a row has them: each value, and its error under `<name>_se`."""
     columns: dict[str, float] = {}
     for name, estimate in estimates.items():
@@ -123,7 +222,7 @@ def with_errors(estimates: dict[str, Estimate]) -> dict[str, float]:
     return columns
 
 
-def copies_reached(modes: Modes, x: Array, canonical: CanonicalPoints) -> Array:
+def _copies_reached(modes: Modes, x: Array, canonical: CanonicalPoints) -> Array:
     """Count the copies of each mode (K,) that hold a hundredth of the draws in it; NaN where there are too many."""
     label = modes.copy_labels(x, canonical.maximum)
     reached = np.full(modes.k, np.nan)

@@ -99,8 +99,10 @@ class MultiStart:
     def __post_init__(self) -> None:
         self.maxima = Maxima.none(self.symmetry)
 
-    def run(self, starts: Mapping[str, Array], prior: Prior, n_starts: int) -> Found:
-        """Climb from all starts (n, d) by kind and from up to `n_starts` draws of the prior."""
+    def run(
+        self, starts: Mapping[str, Array], prior: Prior, n_starts: int, late: Mapping[str, Array] | None = None
+    ) -> Found:
+        """Climb from all starts (n, d) by kind, from up to `n_starts` draws of the prior, and then from `late` ones."""
         first = prior(min(ROUND, n_starts))
         every = np.concatenate([first, *starts.values()])
         self.scale = self._scale_from(every)
@@ -109,8 +111,10 @@ class MultiStart:
             for source, x in starts.items():
                 self.climb_from(source, x)
             n_done = self._climb_from_prior(prior, first, n_starts)
+            proper, unseen = not self._runs_away(), self.unseen(n_done)
+            self._climb_late(late or {})
         except KeyboardInterrupt:
-            partial, n_done = True, self._count("prior")
+            partial, proper, unseen = True, not self._runs_away(), self.unseen(self._count("prior"))
         return Found(
             maxima=self.maxima,
             owner=self.owner,
@@ -118,8 +122,8 @@ class MultiStart:
             scale=self.scale,
             prior=first,
             typical=every if self.draws is None else self.draws,
-            proper=not self._runs_away(),
-            unseen=self.unseen(n_done),
+            proper=proper,
+            unseen=unseen,
             partial=partial,
         )
 
@@ -175,6 +179,16 @@ class MultiStart:
             n_done += n
             self._climb_from_jumps()
         return n_done
+
+    def _climb_late(self, starts: Mapping[str, Array]) -> None:
+        """Climb from further starts by kind, and jump about what they find; their random numbers are their own."""
+        n_known = len(self.maxima)
+        self.rng, search = self.rng.spawn(1)[0], self.rng
+        for source, x in starts.items():
+            self.climb_from(source, x)
+        if self.matters()[n_known:].any():
+            self._climb_from_jumps()
+        self.rng = search
 
     def _climb_from_jumps(self) -> None:
         """Climb from points about the maxima that matter."""

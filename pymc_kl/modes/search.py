@@ -103,10 +103,13 @@ def search_target(
     starts: Mapping[str, Array],
     settings: SearchSettings = DEFAULT,
     *,
+    late: Mapping[str, Array] | None = None,
     rng: np.random.Generator,
     report: Report = silent,
 ) -> Modes:
     """Search a target from some of the draws (n, d) of the posterior, from the prior and from all other starts.
+
+    What is climbed from `late`, when the search is over, changes no number unless it finds a mode.
 
     A symmetry that breaks at the maxima found is given up, and the search begins again without it.
     """
@@ -119,7 +122,7 @@ def search_target(
     symmetry = _symmetry(target, np.concatenate([prior.ready[:ROUND], *points.values()]), settings.symmetry)
     while True:
         search = MultiStart(target.log_density_and_grad, symmetry, draws, rng, report)
-        found = search.run(points, prior.take, settings.n_starts)
+        found = search.run(points, prior.take, settings.n_starts, late)
         modes = _merged(found, target.log_density_and_grad, settings.min_barrier, rng)
         kept = symmetry if symmetry.is_trivial or found.partial else _holding(symmetry, target, found, rng)
         if len(kept.classes) == len(symmetry.classes) and len(kept.flips) == len(symmetry.flips):

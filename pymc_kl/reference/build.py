@@ -31,6 +31,7 @@ from pymc_kl.reference.tempered_bridge import log_mass_annealed
 
 MINOR = 6.0  # nats below all modes together: a quarter of a per cent of the mass, not worth a chain
 SMALL = 3.9  # the same at a doubtful estimate's upper bound: two per cent
+N_VISITOR_STARTS = 64  # draws of each approximation that are climbed from
 LISTED_ABOVE = 0.01  # share of an approximation's draws from which a mode is listed however small it is
 MIN_STAYING = 0.25  # share of a mode's chains inside it, below which another try is no use
 ENOUGH_ESS, ENOUGH_RHAT = 400.0, 1.05  # of the given draws in a mode, from which they suffice there
@@ -46,24 +47,27 @@ def complete(
     starts: Mapping[str, Array],
     sampling: Sampling,
     *,
-    visitors: Sequence[Array] = (),
+    visitors: Mapping[str, Array] | None = None,
     rng: np.random.Generator,
     stage: Stages,
 ) -> ModewisePosterior:
     """Make a reference from a target and the draws (if any) that the user has.
 
-    Modes with a hundredth of any visitor's draws, (n, d) each, are listed even if their mass is negligible.
+    `visitors` are draws (n, d) of approximations, by name: some are climbed from when the search is over, and modes
+    with a hundredth of any's draws are listed even if their mass is negligible.
     """
+    visitors = visitors or {}
     with stage("search for modes") as report:
         modes = search_target(
             target,
             None if given is None else given.flat,
             starts,
             SearchSettings(sampling.n_starts, sampling.symmetry, sampling.min_barrier),
+            late={name: x[:N_VISITOR_STARTS] for name, x in visitors.items()},
             rng=rng,
             report=report,
         )
-        modes = _that_matter(modes, sampling, visitors)
+        modes = _that_matter(modes, sampling, list(visitors.values()))
         if not sampling.as_given:
             refuse_improper(target, modes, rng)
         canonical = None if given is None else modes.canonical(given.flat)

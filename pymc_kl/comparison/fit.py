@@ -1,0 +1,111 @@
+"""The steps of one fit through a comparison: made, drawn from, assigned to modes, scored; or failed, with its error."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.approximations import Approximation
+from pymc_kl.comparison.failures import Failure
+from pymc_kl.fitting.cross_fitting import CrossFit
+from pymc_kl.fitting.elbo_gap import Convergence
+from pymc_kl.modes.assign import CanonicalPoints
+
+type Evaluate = Callable[[Approximation, Array], Array | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """An approximation that was given or made.
+
+    Attributes
+    ----------
+    name : str
+    approximation : Approximation
+    seconds : float
+        Time it took; NaN if it was given.
+    cross_fit : CrossFit, optional
+        The same fit without each fold of the draws, where it was made from draws.
+    """
+
+    name: str
+    approximation: Approximation
+    seconds: float = float("nan")
+    cross_fit: CrossFit | None = None
+
+    def at_draws(self, x: Array, fold: IntArray, evaluate: Evaluate) -> Array | None:
+        """Evaluate q at draws of p (n, d); a forward fit by those that have not seen the draw."""
+        if self.cross_fit is None:
+            return evaluate(self.approximation, x)
+        return self.cross_fit.at_draws(x, fold, evaluate)
+
+
+@dataclass(frozen=True, eq=False)
+class FailedFit:
+    """A fit that could not be made, drawn from or assigned, and why."""
+
+    name: str
+    failures: tuple[Failure, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnFit:
+    """A fit with independent draws of it.
+
+    Attributes
+    ----------
+    fit : Fit
+    x : array (n, d)
+        Unconstrained space.
+    log_density, log_prob : array (n,)
+        log p̃ and log q at the draws, nats; log_prob is None where q has no density.
+    convergence : Convergence, optional
+        Of a Gaussian reverse-KL fit, once it is checked.
+    failures : tuple of Failure
+    """
+
+    fit: Fit
+    x: Array
+    log_density: Array
+    log_prob: Array | None
+    convergence: Convergence | None = None
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The fit's name."""
+        return self.fit.name
+
+
+@dataclass(frozen=True, eq=False)
+class AssignedFit:
+    """A fit whose draws have been assigned to modes."""
+
+    drawn: DrawnFit
+    canonical: CanonicalPoints
+
+    @property
+    def fit(self) -> Fit:
+        """The fit itself."""
+        return self.drawn.fit
+
+    @property
+    def name(self) -> str:
+        """The fit's name."""
+        return self.drawn.name
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredFit:
+    """A fit with its columns of `/scores` and `/coverage`; what failed is not in them, and `failures` says why."""
+
+    assigned: AssignedFit
+    scores: Mapping[str, Any]
+    coverage: Mapping[str, Any]
+    failures: tuple[Failure, ...]
+
+    @property
+    def name(self) -> str:
+        """The fit's name."""
+        return self.assigned.name
