@@ -1,4 +1,4 @@
-"""A comparison → the page: read the facts, judge, draw, lay out, write."""
+"""Make the page of a comparison: read the facts, judge them, draw, lay out and write."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,9 +31,11 @@ from pymc_kl.reports.theme import css_variables
 from pymc_kl.reports.trust import Trust, judge_reference
 from pymc_kl.reports.verdict import judge
 
-LONGEST = 18  # letters of a name that stay together
-MARKS, PICTURED = 60, (4, 16)  # in the first picture: marks, and the fewest and most modes
-IN_NOTEBOOKS = ("heat", "divergence-table")
+UNBROKEN = 18  # letters of a name after which a line may break
+MOST_MARKS = 60  # marks, one a mode and approximation, that the first picture has room for
+FEWEST_PICTURED = 4  # modes in the first picture, however many approximations there are
+MOST_PICTURED = 16  # modes in the first picture, however few approximations there are
+IN_NOTEBOOKS = ("heat", "divergence-table")  # names of the tables that a notebook shows
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ class Report:
     notebook : str
         The verdict, the picture and the two main tables, as a notebook shows them.
     verdict : tuple of str
-        What it says first, worst news first.
+        Its sentences, worst news first.
     path : Path or None
-        Where it was written.
+        The file that it was written to.
     """
 
     html: str = field(repr=False)
@@ -174,7 +176,7 @@ def report(
 
 
 def _title(dt: xr.DataTree) -> str:
-    """Name of the model, or of what it is about where it has none."""
+    """Return the model's name, or the names of its variables where it has none."""
     name = str(dt.attrs.get("model_name", "model"))
     return name if name != "model" else f"Posterior of {listed(list(dt['posterior'].data_vars))}"
 
@@ -182,7 +184,7 @@ def _title(dt: xr.DataTree) -> str:
 def _coverage_picture(dt: xr.DataTree, facts: Facts, painter: Painter, ci_prob: float | None) -> Figure:
     worth = _pictured(facts)
     caption = "Mass of each mode: the reference as a grey bar with its interval, each approximation as a mark."
-    most = int(np.clip(MARKS // max(len(facts.fits), 1), *PICTURED))
+    most = int(np.clip(MOST_MARKS // max(len(facts.fits), 1), FEWEST_PICTURED, MOST_PICTURED))
     shown = worth if len(worth) <= most else worth[:most]
     if len(shown) < len(worth):
         caption += f" Only modes 1 to {shown[-1]} of {len(facts.modes)} are pictured; the table of coverage has all."
@@ -206,14 +208,14 @@ def _sections(dt: xr.DataTree, facts: Facts, trust: Trust, painter: Painter, opt
 
 
 def _pictured(facts: Facts) -> list[int]:
-    """Modes that may hold a hundredth of the posterior or of an approximation, and elsewhere if one is there."""
+    """Return the modes that may hold a hundredth of the posterior or of an approximation, and elsewhere if one does."""
     held = {c.mode.number for fit in facts.fits for c in fit.coverage if c.mass.value > MATTERS}
     shown = [mode.number for mode in facts.modes if mode.matters or mode.number in held] or [facts.modes[0].number]
     return shown + [0] * any(fit.elsewhere.value > MATTERS for fit in facts.fits)
 
 
 def writable(path: str | Path, overwrite: bool) -> Path:
-    """Return where to write; raise before anything long is done for nothing."""
+    """Return the path to write to; raise if it cannot be written."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file in it, such as {path / 'report.html'}.")
@@ -236,9 +238,9 @@ def _environment() -> Environment:
 
 
 def breakable(text: str) -> Markup:
-    """Let a long name break where its parts meet, and a part without any after so many letters."""
+    """Allow line breaks between the parts of a name, and after every 18 letters of a part."""
     parts = PARTS.findall(text)
-    return Markup("<wbr>").join(part[i : i + LONGEST] for part in parts for i in range(0, len(part), LONGEST))
+    return Markup("<wbr>").join(part[i : i + UNBROKEN] for part in parts for i in range(0, len(part), UNBROKEN))
 
 
 def _read(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables as the page has them: every number with the place in the comparison that it comes from."""
+"""Make the tables of the page; every number names the variable and coordinates in the comparison that it shows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class Table:
 
     @property
     def kinds(self) -> list[str]:
-        """How each column looks: `number` if it holds numbers."""
+        """Return the style of each column: `number` if it holds numbers."""
         columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(self.headers)
         return ["number" if any("number" in cell.kind for cell in column) else "" for column in columns]
 
@@ -63,14 +63,14 @@ def estimate(
 
 
 def share(ds: xr.Dataset, group: str, variable: str, at: Mapping[str, object], round_to: int | None = None) -> Cell:
-    """Show a share in per cent with its error; one of which nothing was counted as its upper bound."""
+    """Show a probability in per cent with its error, or its upper bound where no draw was counted."""
     value, se = _value(ds, variable, at), _value(ds, f"{variable}_se", at)
     upper = _value(ds, f"{variable}_upper", at)
     return placed(format_percent(value, se, upper, round_to), group, variable, at)
 
 
 def rounded(value: float, se: float, round_to: int | None) -> str:
-    """Write an estimate, to `round_to` decimals if that is asked for."""
+    """Write an estimate, to two digits of its error or to `round_to` decimals."""
     if np.isnan(value):
         return NONE
     if round_to is None or not (np.isfinite(value) and np.isfinite(se)):
@@ -79,7 +79,7 @@ def rounded(value: float, se: float, round_to: int | None) -> str:
 
 
 def format_number(value: float, digits: int = 2) -> str:
-    """Write a number without an error; infinities as such."""
+    """Write a number that has no error."""
     if np.isnan(value):
         return NONE
     if not np.isfinite(value):
@@ -95,6 +95,6 @@ def _value(ds: xr.Dataset, variable: str, at: Mapping[str, object]) -> float:
 
 
 def placed(text: str, group: str, variable: str, at: Mapping[str, object]) -> Cell:
-    """Make a cell of a number and say where in the comparison it stands."""
+    """Make a cell of a number, with the variable and coordinates that it shows."""
     labels = {dim: int(v) if isinstance(v, int | np.integer) else str(v) for dim, v in at.items()}
     return Cell(text, f"{group}/{variable}", json.dumps(labels, ensure_ascii=False), "number")

@@ -1,4 +1,4 @@
-"""The first three sections: can the reference be trusted, the modes, and who covers which."""
+"""Sections one to three: whether the reference can be trusted, the modes, and which fit covers which of them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,9 +19,9 @@ from pymc_kl.reports.page import Block, Details, Items, Options, Section, Text
 from pymc_kl.reports.phrases import counted, percent
 from pymc_kl.reports.trust import Trust
 
-SHOWN_MODES = 8  # of which a table has a column each
-TELLING = 4  # parameters that tell the modes apart, shown first
-MOST_SCALARS = 200  # of a location that are listed
+SHOWN_MODES = 8  # modes that have a column of their own in a table
+TELLING = 4  # scalars in the table of modes, those that tell the modes apart best
+MOST_SCALARS = 200  # scalars of a mode's location that are listed
 HEAT_FULL = 1.5  # log ratio of masses at which a cell has its full colour: a factor of 4.5
 BLIND_SPOT = (
     "No search sees a mode that no chain, start or fit reached. What is said here holds for the modes that were found."
@@ -29,7 +29,7 @@ BLIND_SPOT = (
 
 
 def reference_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
-    """Tell where the chains were, how each mode was found and weighed, and what may still be missing."""
+    """Show where the chains were, how each mode was found and weighed, and what may still be missing."""
     blocks: list[Block] = [Items(trust.reasons)]
     if "audit" in dt.children:
         blocks.append(_chains_table(dt))
@@ -93,7 +93,7 @@ def _unseen(dt: xr.DataTree, facts: Facts) -> str:
 
 
 def modes_section(dt: xr.DataTree, painter: Painter, options: Options) -> Section:
-    """Tell what the modes are: mass, copies, place, depth."""
+    """Show the modes: mass, copies, log density, barrier and location."""
     blocks: list[Block] = [*_mode_tables(dt, options)]
     if dt["modes"].sizes["mode"] > 1:
         caption = (
@@ -107,7 +107,7 @@ def modes_section(dt: xr.DataTree, painter: Painter, options: Options) -> Sectio
 
 def _mode_tables(dt: xr.DataTree, options: Options) -> Iterator[Block]:
     ds = dt["modes"].to_dataset()
-    labels, sources, places, order = _locations(dt, options)
+    labels, sources, locations, order = _locations(dt, options)
     top = float(ds["log_density"].max())
     telling, rest = order[:TELLING], order[TELLING:MOST_SCALARS]
     rows = []
@@ -121,7 +121,7 @@ def _mode_tables(dt: xr.DataTree, options: Options) -> Iterator[Block]:
                 number(ds, "modes", "copies", at, 0),
                 depth,
                 number(ds, "modes", "barrier", at),
-                *(_place(places[i, j], sources[j], k) for j in telling),
+                *(_location_cell(locations[i, j], sources[j], k) for j in telling),
             ]
         )
     headers = ["", "mass (%)", "copies", "log density (nats)", "barrier (nats)", *(labels[j] for j in telling)]
@@ -132,7 +132,10 @@ def _mode_tables(dt: xr.DataTree, options: Options) -> Iterator[Block]:
     yield Table("modes-table", caption, headers, rows)
     if len(rest):
         numbers = ds["mode"].values[:SHOWN_MODES]
-        wide = [[words(labels[j]), *(_place(places[i, j], sources[j], k) for i, k in enumerate(numbers))] for j in rest]
+        wide = [
+            [words(labels[j]), *(_location_cell(locations[i, j], sources[j], k) for i, k in enumerate(numbers))]
+            for j in rest
+        ]
         left = len(order) - TELLING - len(rest)
         caption = "Location of the modes in the model's own space." + (
             f" {left} more are left out." if left > 0 else ""
@@ -141,7 +144,7 @@ def _mode_tables(dt: xr.DataTree, options: Options) -> Iterator[Block]:
         yield Details(f"Where the modes are in the other {len(rest)} parameters", [table])
 
 
-def _place(value: float, source: tuple[str, dict[str, Any]], mode: int) -> Cell:
+def _location_cell(value: float, source: tuple[str, dict[str, Any]], mode: int) -> Cell:
     name, at = source
     return placed(format_number(value, 3), "modes", name, {"mode": mode, **at})
 
@@ -149,22 +152,22 @@ def _place(value: float, source: tuple[str, dict[str, Any]], mode: int) -> Cell:
 def _locations(
     dt: xr.DataTree, options: Options
 ) -> tuple[list[str], list[tuple[str, dict[str, Any]]], np.ndarray, list[int]]:
-    """Label all scalars, say where they stand, place the modes in them (K, D), and order them by what they tell."""
+    """Return labels, sources and locations (K, D) of the scalars, and their order by how well they tell modes apart."""
     posterior = select_variables(dt["posterior"].to_dataset(), **options.variables)
     scalars = Scalars(posterior.isel(dict.fromkeys(SAMPLE_DIMS, 0), drop=True))
-    places = scalars.matrix(
+    locations = scalars.matrix(
         locations_of(dt["modes"].to_dataset(), list(map(str, posterior.data_vars)), options.coords or {}), ["draw"]
     )
     x = spread(scalars.matrix(posterior, SAMPLE_DIMS), CHOICE_DRAWS)
     mode = spread(dt["sample_stats"].to_dataset()["mode"].values.ravel()[:, None], CHOICE_DRAWS)[:, 0].astype(int)
     usable = varies(x)
-    order = [int(usable[j]) for j in separating(x[:, usable], mode, places[:, usable], len(usable), jointly=False)]
+    order = [int(usable[j]) for j in separating(x[:, usable], mode, locations[:, usable], len(usable), jointly=False)]
     sources = [(free_name(name, OF_MODES, LOCATION), free_coords(at, OF_MODES)) for name, at in scalars.sources()]
-    return scalars.labels(range(scalars.n), options.labeller), sources, places, order
+    return scalars.labels(range(scalars.n), options.labeller), sources, locations, order
 
 
 def coverage_section(dt: xr.DataTree, options: Options) -> Section:
-    """Tell which modes each approximation covers, in numbers."""
+    """Show how much mass each approximation has in each mode, and how well it fits there."""
     lead = (
         "Each cell is the mass that the approximation has in the mode; blue cells have too much, red ones too little, "
         "and the word says which."

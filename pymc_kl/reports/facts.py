@@ -21,7 +21,7 @@ MATTERS = 0.01  # upper bound of a mode's mass below which no sentence counts it
 
 @dataclass(frozen=True)
 class Mode:
-    """One row of the modes found, copies together."""
+    """One mode, all its copies together, as its row of `/modes` has it."""
 
     number: int
     mass: Estimate
@@ -38,7 +38,7 @@ class Mode:
 
 @dataclass(frozen=True)
 class ModeCoverage:
-    """How one approximation covers one mode."""
+    """How an approximation covers a mode, as its row of `/coverage` has it."""
 
     mode: Mode
     verdict: str
@@ -50,7 +50,7 @@ class ModeCoverage:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """One approximation, as its row of `/scores` and `/coverage` has it."""
+    """One approximation, as its row of `/scores` has it, and how it covers each mode."""
 
     name: str
     kind: str
@@ -71,7 +71,7 @@ class Fit:
 
     @property
     def scored(self) -> bool:
-        """Whether it got as far as being compared."""
+        """Whether it was scored."""
         return any(cover.verdict for cover in self.coverage)
 
     @property
@@ -80,20 +80,20 @@ class Fit:
         return self.name.endswith(" (polished)")
 
     def within(self, direction: str) -> Estimate:
-        """Divergence within modes, in nats; up to relabelling where the posterior has symmetries."""
+        """Return the divergence within modes, in nats; up to relabelling where the posterior has symmetries."""
         whole, between = self.scores[f"{direction}_kl_relabelled"], self.scores[f"{direction}_kl_between"]
         if np.isnan(whole.value):
             return self.scores[f"{direction}_kl_within"]
         return Estimate(whole.value - between.value, float(np.hypot(whole.se, between.se)))
 
     def that_matter(self, *verdicts: str) -> tuple[ModeCoverage, ...]:
-        """Return its rows for the modes that matter, of these verdicts or of any."""
+        """Return how it covers the modes that matter, where the verdict is one of these or any."""
         return tuple(c for c in self.coverage if c.mode.matters and (not verdicts or c.verdict in verdicts))
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What the user's own draws saw."""
+    """What the user's draws missed, and whether they tell the masses of the modes."""
 
     missed: tuple[int, ...]
     missed_mass: Estimate
@@ -122,16 +122,19 @@ class Facts:
 
     @cached_property
     def that_matter(self) -> tuple[Mode, ...]:
-        """Modes that may hold a hundredth of the posterior."""
+        """Return the modes that may hold a hundredth of the posterior."""
         return tuple(mode for mode in self.modes if mode.matters)
 
     @property
     def n_copies(self) -> float:
-        """Modes with all their copies counted."""
+        """Count the modes with all their copies."""
         return float(sum(mode.copies for mode in self.modes))
 
     def held(self, numbers: Collection[int]) -> Estimate:
-        """Mass of some modes together; since all sum to 1, its error is that of the rest where this is smaller."""
+        """Return the mass of some modes together, with the smaller of its error and that of the others.
+
+        All masses sum to 1, so both errors hold.
+        """
         inside, rest = ([m.mass for m in self.modes if (m.number in numbers) is side] for side in (True, False))
         error = min(float(np.linalg.norm([mass.se for mass in part])) for part in (inside, rest))
         return Estimate(float(sum(mass.value for mass in inside)), error)
@@ -219,7 +222,7 @@ def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> Fit:
 
 
 def _n_components(dt: xr.DataTree, name: str) -> int:
-    """Components of a mixture, 0 for what has none."""
+    """Return the number of components of a mixture, 0 for any other approximation."""
     path = f"approximations/{name}/fit"
     groups = [node.path.lstrip("/") for node in dt.subtree]
     info = json.loads(dt[path].attrs.get("info", "{}")) if path in groups else {}

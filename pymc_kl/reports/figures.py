@@ -1,6 +1,6 @@
-"""Plots → SVG or plotly inside the page: text as text, ids that don't clash, colours that follow the theme.
+"""Draw plots as SVG or plotly within the page: text as text, unique ids, colours that follow the theme.
 
-A picture that cannot be drawn is a sentence in its place: nothing else is lost for it.
+A plot that fails is replaced by a sentence, so that the rest of the page is kept.
 """
 
 import html
@@ -20,13 +20,14 @@ from pymc_kl.reports.theme import INK, PAPER, themed
 SETTINGS: dict[Any, Any] = {  # names may hold a dollar
     "svg.fonttype": "none", "svg.hashsalt": "pymc_kl", "figure.max_open_warning": 0, "text.parse_math": False,
 }  # fmt: skip
-PIXELS_PER_POINT = 4 / 3
-PLOTLY_TOP, PLOTLY_BOTTOM = 40, 60  # pixels around what the size of a figure is meant for
+PIXELS_PER_POINT = 4 / 3  # CSS Values 4, absolute lengths
+PLOTLY_TOP = 40  # pixels above the axes, added to the height of a figure
+PLOTLY_BOTTOM = 60  # pixels below the axes, added to the height of a figure
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture of the page: its markup, what it is called, and what to conclude from it."""
+    """One picture: its id, its markup, its caption, and the error if it could not be drawn."""
 
     name: str
     markup: str
@@ -36,7 +37,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Painter:
-    """Draws plots for the page, as SVG or with plotly."""
+    """How plots are drawn: as SVG, or with plotly where the page is interactive."""
 
     interactive: bool = False
 
@@ -66,7 +67,7 @@ class Painter:
 
 
 def plotly_library() -> str:
-    """Return plotly's own script, to be put in the page once."""
+    """Return plotly's script, which a page needs once."""
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
@@ -79,7 +80,7 @@ def _svg(collection: PlotCollection, name: str, caption: str) -> str:
 
 
 def _inline(svg: str, name: str, caption: str) -> str:
-    """Make a file of matplotlib's an element of the page."""
+    """Turn an SVG file of matplotlib into an element of the page."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r"<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)

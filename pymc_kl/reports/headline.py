@@ -1,4 +1,4 @@
-"""The three figures in large type: modes found, what the best approximation covers, whether to trust the reference."""
+"""Sum up a comparison in three figures: modes found, mass that the best fit covers, trust in the reference."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from pymc_kl.reports.trust import Trust
 
 @dataclass(frozen=True)
 class Headline:
-    """A figure and what it is."""
+    """A figure in large type and what it means."""
 
     figure: str
     label: str
 
 
 def headlines(facts: Facts, trust: Trust) -> list[Headline]:
-    """Sum up a comparison in three figures."""
+    """Return the three figures."""
     n = len(facts.modes)
     copies = facts.n_copies
     with_copies = f", {copies:.0f} with copies" if np.isfinite(copies) and copies > n else ""
@@ -33,7 +33,7 @@ def headlines(facts: Facts, trust: Trust) -> list[Headline]:
 
 
 def covered_mass(facts: Facts, fit: Fit) -> Estimate:
-    """Mass of the modes that a fit neither misses nor has too little of, with its error."""
+    """Return the posterior mass of the modes in which a fit has enough mass, with its error."""
     covered = {c.mode.number for c in fit.coverage if c.verdict in ("covered", "over")}
     return facts.held(covered)
 

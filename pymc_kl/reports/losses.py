@@ -1,4 +1,4 @@
-"""Sections four, five and eight: both divergences, where they come from, and the fits themselves."""
+"""Sections four, five and eight: both divergences, where they come from, and how the fits went."""
 
 import numpy as np
 import xarray as xr
@@ -26,7 +26,7 @@ RELABELLED = {"forward_kl_relabelled": "forward, up to labels", "reverse_kl_rela
 
 
 def divergence_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Section:
-    """Both divergences, split between and within modes, and ELBO ≤ log Z ≤ EUBO."""
+    """Show both divergences, split between and within modes, and ELBO ≤ log Z ≤ EUBO."""
     scores = dt["scores"].to_dataset()
     shown = dict(DIVERGENCES)
     if "forward_kl_relabelled" in scores and np.isfinite(scores["forward_kl_relabelled"]).any():
@@ -57,7 +57,7 @@ def divergence_section(dt: xr.DataTree, facts: Facts, painter: Painter, options:
 
 
 def _score_table(scores: xr.Dataset, name: str, caption: str, shown: dict[str, str], options: Options) -> Table:
-    """A row an approximation, a column a score."""
+    """Make a table with a row for each approximation and a column for each score."""
     names = [str(label) for label in scores["approximation"].values]
     rows = [
         [words(label), *(estimate(scores, "scores", s, {"approximation": label}, options.round_to) for s in shown)]
@@ -67,7 +67,7 @@ def _score_table(scores: xr.Dataset, name: str, caption: str, shown: dict[str, s
 
 
 def origin_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Section:
-    """Where each divergence comes from: the integrand, and the part of each mode."""
+    """Show the integrand of each divergence, and what each mode adds to it."""
     caption = "Where each divergence comes from: what each place adds to it, in nats."
     blocks: list[Block] = [painter.draw("contributions", caption, plot_contributions, dt, **options.variables)]
     blocks.append(Details("The part of each mode", [_parts_table(dt, facts, options)]))
@@ -103,7 +103,7 @@ def _part(
     within: str,
     options: Options,
 ) -> tuple[Cell, Cell]:
-    """What one mode adds between and within modes, with errors."""
+    """Show what one mode adds to the divergence between and within modes, with errors."""
     (w, w_se), (v, v_se) = first, second
     local, local_se = float(row[within]), float(row[f"{within}_se"])
     inside = Cell(rounded(w * local, float(np.hypot(w * local_se, w_se * local)), options.round_to), kind="number")
@@ -119,7 +119,7 @@ def _part(
 
 
 def fits_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Section:
-    """How each fit went: loss, convergence, k-hat, family, seconds."""
+    """Show how each fit went: loss, convergence, k-hat, family, seconds."""
     scores = dt["scores"].to_dataset()
     rows = [_fit_row(scores, facts, i, options) for i in range(len(facts.fits))]
     headers = [
@@ -154,7 +154,7 @@ def _fits(dt: xr.DataTree) -> dict[str, xr.Dataset]:
 
 
 def _starts_table(dt: xr.DataTree, options: Options) -> Table | None:
-    """A row a place where starts of a reverse-KL fit ended, best first."""
+    """Make a table of the optima of each reverse-KL fit, best first, and how many starts led to each."""
     rows = []
     for name, fit in _fits(dt).items():
         for k in fit["optimum"].values if "optimum" in fit else ():

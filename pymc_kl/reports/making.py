@@ -1,4 +1,4 @@
-"""The last section: what to do next, and how this was made."""
+"""Section nine: what to do next, and how the comparison was made."""
 
 import json
 import re
@@ -19,13 +19,15 @@ from pymc_kl.reports.page import Block, Code, Details, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.trust import Trust
 
-MOST_STEPS = 4
+MOST_STEPS = 4  # commands that are suggested
+# Families that this package fits, by direction.
 OURS = {"forward": (AUTO, *FAMILIES), "reverse": (AUTO, *REVERSE_FAMILIES)}
+# Defaults of `compare`: a call that is shown leaves them out.
 USUAL = {"reference": "complete", "n_starts": 4096, "symmetry": True, "min_barrier": 1.0, "n_draws": 2000}
 
 
 def next_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
-    """At most four commands, and the settings."""
+    """Suggest at most four commands, and show the settings."""
     steps = list(_steps(facts, trust))[:MOST_STEPS]
     blocks: list[Block] = [*steps]
     again = Code(reproduce(dt), "The same again, with the model at hand.")
@@ -74,7 +76,7 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
 
 
 def _correction(fit: Fit) -> str:
-    """Write how a fit is corrected: one of ours is made again from the comparison's draws, the user's is at hand."""
+    """Write the call that corrects a fit; one of this package is made again first, the user has their own."""
     direction, _, family = fit.name.partition(" ")
     if direction == fit.kind and direction in OURS and family in OURS[direction]:
         draws = "comparison, " if direction == "forward" else ""
@@ -102,7 +104,7 @@ def _made_table(dt: xr.DataTree) -> Table:
 
 
 def settings_of(dt: xr.DataTree) -> dict[str, object]:
-    """Settings that `compare` was called with."""
+    """Return the settings that `compare` was called with."""
     return dict(json.loads(dt.attrs.get("settings", "{}")))
 
 
@@ -130,7 +132,7 @@ def reproduce(dt: xr.DataTree) -> str:
 
 
 def _given(dt: xr.DataTree, settings: Mapping[str, Any]) -> list[str]:
-    """Name the fits that the user gave; a comparison of before these were kept names all that it did not make."""
+    """Return the names of the fits that the user gave; where they were not kept, of all that `compare` did not make."""
     if "approximations" in settings:
         return list(settings["approximations"])
     made = {f"forward {family}" for family in settings.get("forward", ())}
@@ -140,7 +142,7 @@ def _given(dt: xr.DataTree, settings: Mapping[str, Any]) -> list[str]:
 
 
 def _as_dict(names: list[str]) -> str:
-    """Write fits by name, each as a variable that its user will have called something like it."""
+    """Write fits as a dictionary from name to variable, whose name is made from that of the fit."""
     return "{" + ", ".join(f"{name!r}: {_variable(name)}" for name in names) + "}"
 
 
@@ -149,6 +151,6 @@ def _variable(name: str) -> str:
 
 
 def _seed(dt: xr.DataTree) -> str:
-    """The seed as it is written in code; a generator cannot be written."""
+    """Write the seed as code; `None` for a generator, which cannot be written."""
     seed = json.loads(str(dt.attrs.get("random_seed", "null")))
     return str(seed) if isinstance(seed, int) else "None"

@@ -1,4 +1,7 @@
-"""What to say of one approximation: the first rule whose condition holds, from the worst news to the best."""
+"""Write what is to be said of an approximation: the first of the rules whose condition holds, worst news first.
+
+A rule returns its sentence, or None where its condition does not hold.
+"""
 
 from collections.abc import Callable
 
@@ -11,9 +14,9 @@ from pymc_kl.reports.phrases import counted, nats, numbered, percent, plain
 from pymc_kl.reports.sentence import Sentence
 
 ACCURATE = 0.1  # nats of divergence within modes up to which a shape is called accurate: 0.45 sd off in one mean
-OFF = 0.5  # nats within modes from which a shape is called off: one sd off in one mean
-SPILLS = 0.05  # share of a fit where the posterior has almost nothing, from which on it is said
-CLOSE = 10  # per cent of the posterior within which masses are said to agree
+OFF = 0.5  # nats of divergence within modes above which a shape is called off: one sd off in one mean
+SPILLS = 0.05  # probability of a fit where the posterior has almost none, above which it is said to spill
+CLOSE = 10  # per cent of the posterior up to which a difference of masses is given as a bound
 AT_OPTIMUM = "an optimum of its family: more steps will not mend that; another start or a larger family may"
 GAUSSIAN = {"meanfield": "means and variances", "fullrank": "mean and covariance"}
 
@@ -21,7 +24,7 @@ type FitRule = Callable[[Facts, Fit], str | None]
 
 
 def of_fit(facts: Facts, fit: Fit) -> Sentence:
-    """Say of one approximation what the first rule that holds has to say."""
+    """Return the sentence of the first rule whose condition holds."""
     for severity, (rule, function) in enumerate(FIT_RULES.items()):
         if (text := function(facts, fit)) is not None:
             if not facts.masses_known and rule not in ("failed", "no scores"):
@@ -50,7 +53,7 @@ def _not_converged(facts: Facts, fit: Fit) -> str | None:
 
 
 def _whose_fault(missed: tuple[ModeCoverage, ...], polished: Fit | None) -> str:
-    """Blame the optimiser for the modes that the polished fit reaches, and not for those that it misses too."""
+    """Write that misses are the optimiser's fault, except those that the polished fit shares."""
     if polished is None or not polished.scored:
         return " Whether its misses are the optimiser's or the divergence's can only be told of a fit that has arrived."
     numbers = [c.mode.number for c in missed]
@@ -88,24 +91,24 @@ def _misses(facts: Facts, fit: Fit) -> str | None:
 
 
 def _reach(facts: Facts, fit: Fit) -> str:
-    """Say what a fit covers and misses: `covers mode 1 (…) and misses mode 2 (…)`."""
+    """Write what a fit covers and misses: `covers mode 1 (…) and misses mode 2 (…)`."""
     missed = fit.that_matter("missed")
     reached = [c for c in fit.that_matter() if c.verdict != "missed"]
-    lost = f"misses {numbered([c.mode.number for c in missed])}{_share_of(facts, missed)}"
+    lost = f"misses {numbered([c.mode.number for c in missed])}{_mass_of(facts, missed)}"
     if not reached:
         return f"{lost}: it reaches no mode that may hold a hundredth of the posterior"
-    return f"covers {numbered([c.mode.number for c in reached])}{_share_of(facts, reached)} and {lost}"
+    return f"covers {numbered([c.mode.number for c in reached])}{_mass_of(facts, reached)} and {lost}"
 
 
-def _share_of(facts: Facts, covers: list[ModeCoverage] | tuple[ModeCoverage, ...]) -> str:
-    """Say what modes hold together."""
+def _mass_of(facts: Facts, covers: list[ModeCoverage] | tuple[ModeCoverage, ...]) -> str:
+    """Write the mass that modes have together."""
     if not facts.masses_known:
         return ""
     return f" ({percent(facts.held([c.mode.number for c in covers]))} of the posterior)"
 
 
 def _within(fit: Fit, covers: list[ModeCoverage]) -> Estimate | None:
-    """Reverse divergence within the modes reached, by what the fit has in each; lacking copies is no loss."""
+    """Average the reverse KL within the modes reached by the fit's mass in each; missing copies do not count."""
     if np.isfinite(fit.scores["reverse_kl_relabelled"].value):
         return fit.within("reverse")
     parts = [(c.mass.value, c.reverse_within) for c in covers if c.mass.value > 0]
@@ -155,7 +158,7 @@ def _weighs_wrongly(facts: Facts, fit: Fit) -> str | None:
 
 
 def _shape(fit: Fit) -> str:
-    """Say what is lost within modes, and whose fault it is, where that is more than half a nat by two errors."""
+    """Write what is lost within modes and why, if it is more than half a nat by two standard errors."""
     direction = "reverse" if fit.kind == "reverse" else "forward"
     within = fit.within(direction)
     if not within.value - 2 * within.se > OFF:
@@ -182,7 +185,7 @@ def _one_mode(facts: Facts, fit: Fit) -> str | None:
 
 
 def _spread(fit: Fit) -> str:
-    """Compare standard deviations with the reference's; differences below two errors do not count."""
+    """Write how standard deviations compare with the reference's; differences below two errors do not count."""
     differing = [r for r in fit.sd_ratios if abs(r.value - 1) > 2 * r.se]
     if not fit.sd_ratios:
         return ""
@@ -195,7 +198,7 @@ def _spread(fit: Fit) -> str:
 
 
 def _covers(facts: Facts, fit: Fit) -> str | None:
-    """The good case, and what is left to say where masses are not known."""
+    """Write that every mode is covered, or, where masses are not known, that every mode is reached."""
     components = f" ({counted(fit.n_components, 'component', 'components')})" if fit.n_components else ""
     if not facts.masses_known:
         return f"{fit.name}{components} reaches {_every(facts)}.{_correctable(fit)}"
@@ -212,7 +215,7 @@ def _covers(facts: Facts, fit: Fit) -> str | None:
 
 
 def _copies(fit: Fit) -> str:
-    """Say how few copies of the heaviest mode a fit reaches."""
+    """Write how many copies of the heaviest mode a fit reaches, if not all."""
     first = fit.that_matter()[0] if fit.that_matter() else None
     if first is None or first.mode.copies == 1 or not first.copies_reached < first.mode.copies:
         return ""
@@ -220,7 +223,7 @@ def _copies(fit: Fit) -> str:
 
 
 def _every(facts: Facts) -> str:
-    """Name the modes that matter without claiming that there are no others."""
+    """Name the modes that matter as those found: there may be others."""
     n = len(facts.that_matter)
     if n == 1:
         return f"mode {facts.that_matter[0].number}" if len(facts.modes) > 1 else "the one mode found"
@@ -239,7 +242,7 @@ def _divergence(fit: Fit) -> str:
 
 
 def _correctable(fit: Fit) -> str:
-    """Say what k-hat permits, as a limit on what may be done with the fit."""
+    """Write whether importance sampling can correct the fit, by its k-hat."""
     khat = fit.khat
     if fit.kind == "draws":
         return ""

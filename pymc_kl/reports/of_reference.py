@@ -1,4 +1,4 @@
-"""What to say of the reference, the user's draws and the modes."""
+"""Write the sentences on the reference, the user's draws and the modes."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from pymc_kl.reports.trust import judge_reference
 
 
 def of_reference(facts: Facts) -> Iterator[Sentence]:
-    """Say whether the reference can be trusted, what the user's draws missed, and what symmetry makes of the modes."""
+    """Write whether the reference can be trusted, what the user's draws missed, and how symmetry multiplies modes."""
     trust = judge_reference(facts)
     if trust.answer == "no":
         yield Sentence("", "untrusted", 0, _untrusted(facts))

@@ -1,4 +1,4 @@
-"""A page in parts: sections of tables, pictures, sentences and code, which the template lays out in order."""
+"""Define the parts of a page: sections of tables, pictures, sentences and code, which the template lays out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Code:
-    """Something to copy and run."""
+    """Code to copy and run."""
 
     code: str
     caption: str = ""
@@ -34,7 +34,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Details:
-    """Parts that are shown on demand, and in print."""
+    """Blocks under a title that are shown on demand, and in print."""
 
     title: str
     blocks: Sequence["Block"]
@@ -65,7 +65,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Options:
-    """What the reader wants to see: variables as in ArviZ, the probability of intervals, decimals."""
+    """Options of :func:`pymc_kl.report` on what to show: variables as in ArviZ, probability of intervals, decimals."""
 
     var_names: str | Sequence[str] | None = None
     filter_vars: Literal["like", "regex"] | None = None
@@ -76,5 +76,5 @@ class Options:
 
     @property
     def variables(self) -> dict[str, Any]:
-        """Arguments that choose variables."""
+        """Return the arguments that choose variables."""
         return {"var_names": self.var_names, "filter_vars": self.filter_vars, "coords": self.coords}

@@ -1,4 +1,4 @@
-"""Numbers and lists as a sentence has them: rounded by their error, with their unit, never clamped."""
+"""Write numbers and lists for sentences: rounded by their error, with their unit, never clamped."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from pymc_kl.numerics.estimate import Estimate
 
 
 def percent(share: Estimate, upper: float = float("nan")) -> str:
-    """Write a share as `30 % ± 1 %`; one of which nothing was seen as `below 0.2 %`."""
+    """Write a probability as `30 % ± 1 %`, or as `below 0.2 %` where no draw was counted."""
     value, se = 100 * share.value, 100 * share.se
     if np.isnan(value):
         return "an unknown share"
@@ -46,12 +46,12 @@ def plain(value: float, se: float) -> str:
 
 
 def _digits(se: float, *, least: int, most: int) -> int:
-    """Decimals that show one digit of an error."""
+    """Return the number of decimals that show one digit of an error."""
     return most if se <= 0 else int(np.clip(-np.floor(np.log10(se)), least, most))
 
 
 def listed(items: Sequence[object], most: int = 4) -> str:
-    """Join as `1, 3 and 4`; of many, the first few and how many more."""
+    """Join as `1, 3 and 4`; of more than five, name the first four and count the rest."""
     words = [str(item) for item in items]
     if len(words) > most + 1:
         return f"{', '.join(words[:most])} and {len(words) - most} more"

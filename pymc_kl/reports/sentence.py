@@ -1,18 +1,18 @@
-"""One thing that the verdict says."""
+"""Define a sentence of the verdict, with the rule that it follows from."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """One thing to say.
+    """A sentence of the verdict.
 
     Attributes
     ----------
     about : str
         Name of the approximation; empty for the reference and the modes.
     rule : str
-        The rule that was met.
+        Name of the rule whose condition holds.
     severity : int
         0 is the worst news.
     text : str

@@ -1,4 +1,4 @@
-"""Section six and seven: the parameters, and what each approximation can be used for."""
+"""Sections six and seven: the parameters, and what each approximation can be used for."""
 
 import numpy as np
 import xarray as xr
@@ -16,13 +16,13 @@ from pymc_kl.reports.parameters import parameter_rows
 from pymc_kl.reports.phrases import counted
 from pymc_kl.reports.uses import USES
 
-SHOWN_PARAMETERS = 6
-POINTS = 6000  # of all facets of a pair plot together, so that the page stays small
-MOST_FACETS = 12
+SHOWN_PARAMETERS = 6  # rows of the table of parameters
+POINTS = 6000  # points in all facets of the pair plot together, which bound the size of the page
+MOST_FACETS = 12  # facets among which the points are divided
 
 
 def parameters_section(dt: xr.DataTree, painter: Painter, options: Options) -> Section:
-    """The parameters that differ most, as densities and numbers, and the pair that separates the modes best."""
+    """Show the parameters that differ most, as densities and numbers, and the pair that separates the modes best."""
     caption = (
         "Densities of the parameters in which the approximations differ most from the reference (grey, an area a mode)."
     )
@@ -55,7 +55,7 @@ def _one_scalar(dt: xr.DataTree, options: Options) -> bool:
 
 
 def _numbers_table(dt: xr.DataTree, options: Options) -> Table:
-    """Mean and standard deviation of the parameters that differ most, under the reference and each approximation."""
+    """Show mean and sd of the parameters that differ most, under the reference and each approximation."""
     table = select_variables(dt["parameters"].to_dataset(), **options.variables, taken=OF_PARAMETERS)
     names = [str(name) for name in table["source"].values]
     _, rows = parameter_rows(table, *names)
@@ -82,7 +82,7 @@ def _numbers_table(dt: xr.DataTree, options: Options) -> Table:
 
 
 def _most_different(rows: list[dict[str, Array]]) -> tuple[list[int], Array]:
-    """Order the scalars by the largest 1-Wasserstein distance of any approximation, in reference sd (D,)."""
+    """Order the scalars by their largest 1-Wasserstein distance; return the order and the distances (D,), in sd."""
     sd = rows[0]["sd"]
     with np.errstate(invalid="ignore", divide="ignore"):
         each = np.array([row["wasserstein"] / sd for row in rows[1:]]).reshape(-1, len(sd))
@@ -101,7 +101,7 @@ def _moments(row: dict[str, Array], j: int, round_to: int | None) -> str:
 
 
 def uses_section(facts: Facts) -> Section:
-    """What each approximation can be used for, and the number that says so."""
+    """Show what each approximation can be used for, with the number that decides it."""
     rows = []
     for label, rule in USES.items():
         uses = [rule(facts, fit) if fit.scored else None for fit in facts.fits]

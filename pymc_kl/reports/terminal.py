@@ -1,4 +1,4 @@
-"""The report in 80 columns: the verdict, then the coverage table, then the divergences."""
+"""Lay out a comparison for a terminal: the verdict, the coverage of each mode, the divergences."""
 
 from collections.abc import Iterator
 from string import ascii_uppercase
@@ -17,11 +17,12 @@ from pymc_kl.reports.phrases import counted
 from pymc_kl.reports.verdict import judge
 
 MARKS = {"covered": "✓", "under": "↓", "over": "↑", "missed": "✗"}
-MODE_COLUMN, FIT_COLUMN = 22, 15  # characters
+MODE_COLUMNS = 22  # characters of the first two columns, mode and reference
+FIT_COLUMN = 15  # characters of the column of an approximation
 
 
 def render(comparison: xr.DataTree, width: int) -> Iterator[RenderableType]:
-    """Lay out a comparison for a terminal that is `width` characters wide."""
+    """Lay out a comparison `width` characters wide."""
     facts = read_facts(comparison)
     yield Text("Verdict", style="bold")
     for sentence in judge(facts):
@@ -41,8 +42,8 @@ def render(comparison: xr.DataTree, width: int) -> Iterator[RenderableType]:
 
 
 def _coverage_tables(facts: Facts, width: int) -> Iterator[Table]:
-    """A row a mode and a column an approximation, in as many tables as the width asks for."""
-    per_table = max((width - MODE_COLUMN) // FIT_COLUMN, 1)
+    """Make tables with a row for each mode and a column for each approximation, as many as the width asks for."""
+    per_table = max((width - MODE_COLUMNS) // FIT_COLUMN, 1)
     for first in range(0, max(len(facts.fits), 1), per_table):
         shown = list(enumerate(facts.fits))[first : first + per_table]
         title = "Mass of each mode in % ± one standard error, and how it is covered" if first == 0 else None
@@ -58,7 +59,7 @@ def _coverage_tables(facts: Facts, width: int) -> Iterator[Table]:
 
 
 def _listed(facts: Facts) -> list[int]:
-    """Rows of the modes that may hold a hundredth of the posterior or of a fit."""
+    """Return the rows of the modes that may hold a hundredth of the posterior or of a fit."""
     held = (max((fit.coverage[row].mass.value for fit in facts.fits), default=0.0) for row in range(len(facts.modes)))
     return [row for row, mass in enumerate(held) if facts.modes[row].matters or mass > MATTERS]
 
@@ -73,7 +74,7 @@ def _short(text: str) -> str:
 
 
 def _letter(i: int) -> str:
-    """Name a column: A to Z, then AA and on."""
+    """Name a column: A to Z, then AA, AB and so on."""
     return ascii_uppercase[i] if i < 26 else _letter(i // 26 - 1) + ascii_uppercase[i % 26]
 
 

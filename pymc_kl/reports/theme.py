@@ -1,11 +1,14 @@
-"""Colours of the page and of its pictures, light and dark: one variable each, so that a picture follows the page."""
+"""Define the colours of page and pictures, light and dark, as CSS variables, so that pictures follow the page."""
 
 import colorsys
 import re
 
 from pymc_kl.plots.parts import style
 
-INK, PAPER, MUTED, LINE = "#1b1b1f", "#ffffff", "#55555e", "#d5d5dc"
+INK = "#1b1b1f"
+PAPER = "#ffffff"
+MUTED = "#55555e"
+LINE = "#d5d5dc"
 DARK = {INK: "#e9e9ee", PAPER: "#16161a", MUTED: "#a9a9b4", LINE: "#3a3a44"}
 NAMES = {INK: "ink", PAPER: "paper", MUTED: "muted", LINE: "line"}
 OF_BACKENDS = {  # what matplotlib and arviz-plots call ink, paper and the greys between
@@ -13,12 +16,12 @@ OF_BACKENDS = {  # what matplotlib and arviz-plots call ink, paper and the greys
 }  # fmt: skip
 GROUNDS = (*style.MODES, style.REFERENCE_LIGHT, style.ELSEWHERE)
 MARKS = (*style.APPROXIMATIONS, style.REFERENCE)
-LEAST_LIGHT = 0.62  # lightness of a mark on dark paper
-GROUND_LIGHT = 0.30  # lightness of a ground on dark paper
+LEAST_LIGHT = 0.62  # lightness (0 to 1 in HLS) that a mark has at least on dark paper
+GROUND_LIGHT = 0.30  # lightness (0 to 1 in HLS) of a ground on dark paper
 
 
 def css_variables(root: str) -> str:
-    """Declare every colour at a selector, and what it is in the dark; print stays light."""
+    """Declare every colour at a CSS selector, for light and for dark screens; print is light."""
     light = {name: value for value, name in NAMES.items()}
     dark = {name: DARK[value] for value, name in NAMES.items()}
     for value in (*GROUNDS, *MARKS):
@@ -30,7 +33,7 @@ def css_variables(root: str) -> str:
 
 
 def themed(svg: str) -> str:
-    """Put variables in place of the colours of a picture."""
+    """Replace the colours in an SVG picture by CSS variables."""
     known = {value.lower(): _name(value) for value in (*GROUNDS, *MARKS)}
     known |= {value: NAMES[ours] for value, ours in OF_BACKENDS.items()}
 

@@ -1,4 +1,4 @@
-"""Can the reference be trusted: yes, with care or no, and why in a few words; and all that speaks against it."""
+"""Judge whether the reference can be trusted: yes, with care or no, why, and all that speaks against it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import numpy as np
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.phrases import counted, numbered, percent
 
-UNCERTAIN = 0.05  # standard error of a mass from which on it deserves care
-LITTLE_OVERLAP = 0.1  # share of draws that carry a bridge, below which its error deserves a second look
-SEEN = 0.001  # chance that one more start finds a new mode, below which the search had settled
+UNCERTAIN = 0.05  # standard error of a mode's mass above which it is called uncertain
+LITTLE_OVERLAP = 0.1  # overlap of a mode's draws and the bridge's proposal below which a mass is doubted
+SEEN = 0.001  # probability that one more start finds a new mode, above which the search is doubted
 
 Answer = Literal["yes", "with care", "no"]
 
@@ -26,7 +26,7 @@ class Trust:
 
 
 def judge_reference(facts: Facts) -> Trust:
-    """Judge the reference from its masses, its search and how each mode was weighed."""
+    """Judge the reference by its masses, its search and how each mode was weighed."""
     if not facts.masses_known:
         reason = facts.masses_reason or "the masses of its modes are not known"
         return Trust("no", "mode masses are not known", (f"{capital(reason)}.", *_doubts(facts)))
@@ -57,7 +57,7 @@ def _short_doubts(facts: Facts) -> Iterator[str]:
 
 
 def _doubts(facts: Facts) -> Iterator[str]:
-    """Say each doubt with its number."""
+    """Write each doubt as a sentence with its number."""
     if facts.partial:
         yield "The search or the sampling was interrupted: modes and draws may be missing."
     if not facts.proper:
@@ -83,5 +83,5 @@ def _doubts(facts: Facts) -> Iterator[str]:
 
 
 def capital(text: str) -> str:
-    """Begin a sentence."""
+    """Write the first letter as a capital."""
     return text[:1].upper() + text[1:]

@@ -1,4 +1,4 @@
-"""What each approximation can be used for: yes, with care or no, and the number that says so.
+"""Judge what an approximation can be used for: yes, with care or no, with the number that decides it.
 
 A limit counts as broken only where a number is beyond it by two standard errors.
 """
@@ -14,14 +14,15 @@ from pymc_kl.reports.facts import Facts, Fit
 from pymc_kl.reports.parameters import LargestError
 from pymc_kl.reports.phrases import numbered
 
-MEAN_OFF = (0.1, 0.5)  # reference sd: at most, for "yes" and for "with care"
-SD_OFF = (np.log(1.1), np.log(1.5))  # log ratio
-TAIL_OFF = (0.2, 0.5)  # reference sd, of the ends of a central 90 % interval
+# The largest errors for "yes" and for "with care".
+MEAN_LIMITS = (0.1, 0.5)  # of a mean, in reference sd
+SD_LIMITS = (np.log(1.1), np.log(1.5))  # of a standard deviation, as log ratio to the reference's
+TAIL_LIMITS = (0.2, 0.5)  # of an end of the central 90 % interval, in reference sd
 
 
 @dataclass(frozen=True)
 class Use:
-    """May an approximation be used for something, and why."""
+    """Whether an approximation can be used for a purpose, and why."""
 
     answer: str
     why: str
@@ -30,12 +31,12 @@ class Use:
 type UseRule = Callable[[Facts, Fit], Use]
 
 
-def _graded(off: LargestError | None, limits: tuple[float, float], unit: Callable[[Estimate], str]) -> Use:
-    if off is None or not np.isfinite(off.by.value):
+def _within_limits(error: LargestError | None, limits: tuple[float, float], write: Callable[[Estimate], str]) -> Use:
+    if error is None or not np.isfinite(error.by.value):
         return Use("unknown", "no draws to compare")
-    least = abs(off.by.value) - 2 * np.nan_to_num(off.by.se)
+    least = abs(error.by.value) - 2 * np.nan_to_num(error.by.se)
     answer = "yes" if least <= limits[0] else "with care" if least <= limits[1] else "no"
-    return Use(answer, f"{unit(off.by)} ({off.label})")
+    return Use(answer, f"{write(error.by)} ({error.label})")
 
 
 def _in_sd(by: Estimate) -> str:
@@ -48,22 +49,22 @@ def _ratio(by: Estimate) -> str:
 
 
 def means(_facts: Facts, fit: Fit) -> Use:
-    """Posterior means of single parameters."""
-    return _graded(fit.mean_error, MEAN_OFF, _in_sd)
+    """Judge its use for posterior means of single parameters."""
+    return _within_limits(fit.mean_error, MEAN_LIMITS, _in_sd)
 
 
 def spreads(_facts: Facts, fit: Fit) -> Use:
-    """Posterior standard deviations."""
-    return _graded(fit.sd_error, SD_OFF, _ratio)
+    """Judge its use for posterior standard deviations."""
+    return _within_limits(fit.sd_error, SD_LIMITS, _ratio)
 
 
 def tails(_facts: Facts, fit: Fit) -> Use:
-    """Central 90 % intervals."""
-    return _graded(fit.tail_error, TAIL_OFF, _in_sd)
+    """Judge its use for central 90 % intervals."""
+    return _within_limits(fit.tail_error, TAIL_LIMITS, _in_sd)
 
 
 def multimodal(_facts: Facts, fit: Fit) -> Use:
-    """Summaries that say how much each mode holds."""
+    """Judge its use for summaries that tell how much mass each mode has."""
     if missed := fit.that_matter("missed"):
         return Use("no", f"misses {numbered([c.mode.number for c in missed])}")
     if wrong := fit.that_matter("under", "over"):
@@ -72,7 +73,7 @@ def multimodal(_facts: Facts, fit: Fit) -> Use:
 
 
 def starts(_facts: Facts, fit: Fit) -> Use:
-    """Starting points for MCMC."""
+    """Judge its use for starting points of MCMC."""
     reached = [c for c in fit.that_matter() if c.verdict != "missed"]
     all_of_them = len(fit.that_matter())
     answer = "yes" if len(reached) == all_of_them else "with care" if reached else "no"
@@ -80,7 +81,7 @@ def starts(_facts: Facts, fit: Fit) -> Use:
 
 
 def importance(_facts: Facts, fit: Fit) -> Use:
-    """Correction by importance sampling."""
+    """Judge its use for importance sampling."""
     if fit.kind == "draws" or np.isnan(fit.khat):
         return Use(
             "no" if fit.kind == "draws" else "unknown", "no density" if fit.kind == "draws" else "k-hat not known"
