@@ -7,10 +7,13 @@ from scipy.stats import multivariate_normal, norm
 from pymc_kl import find_modes
 from pymc_kl.modes.masses import masses_from_log, unknown_masses
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.reference.bridge_sampling import LocalDraws, bridge, log_mass, log_mass_by_importance
+from pymc_kl.reference.bridge_sampling import bridge, log_mass
+from pymc_kl.reference.importance_sampling import log_mass_by_importance
+from pymc_kl.reference.local_draws import LocalDraws
 from pymc_kl.reference.local_nuts import make_task, sample_locally
+from pymc_kl.reference.mode_density import ModeDensity
 from pymc_kl.reference.proposals import fit_proposal
-from pymc_kl.reference.tempered_bridge import log_mass_annealed
+from pymc_kl.reference.tempered_bridge import log_mass_by_path
 
 
 def exact_local(problem, target, k, n, rng):
@@ -64,7 +67,7 @@ def test_bridge_respects_the_autocorrelation_of_chains(rng):
 def test_log_mass_of_exact_draws(name, zoo, rng):
     problem, target = zoo(name)
     modes, local = exact_local(problem, target, 0, 2000, rng)
-    found = log_mass(target, modes, 0, local, rng)
+    found = log_mass(ModeDensity(target, modes, 0), local, rng)
     truth = np.log(problem.masses[nearest(problem, modes, 0)]) + problem.log_z
     assert found.reason == ""
     assert abs(found.estimate.value - truth) < 3.5 * found.estimate.se + 1e-6
@@ -81,7 +84,7 @@ def nearest(problem, modes, k):
 def test_path_reaches_the_same_mass(name, zoo, rng):
     problem, target = zoo(name)
     modes, local = exact_local(problem, target, 0, 2000, rng)
-    found = log_mass_annealed(target, modes, 0, local, n_draws=1000, tune=400, rng=rng)
+    found = log_mass_by_path(ModeDensity(target, modes, 0), local, n_draws=1000, tune=400, rng=rng)
     truth = np.log(problem.masses[nearest(problem, modes, 0)]) + problem.log_z
     assert abs(found.estimate.value - truth) < 3.5 * found.estimate.se
     assert found.estimate.se < 0.05
@@ -92,7 +95,7 @@ def test_weights_about_a_peak(zoo, rng):
     problem, target = zoo("many_wells_6")
     modes = find_modes(model=target, random_seed=1)
     for k in range(modes.k):
-        found, draws = log_mass_by_importance(target, modes, k, rng)
+        found, draws = log_mass_by_importance(ModeDensity(target, modes, k), rng)
         left = int((modes.x[k] < -1).sum())
         mass = 0.155689**left * 0.844311 ** (3 - left) * modes.copies[k]
         assert abs(found.estimate.value - np.log(mass) - problem.log_z) < 3.5 * found.estimate.se
@@ -104,14 +107,14 @@ def test_reasons_instead_of_numbers(zoo, rng):
     problem, target = zoo("two_modes")
     modes, local = exact_local(problem, target, 0, 2000, rng)
     few = LocalDraws(local.x[:50], local.log_density[:50], local.maximum[:50], local.n_copies[:50], "NUTS")
-    assert "50 draws are too few" in log_mass(target, modes, 0, few, rng).reason
+    assert "50 draws are too few" in log_mass(ModeDensity(target, modes, 0), few, rng).reason
     order = np.argsort(local.x[:, 0])
     stuck = LocalDraws(local.x[order], local.log_density[order], local.maximum, local.n_copies, "NUTS")
-    found = log_mass(target, modes, 0, stuck, rng)
+    found = log_mass(ModeDensity(target, modes, 0), stuck, rng)
     assert "have not mixed" in found.reason
     assert np.isnan(found.estimate.value)
     divergent = LocalDraws(local.x, local.log_density, local.maximum, local.n_copies, "NUTS", 0, 500)
-    assert "500 transitions of NUTS diverged" in log_mass(target, modes, 0, divergent, rng).reason
+    assert "500 transitions of NUTS diverged" in log_mass(ModeDensity(target, modes, 0), divergent, rng).reason
 
 
 def test_masses_from_log_masses():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pymc_kl.progress import stages
-from pymc_kl.reference.build import complete
+from pymc_kl.reference.build import build_posterior
 from pymc_kl.reference.settings import Sampling
 
 REPLICATES = 100
@@ -19,8 +19,8 @@ def test_intervals_cover_the_truth(name, zoo):
     truth = _distinct(problem)
     for seed in range(REPLICATES):
         with stages(False) as stage:
-            done = complete(target, None, {}, Sampling(), rng=np.random.default_rng(seed), stage=stage)
-        value, se = done.log_evidence
+            done = build_posterior(target, None, {}, Sampling(), rng=np.random.default_rng(seed), stage=stage)
+        value, se = done.evidence.log_evidence
         covered["log_z"] += abs(value - problem.log_z) < 1.96 * se + 1e-6
         first = done.masses.mass[0] - truth[0]
         covered["mass"] += abs(first) < 1.96 * done.masses.se[0] + 1e-6

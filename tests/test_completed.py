@@ -20,9 +20,10 @@ from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.reference.audit import audit
-from pymc_kl.reference.bridge_sampling import LocalDraws, LogMass
+from pymc_kl.reference.evidence import Evidence, LogMass
+from pymc_kl.reference.layout import posterior_tree
+from pymc_kl.reference.local_draws import LocalDraws
 from pymc_kl.reference.posterior import N_FOLDS, ModewisePosterior
-from pymc_kl.reference.sample import completed_tree
 from pymc_kl.scores.coverage import verdicts
 from pymc_kl.scores.marginals import Source, mean_se
 
@@ -54,8 +55,7 @@ def pieces(zoo):
             modes=modes,
             masses=masses,
             log_masses=tuple(LogMass(UNKNOWN, NAN, "none", "too few draws") for _ in sizes),
-            log_evidence=Estimate(0.0, 0.01),
-            reason="",
+            evidence=Evidence(Estimate(0.0, 0.01), "bridge sampling", ""),
             local=tuple(local(k, n) for k, n in enumerate(sizes)),
             given=given_draws,
             canonical=canonical,
@@ -89,8 +89,8 @@ def test_draws_weigh_what_their_modes_do(pieces, sizes, mass, which):
     np.testing.assert_allclose(held, shares(sizes, mass), atol=1e-12)
     assert set(drawn.fold) <= set(range(N_FOLDS))
     assert (completed.modes.assign(drawn.x) == drawn.mode).all()
-    reference, copy = drawn.whole(completed.modes, completed.target, np.random.default_rng(0))
-    assert reference.flat.shape == (len(drawn.x), 1) and copy.shape == drawn.mode.shape
+    spread = completed.over_copies(drawn, np.random.default_rng(0))
+    assert spread.x.shape == (len(drawn.x), 1) and spread.copy.shape == drawn.mode.shape
 
 
 @settings(max_examples=200, deadline=None)
@@ -144,7 +144,7 @@ def test_a_fit_is_scored_whatever_draws_the_modes_have(sizes, mass, pieces, rng)
 
 @pytest.mark.parametrize(("sizes", "mass"), CASES)
 def test_a_reference_is_laid_out_whatever_draws_the_modes_have(sizes, mass, pieces, rng):
-    dt = completed_tree(pieces(sizes, mass), draws=50, chains=2, relabel=False, rng=rng)
+    dt = posterior_tree(pieces(sizes, mass), draws=50, chains=2, relabel=False, rng=rng)
     assert dt["posterior"].sizes["draw"] == 50
     weights = dt["local"]["sample_stats"]["weight"].values
     assert weights.sum() == pytest.approx(1) and (weights >= 0).all()
@@ -152,10 +152,11 @@ def test_a_reference_is_laid_out_whatever_draws_the_modes_have(sizes, mass, piec
 
 
 def test_a_posterior_without_any_draws_is_refused_with_the_reason(pieces, rng):
-    nothing = replace(pieces((0, 0), (0.3, 0.7)), reason="mode 1: NUTS failed there")
+    evidence = Evidence(UNKNOWN, "bridge sampling", "mode 1: NUTS failed there")
+    nothing = replace(pieces((0, 0), (0.3, 0.7)), evidence=evidence)
     for make in (
         lambda: completed_reference(nothing, rng),
-        lambda: completed_tree(nothing, draws=5, chains=1, relabel=False, rng=rng),
+        lambda: posterior_tree(nothing, draws=5, chains=1, relabel=False, rng=rng),
     ):
         with pytest.raises(RuntimeError, match=r"no mode could be sampled.*mode 1: NUTS failed there"):
             make()

@@ -34,7 +34,7 @@ from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import check_initial_point, user_starts
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Stages, stages
-from pymc_kl.reference.build import complete
+from pymc_kl.reference.build import build_posterior
 from pymc_kl.reference.settings import Sampling
 
 MAX_MODES = 60
@@ -137,8 +137,8 @@ def compare(
         with stage("reverse-KL fits"):
             first = [*given_approximations, *(pymc_fit(m, target, streams) for m in reverse if m in PYMC_METHODS)]
             drawn = draw_from(first, target, n_draws, streams)
-        visitors = {fit.name: fit.x for fit in drawn if isinstance(fit, DrawnFit)}
-        against = _reference(target, given, points, sampling, visitors, streams, stage)
+        fit_draws = {fit.name: fit.x for fit in drawn if isinstance(fit, DrawnFit)}
+        against = _reference(target, given, points, sampling, fit_draws, streams, stage)
         if own := [method for method in reverse if method not in PYMC_METHODS]:
             with stage("reverse-KL fits from the modes"):
                 made = [fit for family in own for fit in reverse_fits(family, target, against.modes, streams)]
@@ -176,7 +176,7 @@ def _reference(
     given: PosteriorDraws | None,
     points: Mapping[str, Array],
     sampling: Sampling,
-    visitors: Mapping[str, Array],
+    fit_draws: Mapping[str, Array],
     streams: RandomStreams,
     stage: Stages,
 ) -> Reference:
@@ -184,7 +184,8 @@ def _reference(
     if given is None and sampling.as_given:
         with stage("reference draws"):
             given = sample_plainly(target, streams("plain draws"))
-    posterior = complete(target, given, points, sampling, visitors=visitors, rng=streams("reference"), stage=stage)
+    rng = streams("reference")
+    posterior = build_posterior(target, given, points, sampling, fit_draws=fit_draws, rng=rng, stage=stage)
     rng = streams("draws of the reference")
     return given_reference(posterior, rng) if sampling.as_given else completed_reference(posterior, rng)
 

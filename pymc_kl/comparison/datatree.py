@@ -37,9 +37,9 @@ def approximation_tree(
     """
     assert q.target is not None
     shape = (CHAINS if len(x) % CHAINS == 0 else 1, -1)
-    prob = None if log_prob is None else log_prob.reshape(shape)
-    draws = x.reshape(*shape, x.shape[1])
-    tree = draws_tree(q.target, draws, log_density.reshape(shape), prob, mode.reshape(shape))
+    stats = {"log_density": log_density, "log_prob": log_prob, "mode": mode}
+    laid_out = {name: None if values is None else values.reshape(shape) for name, values in stats.items()}
+    tree = draws_tree(q.target, x.reshape(*shape, x.shape[1]), laid_out)
     if reference_log_prob is not None:
         tree["reference"] = xr.DataTree(xr.Dataset({"log_prob": (("chain", "draw"), reference_log_prob)}))
     history = np.asarray(() if q.info.history is None else q.info.history, dtype=float)

@@ -68,7 +68,7 @@ def lay_out(
     dt["scores"] = xr.DataTree(scores_dataset(_score_rows(fits, errors), SCORE_COLUMNS))
     coverage = {fit.name: fit.coverage if isinstance(fit, ScoredFit) else {} for fit in fits}
     dt["coverage"] = xr.DataTree(coverage_dataset(coverage, reference.modes.k))
-    dt["evidence"] = xr.DataTree(evidence_dataset(*reference.evidence))
+    dt["evidence"] = xr.DataTree(evidence_dataset(reference.evidence))
     dt["parameters"] = xr.DataTree(_parameters(scored, reference))
     if line is not None:
         dt["line"] = xr.DataTree(line)

@@ -17,8 +17,8 @@ from pymc_kl.modes.masses import Masses
 from pymc_kl.modes.modes import Modes
 from pymc_kl.numerics.estimate import Estimate, effective_size, systematic
 from pymc_kl.reference.audit import audit
-from pymc_kl.reference.bridge_sampling import LogMass
-from pymc_kl.reference.posterior import N_FOLDS, ModewisePosterior, Weighted, negligible
+from pymc_kl.reference.evidence import Evidence, LogMass
+from pymc_kl.reference.posterior import N_FOLDS, ModewisePosterior, negligible
 from pymc_kl.scores.draws import TailDraws, tail_of
 
 N_DRAWS = 1000  # a chain, of `pm.sample` where draws are to be taken as given and none are
@@ -81,8 +81,8 @@ class Reference:
         How each mode was weighed.
     unvisited : mapping of int to (array (n, d), array (n,))
         Modes without draws that may hold mass: draws of Laplace's approximation there, and log p̃ at each.
-    evidence : tuple
-        log Z (Estimate, nats), how it was found, and why it is NaN if it is.
+    evidence : Evidence
+        Log Z.
     audit : DataTree or None
         Of the user's draws.
     partial : bool
@@ -95,14 +95,14 @@ class Reference:
     masses: Masses
     log_masses: tuple[LogMass, ...]
     unvisited: Mapping[int, tuple[Array, Array]]
-    evidence: tuple[Estimate, str, str]
+    evidence: Evidence
     audit: xr.DataTree | None
     partial: bool
 
     @property
     def log_evidence(self) -> Estimate:
         """Log Z in nats."""
-        return self.evidence[0]
+        return self.evidence.log_evidence
 
     @cached_property
     def tail(self) -> TailDraws:
@@ -155,17 +155,17 @@ def _reference(
     for k in np.flatnonzero(without & ~negligible(modes)):
         x = rng.multivariate_normal(modes.x[k], modes.covariances[k], UNVISITED_DRAWS)
         unvisited[int(k)] = (x, target.log_density(x))
-    evidence = (posterior.log_evidence, "bridge sampling", posterior.reason)
     return Reference(
-        target, draws, training, modes, masses, posterior.log_masses, unvisited, evidence, audit(posterior),
+        target, draws, training, modes, masses, posterior.log_masses, unvisited, posterior.evidence, audit(posterior),
         posterior.partial,
     )  # fmt: skip
 
 
-def _spread(drawn: Weighted, posterior: ModewisePosterior, rng: np.random.Generator) -> ReferenceSample:
+def _spread(drawn: ModeDraws, posterior: ModewisePosterior, rng: np.random.Generator) -> ReferenceSample:
     """Spread canonical draws over the copies of their modes."""
-    spread, copy = drawn.whole(posterior.modes, posterior.target, rng)
-    return ReferenceSample(spread, ModeDraws(drawn.x, drawn.log_density, drawn.weights, drawn.mode, copy, drawn.fold))
+    spread = posterior.over_copies(drawn, rng)
+    whole = PosteriorDraws(posterior.target, spread.x[None], spread.log_density[None], spread.weights[None])
+    return ReferenceSample(whole, replace(drawn, copy=spread.copy))
 
 
 def sample_plainly(target: Target, rng: np.random.Generator) -> PosteriorDraws:

@@ -27,27 +27,20 @@ def check_dims(target: "Target") -> None:
         )
 
 
-def draws_to_datatree(target: "Target", x: Array, log_prob: Array | None = None) -> xr.DataTree:
-    """Put draws (n, d) on the model's own space as one chain, with log p̃ and, where it is known, log q (n,)."""
-    return draws_tree(target, x[None], target.log_density(x)[None], None if log_prob is None else log_prob[None])
+def draws_to_datatree(target: "Target", x: Array, log_prob: Array | None) -> xr.DataTree:
+    """Put draws (n, d) of an approximation on the model's own space, with log p̃ and, where it is known, log q (n,)."""
+    prob = None if log_prob is None else log_prob[None]
+    return draws_tree(target, x[None], {"log_density": target.log_density(x)[None], "log_prob": prob})
 
 
-def draws_tree(
-    target: "Target", x: Array, log_density: Array, log_prob: Array | None, mode: IntArray | None = None
-) -> xr.DataTree:
-    """Build `posterior` and `sample_stats` from draws (chain, draw, d) and what is known of each."""
-    stats: dict[str, Array | IntArray] = {"log_density": log_density}
-    if log_prob is not None:
-        stats["log_prob"] = log_prob
-    if mode is not None:
-        stats["mode"] = mode
+def draws_tree(target: "Target", x: Array, stats: Mapping[str, Array | IntArray | None]) -> xr.DataTree:
+    """Build `posterior` and `sample_stats` from draws (chain, draw, d) and what is known of each (chain, draw)."""
     posterior = target.to_dataset(x)
     coords = {"chain": posterior["chain"], "draw": posterior["draw"]}
-    dataset = xr.Dataset({k: (("chain", "draw"), v) for k, v in stats.items()}, coords=coords)
+    known = {name: (("chain", "draw"), values) for name, values in stats.items() if values is not None}
     attrs = {"sample_dims": ["chain", "draw"], "creation_library": "pymc_kl"}
-    return xr.DataTree.from_dict(
-        {"posterior": posterior.assign_attrs(attrs), "sample_stats": dataset.assign_attrs(attrs)}
-    )
+    groups = {"posterior": posterior, "sample_stats": xr.Dataset(known, coords=coords)}
+    return xr.DataTree.from_dict({name: ds.assign_attrs(attrs) for name, ds in groups.items()})
 
 
 def reference_label(names: Sequence[str]) -> str:
@@ -59,7 +52,7 @@ def reference_label(names: Sequence[str]) -> str:
 
 
 def root_attrs(model_name: str, seed: Any, settings: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:
-    """Attributes of the whole comparison; settings and timings as JSON, so that every format can hold them."""
+    """Return the attributes of a comparison or a reference; settings and timings as JSON, which every format holds."""
     return {
         "creation_library": "pymc_kl",
         "creation_library_version": version("pymc_kl"),

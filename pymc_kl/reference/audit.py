@@ -1,17 +1,21 @@
-"""What the user's own draws did and did not see, measured against the completed reference."""
+"""What the user's own draws saw of the posterior and what they missed."""
 
 import numpy as np
 import xarray as xr
 
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.table_names import OF_MEANS, free_names
-from pymc_kl.modes.masses import last_core
+from pymc_kl.modes.masses import Masses, last_core
 from pymc_kl.modes.numbering import mode_numbers, to_region
 from pymc_kl.reference.posterior import ModewisePosterior, core_draws
 from pymc_kl.scores.marginals import Source, mean_se
 from pymc_kl.scores.missed_modes import missed
 
+QUANTITIES = ("given", "reference", "reference_se", "off_in_sd")
 
-def audit(completed: ModewisePosterior) -> xr.DataTree | None:
+
+def audit(posterior: ModewisePosterior) -> xr.DataTree | None:
     """Audit the draws that the user gave; None without any.
 
     Returns
@@ -22,23 +26,28 @@ def audit(completed: ModewisePosterior) -> xr.DataTree | None:
         the given draws, that of the reference, its standard error, and the difference in posterior standard
         deviations.
     """
-    given, mode = completed.given, completed.given_mode
-    masses = completed.given_masses()
-    if given is None or mode is None or masses is None:
+    given, canonical, masses = posterior.given, posterior.canonical, posterior.given_masses()
+    if given is None or canonical is None or masses is None:
         return None
-    k = completed.modes.k
-    label = to_region(mode, k)
-    n_draws = np.stack([np.bincount(chain, minlength=k + 1)[:k] for chain in label])
-    visit = last_core(label, core_draws(given, label, completed.modes))
-    gone = (n_draws.sum(axis=0) == 0).astype(float)
-    alarm = missed(completed.masses, gone > 0)
-    ds = xr.Dataset(
+    region = to_region(canonical.mode, posterior.modes.k).reshape(given.log_density.shape)
+    visits = _visits(posterior, given, masses, region)
+    return xr.DataTree.from_dict({"/": visits, "/means": _means(posterior, canonical.x, given.flat_weights)})
+
+
+def _visits(posterior: ModewisePosterior, given: PosteriorDraws, masses: Masses, region: IntArray) -> xr.Dataset:
+    """Count the draws of each chain in each mode and its moves between modes; sum up the mass of modes not visited."""
+    k = posterior.modes.k
+    n_draws = np.stack([np.bincount(chain, minlength=k + 1)[:k] for chain in region])
+    last_visited = last_core(region, core_draws(given, region, posterior.modes))
+    not_visited = n_draws.sum(axis=0) == 0
+    alarm = missed(posterior.masses, not_visited)
+    return xr.Dataset(
         {
             "n_draws": (("chain", "mode"), n_draws),
-            "crossings": ("chain", (visit[:, 1:] != visit[:, :-1]).sum(axis=1)),
+            "crossings": ("chain", (last_visited[:, 1:] != last_visited[:, :-1]).sum(axis=1)),
             "rhat": ("mode", masses.rhat[:k]),
             "ess": ("mode", masses.ess[:k]),
-            "missed": ("mode", gone),
+            "missed": ("mode", not_visited.astype(float)),
             "missed_mass": alarm.mass.value,
             "missed_mass_se": alarm.mass.se,
             "alarm": float(alarm.sounds),
@@ -46,27 +55,27 @@ def audit(completed: ModewisePosterior) -> xr.DataTree | None:
         coords={"chain": np.arange(len(n_draws)), "mode": mode_numbers(k)},
         attrs={"mixes": int(masses.known), "reason": masses.reason},
     )
-    return xr.DataTree.from_dict({"/": ds, "/means": _means(completed)})
 
 
-def _means(completed: ModewisePosterior) -> xr.Dataset:
-    """Compare the posterior mean of every variable with the reference's, both relabelled to one copy."""
-    assert completed.canonical is not None and completed.given is not None
-    target, drawn = completed.target, completed.thinned
-    spaces = (target.to_dataset(x[None]).isel(chain=0, drop=True) for x in (completed.canonical.x, drawn.x))
-    theirs, ours = (free_names(ds, OF_MEANS) for ds in spaces)
-    given_weights = completed.given.flat_weights
+def _means(posterior: ModewisePosterior, x: Array, weights: Array | None) -> xr.Dataset:
+    """Compare the means of given draws x (n, d), canonical, with the reference's, variable by variable."""
+    target, drawn = posterior.target, posterior.thinned
+    source = Source(drawn.x, drawn.weights, drawn.mode, posterior.masses)
+    spaces = (target.to_dataset(some[None]).isel(chain=0, drop=True) for some in (x, drawn.x))
+    given, reference = (free_names(ds, OF_MEANS) for ds in spaces)
     means = {}
-    for name in theirs.data_vars:
-        values, reference = theirs[name].values, ours[name].values
-        mean = np.average(values, axis=0, weights=given_weights)
-        right = np.average(reference, axis=0, weights=drawn.weights)
-        centred = reference - right
-        sd = np.sqrt(np.average(centred**2, axis=0, weights=drawn.weights))
-        se = mean_se(reference, Source(drawn.x, drawn.weights, drawn.mode, completed.masses))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            off = (mean - right) / sd
-        dims = theirs[name].dims[1:]
-        means[name] = xr.DataArray(np.stack([mean, right, se, off]), dims=["quantity", *dims])
-    ds = xr.Dataset(means, coords={"quantity": ["given", "reference", "reference_se", "off_in_sd"]})
-    return ds.assign_coords({dim: theirs[dim] for dim in theirs.dims if dim != "draw" and dim in theirs})
+    for name, values in given.data_vars.items():
+        mean = np.average(values.values, axis=0, weights=weights)
+        compared = _beside_reference(mean, reference[name].values, source)
+        means[name] = xr.DataArray(compared, dims=["quantity", *values.dims[1:]])
+    ds = xr.Dataset(means, coords={"quantity": list(QUANTITIES)})
+    return ds.assign_coords({dim: given[dim] for dim in given.dims if dim != "draw" and dim in given})
+
+
+def _beside_reference(mean: Array, reference: Array, source: Source) -> Array:
+    """Stack a given mean, the reference's (from draws, first axis), its error, and the difference in sd."""
+    right = np.average(reference, axis=0, weights=source.weights)
+    sd = np.sqrt(np.average((reference - right) ** 2, axis=0, weights=source.weights))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = (mean - right) / sd
+    return np.stack([mean, right, mean_se(reference, source), off])

@@ -1,4 +1,4 @@
-"""Modes → local draws: NUTS by `pm.sample` from each mode, in coordinates that its own curvature has whitened.
+"""NUTS by `pm.sample` from each mode, in coordinates that the mode's own curvature has whitened.
 
 One PyMC model stands for all modes: z ~ flat, with the target's density at centre + factor z. So its density
 is compiled once a process, and only the data `centre`, `factor` and `beta` change from mode to mode.
@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cloudpickle
 import joblib
@@ -21,18 +21,30 @@ from pymc_kl.model.target import Target
 
 type Show = Callable[[int], None]
 
-TARGET_ACCEPT = 0.95  # above PyMC's 0.8: regions are curved, and short trajectories cost little here
-MAX_TREEDEPTH = 8  # 255 steps in whitened coordinates; on a plateau every trajectory would be as long as it may
-TUNE = 400
+TARGET_ACCEPT = 0.95  # acceptance rate, above PyMC's 0.8: modes are curved, and short trajectories cost little
+MAX_TREEDEPTH = 8  # doublings of a trajectory (255 steps), of which each is as long on a plateau; our choice
+TUNE = 400  # tuning draws of a chain; our choice
+START_SPREAD = 0.5  # standard deviations of the chains' starts about the mode; our choice
+MAX_HALVINGS = 30  # of the distance from the mode of starts outside the support; our choice
 COMPILING = threading.Lock()  # PyTensor compiles, and changes its settings, in one thread at a time
-START_SPREAD = 0.5  # standard deviations about the mode from where chains start
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What it takes to sample one mode: its place, its scale, the chains' starts in whitened units, a seed.
+    """Chains to be sampled about one mode.
 
-    With `beta` below 1 the density is p̃^β times that of a Gaussian with this place and scale to the power 1 - β.
+    Attributes
+    ----------
+    centre : array (d,)
+    factor : array (d, d)
+        Cholesky factor of the covariance that whitens the mode.
+    starts : array (chain, d)
+        In whitened coordinates.
+    draws, tune : int
+        Of each chain.
+    seed : int
+    beta : float
+        Below 1 the density is p̃^β times that of a Gaussian with this centre and scale to the power 1 - β.
     """
 
     centre: Array
@@ -47,14 +59,25 @@ class Task:
 def make_task(
     centre: Array, covariance: Array, *, draws: int, tune: int, chains: int, rng: np.random.Generator
 ) -> Task:
-    """Plan chains from a mode; starts are overdispersed less than a standard deviation so that none leaves."""
+    """Plan chains from a mode; they start within half a standard deviation, so that none leaves."""
     starts = START_SPREAD * rng.standard_normal((chains, len(centre)))
     return Task(centre, np.linalg.cholesky(covariance), starts, draws, tune, int(rng.integers(2**31)))
 
 
+def starts_inside(target: Target, task: Task) -> Task:
+    """Move starts outside the support towards the mode until every chain starts inside."""
+    starts = task.starts.copy()
+    for _ in range(MAX_HALVINGS):
+        outside = ~np.isfinite(target.log_density(task.centre + starts @ task.factor.T))
+        if not outside.any():
+            break
+        starts[outside] /= 2
+    return replace(task, starts=starts)
+
+
 @dataclass(frozen=True, eq=False)
 class Chains:
-    """What NUTS made of one task: draws x (chain, draw, d), unconstrained, how many diverged, or why it failed."""
+    """Draws x (chain, draw, d) of one task, unconstrained, how many diverged, or why NUTS failed."""
 
     x: Array
     n_diverging: int
@@ -83,39 +106,38 @@ def sample_locally(
     bool
         Whether an interrupt cut the sampling short.
     """
-    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
     results: list[Chains | None] = [None] * len(tasks)
-    size = 1 if parallel.n_jobs == 1 else max(joblib.effective_n_jobs(parallel.n_jobs), 1)
-    if size == 1:
-        try:
-            for i, x in enumerate(_run(target.model, target.variables, tasks)):
-                results[i] = x
-                if show is not None:
-                    show(i + 1)
-        except KeyboardInterrupt:
-            return results, True
-        return results, False
-    groups = [list(range(i, len(tasks), size)) for i in range(size)]
-    # As bytes, since joblib's own pickler does not know all that a PyMC model may hold.
-    packed = cloudpickle.dumps((target.model, target.variables))
-    parts = parallel(joblib.delayed(_run_packed)(packed, [tasks[i] for i in group]) for group in groups)
     try:
-        for group, part in zip(groups, parts, strict=True):
-            for i, x in zip(group, part, strict=True):
-                results[i] = x
+        for i, chains in _run_all(target, tasks, n_jobs):
+            results[i] = chains
             if show is not None:
-                show(sum(x is not None for x in results))
+                show(sum(made is not None for made in results))
     except KeyboardInterrupt:
         return results, True
     return results, False
 
 
-def _run_packed(packed: bytes, tasks: Sequence[Task]) -> list[Chains | None]:
+def _run_all(target: Target, tasks: Sequence[Task], n_jobs: int | None) -> Iterator[tuple[int, Chains]]:
+    """Sample all tasks, here or in as many processes as there are jobs; give the index and the chains of each."""
+    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
+    size = 1 if parallel.n_jobs == 1 else max(joblib.effective_n_jobs(parallel.n_jobs), 1)
+    if size == 1:
+        yield from enumerate(_run(target.model, target.variables, tasks))
+        return
+    groups = [range(i, len(tasks), size) for i in range(size)]
+    # As bytes, since joblib's own pickler does not know all that a PyMC model may hold.
+    packed = cloudpickle.dumps((target.model, target.variables))
+    parts = parallel(joblib.delayed(_run_packed)(packed, [tasks[i] for i in group]) for group in groups)
+    for group, part in zip(groups, parts, strict=True):
+        yield from zip(group, part, strict=True)
+
+
+def _run_packed(packed: bytes, tasks: Sequence[Task]) -> list[Chains]:
     model, variables = cloudpickle.loads(packed)
     return list(_run(model, variables, tasks))
 
 
-def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task]) -> Iterator[Chains | None]:
+def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task]) -> Iterator[Chains]:
     """Compile once and sample task after task."""
     if not tasks:
         return
@@ -125,28 +147,32 @@ def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task])
     fresh = step.sampling_state
     for task in tasks:
         step.sampling_state = fresh
-        try:
-            with _quiet(), affine:
-                pm.set_data({"centre": task.centre, "factor": task.factor, "beta": np.float64(task.beta)})
-                trace = pm.sample(
-                    task.draws,
-                    tune=task.tune,
-                    chains=len(task.starts),
-                    cores=1,
-                    step=step,
-                    initvals=[{"z": start} for start in task.starts],
-                    random_seed=task.seed,
-                    progressbar=False,
-                    compute_convergence_checks=False,
-                    quiet=True,
-                )
-        except (pm.exceptions.SamplingError, ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
-            yield Chains(np.empty((0, 0, len(task.centre))), 0, f"{type(error).__name__}: {error}".splitlines()[0])
-            continue
-        if trace.posterior.sizes["draw"] < task.draws:
-            raise KeyboardInterrupt  # pm.sample keeps what it has and returns; the rest of the tasks is off
-        x = task.centre + trace.posterior["z"].values @ task.factor.T
-        yield Chains(np.asarray(x), int(trace.sample_stats["diverging"].sum()))
+        yield _sample(affine, step, task)
+
+
+def _sample(affine: pm.Model, step: pm.NUTS, task: Task) -> Chains:
+    """Sample one task; an interrupt, after which `pm.sample` returns what it has, is raised again."""
+    try:
+        with _quiet(), affine:
+            pm.set_data({"centre": task.centre, "factor": task.factor, "beta": np.float64(task.beta)})
+            trace = pm.sample(
+                task.draws,
+                tune=task.tune,
+                chains=len(task.starts),
+                cores=1,
+                step=step,
+                initvals=[{"z": start} for start in task.starts],
+                random_seed=task.seed,
+                progressbar=False,
+                compute_convergence_checks=False,
+                quiet=True,
+            )
+    except (pm.exceptions.SamplingError, ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
+        return Chains(np.empty((0, 0, len(task.centre))), 0, f"{type(error).__name__}: {error}".splitlines()[0])
+    if trace.posterior.sizes["draw"] < task.draws:
+        raise KeyboardInterrupt
+    x = task.centre + trace.posterior["z"].values @ task.factor.T
+    return Chains(np.asarray(x), int(trace.sample_stats["diverging"].sum()))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""A posterior in pieces, one a mode: local draws and what each weighs; and draws of the whole made from them."""
+"""The posterior mode by mode: local draws of each and its mass, and weighted draws of the whole made from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,20 +11,22 @@ from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.assign import CanonicalPoints
+from pymc_kl.modes.draws import ModeDraws
 from pymc_kl.modes.masses import Masses, masses_from_chains, masses_from_weighted
 from pymc_kl.modes.modes import Modes
-from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.reference.bridge_sampling import LocalDraws, LogMass
+from pymc_kl.reference.evidence import Evidence, LogMass
+from pymc_kl.reference.local_draws import LocalDraws
 
-NEGLIGIBLE = 15.0  # nats below the highest Laplace mass, 3e-7 of it: a mode that low can't matter
-CORE_PROB = 0.9  # share of a normal mode's draws that count as its core
-WEIGHTED_DRAWS, LEAST_DRAWS = 20_000, 200  # of the whole posterior, and of each mode however small
-N_FOLDS = 5  # that draws are held out in
+NEGLIGIBLE = 15.0  # nats below the highest Laplace mass (3e-7 of it), from which a mode's mass can't matter; our choice
+CORE_PROB = 0.9  # share of a normal mode's draws that count as its core; our choice
+WEIGHTED_DRAWS = 20_000  # draws of the whole posterior that are kept at the most; our choice
+LEAST_DRAWS = 200  # draws of a mode that are kept however small its mass; our choice
+N_FOLDS = 5  # parts of the draws that cross-fitting holds out in turn; our choice
 
 
 @dataclass(frozen=True, eq=False)
 class ModewisePosterior:
-    """A posterior in pieces: its modes, draws of each, and what each weighs.
+    """A posterior mode by mode.
 
     Attributes
     ----------
@@ -34,16 +36,14 @@ class ModewisePosterior:
     masses : Masses
     log_masses : tuple of LogMass
         Of each mode with all its copies.
-    log_evidence : Estimate
-        Nats.
-    reason : str
-        Why log Z is NaN; empty if it is known.
+    evidence : Evidence
+        Log Z.
     local : tuple of LocalDraws
-        Draws of each mode, folded to its first copy.
+        Canonical draws of each mode.
     given : PosteriorDraws or None
         The user's draws.
-    canonical : Folded or None
-        Where the user's draws lie.
+    canonical : CanonicalPoints or None
+        The user's draws, brought to the first copy of their modes.
     partial : bool
         The search or the sampling was interrupted.
     """
@@ -52,8 +52,7 @@ class ModewisePosterior:
     modes: Modes
     masses: Masses
     log_masses: tuple[LogMass, ...]
-    log_evidence: Estimate
-    reason: str
+    evidence: Evidence
     local: tuple[LocalDraws, ...]
     given: PosteriorDraws | None
     canonical: CanonicalPoints | None
@@ -67,7 +66,7 @@ class ModewisePosterior:
         return self.canonical.mode.reshape(self.given.log_density.shape)
 
     def given_masses(self) -> Masses | None:
-        """What the user's draws alone say of the masses."""
+        """Weigh the modes by the user's draws alone; None without any."""
         if self.given is None or self.canonical is None:
             return None
         return count_masses(self.given, self.canonical.mode, self.modes)
@@ -89,92 +88,78 @@ class ModewisePosterior:
             raise RuntimeError(
                 "no mode could be sampled: NUTS failed from every mode that the search found"
                 + (" before the interrupt. " if self.partial else ". ")
-                + self.reason
+                + self.evidence.reason
             )
 
     @cached_property
-    def thinned(self) -> "Weighted":
-        """Nearly independent draws of every mode, in its first copy, weighted by its mass: what is scored on."""
-        return self._spread([draws.ess for draws in self.local])
+    def thinned(self) -> ModeDraws:
+        """Nearly independent canonical draws of every mode, weighted by its mass: what fits are scored on."""
+        return self._weighted([draws.ess for draws in self.local])
 
     @cached_property
-    def every(self) -> "Weighted":
-        """All draws of every mode, in the order of their chains, weighted by its mass: what is fitted to."""
-        return self._spread([np.inf] * len(self.local))
+    def every(self) -> ModeDraws:
+        """All canonical draws of every mode in the order of their chains, weighted by its mass: what q is fitted to."""
+        return self._weighted([np.inf] * len(self.local))
 
-    def _spread(self, sizes: Sequence[float]) -> "Weighted":
+    def _weighted(self, sizes: Sequence[float]) -> ModeDraws:
         """Take at most so many draws of each mode, and no more than are worth keeping, evenly spread."""
         rows = []
         for draws, mass, size in zip(self.local, self.masses.mass[:-1], sizes, strict=True):
             n = np.fmax(WEIGHTED_DRAWS * mass, LEAST_DRAWS)
-            most = int(min(n, max(size, 1), len(draws)))
-            rows.append(np.linspace(0, len(draws) - 1, most).round().astype(int))
+            rows.append(_evenly(len(draws), int(min(n, max(size, 1), len(draws)))))
         weights = [np.full(len(r), share / max(len(r), 1)) for r, share in zip(rows, self.shares, strict=True)]
         return self._gather(rows, np.concatenate(weights))
 
-    def equal(self, n: int, rng: np.random.Generator) -> "Weighted":
-        """Draws (n) of every mode, as many as its mass asks for, in its first copy and in random order."""
+    def equal(self, n: int, rng: np.random.Generator) -> ModeDraws:
+        """Take n canonical draws of equal weight, of each mode as many as its mass asks for, in random order."""
         self.require_draws()
         edges = np.floor(np.cumsum(self.shares) * n + rng.random()).astype(int)
         edges[np.flatnonzero(self.shares)[-1] :] = n
         counts = np.diff(np.concatenate([[0], np.clip(edges, 0, n)]))
-        rows = []
-        for draws, count in zip(self.local, counts, strict=True):
-            whole, rest = divmod(int(count), max(len(draws), 1))
-            some = np.linspace(0, len(draws) - 1, rest).round().astype(int) if rest else np.empty(0, dtype=int)
-            rows.append(np.concatenate([np.tile(np.arange(len(draws)), whole), some]))
-        weighted = self._gather(rows, np.full(n, 1 / n))
-        return weighted.take(rng.permutation(n))
+        rows = [_repeated(len(draws), int(count)) for draws, count in zip(self.local, counts, strict=True)]
+        return self._gather(rows, np.full(n, 1 / n)).take(rng.permutation(n))
 
-    def _gather(self, rows: Sequence[IntArray], weights: Array) -> "Weighted":
+    def _gather(self, rows: Sequence[IntArray], weights: Array) -> ModeDraws:
+        """Put rows of each mode's draws behind each other; folds are parts of a mode's draws in their order."""
         pairs = list(zip(self.local, rows, strict=True))
-        return Weighted(
+        return ModeDraws(
             x=np.concatenate([draws.x[r] for draws, r in pairs]),
             log_density=np.concatenate([draws.log_density[r] for draws, r in pairs]),
-            mode=np.concatenate([np.full(len(r), k) for k, (_, r) in enumerate(pairs)]),
-            maximum=np.concatenate([draws.maximum[r] for draws, r in pairs]),
             weights=weights,
+            mode=np.concatenate([np.full(len(r), k) for k, (_, r) in enumerate(pairs)]),
+            copy=np.concatenate([draws.maximum[r] for draws, r in pairs]),
             fold=np.concatenate([r * N_FOLDS // max(len(draws), 1) for draws, r in pairs]),
         )
 
-
-@dataclass(frozen=True, eq=False)
-class Weighted:
-    """Draws x (n, d) in the first copy of their modes, with log p̃, mode, peak and weight (n,) of each.
-
-    `fold` says which fifth of its mode's draws, in the order of their chains, each is from.
-    """
-
-    x: Array
-    log_density: Array
-    mode: IntArray
-    maximum: IntArray
-    weights: Array
-    fold: IntArray
-
-    def take(self, rows: IntArray) -> "Weighted":
-        """Return some of the draws."""
-        return Weighted(*(getattr(self, field.name)[rows] for field in fields(self)))
-
-    def whole(self, modes: Modes, target: Target, rng: np.random.Generator) -> tuple[PosteriorDraws, IntArray]:
-        """Spread the draws over all copies: a weighted reference, and a number of each draw's copy and peak."""
-        x, copy = modes.scatter(self.x, self.maximum, rng)
-        reference = PosteriorDraws(target, x[None], self.log_density[None], self.weights[None])
-        return reference, copy
+    def over_copies(self, draws: ModeDraws, rng: np.random.Generator) -> ModeDraws:
+        """Move canonical draws each to a random copy of its maximum."""
+        x, copy = self.modes.scatter(draws.x, draws.copy, rng)
+        return ModeDraws(x, draws.log_density, draws.weights, draws.mode, copy, draws.fold)
 
 
-def count_masses(reference: PosteriorDraws, label: IntArray, modes: Modes) -> Masses:
-    """Weigh modes by counting draws (n,) whose labels are known."""
-    if reference.weights is not None:
-        return masses_from_weighted(label, reference.weights.ravel(), modes.k)
-    chains = label.reshape(reference.log_density.shape)
-    core = core_draws(reference, chains, modes)
+def _evenly(n: int, size: int) -> IntArray:
+    """Choose `size` of n rows, evenly spread from the first to the last."""
+    return np.linspace(0, n - 1, size).round().astype(int)
+
+
+def _repeated(n: int, size: int) -> IntArray:
+    """Choose `size` of n rows, each as often as any other or once more."""
+    whole, rest = divmod(size, max(n, 1))
+    return np.concatenate([np.tile(np.arange(n), whole), _evenly(n, rest)])
+
+
+def count_masses(draws: PosteriorDraws, mode: IntArray, modes: Modes) -> Masses:
+    """Weigh modes by counting draws (n,) whose mode is known."""
+    if draws.weights is not None:
+        return masses_from_weighted(mode, draws.weights.ravel(), modes.k)
+    chains = mode.reshape(draws.log_density.shape)
+    core = core_draws(draws, chains, modes)
     return masses_from_chains(chains, modes.k, core=core, negligible=negligible(modes))
 
 
-def core_draws(reference: PosteriorDraws, label: IntArray, modes: Modes) -> BoolArray:
+def core_draws(draws: PosteriorDraws, mode: IntArray, modes: Modes) -> BoolArray:
     """Tell which draws (chain, draw) lie well inside their mode, as nine tenths of a normal mode's do."""
-    depth = np.append(modes.log_density, np.inf)[label] - reference.log_density
+    depth = np.append(modes.log_density, np.inf)[mode] - draws.log_density
     return np.asarray(depth < 0.5 * chi2.ppf(CORE_PROB, modes.x.shape[1]))
 
 

@@ -1,4 +1,4 @@
-"""Local draws → a normalised density that overlaps with them: the other end of a bridge."""
+"""Normalised densities fitted to the draws of a mode: the other end of a bridge."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,9 @@ from pymc_kl.approximations import Mixture
 from pymc_kl.approximations.estimation.moments import weighted_moments
 from pymc_kl.numerics.constants import LOG_2PI
 
-HEAVY_DF = 5.0  # degrees of freedom of the heavy-tailed proposals: variance finite, so scales can be matched
-GAIN = 0.01  # nats a draw that a mixture must gain over one component
+HEAVY_DF = 5.0  # degrees of freedom of heavy-tailed proposals, whose variance is finite; our choice
+GAIN = 0.01  # nats a draw that a mixture must gain over one component; our choice
+N_BLOCKS = 20  # runs of neighbouring draws that a mixture is cross-validated on; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,7 @@ class Proposal:
     Parameters
     ----------
     name : str
-        What was fitted, for the record.
+        What was fitted.
     weights : array (M,)
     locs : array (M, d)
     scale_trils : array (M, d, d)
@@ -59,15 +60,17 @@ class Proposal:
         parts = np.empty((len(self.weights), len(x)))
         for k, tril in enumerate(self._trils):
             z = solve_triangular(tril, (x - self.locs[k]).T, lower=True, check_finite=False)
-            square, log_det = (z**2).sum(axis=0), np.log(np.diag(tril)).sum()
-            if np.isinf(self.df):
-                log_kernel = -0.5 * square - 0.5 * d * LOG_2PI
-            else:
-                half = (self.df + d) / 2
-                constant = gammaln(half) - gammaln(self.df / 2) - 0.5 * d * np.log(self.df * np.pi)
-                log_kernel = constant - half * np.log1p(square / self.df)
-            parts[k] = log_kernel - log_det + np.log(self.weights[k])
+            log_det = np.log(np.diag(tril)).sum()
+            parts[k] = self._log_kernel((z**2).sum(axis=0), d) - log_det + np.log(self.weights[k])
         return np.asarray(logsumexp(parts, axis=0))
+
+    def _log_kernel(self, square: Array, d: int) -> Array:
+        """Log density of the standard normal or Student-t in d dimensions at squared distances (n,)."""
+        if np.isinf(self.df):
+            return -0.5 * square - 0.5 * d * LOG_2PI
+        half = (self.df + d) / 2
+        constant = gammaln(half) - gammaln(self.df / 2) - 0.5 * d * np.log(self.df * np.pi)
+        return np.asarray(constant - half * np.log1p(square / self.df))
 
     def with_df(self, df: float) -> "Proposal":
         """Return the proposal with other tails."""
@@ -85,7 +88,7 @@ def fit_proposal(
     x : array (n, d)
         Draws of one mode, in the order of their chains.
     maximum : array (n,) of int
-        Peak of each draw: where a mode has several, a mixture starts from them.
+        Maximum that each draw is assigned to: where a mode has several, a mixture starts from them.
     laplace : tuple of array (d,) and array (d, d), optional
         Location and covariance of Laplace's approximation.
     rng : Generator
@@ -129,7 +132,7 @@ def shrunk_gaussian(x: Array, laplace: tuple[Array, Array] | None) -> Proposal:
 
 def _mixture(x: Array, maximum: IntArray, rng: np.random.Generator) -> tuple[Proposal, float] | None:
     """Fit a Gaussian mixture; also its held-out score (nats a draw). None where draws are too few for one."""
-    blocks = np.arange(len(x)) * 20 // len(x)
+    blocks = np.arange(len(x)) * N_BLOCKS // len(x)
     try:
         fit = Mixture.fit_forward(x, mode=maximum, blocks=blocks, rng=rng)
     except (ValueError, np.linalg.LinAlgError):

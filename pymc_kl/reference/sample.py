@@ -11,14 +11,11 @@ from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import as_posterior_draws
 from pymc_kl.model.target import Target, as_target
-from pymc_kl.modes.numbering import to_mode_number
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import user_starts
-from pymc_kl.progress import Stages, stages
-from pymc_kl.reference.audit import audit
-from pymc_kl.reference.build import complete
-from pymc_kl.reference.datatree import describe_modes, evidence_dataset, reference_tree, weighted_tree
-from pymc_kl.reference.posterior import ModewisePosterior
+from pymc_kl.progress import stages
+from pymc_kl.reference.build import build_posterior
+from pymc_kl.reference.layout import posterior_tree
 from pymc_kl.reference.settings import Sampling
 
 
@@ -97,77 +94,15 @@ def sample_reference(
             check_dims(target)
             points = {} if starts is None else {"user": user_starts(starts, target)}
             given = None if idata is None else as_posterior_draws(idata, target)
-        completed = complete(target, given, points, sampling, rng=rng, stage=stage)
-    dt = completed_tree(completed, draws=draws, chains=chains, relabel=relabel, rng=rng)
+        posterior = build_posterior(target, given, points, sampling, rng=rng, stage=stage)
+    dt = posterior_tree(posterior, draws=draws, chains=chains, relabel=relabel, rng=rng)
     for name in ("observed_data", "constant_data"):
         if isinstance(idata, xr.DataTree) and name in idata.children:
             dt[name] = idata[name].copy()
     settings = asdict(sampling) | {"relabel": relabel, "backend": target.backend}
-    dt.attrs = _attributes(completed, random_seed, settings, stage)
+    dt.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
+    dt.attrs["partial"] = int(posterior.partial)
     return dt
-
-
-def _attributes(
-    completed: ModewisePosterior, seed: RandomSeed, settings: dict[str, object], stage: Stages
-) -> dict[str, object]:
-    """Attributes of a reference: where it comes from, and whether an interrupt cut it short."""
-    attrs = root_attrs(completed.target.model.name or "model", seed, settings, stage.seconds)
-    return attrs | {"partial": int(completed.partial)}
-
-
-def completed_tree(
-    completed: ModewisePosterior, *, draws: int, chains: int, relabel: bool, rng: np.random.Generator
-) -> xr.DataTree:
-    """Lay out a completed posterior: draws of equal weight, original draws, modes, evidence and audit."""
-    target, modes = completed.target, completed.modes
-    equal = completed.equal(chains * draws, rng)
-    x = equal.x if relabel else modes.scatter(equal.x, equal.maximum, rng)[0]
-    shape = (chains, draws)
-    dt = reference_tree(
-        target, x.reshape(*shape, -1), equal.log_density.reshape(shape), to_mode_number(equal.mode.reshape(shape))
-    )
-    dt["modes"] = xr.DataTree(modes_dataset(completed))
-    dt["evidence"] = xr.DataTree(evidence_dataset(completed.log_evidence, "bridge sampling", completed.reason))
-    original, made = _weighted_trees(completed)
-    if original is not None:
-        dt["original"] = original
-    if made is not None:
-        dt["local"] = made
-    if (checked := audit(completed)) is not None:
-        dt["audit"] = checked
-    return dt
-
-
-def modes_dataset(completed: ModewisePosterior) -> xr.Dataset:
-    """Build `/modes`, with how each mass was found; masses that are not known are NaN."""
-    ds = describe_modes(completed.target, completed.modes, completed.masses, completed.log_masses)
-    ds["n_left"] = ("mode", np.array([local.n_left for local in completed.local]))
-    ds["n_diverging"] = ("mode", np.array([local.n_diverging for local in completed.local]))
-    if not completed.masses.known:
-        for name in ("mass", "mass_se"):
-            ds[name] = ("mode", np.full(completed.modes.k, np.nan))
-    return ds
-
-
-def _weighted_trees(completed: ModewisePosterior) -> tuple[xr.DataTree | None, xr.DataTree | None]:
-    """Lay out the draws given and those made here, with the weight of each in the reference."""
-    target, given, mode = completed.target, completed.given, completed.given_mode
-    sizes = np.array([len(local) for local in completed.local])
-    each = completed.shares / np.maximum(sizes, 1)
-    used = np.array(["given" in local.source for local in completed.local])
-    original = None
-    n_given = np.zeros(len(sizes), dtype=int)
-    if given is not None and mode is not None:
-        weight = np.append(np.where(used, each, 0.0), 0.0)[mode]
-        original = weighted_tree(target, given.x, given.log_density, to_mode_number(mode), weight)
-        n_given = np.where(used, np.bincount(mode[mode >= 0], minlength=len(sizes)), 0)
-    parts = [(k, local, n) for k, (local, n) in enumerate(zip(completed.local, n_given, strict=True)) if len(local) > n]
-    if not parts:
-        return original, None
-    x = np.concatenate([local.x[n:] for _, local, n in parts])
-    label = np.concatenate([np.full(len(local) - n, k) for k, local, n in parts])
-    log_density = np.concatenate([local.log_density[n:] for _, local, n in parts])
-    return original, weighted_tree(target, x[None], log_density[None], to_mode_number(label[None]), each[label][None])
 
 
 def _check_sizes(**sizes: int) -> None:

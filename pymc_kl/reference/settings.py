@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
+from pymc_kl.modes.search import MIN_BARRIER, N_STARTS, SearchSettings
 from pymc_kl.reference.local_nuts import TUNE
 from pymc_kl.reference.posterior import NEGLIGIBLE
 
@@ -22,3 +22,8 @@ class Sampling:
     max_modes: int = 400
     negligible: float = NEGLIGIBLE
     as_given: bool = False
+
+    @property
+    def search(self) -> SearchSettings:
+        """How to search for modes."""
+        return SearchSettings(self.n_starts, self.symmetry, self.min_barrier)

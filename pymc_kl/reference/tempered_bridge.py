@@ -1,31 +1,29 @@
-"""A mode that no proposal overlaps with → its log mass, by bridges along a short path of densities between the two."""
+"""Bridges along a short tempered path, for a mode with which no proposal overlaps: its log mass."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.model.target import Target
-from pymc_kl.modes.modes import Modes
-from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size
-from pymc_kl.reference.bridge_sampling import (
-    LOCAL_RHAT,
-    MAX_DIVERGING,
-    MIN_INFORMATION,
-    LocalDraws,
-    LogMass,
-    bridge,
-    greatest_rhat,
-)
-from pymc_kl.reference.local_nuts import Task, sample_locally
+from pymc_kl.numerics.estimate import Estimate, effective_size
+from pymc_kl.reference.bridge_sampling import MAX_DIVERGING, MIN_INFORMATION, bridge
+from pymc_kl.reference.evidence import LogMass, unknown_log_mass
+from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws, greatest_rhat
+from pymc_kl.reference.local_nuts import Chains, Task, sample_locally
+from pymc_kl.reference.mode_density import ModeDensity, log_ratio
 from pymc_kl.reference.proposals import Proposal, shrunk_gaussian
 
-BETAS = (0.1, 0.3, 0.6)  # of the densities q^(1 - β) p̃^β between a Gaussian q (β = 0) and the mode (β = 1)
-CHAINS = 2
+BETAS = (0.1, 0.3, 0.6)  # β of the densities q^(1 - β) p̃^β between a Gaussian q (β = 0) and the mode (β = 1)
+CHAINS = 2  # chains of each density on the path
+MIN_INSIDE = 0.1  # share of the chains' draws inside the mode; with less the path leaves it
 
 
-def log_mass_annealed(
-    target: Target,
-    modes: Modes,
-    k: int,
+class _PathFailedError(Exception):
+    """A density on the path could not be sampled."""
+
+
+def log_mass_by_path(
+    mode: ModeDensity,
     draws: LocalDraws,
     *,
     n_draws: int,
@@ -33,17 +31,15 @@ def log_mass_annealed(
     n_jobs: int | None = None,
     rng: np.random.Generator,
 ) -> LogMass:
-    """Estimate log ∫ p̃ over mode k and its copies where one bridge is too short.
+    """Estimate log ∫ p̃ over a mode and its copies by bridge sampling along a geometric path (Gelman and Meng 1998).
 
     NUTS samples each density of the path, restricted to the mode's first copy; neighbours are bridged, and
     their log ratios add up.
 
     Parameters
     ----------
-    target : Target
-    modes : Modes
-        With proper maxima.
-    k : int
+    mode : ModeDensity
+        With a proper maximum.
     draws : LocalDraws
         Of the mode itself.
     n_draws, tune : int
@@ -55,34 +51,48 @@ def log_mass_annealed(
     -------
     LogMass
         NaN where chains on the path do not mix, or neighbours still overlap too little.
+
+    References
+    ----------
+    Gelman, A. and Meng, X.-L. (1998). Simulating normalizing constants: from importance sampling to bridge sampling
+    to path sampling. Statistical Science 13, 163-185. doi:10.1214/ss/1028905934
     """
-    q = shrunk_gaussian(draws.x, (modes.x[k], modes.covariances[k]))
-    centre, factor = q.locs[0], q.scale_trils[0]
-    starts = np.linalg.solve(factor, (draws.x[rng.integers(len(draws), size=(len(BETAS), CHAINS))] - centre)[..., None])
-    tasks = [
-        Task(centre, factor, start[..., 0], n_draws, tune, int(rng.integers(2**31)), beta)
-        for start, beta in zip(starts, BETAS, strict=True)
-    ]
-    chains, _ = sample_locally(target, tasks, n_jobs=n_jobs)
+    q = shrunk_gaussian(draws.x, mode.laplace)
+    tasks = list(_tasks(q, draws, n_draws, tune, rng))
+    chains, _ = sample_locally(mode.target, tasks, n_jobs=n_jobs)
     ends = q.sample(2 * n_draws, rng)
-    levels = [_log_ratio(target, modes, k, ends, q)]
-    for made in chains:
-        if made is None or made.error or made.n_diverging > MAX_DIVERGING * made.x[..., 0].size:
-            return _unknown("NUTS failed on the way to it")
-        x = made.x.reshape(-1, target.d)
-        log_ratio = _log_ratio(target, modes, k, x, q)
-        inside = np.isfinite(log_ratio)
-        if inside.mean() < 0.1 or greatest_rhat(x[inside]) > LOCAL_RHAT:
-            return _unknown("chains do not mix on the way to it")
-        levels.append(log_ratio[inside])
-    levels.append(draws.log_density + np.log(draws.n_copies) - q.log_prob(draws.x))
-    return _along(levels, draws)
+    try:
+        between = [_log_ratio_of_chains(mode, made, q) for made in chains]
+    except _PathFailedError as error:
+        return unknown_log_mass(str(error))
+    return _sum_of_bridges([mode.log_ratio(ends, q), *between, log_ratio(draws, q)], draws)
 
 
-def _along(levels: list[Array], draws: LocalDraws) -> LogMass:
-    """Add up the log ratios of neighbours on the path."""
-    total, variance, least = 0.0, 0.0, np.inf
+def _tasks(q: Proposal, draws: LocalDraws, n_draws: int, tune: int, rng: np.random.Generator) -> Iterator[Task]:
+    """Plan the chains of each density on the path, from draws of the mode."""
+    centre, factor = q.locs[0], q.scale_trils[0]
+    rows = rng.integers(len(draws), size=(len(BETAS), CHAINS))
+    starts = np.linalg.solve(factor, (draws.x[rows] - centre)[..., None])[..., 0]
+    for start, beta in zip(starts, BETAS, strict=True):
+        yield Task(centre, factor, start, n_draws, tune, int(rng.integers(2**31)), beta)
+
+
+def _log_ratio_of_chains(mode: ModeDensity, chains: Chains | None, q: Proposal) -> Array:
+    """Evaluate the mode's log density less that of q, nats, at the draws of a density on the path that stay inside."""
+    if chains is None or chains.error or chains.n_diverging > MAX_DIVERGING * chains.x[..., 0].size:
+        raise _PathFailedError("NUTS failed on the way to it")
+    x = chains.x.reshape(-1, mode.target.d)
+    values = mode.log_ratio(x, q)
+    inside = np.isfinite(values)
+    if inside.mean() < MIN_INSIDE or greatest_rhat(x[inside]) > LOCAL_RHAT:
+        raise _PathFailedError("chains do not mix on the way to it")
+    return values[inside]
+
+
+def _sum_of_bridges(levels: list[Array], draws: LocalDraws) -> LogMass:
+    """Add up the log ratios of neighbours on the path, from log ratios at draws of each, q's first."""
     steps = np.diff([0.0, *BETAS, 1.0])
+    total, variance, least = 0.0, 0.0, np.inf
     for i, step in enumerate(steps):
         efficiency = draws.ess / len(draws) if i == len(steps) - 1 else 1.0
         below = 1.0 if i == 0 else effective_size(levels[i][None]) / len(levels[i])
@@ -90,17 +100,6 @@ def _along(levels: list[Array], draws: LocalDraws) -> LogMass:
         total, variance, least = total + estimate.value, variance + estimate.se**2, min(least, shared)
     overlap = least / len(draws)
     if least < MIN_INFORMATION or not np.isfinite(total):
-        return LogMass(UNKNOWN, overlap, "none", f"densities on the way to it overlap too little ({overlap:.3f})")
+        return unknown_log_mass(f"densities on the way to it overlap too little ({overlap:.3f})", overlap)
     # Draws between two bridges serve both, so that their errors may add up.
     return LogMass(Estimate(float(total), float(np.sqrt(2 * variance))), overlap, "annealed path to Gaussian", "")
-
-
-def _log_ratio(target: Target, modes: Modes, k: int, x: Array, q: Proposal) -> Array:
-    """Evaluate log p̃ - log q, copies counted, at points x (n, d) of the mode's first copy; -inf elsewhere."""
-    log_density, canonical = target.log_density(x), modes.canonical(x)
-    inside = (canonical.mode == k) & canonical.is_canonical & np.isfinite(log_density)
-    return np.where(inside, log_density + np.log(canonical.n_copies) - q.log_prob(x), -np.inf)
-
-
-def _unknown(reason: str) -> LogMass:
-    return LogMass(UNKNOWN, float("nan"), "none", reason)

@@ -1,0 +1,111 @@
+"""Draws of one mode alone, brought to its first copy: their worth, and how well they mix."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from arviz_stats.base import array_stats
+
+from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.numerics.estimate import effective_size
+
+LOCAL_RHAT = 1.1  # R-hat over quarters of the draws; above it they have not seen the whole mode
+
+
+@dataclass(frozen=True, eq=False)
+class LocalDraws:
+    """Canonical draws of one mode, in the order of their chains.
+
+    Attributes
+    ----------
+    x : array (n, d)
+        Unconstrained space.
+    log_density : array (n,)
+        log p̃, nats.
+    maximum : array (n,) of int
+        Maximum that each draw is assigned to; -1 where the posterior has none.
+    n_copies : array (n,)
+        Copies of that maximum under the symmetries.
+    source : str
+        "given", "NUTS", both joined by "+", or "importance".
+    n_left : int
+        Draws of the same chains that lay outside the mode.
+    n_diverging : int
+        Divergent transitions of the chains.
+    """
+
+    x: Array
+    log_density: Array
+    maximum: IntArray
+    n_copies: Array
+    source: str
+    n_left: int = 0
+    n_diverging: int = 0
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, rows: IntArray | BoolArray) -> "LocalDraws":
+        """Return some of the draws."""
+        x, log_density, maximum, n_copies = (
+            self.x[rows],
+            self.log_density[rows],
+            self.maximum[rows],
+            self.n_copies[rows],
+        )
+        return LocalDraws(x, log_density, maximum, n_copies, self.source)
+
+    @property
+    def holds_given(self) -> bool:
+        """Whether the user's draws are among them, and first."""
+        return "given" in self.source
+
+    @property
+    def inside(self) -> float:
+        """Share of the chains' draws that lay inside the mode; 0 without any."""
+        return len(self) / max(len(self) + self.n_left, 1)
+
+    @property
+    def log_density_of_copies(self) -> Array:
+        """Log density (n,) of the draws where all copies of the mode are brought to the first: the sum over copies."""
+        return np.asarray(self.log_density + np.log(self.n_copies))
+
+    @cached_property
+    def ess(self) -> float:
+        """Least effective sample size of any coordinate or of log p̃."""
+        return float(min(effective_size(column[None]) for column in (*self.x.T, self.log_density)))
+
+    @cached_property
+    def rhat(self) -> float:
+        """Greatest R-hat over quarters of the draws, of any coordinate or of log p̃."""
+        return greatest_rhat(np.column_stack([self.x, self.log_density]))
+
+
+def no_draws(d: int) -> LocalDraws:
+    """Return no draws in d dimensions."""
+    none = np.empty(0, dtype=np.int64)
+    return LocalDraws(np.empty((0, d)), np.empty(0), none, np.empty(0), "given")
+
+
+def joined(one: LocalDraws, two: LocalDraws) -> LocalDraws:
+    """Put draws of the same mode behind each other."""
+    return LocalDraws(
+        x=np.concatenate([one.x, two.x]),
+        log_density=np.concatenate([one.log_density, two.log_density]),
+        maximum=np.concatenate([one.maximum, two.maximum]),
+        n_copies=np.concatenate([one.n_copies, two.n_copies]),
+        source=one.source if one.source == two.source else f"{one.source}+{two.source}",
+        n_left=one.n_left + two.n_left,
+        n_diverging=one.n_diverging + two.n_diverging,
+    )
+
+
+def greatest_rhat(columns: Array) -> float:
+    """Return the greatest R-hat of any column (n, m) over quarters of the rows; NaN of fewer than four."""
+    n = len(columns) // 4
+    if not n:
+        return float("nan")
+    quarters = columns[: 4 * n].reshape(4, n, -1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = [float(array_stats.rhat(quarters[..., j], method="rank")) for j in range(quarters.shape[2])]
+    return float(np.nanmax(values)) if np.isfinite(values).any() else float("nan")

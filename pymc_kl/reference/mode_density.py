@@ -1,0 +1,44 @@
+"""One mode as a density of its own: p̃ of all its copies on the first copy, and zero outside."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pymc_kl._typing import Array, BoolArray
+from pymc_kl.model.target import Target
+from pymc_kl.modes.modes import Modes
+from pymc_kl.reference.local_draws import LocalDraws
+from pymc_kl.reference.proposals import Proposal
+
+
+@dataclass(frozen=True, eq=False)
+class ModeDensity:
+    """The density of mode k: n_copies · p̃ on its first copy, zero outside.
+
+    Its integral is that of p̃ over the mode with all its copies.
+    """
+
+    target: Target
+    modes: Modes
+    k: int
+
+    @property
+    def laplace(self) -> tuple[Array, Array] | None:
+        """Location (d,) and covariance (d, d) of Laplace's approximation; None without a proper maximum."""
+        return (self.modes.x[self.k], self.modes.covariances[self.k]) if self.modes.proper else None
+
+    def evaluate(self, x: Array) -> tuple[LocalDraws, BoolArray]:
+        """Evaluate points (n, d): all of them as draws of the mode, and which lie in its first copy."""
+        log_density, canonical = self.target.log_density(x), self.modes.canonical(x)
+        inside = (canonical.mode == self.k) & canonical.is_canonical & np.isfinite(log_density)
+        return LocalDraws(x, log_density, canonical.maximum, canonical.n_copies, "importance"), inside
+
+    def log_ratio(self, x: Array, q: Proposal) -> Array:
+        """Evaluate the log density less that of q (n,), nats, at points x (n, d); -inf outside the first copy."""
+        draws, inside = self.evaluate(x)
+        return np.where(inside, log_ratio(draws, q), -np.inf)
+
+
+def log_ratio(draws: LocalDraws, q: Proposal) -> Array:
+    """Evaluate the mode's log density less that of q (n,), nats, at draws of the mode."""
+    return np.asarray(draws.log_density_of_copies - q.log_prob(draws.x))

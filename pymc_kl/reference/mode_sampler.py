@@ -1,0 +1,121 @@
+"""Draws and log masses of one mode at a time: from given draws, by NUTS, along a path, by importance sampling."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pymc_kl.model.draws import PosteriorDraws
+from pymc_kl.model.target import Target
+from pymc_kl.modes.assign import CanonicalPoints
+from pymc_kl.modes.modes import Modes
+from pymc_kl.progress import Report
+from pymc_kl.reference.bridge_sampling import log_mass
+from pymc_kl.reference.evidence import LogMass, unknown_log_mass
+from pymc_kl.reference.importance_sampling import log_mass_by_importance
+from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws, joined, no_draws
+from pymc_kl.reference.local_nuts import Chains, Task, make_task, sample_locally, starts_inside
+from pymc_kl.reference.mode_density import ModeDensity
+from pymc_kl.reference.mode_state import ModeState
+from pymc_kl.reference.settings import Sampling
+from pymc_kl.reference.tempered_bridge import log_mass_by_path
+
+LONGER_TUNE = 3  # times as much tuning at a second try, and where chains must find their region from far off
+
+
+@dataclass(frozen=True, eq=False)
+class ModeSampler:
+    """Samples and weighs modes, one by one, as it is told."""
+
+    target: Target
+    modes: Modes
+    sampling: Sampling
+    rng: np.random.Generator
+
+    def start(self, draws: LocalDraws, given_suffice: bool, k: int) -> ModeState:
+        """Take the given draws of a mode, and weigh it by them if they suffice."""
+        if len(draws) and not given_suffice:
+            return ModeState(draws, unknown_log_mass("the given draws do not suffice"), given_suffice)
+        return ModeState(draws, self._weigh(k, draws), given_suffice)
+
+    def sample(
+        self, states: Sequence[ModeState], wanted: Sequence[int], n_draws: int, report: Report
+    ) -> tuple[list[ModeState], bool]:
+        """Sample some modes with NUTS and weigh them again; also whether an interrupt cut that short."""
+        chains, interrupted = sample_locally(
+            self.target,
+            [self._task(k, states[k].tries, n_draws) for k in wanted],
+            n_jobs=self.sampling.n_jobs,
+            show=lambda n: report(f"NUTS in {n} of {len(wanted)} modes"),
+        )
+        made = dict(zip(wanted, chains, strict=True))
+        return [self._updated(k, s, made[k]) if k in made else s for k, s in enumerate(states)], interrupted
+
+    def _updated(self, k: int, state: ModeState, chains: Chains | None) -> ModeState:
+        """Add what NUTS made to a mode's draws, and weigh it by them."""
+        state = replace(state, tries=state.tries + 1)
+        if chains is None:
+            return state
+        if chains.error:
+            return replace(state, log_mass=unknown_log_mass(f"NUTS failed there: {chains.error}"))
+        fresh, old = self._inside(k, chains), state.draws
+        draws = joined(old, fresh) if state.rests_on_given or "NUTS" in old.source else fresh
+        found = self._weigh(k, draws)
+        if state.rests_on_given and not self.modes.proper and draws.rhat <= LOCAL_RHAT:
+            draws = old  # NUTS agrees, and says less of necks that it can't enter
+        return replace(state, draws=draws, log_mass=found)
+
+    def along_path(self, k: int, state: ModeState) -> ModeState:
+        """Weigh a mode along a path if its draws are good and only their overlap with a proposal is not."""
+        if self.sampling.as_given or not np.isfinite(state.log_mass.overlap):
+            return state
+        n_draws, tune, n_jobs = self.sampling.draws, self.sampling.tune, self.sampling.n_jobs
+        mode = self._density(k)
+        found = log_mass_by_path(mode, state.draws, n_draws=n_draws, tune=tune, n_jobs=n_jobs, rng=self.rng)
+        return replace(state, log_mass=found) if found.known else state
+
+    def about_maximum(self, k: int, state: ModeState) -> ModeState:
+        """Weigh a mode by importance sampling about its maximum; the draws become those."""
+        found, draws = log_mass_by_importance(self._density(k), self.rng)
+        return replace(state, log_mass=found, draws=draws)
+
+    def _density(self, k: int) -> ModeDensity:
+        return ModeDensity(self.target, self.modes, k)
+
+    def _weigh(self, k: int, draws: LocalDraws) -> LogMass:
+        if not len(draws):
+            return unknown_log_mass("no local draws were made")
+        return log_mass(self._density(k), draws, self.rng)
+
+    def _task(self, k: int, tries: int, n_draws: int) -> Task:
+        """Plan the chains of a mode: from close by, or from all over where there is no maximum to start from."""
+        tune, chains = self.sampling.tune, self.sampling.chains
+        if not self.modes.proper:
+            return self._task_from_all_over(n_draws, LONGER_TUNE * tune)
+        tune *= LONGER_TUNE if tries else 1
+        place = self.modes.x[k], self.modes.covariances[k]
+        task = make_task(*place, draws=n_draws, tune=tune, chains=chains, rng=self.rng)
+        return starts_inside(self.target, task)
+
+    def _task_from_all_over(self, n_draws: int, tune: int) -> Task:
+        centre, scale = self.modes.x[0], self.modes.local_scale
+        starts = np.linalg.solve(scale, (self.modes.dispersed - centre).T).T
+        return Task(centre, scale, starts, n_draws, tune, int(self.rng.integers(2**31)))
+
+    def _inside(self, k: int, chains: Chains) -> LocalDraws:
+        """Bring the draws of chains that lie in mode k to its first copy, and count the others."""
+        x = chains.x.reshape(-1, self.target.d)
+        log_density, canonical = self.target.log_density(x), self.modes.canonical(x)
+        inside = (canonical.mode == k) & np.isfinite(log_density)
+        draws = LocalDraws(canonical.x, log_density, canonical.maximum, canonical.n_copies, "NUTS").take(inside)
+        return replace(draws, n_left=int((~inside).sum()), n_diverging=chains.n_diverging)
+
+
+def given_in_mode(given: PosteriorDraws | None, canonical: CanonicalPoints | None, k: int, d: int) -> LocalDraws:
+    """Return the user's draws of mode k, brought to its first copy; none where draws carry weights."""
+    if given is None or canonical is None or given.weights is not None:
+        return no_draws(d)
+    log_density = given.log_density.ravel()
+    return LocalDraws(canonical.x, log_density, canonical.maximum, canonical.n_copies, "given").take(
+        canonical.mode == k
+    )

@@ -1,0 +1,94 @@
+"""Which modes are sampled next, which are given up, and when to stop.
+
+Pure functions of what is known of each mode and of the log masses by Laplace's approximation (K,), in nats. Those are
+None where the posterior is one region without a proper maximum.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import logsumexp
+
+from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.modes.masses import masses_from_log
+from pymc_kl.reference.evidence import LogMass
+from pymc_kl.reference.local_draws import LocalDraws
+from pymc_kl.reference.mode_state import ModeState
+
+MINOR = 6.0  # nats below all modes together, a quarter of a per cent of the mass; no chain is sent to a mode lower
+SMALL = 3.9  # nats below all modes together, two per cent; there a doubtful mass's upper bound is good enough
+MIN_INSIDE = 0.25  # share of a mode's chains inside it; with less a second try is no use
+MAX_TRIES = 2  # times that chains are sent to a mode whose mass they do not give
+MAX_ROUNDS = 3  # rounds of sampling, each of twice as many draws as the last
+MASS_SE = 0.008  # standard error of a mode's mass; below it no more draws are made
+LOG_MASS_SE = 4 * MASS_SE  # nats: the same of the only mode's log mass
+MOST_OF_ERROR = 0.3  # of the largest contribution to the masses' errors; modes above it are sampled again
+ENOUGH_ESS = 400.0  # effective draws given in a mode from which they can stand for it; Vehtari et al. 2021
+ENOUGH_RHAT = 1.05  # R-hat over quarters of the given draws up to which they can stand for their mode
+
+
+def suffice(given: LocalDraws) -> bool:
+    """Tell whether the user's draws of a mode can stand for it."""
+    return len(given) >= ENOUGH_ESS and given.ess >= ENOUGH_ESS and given.rhat <= ENOUGH_RHAT
+
+
+def worth_chains(laplace: Array | None, k: int) -> BoolArray:
+    """Tell to which of K modes chains are sent at all: those that may hold enough mass."""
+    return np.ones(k, dtype=bool) if laplace is None else ~_lower_than(laplace, MINOR)
+
+
+def draws_wanted(turn: int, draws: int) -> int:
+    """Return how many draws a chain makes in a round, counted from 0."""
+    return draws * 2**turn
+
+
+def next_modes(states: Sequence[ModeState], laplace: Array | None, turn: int) -> IntArray:
+    """List the modes to sample in a round: those without a mass, then those whose errors are the largest."""
+    if laplace is None:  # chains from all over must agree, whatever draws were given
+        return np.flatnonzero([state.tries == 0 for state in states])
+    worth = worth_chains(laplace, len(states))
+    if turn == 0 or not all(state.known for state in states):
+        return np.flatnonzero(worth & np.array([not s.known and s.tries < MAX_TRIES for s in states]))
+    if len(states) == 1:
+        return np.flatnonzero([states[0].log_mass.estimate.se > LOG_MASS_SE])
+    return np.flatnonzero(worth & _least_certain(states))
+
+
+def _least_certain(states: Sequence[ModeState]) -> BoolArray:
+    """Tell which modes make most of the errors of the masses; none where all masses are certain enough."""
+    k = len(states)
+    masses, _ = masses_from_log([state.log_mass.estimate for state in states], np.ones(k + 1, dtype=int))
+    if masses.se[:k].max() <= MASS_SE:
+        return np.zeros(k, dtype=bool)
+    part = masses.mass[:k] * np.array([state.log_mass.estimate.se for state in states])
+    return np.asarray(part > MOST_OF_ERROR * part.max())
+
+
+def given_up(states: Sequence[ModeState], laplace: Array | None) -> IntArray:
+    """List the modes without a mass to which no more chains are sent.
+
+    They were tried as often as allowed, or once where chains leave the mode or where it is small, or they are worth
+    no chain.
+    """
+    if laplace is None:
+        return np.empty(0, dtype=int)
+    tries = np.array([state.tries for state in states])
+    hopeless = np.array([state.draws.inside < MIN_INSIDE for state in states]) | _lower_than(laplace, SMALL)
+    done = ~worth_chains(laplace, len(states)) | (tries >= MAX_TRIES) | ((tries == 1) & hopeless)
+    return np.flatnonzero(done & np.array([not state.known for state in states]))
+
+
+def good_enough(found: LogMass, states: Sequence[ModeState], laplace: Array) -> bool:
+    """Tell whether an estimate made without chains is taken: a doubtful one only of a mode too small to matter.
+
+    A mode is that small if even its upper bound is far below the masses that are known.
+    """
+    if not found.reason:
+        return True
+    known = [state.log_mass.estimate.value for state in states if state.known]
+    together = logsumexp(known) if known else laplace.max()
+    return bool(found.estimate.value + 2 * found.estimate.se < together - SMALL)
+
+
+def _lower_than(laplace: Array, depth: float) -> BoolArray:
+    return np.asarray(laplace < logsumexp(laplace) - depth)
