@@ -35,10 +35,9 @@ class Trial:
         """Nats."""
         return float(self.mixture.weights @ self.gains.mean(axis=1))
 
-    @property
-    def worst(self) -> list[int]:
-        """Components within which log p̃ - log q varies most, by weight: they fit worst."""
-        return np.argsort(-self.mixture.weights * self.gains.var(axis=1))[:PATIENCE].tolist()
+    def worst(self, n: int) -> list[int]:
+        """List n components, or all, within which log p̃ - log q varies most, by weight: they fit worst."""
+        return np.argsort(-self.mixture.weights * self.gains.var(axis=1))[:n].tolist()
 
 
 def grow_mixture(
@@ -67,7 +66,7 @@ def _grown(tried: Callable[[Mixture], Trial], best: Trial, n_components: int | N
     enough = WORTH if n_components is None else -np.inf
     for _ in range(best.mixture.n_components, n_components or MOST_COMPONENTS):
         least = best.elbo + enough
-        trials = (_best_split(tried, best.mixture, k) for k in best.worst)
+        trials = (_best_split(tried, best.mixture, k) for k in best.worst(PATIENCE))
         grown = next((trial for trial in trials if trial.elbo > least), None)
         if grown is None:
             break
