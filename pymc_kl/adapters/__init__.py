@@ -1,4 +1,4 @@
-"""What others return → approximations: one source a file. An adapter says what it accepts and converts it."""
+"""Fits of other packages → approximations, one source a file: `accepts` recognises it and `convert` reads it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from pymc_kl.model.target import Target, as_target
 
 @dataclass(frozen=True)
 class Adapter:
-    """How one source is told and read, and the extra that brings what reading it needs."""
+    """How one source is recognised and read, and the extra that installs what reading it needs."""
 
     accepts: Callable[[Any], bool]
     convert: Callable[[Any, Target], Approximation]
@@ -79,8 +79,8 @@ def as_approximation(fit: Any, *, model: "pm.Model | Target | None" = None) -> A
     -------
     Approximation
         With its exact density where the source has one, else as draws. `info["parts"]` maps names to the
-        approximations that a fit of several is made of, such as Pathfinder's paths. `info["warnings"]` says
-        what is to be known of the source.
+        approximations that a fit of several consists of, such as Pathfinder's paths; `info["warnings"]` says what to
+        know before using the fit.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`fit_dadvi` of pymc-extras: a mean-field Gaussian, as what its optimiser ended with: all means, then all log sds."""
+"""`fit_dadvi` of pymc-extras: a mean-field Gaussian, stored as all means, then all log standard deviations."""
 
 from typing import Any
 

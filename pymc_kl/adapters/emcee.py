@@ -1,6 +1,6 @@
 """emcee's `EnsembleSampler`: draws by `parameter_names`, or of a density on the unconstrained space, in its order.
 
-Without names, the log density that emcee stored tells whether the draws are of this model in this order.
+Without names, the draws are checked by the log density that emcee stored: it must be this model's, in this order.
 """
 
 import warnings
@@ -16,7 +16,7 @@ from pymc_kl.approximations import Approximation, Draws
 from pymc_kl.model.target import Target
 
 CHECKED = 100  # draws at which both log densities are compared
-SAME_UP_TO = 1e-3  # nats, and as much of a relative error that single precision makes
+SAME_UP_TO = 1e-3  # nats between the two log densities; more where their size makes single precision coarser
 
 
 def accepts(fit: Any) -> bool:
@@ -27,7 +27,7 @@ def accepts(fit: Any) -> bool:
 def convert(fit: Any, target: Target) -> Approximation:
     """Read every step that the sampler holds, all walkers."""
     if names := getattr(fit, "parameter_names", None):
-        with warnings.catch_warnings():  # that there are more walkers than steps, which is as it should be
+        with warnings.catch_warnings():  # it warns that there are more walkers than steps, which is common
             warnings.filterwarnings("ignore", message="Found chain dimension")
             tree = arviz_base.from_emcee(fit, var_names=list(names), slices=list(names.values()))
         return draws.convert(tree, target)

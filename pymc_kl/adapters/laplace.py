@@ -1,4 +1,4 @@
-"""`fit_laplace` of pymc-extras: a Gaussian at the maximum, in the order of a model that it froze.
+"""`fit_laplace` of pymc-extras: a Gaussian at the maximum, in the coordinate order of a frozen model.
 
 What it maximises has no Jacobian terms: for transformed variables its centre is the mode of the model's own space,
 and its curvature is not that of the density on the unconstrained space.

@@ -1,4 +1,4 @@
-"""Which package an object comes from, told by the names of its classes or variables: nothing is imported for it."""
+"""Which package an object comes from, by the names of its classes or variables: nothing is imported for it."""
 
 from importlib.util import find_spec
 from typing import Any

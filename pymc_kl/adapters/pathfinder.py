@@ -1,4 +1,4 @@
-"""`fit_pathfinder` of pymc-extras: draws, all paths together and, where it keeps them apart, path by path.
+"""`fit_pathfinder` of pymc-extras: draws of all paths together and, where they are kept apart, of each path.
 
 Its DataTree has no parameters of the Gaussian of a path, so there is no density. With `importance_sampling=None`,
 a chain is a path; otherwise, all paths were resampled into one chain.
@@ -15,7 +15,7 @@ from pymc_kl.model.target import Target
 
 
 def accepts(fit: Any) -> bool:
-    """Whether `fit` says of itself that Pathfinder made it."""
+    """Whether `fit` holds the group that `fit_pathfinder` writes."""
     return holds(fit, "pathfinder", "num_paths")
 
 

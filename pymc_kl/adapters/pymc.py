@@ -1,4 +1,4 @@
-"""What `pm.fit` returns, and the way back to it: the one place that touches PyMC's variational classes.
+"""What `pm.fit` returns, and the way back to it: the only module that touches PyMC's variational classes.
 
 Parameters are read from the shared variables and the density is closed form. `approx.state.std` is not used:
 it is constrained as if it were a location (PyMC 6.3).
@@ -80,12 +80,12 @@ def to_pymc(approximation: ours.Approximation, *, model: pm.Model | Target | Non
     with target.model:
         if isinstance(approximation, ours.MeanField):
             fit = MeanField()
-            place = np.argsort(_model_order(fit.groups[0].ordering, target))
-            values = {"mu": approximation.loc[place], "rho": _inverse_softplus(approximation.scale[place])}
+            order = np.argsort(_model_order(fit.groups[0].ordering, target))
+            values = {"mu": approximation.loc[order], "rho": _inverse_softplus(approximation.scale[order])}
         elif isinstance(approximation, ours.FullRank | ours.LowRank):
             fit = FullRank()
-            place = np.argsort(_model_order(fit.groups[0].ordering, target))
-            values = {"mu": approximation.loc[place], "L_tril": _packed_factor(approximation.scale_tril[place])}
+            order = np.argsort(_model_order(fit.groups[0].ordering, target))
+            values = {"mu": approximation.loc[order], "L_tril": _packed_factor(approximation.scale_tril[order])}
         else:
             raise TypeError(
                 f"PyMC has no {approximation.family} approximation; the Gaussian ones (meanfield, lowrank, fullrank) "
@@ -103,7 +103,7 @@ def _inverse_softplus(x: Array) -> Array:
 
 
 def _packed_factor(rows: Array) -> Array:
-    """Pack a factor whose rows changed places as PyMC does: Cholesky again, its diagonal through softplus."""
+    """Pack a factor whose rows were reordered as PyMC does: Cholesky again, its diagonal through softplus."""
     factor = as_cholesky(rows)
     diagonal = np.diag_indices(len(factor))
     factor[diagonal] = _inverse_softplus(factor[diagonal])

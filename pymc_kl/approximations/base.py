@@ -1,7 +1,7 @@
-"""What every approximation q is: a frozen object that can be sampled and, mostly, evaluated.
+"""The base class of every approximation q: a frozen object that can be sampled and, mostly, evaluated.
 
-A family writes `_sample` and `_log_prob` for arrays that are known to be right; the base class checks
-what users pass and adds the way back to the model's own space.
+A subclass writes `_sample` and `_log_prob` for checked arrays; the base class checks what users pass and maps draws
+to the model's own space.
 """
 
 from abc import ABC, abstractmethod
@@ -100,6 +100,11 @@ class FitInfo(Mapping[str, Any]):
         return {name: value for name, value in own.items() if value is not None} | dict(self.more)
 
 
+def raised(conditions: Mapping[str, bool]) -> tuple[str, ...]:
+    """Return the warnings whose condition holds."""
+    return tuple(text for text, holds in conditions.items() if holds)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Approximation(ABC):
     """A distribution q on the unconstrained space R^d.
@@ -107,7 +112,7 @@ class Approximation(ABC):
     Parameters
     ----------
     target : Target, optional
-        The model's density; gives the way back to the model's own variables.
+        The model's density; maps draws to the model's own variables.
     kind : {"forward", "reverse", "laplace", "other", "draws"}
         The divergence that was minimised, KL(p‖q) or KL(q‖p), "laplace" or "other" if none was, or "draws" where q has
         no density.

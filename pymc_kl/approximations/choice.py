@@ -1,4 +1,4 @@
-"""Which family of q to fit: the simplest whose log score on draws that no fit has seen is as good as any."""
+"""Choose the family of q: the simplest whose held-out log score is as good as any."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ from pymc_kl.approximations.training import Training
 
 AUTO = "auto"  # the name that stands for the family that is chosen
 CANDIDATES: tuple[type[Family], ...] = (MeanField, LowRank, FullRank, StudentT, Mixture, StudentTMixture)
-LOWRANK_FROM = 10  # dimensions: below, a full covariance has few more parameters
-EVEN = 0.01  # nats a draw: a difference that is too small to matter, however sure
+LOWRANK_FROM = 10  # dimensions; below, a full covariance has hardly more parameters
+EVEN = 0.01  # nats a draw; a smaller gain is no reason for a less simple family
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class FamilyChoice:
 
 
 def choose_family(draws: Training) -> FamilyChoice:
-    """Score every family without further dependencies on draws that it was not fitted to, and choose.
+    """Choose a family by two-fold cross-validation of the log score, among those that need no extra package.
 
-    Draws are cut in two halves by blocks; each half is scored by the fit to the other. The families are compared
-    on the same draws, so the error of a difference is that of paired scores.
+    Each half of the draws, cut by blocks, is scored by the fit to the other. The families are compared on the same
+    draws, so the error of a difference is that of paired scores.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class _Part:
 
 
 def _held_out(parts: list[_Part]) -> HeldOut:
-    """Join the halves, each with half of the weight."""
+    """Join the halves, each with half the weight."""
     x = np.concatenate([part.draws.x for part in parts])
     weights = np.concatenate([part.draws.weights for part in parts]) / len(parts)
     names = np.concatenate([part.rows if part.blocks is None else part.blocks for part in parts])
@@ -97,7 +97,7 @@ def _log_q(kind: type[Family], parts: list[_Part], rng: np.random.Generator) -> 
 
 
 def _choose(log_qs: Mapping[str, Array | None], held_out: HeldOut) -> FamilyChoice:
-    """Choose among scored families, the simplest first; those without a score can't be chosen."""
+    """Choose among the families that have a score, the simplest first."""
     known = {name: log_q for name, log_q in log_qs.items() if log_q is not None}
     scores = {name: held_out.score(log_q) for name, log_q in known.items()}
     names = list(known)
@@ -120,7 +120,10 @@ def explain(
     unit: str,
     gain: Callable[[str, str], tuple[float, float]],
 ) -> str:
-    """Say in one sentence why a family was chosen among `names`, the simplest first; `gain` of one over another."""
+    """Explain in one sentence why a family was chosen.
+
+    `names` starts with the simplest; `gain(one, two)` is how much better one scores than two, with its error.
+    """
     reasons = ["the simplest family"]
     if simpler := names[: names.index(chosen)]:
         rival = max(simpler, key=lambda name: scores[name])

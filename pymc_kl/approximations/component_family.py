@@ -1,4 +1,4 @@
-"""What mixtures of Gaussians and of Student-t's share: components, and a forward fit that chooses their number."""
+"""The base class of mixtures, of Gaussians or Student-t's: components, and a forward fit that chooses how many."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
@@ -15,8 +15,8 @@ from pymc_kl.approximations.estimation.held_out import MAX_ITERATIONS, Choice, c
 from pymc_kl.approximations.family import Family
 from pymc_kl.approximations.training import Training
 
-EXTRA_COMPONENTS = 12  # beyond one a mode: a banana takes 5 to 9, a funnel 7 to 10
-FINAL_TOLERANCE = 1e-5  # nats a draw
+EXTRA_COMPONENTS = 12  # beyond one for each mode; measured: a banana takes 5 to 9, a funnel 7 to 10
+FINAL_TOLERANCE = 1e-5  # nats a draw; EM on all draws stops when an iteration gains less
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +53,7 @@ class ComponentFamily(Family):
     @property
     @abstractmethod
     def _components(self) -> Components:
-        """All parameters."""
+        """All parameters, as arrays."""
 
     @staticmethod
     def _frame(data: FitData) -> tuple[Array, Array]:
@@ -73,7 +73,7 @@ class ComponentFamily(Family):
         return cls(**_fields(components), info=info)
 
     def images(self, maps: Array) -> Self:
-        """Spread the mixture evenly over its images under linear maps (g, d, d)."""
+        """Average the images of the mixture under linear maps (g, d, d)."""
         spread = self._components.images(maps)
         return replace(self, **_fields(spread), info=replace(self.info, n_components=len(spread)))
 
@@ -107,14 +107,14 @@ def total_covariance(weights: Array, locs: Array, covariances: Array) -> Array:
 
 
 class Sizes(NamedTuple):
-    """The number of components that is asked for, None to choose it, and the most there may be."""
+    """How many components to fit, None to choose, and how many at most."""
 
     exact: int | None
     limit: int
 
     @classmethod
     def check(cls, n_components: int | None, max_components: int | None, n_modes: int) -> Self:
-        """Check what the user asked for; without a limit there may be 12 more than there are modes."""
+        """Check what the user asked for; without a limit, allow 12 components more than there are modes."""
         for name, size in {"n_components": n_components, "max_components": max_components}.items():
             if size is not None and size < 1:
                 raise ValueError(f"{name} must be at least 1; got {size}.")

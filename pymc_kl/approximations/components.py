@@ -19,8 +19,9 @@ from pymc_kl.numerics.constants import LOG_2PI
 
 ONE_THREAD_FLOPS = 2**18  # OpenBLAS interface/gemm.c: products up to this size stay on one thread
 CACHE_DOUBLES = 2**17  # 1 MiB, about the second-level cache of a core
-MIN_CHUNK, MAX_CHUNK = 16, 8192
-ROUNDING = 1e-9  # of an effective number of draws
+MIN_CHUNK = 16  # draws
+MAX_CHUNK = 8192  # draws
+ROUNDING = 1e-9  # effective draws; what rounding may make of their number
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class WeightedDraws:
         return effective_number(self.weights)
 
     def take(self, index: IntArray | BoolArray) -> Self:
-        """Keep some of the draws, their weights normalised again."""
+        """Keep some of the draws and normalise their weights."""
         weights = self.weights[index]
         return type(self)(np.asfortranarray(self.x[index]), weights / weights.sum())
 
@@ -88,13 +89,13 @@ class Components:
         return replace(self, locs=loc + self.locs @ tril.T, scale_trils=tril @ self.scale_trils)
 
     def keep(self, index: IntArray | BoolArray) -> Self:
-        """Keep some of the components, their weights normalised again."""
+        """Keep some of the components and normalise their weights."""
         weights, dfs = self.weights[index], None if self.dfs is None else self.dfs[index]
         return type(self)(weights / weights.sum(), self.locs[index], self.scale_trils[index], dfs)
 
     @classmethod
     def join(cls, weights: Array, parts: Sequence[Self]) -> Self:
-        """Put the components of several mixtures, all Gaussian or all Student-t, in one with these weights."""
+        """Join the components of several mixtures, all Gaussian or all Student-t, in one with these weights."""
         dfs = [part.dfs for part in parts if part.dfs is not None]
         return cls(
             weights,
@@ -104,7 +105,7 @@ class Components:
         )
 
     def images(self, maps: Array) -> Self:
-        """Spread the mixture evenly over its images under linear maps (g, d, d)."""
+        """Average the images of the mixture under linear maps (g, d, d)."""
         n, d = maps.shape[:2]
         factors = np.einsum("gij,mjk->gmik", maps, self.scale_trils).reshape(-1, d, d)
         return type(self)(
@@ -127,13 +128,13 @@ class Components:
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draw (n, d)."""
-        owner = rng.choice(len(self), size=n, p=self.weights)
+        component = rng.choice(len(self), size=n, p=self.weights)
         x = rng.standard_normal((n, self.d))
         if self.dfs is not None:
-            x /= np.sqrt(rng.chisquare(self.dfs[owner]) / self.dfs[owner])[:, None]
+            x /= np.sqrt(rng.chisquare(self.dfs[component]) / self.dfs[component])[:, None]
         for k in range(len(self)):
-            mine = owner == k
-            x[mine] = self.locs[k] + x[mine] @ self.scale_trils[k].T
+            rows = component == k
+            x[rows] = self.locs[k] + x[rows] @ self.scale_trils[k].T
         return x
 
     def log_prob(self, x: Array) -> Array:
@@ -147,10 +148,10 @@ class Components:
 
     def assign(self, x: Array) -> IntArray:
         """Find the component with the largest responsibility for each draw, (n,)."""
-        owner = np.empty(len(x), dtype=np.int64)
+        component = np.empty(len(x), dtype=np.int64)
         for part in chunks(len(x), len(self), self.d):
-            owner[part] = self.log_joint(squared_lengths(self.whiten(x[part]))).argmax(axis=0)
-        return owner
+            component[part] = self.log_joint(squared_lengths(self.whiten(x[part]))).argmax(axis=0)
+        return component
 
 
 def squared_lengths(whitened: Array) -> Array:
@@ -169,12 +170,12 @@ def effective_number(weights: Array) -> float:
 
 
 def min_draws(d: int) -> float:
-    """Effective draws that a covariance needs, d + 1, less a margin for rounding."""
+    """Return how many effective draws a covariance needs: d + 1, less a margin for rounding."""
     return d + 1 - ROUNDING
 
 
 def chunks(n: int, n_components: int, d: int) -> Iterator[slice]:
-    """Cut n draws into slices that fit the cache, and one thread, for M components in d dimensions."""
+    """Cut n draws into slices whose products with M components in d dimensions fit the cache and one thread."""
     length = min(ONE_THREAD_FLOPS // d**2, CACHE_DOUBLES // (n_components * d), MAX_CHUNK)
     length = max(length, MIN_CHUNK)
     return (slice(start, start + length) for start in range(0, n, length))

@@ -1,4 +1,4 @@
-"""An approximation that is known by its draws alone: particles of SVGD, an empirical distribution."""
+"""An approximation known by its draws alone, such as particles of SVGD."""
 
 from dataclasses import dataclass
 from typing import ClassVar

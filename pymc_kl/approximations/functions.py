@@ -1,4 +1,4 @@
-"""Any q that can be drawn from, given as functions: a flow, a particle method, somebody else's fit."""
+"""Any q that can be drawn from, given as functions: a flow, a particle method, a fit of another package."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ import numpy as np
 from pymc_kl._typing import Array, Kind
 from pymc_kl.approximations.base import Approximation, FitInfo
 
-CHECKED = 8  # draws that both functions are tried on
+CHECKED = 8  # draws on which both functions are tried
 NO_DENSITY = "No log_prob was given: scores that need a density are NaN."
 
 
@@ -33,7 +33,7 @@ class Functions:
     kind : {"forward", "reverse", "laplace", "other"}
         The divergence that was minimised, KL(p‖q) or KL(q‖p), if either.
     info : mapping
-        What there is to say of the fit; `history` is its loss a step.
+        What the fit reports of itself, such as `history`, its loss after each step: the attributes of FitInfo.
 
     Examples
     --------
@@ -98,7 +98,7 @@ class SampleAndDensityFunction(SampleFunction):
 
 
 def approximation_from(functions: Functions, d: int) -> SampleFunction:
-    """Try both functions on a few draws and make an approximation in d dimensions of them."""
+    """Make an approximation in d dimensions of two functions, which are tried on a few draws."""
     if functions.d is not None and functions.d != d:
         raise ValueError(f"the functions have d={functions.d} and the model {d} dimensions: fit them to this model.")
     info = FitInfo.of(functions.info)
@@ -138,7 +138,7 @@ def _check_repeats(q: SampleFunction) -> None:
 
 
 def _checked(values: Any, what: str, shape: tuple[int, ...], *, finite: bool = True) -> Array:
-    """Return what a user's function gave as an array of the shape asked for; NaN is refused, infinity perhaps."""
+    """Return a user's values as an array of the expected shape; raise for NaN, and for infinity if `finite`."""
     array = np.asarray(values, dtype=float)
     if array.shape != shape:
         raise ValueError(f"{what} must have shape {shape}; got {array.shape}.")

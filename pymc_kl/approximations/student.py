@@ -7,16 +7,16 @@ from typing import ClassVar, Self
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations.base import FitInfo
+from pymc_kl.approximations.base import FitInfo, raised
 from pymc_kl.approximations.components import log_height
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF, StudentFit, fit_student
 from pymc_kl.approximations.located import Affine
 from pymc_kl.approximations.training import Training
 
-TOLERANCE = 1e-9  # nats a draw
+TOLERANCE = 1e-9  # nats a draw; ECME stops when an iteration gains less
 MAX_ITERATIONS = 1000
-NEAR = 1.01  # of a bound: the degrees of freedom are at it
+NEAR = 1.01  # ratio to a bound within which degrees of freedom are at it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +75,7 @@ class StudentT(Affine):
 
 
 def _doubts(fit: StudentFit) -> tuple[str, ...]:
-    texts = {
+    conditions = {
         f"degrees of freedom are at their lower bound, {MIN_DF}: tails may be heavier than the fit's.": (
             fit.df < MIN_DF * NEAR
         ),
@@ -83,4 +83,4 @@ def _doubts(fit: StudentFit) -> tuple[str, ...]:
         "fullrank does as well.": fit.df > MAX_DF / NEAR,
         f"ECME had not settled after {MAX_ITERATIONS} iterations.": not fit.converged,
     }
-    return tuple(text for text, holds in texts.items() if holds)
+    return raised(conditions)

@@ -1,4 +1,4 @@
-"""Weighted EM for mixtures of Gaussians or Student-t's; a prior on each covariance keeps it from collapsing."""
+"""Weighted EM for mixtures of Gaussians or Student-t's, with a prior on each covariance."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from pymc_kl._typing import Array, BoolArray
 from pymc_kl.approximations.components import Components, WeightedDraws, chunks, min_draws, squared_lengths
 from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF
 
-JITTER = 1e-12  # of a component's own variance, for clusters that are flat to rounding
+JITTER = 1e-12  # part of a component's variance that is added for clusters that are flat to rounding
 PRIOR_DRAWS = 2.0  # pseudo-draws behind each covariance; measured: 0.1 to 4 score alike, 8 and more do worse
 
 
 class Expectation(NamedTuple):
-    """What the M-step needs: sums over draws of responsibility times whitened powers.
+    """What the M-step needs: sums over draws of responsibility times powers of whitened draws.
 
     `counts` (M,) are sums of weight times responsibility. `n_effective` (M,) is Kish's effective number of
     draws, or the plain sum of responsibilities where that is less, as in a component that vanishes. For
@@ -61,10 +61,10 @@ class EMFit:
 
 
 def regularise(covariances: Array, counts: Array) -> Array:
-    """Shrink covariances (M, d, d) of few draws towards the pooled one: the shape, and the log of the size.
+    """Shrink covariances (M, d, d) towards the pooled one (Fraley and Raftery 2007 [1]_), shape apart from size.
 
-    The pooled covariance counts as d + 2 draws, Fraley and Raftery's degrees of freedom [1]_. Size is apart
-    from shape so that a narrow component of many draws stays narrow while one of few draws can't collapse.
+    The pooled covariance counts as d + 2 draws, their degrees of freedom. The log of the size is shrunk apart from
+    the shape, so that a narrow component of many draws stays narrow while one of few draws cannot collapse.
 
     References
     ----------
@@ -81,36 +81,36 @@ def regularise(covariances: Array, counts: Array) -> Array:
 def expect(draws: WeightedDraws, components: Components) -> Expectation:
     """Run the E-step and collect the sums that the M-step needs, in one pass over the draws."""
     size, d = components.locs.shape
-    log_prob, counts, squares, shares = 0.0, np.zeros(size), np.zeros(size), np.zeros(size)
+    log_prob, counts, squares, totals = 0.0, np.zeros(size), np.zeros(size), np.zeros(size)
     first, second = np.zeros((size, d)), np.zeros((size, d, d))
     precisions, log_precisions = np.zeros(size), np.zeros(size)
     for part in chunks(draws.weights.size, size, d):
         weights = draws.weights[part]
         whitened = components.whiten(draws.x[part])
         lengths = squared_lengths(whitened)
-        share = components.log_joint(lengths)
-        top = share.max(axis=0)
-        share -= top
-        np.exp(share, out=share)
-        total = share.sum(axis=0)
+        responsibility = components.log_joint(lengths)
+        top = responsibility.max(axis=0)
+        responsibility -= top
+        np.exp(responsibility, out=responsibility)
+        total = responsibility.sum(axis=0)
         log_prob += float(weights @ (top + np.log(total)))
-        share /= total
-        shares += share.sum(axis=1)
-        share *= weights
-        counts += share.sum(axis=1)
-        squares += np.einsum("mn,mn->m", share, share)
+        responsibility /= total
+        totals += responsibility.sum(axis=1)
+        responsibility *= weights
+        counts += responsibility.sum(axis=1)
+        squares += np.einsum("mn,mn->m", responsibility, responsibility)
         if components.dfs is not None:
             precision = (components.dfs[:, None] + d) / (components.dfs[:, None] + lengths)
-            log_precisions += np.einsum("mn,mn->m", share, np.log(precision) - precision)
-            share *= precision
-            precisions += share.sum(axis=1)
-        weighted = whitened * share[:, :, None]
+            log_precisions += np.einsum("mn,mn->m", responsibility, np.log(precision) - precision)
+            responsibility *= precision
+            precisions += responsibility.sum(axis=1)
+        weighted = whitened * responsibility[:, :, None]
         first += weighted.sum(axis=1)
         second += weighted.swapaxes(1, 2) @ whitened
     kish = counts**2 / np.maximum(squares, np.finfo(float).tiny)
     if components.dfs is None:
         precisions, log_precisions = counts, -counts
-    return Expectation(log_prob, counts, np.minimum(kish, shares), first, second, precisions, log_precisions)
+    return Expectation(log_prob, counts, np.minimum(kish, totals), first, second, precisions, log_precisions)
 
 
 def maximise(components: Components, expectation: Expectation, prior: Prior, n_effective: float) -> Components:
@@ -121,8 +121,8 @@ def maximise(components: Components, expectation: Expectation, prior: Prior, n_e
     scatter = (expectation.second - about) / counts[:, None, None]
     whiteners = components.whiteners
     modes = whiteners @ prior.modes @ whiteners.swapaxes(1, 2)
-    share = prior.draws / (n_effective * counts + prior.draws)
-    factors = np.linalg.cholesky(scatter + share[:, None, None] * (modes - scatter))
+    shrinkage = prior.draws / (n_effective * counts + prior.draws)
+    factors = np.linalg.cholesky(scatter + shrinkage[:, None, None] * (modes - scatter))
     return Components(
         counts / counts.sum(),
         components.locs + np.einsum("mij,mj->mi", components.scale_trils, shift),
@@ -143,7 +143,7 @@ def maximise_dfs(dfs: Array, d: int, expectation: Expectation) -> Array:
 
 
 def _root(slope: Callable[[float, float], float], constant: float) -> float:
-    """Find where a decreasing slope is zero, or the bound it points to."""
+    """Find where a decreasing slope is zero, or the bound nearest to it."""
     if slope(MIN_DF, constant) <= 0:
         return MIN_DF
     if slope(MAX_DF, constant) >= 0:
@@ -152,17 +152,17 @@ def _root(slope: Callable[[float, float], float], constant: float) -> float:
 
 
 def set_prior(components: Components, expectation: Expectation, n_effective: float) -> Prior:
-    """Make priors that count as `PRIOR_DRAWS` of each component's own draws, whatever these weigh."""
+    """Give each covariance a prior that counts as `PRIOR_DRAWS` effective draws of its component."""
     draws = PRIOR_DRAWS * n_effective * expectation.counts / expectation.n_effective
     return Prior(regularise(components.covariances, expectation.n_effective), draws)
 
 
 def fit_em(draws: WeightedDraws, start: Components, *, tolerance: float, max_iterations: int) -> EMFit:
-    """Climb the penalised likelihood of a mixture of Gaussians, or of Student-t's [2]_, from where it starts.
+    """Fit a mixture by EM (Dempster, Laird and Rubin 1977), of Student-t's by ECM (Peel and McLachlan 2000 [2]_).
 
     Each covariance has an inverse-Wishart prior [1]_ whose mode is that component's covariance at the start,
-    shrunk by `regularise`, and which counts as `PRIOR_DRAWS` of its draws, so no component can collapse. One
-    that holds fewer than d + 1 effective draws is dropped.
+    shrunk by `regularise`, and which counts as `PRIOR_DRAWS` of its draws, so that no component can collapse. A
+    component that holds fewer than d + 1 effective draws is dropped.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Maximum-likelihood factor analysis: the low-rank plus diagonal covariance that is nearest, in KL, to that of draws.
+"""Maximum-likelihood factor analysis: the low-rank plus diagonal covariance nearest in KL to that of draws.
 
-Everything is in coordinates of unit variance. The covariance of the draws is never formed where they are fewer than
-the coordinates: it is `root.T @ root`, with a row a draw.
+Coordinates have unit variance. The covariance of the draws is `root.T @ root`, with a row of `root` for each draw; it
+is not formed where there are fewer draws than coordinates.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from pymc_kl._typing import Array
 
-FLOOR = 1e-6  # of a coordinate's variance: the least share of it that is its own
-DENSE = 200  # matrices up to this size, and eigenvalues above a tenth of larger ones, are left to LAPACK
+FLOOR = 1e-6  # least own variance of a coordinate of unit variance
+DENSE = 200  # order up to which LAPACK finds eigenvectors; beyond, only where more than a tenth are needed
 MAX_ITERATIONS = 500
 
 
@@ -39,7 +39,7 @@ class Standardised:
 
 @dataclass(frozen=True)
 class Factors:
-    """Loadings (d, r) and own variances (d,) of coordinates of unit variance, and how the fit went.
+    """Loadings (d, r) and own variances (d,) of coordinates of unit variance.
 
     `loss` is minus the log likelihood, in nats a draw, less a constant.
     """
@@ -65,7 +65,7 @@ def leading_axes(root: Array, rank: int) -> tuple[Array, Array]:
 
 
 def _leading(root: Array, rank: int) -> tuple[Array, Array]:
-    """Do so where the matrix has no fewer rows than columns."""
+    """Find them where root has at least as many rows as columns."""
     d = root.shape[1]
     if d <= DENSE or rank > d // 10:
         values, vectors = eigh(root.T @ root, subset_by_index=[d - rank, d - 1], check_finite=False)
@@ -76,11 +76,11 @@ def _leading(root: Array, rank: int) -> tuple[Array, Array]:
 
 
 def fit_factors(root: Array, rank: int, start: Array | None = None) -> Factors:
-    """Maximise the likelihood of draws over low-rank plus diagonal covariances.
+    """Fit maximum-likelihood factor analysis (Jöreskog 1967 [1]_) by a matrix-free quasi-Newton method [2]_.
 
-    Given the own variances the best loadings are known [1]_: they come from the leading eigenvectors of the
-    covariance, each coordinate divided by the root of its own variance. So only the own variances are searched
-    for, by a quasi-Newton method with matrix-free eigenvectors [2]_. It stops at a local maximum.
+    Given the own variances, the best loadings come from the leading eigenvectors of the covariance after each
+    coordinate is divided by the root of its own variance. The search is for the own variances alone. It stops at a
+    local maximum.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def fit_factors(root: Array, rank: int, start: Array | None = None) -> Factors:
     Returns
     -------
     Factors
-        Own variances are at least `FLOOR`: less is a Heywood case, where a factor takes the place of a coordinate.
+        Own variances are at least `FLOOR`: less is a Heywood case, where the factors explain all of a coordinate.
 
     References
     ----------

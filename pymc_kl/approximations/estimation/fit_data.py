@@ -1,4 +1,4 @@
-"""What a family is fitted to: checked draws without copies, and the frame that whitens them."""
+"""Checked draws without copies, and the coordinates in which they are white."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import ROUNDING, Components, WeightedDraws, effective_number
 
-FLAT = 1e-7  # pivots of a correlation matrix below this, some 5 times sqrt(eps), are rounding
+FLAT = 1e-7  # about 5 sqrt(eps); a smaller pivot of a correlation matrix is rounding
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class FitData:
         *,
         n_least: int | None = None,
     ) -> Self:
-        """Check what the user gave, leave out draws of weight zero and merge copies.
+        """Check the arguments, drop draws of weight zero and merge copies.
 
         At least `n_least` effective draws must be left; by default d + 1, as many as a covariance needs.
         """
@@ -62,18 +62,18 @@ class FitData:
         return np.unique(self.mode[self.mode >= 0])
 
     def check_varies(self) -> None:
-        """Raise a ValueError if a coordinate doesn't vary."""
+        """Raise a ValueError if a coordinate does not vary."""
         width, size = np.ptp(self.x, axis=0), np.abs(self.x).max(axis=0)
         if (flat := width <= 2 * np.finfo(float).eps * size).any():
             raise ValueError(_flat(flat, ""))
 
     def frame(self) -> tuple[Array, Array]:
-        """Find the mean (d,), and the Cholesky factor (d, d) of the covariance within modes."""
+        """Compute the mean (d,) and the Cholesky factor (d, d) of the covariance within modes."""
         mean = self.weights @ self.x
         residuals = self.x - mean
         for k in self.modes if self.mode.any() else ():
-            mine = self.mode == k
-            residuals[mine] -= self.weights[mine] @ residuals[mine] / self.weights[mine].sum()
+            rows = self.mode == k
+            residuals[rows] -= self.weights[rows] @ residuals[rows] / self.weights[rows].sum()
         scale = np.abs(residuals).max(axis=0)
         _check_varies(scale > np.finfo(float).eps * np.abs(self.x).max(axis=0))
         residuals /= scale
@@ -88,14 +88,14 @@ class FitData:
 
 
 def merge_copies(x: Array, weights: Array) -> tuple[IntArray, Array]:
-    """Find the first copy of each draw (n, d) of positive weight, and the summed weight of its copies."""
+    """Find the first copy of each draw (n, d) of positive weight, and the summed weight of all its copies."""
     used = np.flatnonzero(weights > 0)
     x, weights = x[used], weights[used]
     if np.unique(x[:, 0]).size == len(x):
         return used, weights
-    _, first, owner = np.unique(x, axis=0, return_index=True, return_inverse=True)
+    _, first, copied = np.unique(x, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    return used[first[order]], np.bincount(owner.ravel(), weights)[order]
+    return used[first[order]], np.bincount(copied.ravel(), weights)[order]
 
 
 def _checked_draws(x: npt.ArrayLike) -> Array:
@@ -124,7 +124,7 @@ def _checked_ids(name: str, ids: npt.ArrayLike, n: int) -> IntArray:
 
 
 def _numbered(mode: IntArray) -> IntArray:
-    """Number the modes from 0, whatever their names; -1 for none."""
+    """Number the modes from 0; -1 for none."""
     names = np.unique(mode[mode >= 0])
     return np.where(mode < 0, -1, np.searchsorted(names, mode))
 

@@ -1,8 +1,8 @@
-"""Normalising flows of flowjax, from the standard normal that they start as to where draws held out stop gaining.
+"""Normalising flows of flowjax, trained from the standard normal until draws held out stop gaining.
 
-The only module that imports flowjax, which is the smallest well-kept library of flows for JAX: 3 MB with all that it
-needs beside JAX. Every call runs in double precision, whatever JAX's own setting, and passes arrays of shapes that do
-not depend on the number of draws, so that XLA compiles once a dimension.
+This module alone imports flowjax, the smallest well-kept library of flows for JAX: 3 MB with all that it needs beside
+JAX. Every call runs in double precision, whatever JAX's own setting, and the shapes of its arrays do not depend on the
+number of draws, so that XLA compiles once for each number of dimensions.
 """
 
 from collections.abc import Iterator
@@ -22,13 +22,16 @@ from flowjax.flows import coupling_flow, masked_autoregressive_flow
 from pymc_kl._typing import Array
 from pymc_kl.approximations.components import WeightedDraws
 
-KNOTS, INTERVAL = 8, 6.0  # of the splines; beyond six standard deviations each is the identity
-STEPS, BATCH = 50, 256  # of an epoch: between two looks at the draws held out
-LAYERS, WIDTH = 6, 32
+KNOTS = 8  # of each spline
+INTERVAL = 6.0  # standard deviations beyond which a spline is the identity
+STEPS = 50  # of Adam in an epoch, after which the draws held out are scored
+BATCH = 256  # draws a step
+LAYERS = 6  # coupling layers
+WIDTH = 32  # units of a network's hidden layer
 MAX_EPOCHS = 200
-RATES = (1e-3, 2e-4)  # learning rates: the next one where the last stops gaining
-PATIENCE = 4  # epochs without gain
-ROWS = 2048  # evaluated at once
+RATES = (1e-3, 2e-4)  # learning rates; the second takes over when the first stops gaining
+PATIENCE = 4  # epochs without gain after which a rate is given up
+ROWS = 2048  # draws that one call evaluates
 OPTIMISER = optax.chain(optax.clip_by_global_norm(5.0), optax.scale_by_adam())
 
 
@@ -45,7 +48,7 @@ class Trained:
 def build(d: int) -> Any:
     """Make a flow on R^d that is the standard normal: rational-quadratic splines in coupling layers.
 
-    One coordinate has nothing to be coupled to; its layers are unconditional. The flow is one object for each d, as
+    In one dimension there is nothing to couple; the layers are unconditional. There is one object for each d, since
     XLA compiles anew for another one.
     """
     make = coupling_flow if d > 1 else masked_autoregressive_flow
@@ -63,15 +66,15 @@ def build(d: int) -> Any:
 
 
 def _silence(path: Any, leaf: Any) -> Any:
-    """Set the last layer of each network to zero: its spline is the identity then."""
+    """Set the last layer of each network to zero, so that its spline is the identity."""
     last = ".layers[1]" in jax.tree_util.keystr(path)
     return 0 * leaf if last and eqx.is_inexact_array(leaf) else leaf
 
 
 def train(start: Any, draws: WeightedDraws, held_out: WeightedDraws, rng: np.random.Generator) -> Trained:
-    """Climb the log density of weighted draws, until that of draws held out stops gaining.
+    """Maximise the log density of weighted draws by Adam (Kingma and Ba 2015), with early stopping on draws held out.
 
-    Each step sees draws that are picked by their weight. The result is the flow that scored best.
+    Each step sees draws sampled by their weights. The result is the flow that scored best.
 
     Parameters
     ----------
@@ -146,7 +149,7 @@ def _by_rows(function: Any, flow: Any, z: Array) -> Array:
 
 
 def _blocks(z: Array) -> Iterator[tuple[Array, int]]:
-    """Cut rows in blocks of one size, the last filled up with its first row, and how many of each count."""
+    """Cut rows in blocks of one size, the last padded with its first row; yield each with its number of rows."""
     for start in range(0, len(z), ROWS):
         part = z[start : start + ROWS]
         yield np.concatenate([part, np.repeat(part[:1], ROWS - len(part), axis=0)]), len(part)

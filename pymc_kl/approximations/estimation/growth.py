@@ -1,4 +1,4 @@
-"""Where EM starts: one component a mode, then one more at a time, by splitting or by clustering anew."""
+"""Starts of EM: one component for each mode, then one more at a time, by a split or by new clusters."""
 
 import warnings
 from typing import NamedTuple
@@ -19,22 +19,23 @@ from pymc_kl.approximations.estimation.em import fit_em, regularise
 from pymc_kl.approximations.estimation.student_ml import START_DF, fit_student
 from pymc_kl.numerics.constants import LOG_2PI
 
-SPLIT_ITERATIONS = 3  # enough to rank the splits: more don't find better ones
-SPLIT_TOLERANCE = 1e-3
-ROUGH_ITERATIONS, ROUGH_GAIN = 30, 1e-3  # for the Student-t that EM starts from
-NEARLY = 0.5  # of the largest gain
+SPLIT_ITERATIONS = 3  # of EM on a split; enough to rank the splits
+SPLIT_TOLERANCE = 1e-3  # nats a draw
+ROUGH_ITERATIONS = 30  # of ECME for the Student-t that EM starts from
+ROUGH_GAIN = 1e-3  # nats a draw; the same ECME stops when an iteration gains less
+NEARLY = 0.5  # part of the largest gain from which another split is made as well
 
 
-def large_clusters(draws: WeightedDraws, owner: IntArray) -> list[int]:
-    """List the clusters that hold at least d + 1 effective draws; `owner` (n,) is -1 for none."""
-    names = np.unique(owner[owner >= 0])
+def large_clusters(draws: WeightedDraws, cluster: IntArray) -> list[int]:
+    """List the clusters that hold at least d + 1 effective draws; `cluster` (n,) is -1 for none."""
+    names = np.unique(cluster[cluster >= 0])
     needed = min_draws(draws.d)
-    return [int(k) for k in names if effective_number(draws.weights[owner == k]) >= needed]
+    return [int(k) for k in names if effective_number(draws.weights[cluster == k]) >= needed]
 
 
-def from_clusters(draws: WeightedDraws, owner: IntArray, *, heavy: bool = False) -> Components:
-    """Make one component of each large cluster, or of all draws where none is large; a Student-t if `heavy`."""
-    clusters = [owner == k for k in large_clusters(draws, owner)] or [np.ones(owner.size, dtype=bool)]
+def from_clusters(draws: WeightedDraws, cluster: IntArray, *, heavy: bool = False) -> Components:
+    """Fit one component to each large cluster, or to all draws if none is large; a Student-t if `heavy`."""
+    clusters = [cluster == k for k in large_clusters(draws, cluster)] or [np.ones(cluster.size, dtype=bool)]
     fits = [_single(draws.take(c), heavy) for c in clusters]
     weights = np.array([draws.weights[c].sum() for c in clusters])
     counts = np.array([effective_number(draws.weights[c]) for c in clusters])
@@ -65,10 +66,10 @@ def _single(draws: WeightedDraws, heavy: bool) -> _Single:
 
 
 def split_masks(z: Array, weights: Array) -> list[BoolArray]:
-    """Cut whitened draws (n, d) in two, in the few ways that matter when they are not Gaussian.
+    """Cut whitened draws (n, d) in two by fourth-order blind identification (Cardoso 1989 [1]_), skewness and radius.
 
-    The cuts are across the directions of least and of most kurtosis, found by fourth-order blind
-    identification [1]_, across the direction of skewness, and between core and tail.
+    The cuts are across the directions of least and of most kurtosis, across the direction of skewness, and between
+    core and tail.
 
     References
     ----------
@@ -83,7 +84,7 @@ def split_masks(z: Array, weights: Array) -> list[BoolArray]:
 
 
 def split(draws: WeightedDraws, *, heavy: bool = False) -> tuple[float, Components] | None:
-    """Fit two components to the draws of one; return the gain (nats a draw) and the pair, if one holds."""
+    """Fit two components to the draws of one; return the gain (nats a draw) and the pair, None if EM drops one."""
     whole = from_clusters(draws, np.zeros(draws.weights.size, dtype=np.int64), heavy=heavy)
     local = WeightedDraws(whole.whiten(draws.x)[0], draws.weights)
     masks = split_masks(local.x, local.weights)
@@ -98,7 +99,7 @@ def split(draws: WeightedDraws, *, heavy: bool = False) -> tuple[float, Componen
 
 
 def _log_prob_of_one(local: WeightedDraws, whole: Components) -> float:
-    """Average the log density of draws in the component's own coordinates."""
+    """Average the log density of draws under the component, in its own coordinates."""
     if whole.dfs is None:
         return -0.5 * local.d * (1 + LOG_2PI)
     unit = Components(np.ones(1), np.zeros((1, local.d)), np.eye(local.d)[None], whole.dfs)
@@ -106,17 +107,17 @@ def _log_prob_of_one(local: WeightedDraws, whole: Components) -> float:
 
 
 def grow(draws: WeightedDraws, components: Components, at_most: int = 1) -> Components | None:
-    """Split the component whose split gains most, and others that gain nearly as much.
+    """Split the component whose split gains most, and up to `at_most` that gain nearly as much.
 
-    None where no component has draws enough for two.
+    Returns None if no component has draws enough for two.
     """
-    owner = components.assign(draws.x)
+    component = components.assign(draws.x)
     splits: list[tuple[float, int, Components]] = []
     for k in range(len(components)):
-        mine = owner == k
-        if mine.any() and effective_number(draws.weights[mine]) >= 2 * min_draws(draws.d):
-            gain, pair = split(draws.take(mine), heavy=components.dfs is not None) or (0.0, None)
-            splits += [(gain * draws.weights[mine].sum(), k, pair)] if pair else []
+        rows = component == k
+        if rows.any() and effective_number(draws.weights[rows]) >= 2 * min_draws(draws.d):
+            gain, pair = split(draws.take(rows), heavy=components.dfs is not None) or (0.0, None)
+            splits += [(gain * draws.weights[rows].sum(), k, pair)] if pair else []
     if not splits:
         return None
     splits.sort(key=lambda found: found[0], reverse=True)
@@ -125,30 +126,30 @@ def grow(draws: WeightedDraws, components: Components, at_most: int = 1) -> Comp
 
 
 def _replace(components: Components, pairs: dict[int, Components]) -> Components:
-    """Put pairs in the place, and the weight, of the components that they were split from."""
+    """Replace components by the pairs that they were split into, at the same weight."""
     rest = np.setdiff1d(np.arange(len(components)), list(pairs))
     weights = [components.weights[k] * pair.weights for k, pair in pairs.items()]
     parts = [components.keep(rest), *pairs.values()] if rest.size else list(pairs.values())
     return Components.join(np.concatenate([components.weights[rest], *weights]), parts)
 
 
-def add_modes(draws: WeightedDraws, components: Components, modes: IntArray, named: list[int]) -> Components:
-    """Give a component to each mode that is named and in which no component is at home."""
-    known = modes >= 0
-    votes = np.zeros((len(components), modes.max() + 1))
-    np.add.at(votes, (components.assign(draws.x[known]), modes[known]), draws.weights[known])
-    homeless = np.setdiff1d(named, votes.argmax(axis=1))
-    if homeless.size == 0:
+def add_modes(draws: WeightedDraws, components: Components, mode: IntArray, named: list[int]) -> Components:
+    """Add a component for each named mode that is not the main mode of any component."""
+    known = mode >= 0
+    votes = np.zeros((len(components), mode.max() + 1))
+    np.add.at(votes, (components.assign(draws.x[known]), mode[known]), draws.weights[known])
+    missing = np.setdiff1d(named, votes.argmax(axis=1))
+    if missing.size == 0:
         return components
-    mine = np.isin(modes, homeless)
-    extra = from_clusters(draws.take(mine), modes[mine], heavy=components.dfs is not None)
-    share = draws.weights[mine].sum()
-    return Components.join(np.r_[(1 - share) * components.weights, share * extra.weights], [components, extra])
+    rows = np.isin(mode, missing)
+    extra = from_clusters(draws.take(rows), mode[rows], heavy=components.dfs is not None)
+    mass = draws.weights[rows].sum()
+    return Components.join(np.r_[(1 - mass) * components.weights, mass * extra.weights], [components, extra])
 
 
 def reseed(draws: WeightedDraws, size: int, rng: np.random.Generator, *, heavy: bool = False) -> Components:
-    """Start M components anew from k-means clusters of all draws."""
+    """Start M components anew from k-means++ clusters of all draws (Arthur and Vassilvitskii 2007)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="One of the clusters is empty")
-        _, owner = kmeans2(draws.x, size, minit="++", rng=rng)
-    return from_clusters(draws, owner.astype(np.int64), heavy=heavy)
+        _, cluster = kmeans2(draws.x, size, minit="++", rng=rng)
+    return from_clusters(draws, cluster.astype(np.int64), heavy=heavy)

@@ -1,4 +1,4 @@
-"""Draws in two halves, one to fit to and one to score on: whole blocks of draws, and of every mode some in each."""
+"""Draws in two halves, one to fit to and one to score on, each with whole blocks and with draws of every mode."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import WeightedDraws
 
-CHOICE_DRAWS = 20_000  # in both halves together: more make a choice slower, and hardly better
-LEAST_DRAWS = 10  # in each half: of fewer, none are held out
+CHOICE_DRAWS = 20_000  # in both halves together; more are slower and choose hardly better
+LEAST_DRAWS = 10  # in each half; with fewer, none are held out
 PATIENCE = 2  # sizes in a row that may fail to improve the held-out score
 
 
@@ -24,21 +24,21 @@ class Trial[Fit]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Draws that no fit sees, with the block (n,) that each belongs to."""
+    """Draws held out, and the block (n,) of each."""
 
     draws: WeightedDraws
     blocks: IntArray
 
     @classmethod
     def of(cls, draws: WeightedDraws, blocks: IntArray | None) -> Self:
-        """Number the blocks (n,) of the draws; without blocks each draw is one."""
+        """Number the blocks (n,) of the draws; without blocks, each draw is one."""
         names = np.arange(draws.weights.size) if blocks is None else blocks
         return cls(draws, np.unique(names, return_inverse=True)[1])
 
     def score(self, log_q: Array) -> tuple[float, float]:
-        """Average log q (n,) over the draws; the standard error is that of a ratio of sums over blocks.
+        """Average log q (n,) over the draws, with the standard error of a ratio of sums over blocks.
 
-        The error is infinite where all draws are of one block.
+        It is infinite if all draws are of one block.
         """
         totals = np.bincount(self.blocks, self.draws.weights)
         residuals = np.bincount(self.blocks, self.draws.weights * log_q)
@@ -92,7 +92,7 @@ def _thin(index: IntArray, size: int, rng: np.random.Generator) -> IntArray:
 
 
 def half(draws: WeightedDraws, mode: IntArray, index: IntArray) -> WeightedDraws:
-    """Take some of the draws, and give each mode the weight that it has among all of them."""
+    """Take some of the draws, with each mode's total weight unchanged."""
     codes = np.unique(mode, return_inverse=True)[1]
     target = np.bincount(codes, draws.weights)
     present = np.bincount(codes[index], draws.weights[index], minlength=target.size)

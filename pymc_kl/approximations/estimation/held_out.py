@@ -1,18 +1,19 @@
-"""How many components a mixture needs: as many as improve its log score on draws that no fit has seen."""
+"""Choose the number of components of a mixture by its log score on draws held out."""
 
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from pymc_kl._typing import IntArray
+from pymc_kl.approximations.base import raised
 from pymc_kl.approximations.components import Components, WeightedDraws, effective_number, min_draws
 from pymc_kl.approximations.estimation.em import fit_em
 from pymc_kl.approximations.estimation.growth import add_modes, from_clusters, grow, large_clusters, reseed
 from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, PATIENCE, HeldOut, Trial, half, halves, smallest_good
 
-FIXED_DRAWS = 10_000  # where the number of components is given: all draws refine what these find
-TRIAL_TOLERANCE = 1e-4  # nats a draw
-ROUGH_TOLERANCE = 1e-2
+FIXED_DRAWS = 10_000  # in both halves together, where the number of components is given
+TRIAL_TOLERANCE = 1e-4  # nats a draw; EM stops when an iteration gains less
+ROUGH_TOLERANCE = 1e-2  # nats a draw; the same on the way to a given number of components
 MAX_ITERATIONS = 200
 NO_SCORE = "too few draws to hold any out: one component was fitted a mode, and the score is NaN."
 
@@ -38,7 +39,7 @@ def choose_components(
     heavy: bool = False,
     rng: np.random.Generator,
 ) -> Choice:
-    """Choose the number of components by their score on one half of the draws, given a fit to the other.
+    """Choose the number of components by the log score of one half of the draws under fits to the other.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def choose_components(
 def _with_small_modes(
     choice: Choice, draws: WeightedDraws, mode: IntArray, train_index: IntArray, max_components: int
 ) -> Choice:
-    """Add components for modes that half of the draws were too few for, though all of them are enough."""
+    """Add components for modes that have enough draws in all, but too few in the half that was fitted."""
     modes, large = np.unique(mode[mode >= 0]), large_clusters(draws, mode)
     small = np.setdiff1d(large, large_clusters(draws.take(train_index), mode[train_index])).tolist()
     components = choice.components
@@ -92,12 +93,12 @@ def _with_small_modes(
             bool(small)
         ),
     }
-    return replace(choice, components=components, warnings=_that_hold(doubts))
+    return replace(choice, components=components, warnings=raised(doubts))
 
 
 def _doubts(choice: Choice, n_components: int | None, max_components: int) -> tuple[str, ...]:
     size = len(choice.components)
-    return _that_hold(
+    return raised(
         {
             f"the draws support {size} components, not the {n_components} asked for.": (
                 n_components is not None and size < n_components
@@ -110,10 +111,6 @@ def _doubts(choice: Choice, n_components: int | None, max_components: int) -> tu
             ),
         }
     )
-
-
-def _that_hold(doubts: dict[str, bool]) -> tuple[str, ...]:
-    return tuple(text for text, holds in doubts.items() if holds)
 
 
 def _try(train: WeightedDraws, held_out: HeldOut, *starts: Components) -> Trial[Components]:
@@ -143,7 +140,7 @@ def _search(
 
 
 def _reach(train: WeightedDraws, start: Components, size: int) -> Components:
-    """Add components, each with a rough fit only, up to a size."""
+    """Add components up to a given number, with a rough fit after each."""
     components = start
     while len(components) < size:
         larger = grow(train, components, at_most=size - len(components))
@@ -157,7 +154,7 @@ def _reach(train: WeightedDraws, start: Components, size: int) -> Components:
 
 
 def choose_trial(trials: list[Trial[Components]], held_out: HeldOut) -> Choice:
-    """Choose the smallest size whose score is within one paired standard error of the best."""
+    """Choose the fewest components whose score is within one paired standard error of the best."""
     index, scores = smallest_good([trial.log_q for trial in trials], held_out)
     score, score_se = held_out.score(trials[index].log_q)
     sizes = [len(trial.fit) for trial in trials]

@@ -1,4 +1,4 @@
-"""How many factors a low-rank Gaussian needs: as few as score as well as any on draws that no fit has seen."""
+"""Choose the number of factors of a low-rank Gaussian by its log score on draws held out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations.base import Approximation, FitInfo
+from pymc_kl.approximations.base import Approximation, FitInfo, raised
 from pymc_kl.approximations.components import WeightedDraws, effective_number
 from pymc_kl.approximations.estimation.factor_analysis import FLOOR, Factors, Standardised, fit_factors
 from pymc_kl.approximations.estimation.fit_data import FitData
@@ -21,8 +21,8 @@ from pymc_kl.approximations.estimation.halves import (
     smallest_good,
 )
 
-CLEAR = 3.0  # paired standard errors: a rank that scores so much worse ends the search
-HEYWOOD = 1.01 * FLOOR
+CLEAR = 3.0  # paired standard errors; a rank that scores worse by more ends the search
+HEYWOOD = 1.01 * FLOOR  # own variance up to which a coordinate counts as a Heywood case
 NO_SCORE = "too few draws to hold any out: the score is NaN."
 
 type Make = Callable[[Standardised, Factors], Approximation]
@@ -39,7 +39,7 @@ class RankChoice:
     score_se: float = float("inf")
 
     def info(self, factors: Factors) -> FitInfo:
-        """Report the choice, and what is doubtful about the fit to all draws."""
+        """Report the choice, and warn of what is doubtful about the fit to all draws."""
         heywood = int((factors.own <= HEYWOOD).sum())
         doubts = {
             NO_SCORE: np.isnan(self.score),
@@ -57,13 +57,13 @@ class RankChoice:
             held_out_score_se=self.score_se,
             scores=self.scores,
             converged=factors.converged,
-            warnings=tuple(text for text, holds in doubts.items() if holds),
+            warnings=raised(doubts),
         )
 
 
 @dataclass(frozen=True)
 class _Trials:
-    """Factor analysis of one half of the draws, scored on the other half; `make` turns factors into a density."""
+    """Factor analysis of one half of the draws, scored on the other; `make` turns factors into a density."""
 
     train: Standardised
     held_out: HeldOut
@@ -100,13 +100,13 @@ class _Trials:
 
 
 def choose_rank(data: FitData, make: Make, rank: int | None, rng: np.random.Generator) -> RankChoice:
-    """Choose the number of factors by its score on one half of the draws, given a fit to the other.
+    """Choose the number of factors by the log score of one half of the draws under fits to the other.
 
     Parameters
     ----------
     data : FitData
     make : callable
-        Standardised draws and factors of them -> the density that they stand for.
+        Standardised draws and their factors -> the density.
     rank : int or None
         Score this rank instead of choosing.
     rng : Generator

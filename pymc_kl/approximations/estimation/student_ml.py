@@ -1,4 +1,4 @@
-"""Maximum likelihood for one multivariate t, its degrees of freedom included: what minimises KL(p‖t) given draws."""
+"""Maximum likelihood for one multivariate t, degrees of freedom included."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,17 @@ from pymc_kl._typing import Array
 from pymc_kl.approximations.components import log_height
 from pymc_kl.approximations.estimation.fit_data import checked_cholesky
 
-MIN_DF, MAX_DF = 0.3, 1e3  # of 0.3 half the mass is spread over decades; of 1000 a t is a Gaussian to 1e-5 nats
+MIN_DF = 0.3  # with fewer, half of the mass is spread over decades
+MAX_DF = 1e3  # with more, a t is a Gaussian to 1e-5 nats
 START_DF = 4.0
 IQR = 1.349  # interquartile range of a standard normal
 
 
 @dataclass(frozen=True)
 class StudentFit:
-    """Location (d,), lower Cholesky factor (d, d) of the scale matrix, degrees of freedom, and how the climb went.
+    """Location (d,), lower Cholesky factor (d, d) of the scale matrix, and degrees of freedom.
 
-    `log_prob` is the mean log density of the draws (nats).
+    `log_prob` is the mean log density of the draws (nats); `converged` says whether the last iteration gained little.
     """
 
     loc: Array
@@ -31,11 +32,11 @@ class StudentFit:
 
 
 def fit_student(x: Array, weights: Array, *, tolerance: float, max_iterations: int) -> StudentFit:
-    """Climb the likelihood of a multivariate t, from medians and interquartile ranges.
+    """Fit a multivariate t by ECME (Liu and Rubin 1995 [1]_), from medians and interquartile ranges.
 
-    ECME [1]_: each draw is given the precision expected of it; location and scale are its weighted moments, divided
-    by the sum of precisions rather than their number, which is far faster [2]_; then the degrees of freedom are set
-    where the likelihood itself is largest.
+    Each draw gets its expected precision. Location and scale are then weighted moments, divided by the sum of
+    precisions rather than their number, which converges far faster [2]_. The degrees of freedom maximise the
+    likelihood itself.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def fit_student(x: Array, weights: Array, *, tolerance: float, max_iterations: i
 
 
 def least_df(weights: Array, d: int) -> float:
-    """Find how small degrees of freedom may be before the likelihood has no maximum, with a margin of two.
+    """Return the least degrees of freedom for which the likelihood has a maximum, with a margin of two.
 
     It has none where one draw weighs more than df / (df + d): the t would collapse on it.
     """
@@ -95,23 +96,25 @@ def least_df(weights: Array, d: int) -> float:
 
 
 def _middle(x: Array, weights: Array) -> tuple[Array, Array]:
-    """Find medians (d,), and deviations (d,) by interquartile ranges; standard deviations where these are zero."""
+    """Find medians (d,) and deviations (d,), by interquartile ranges or, where these are zero, by second moments."""
     low, middle, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0, weights=weights, method="inverted_cdf")
     deviations = np.sqrt(((x - middle) ** 2).T @ weights)
     return middle, np.where(high > low, (high - low) / IQR, deviations)
 
 
 def _factor(scatter: Array) -> Array:
+    """Compute the Cholesky factor (d, d); raise a ValueError if the matrix is singular."""
     deviation = np.sqrt(np.diag(scatter))
     return deviation[:, None] * checked_cholesky(scatter / np.outer(deviation, deviation))
 
 
 def _log_prob(squares: Array, weights: Array, d: int, df: float) -> float:
-    """Average the log density, for unit scale, of draws of squared lengths (n,)."""
+    """Average the log density, for unit scale, of draws of given squared lengths (n,)."""
     return float(log_height(df, d) - 0.5 * (df + d) * (weights @ np.log1p(squares / df)))
 
 
 def _best_df(squares: Array, weights: Array, d: int, least: float) -> float:
+    """Find the degrees of freedom that maximise the likelihood, given squared lengths (n,)."""
     found = minimize_scalar(
         lambda log_df: -_log_prob(squares, weights, d, float(np.exp(log_df))),
         bounds=(np.log(least), np.log(MAX_DF)),
