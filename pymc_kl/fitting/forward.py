@@ -48,7 +48,7 @@ def fit_forward(
     Returns
     -------
     Approximation
-        On the unconstrained space; `info` holds what the fit says of itself. After "auto", `info["choice"]` says in
+        On the unconstrained space; `info` holds what the fit reports of itself. After "auto", `info["choice"]` says in
         one sentence why this family, and `info["family_scores"]` has the held-out score and its standard error,
         nats a draw, of each (NaN where draws are too few for it).
 
