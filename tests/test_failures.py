@@ -13,6 +13,7 @@ from pymc_kl.comparison.failures import Attempts, describe
 from pymc_kl.numerics.estimate import pareto_k
 
 OF_Q = ("elbo", "elbo_se", "khat", "ess_reverse", "ess_reverse_se", "spill", "spill_se", "emc", "mode_tv")
+ALONE = ("elbo", "elbo_se", "ess_reverse", "spill", "spill_se", "mode_tv")
 OF_P = ("eubo", "forward_kl", "forward_kl_within", "ess_forward", "khat_reference")
 RIGHT = stats.norm(3, 0.5)  # never below -2, where the left mode of the posterior is
 
@@ -170,10 +171,5 @@ def test_a_normal_that_is_tied_to_a_share_of_a_simplex():
     dt = pkl.compare(model=model, random_seed=1, progressbar=False)
     for name in dt["scores"]["approximation"].values:
         assert str(row(dt, name)["error"].item()) == ""
-        assert known(row(dt, name), ("elbo", "khat", "ess_reverse", "spill")) == {
-            "elbo",
-            "khat",
-            "ess_reverse",
-            "spill",
-        }
+        assert known(row(dt, name), ALONE) == set(ALONE)  # k-hat does not tell where one draw has all the weight
         assert "log_density" in dt[f"approximations/{name}/sample_stats"]
