@@ -1,8 +1,9 @@
 """How a mixture that maximises the ELBO grows: a component is split in two where that gains most."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +24,7 @@ MOST_COMPONENTS = 12  # components where their number is not given
 SPREAD = 0.6  # share of the variance by which a wide half is wider, and a narrow one narrower
 
 
-@dataclass(frozen=True, eq=False)
-class Trial:
+class Trial(NamedTuple):
     """A mixture maximised on few points, and log p̃ - log q (M, n) at draws of its components on fresh ones."""
 
     mixture: Mixture
