@@ -146,6 +146,26 @@ def test_no_column_of_the_modes_is_left_out_of_its_names(compared):
         assert {*dt["modes"].variables} - {*plain.dt["posterior"].variables} <= {*OF_MODES}
 
 
+def test_a_deterministic_may_be_called_like_an_unconstrained_variable():
+    with pm.Model() as model:
+        scale = pm.HalfNormal("scale")
+        pm.Deterministic("scale_log__", 2 * scale)
+    target = Target.from_model(model, gradient=False)
+    x = np.random.default_rng(0).normal(size=(2, 5, 1))
+    np.testing.assert_allclose(target.unconstrain(target.to_dataset(x)), x, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "labels", [("a", "a"), ("", "/"), (None, float("nan")), ("a", 1), (True, False), ((1, 2), ("a", None))]
+)
+def test_draws_are_read_again_whatever_labels_are(labels):
+    with pm.Model(coords={"g": labels}) as model:
+        pm.Normal("x", dims="g")
+    target = Target.from_model(model, gradient=False)
+    x = np.random.default_rng(0).normal(size=(2, 5, 2))
+    np.testing.assert_array_equal(target.unconstrain(target.to_dataset(x)), x)
+
+
 def test_equal_labels_are_numbered():
     assert distinct(["a[0]", "a[0]", "mass"], ("mass",)) == ["a[0]", "a[0] (2)", "mass (2)"]
 

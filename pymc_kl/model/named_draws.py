@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array
+from pymc_kl.model.table_names import OF_DRAWS, free_name
 
 if TYPE_CHECKING:
     from pymc_kl.model.graphs import Variables
@@ -56,8 +57,9 @@ def check_finite(values: Array, what: str, cure: str) -> None:
 
 
 def _find(groups: Sequence[xr.Dataset], name: str) -> xr.DataArray | None:
-    """Return the first variable of that name in several Datasets."""
-    return next((group[name] for group in groups if name in group.data_vars), None)
+    """Return the first variable of that name in several Datasets; one called `draw` has another name in ours."""
+    names = dict.fromkeys((free_name(name, OF_DRAWS), name))
+    return next((group[own] for own in names for group in groups if own in group.data_vars), None)
 
 
 def _as_array(

@@ -5,9 +5,10 @@ whoever reads the table finds a variable without looking what others there are.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 OF_MODEL, LOCATION = "_of_model", "_location"
@@ -26,6 +27,19 @@ def free_name(name: str, taken: Collection[str], suffix: str = OF_MODEL) -> str:
     """Return what a table with the names `taken` calls a variable or dim of the model."""
     own = re.sub(f"({OF_MODEL}|{LOCATION})+$", "", name)
     return name + suffix if own in taken else name
+
+
+def name_dims(name: str, dims: Sequence[str | None], taken: Collection[str]) -> list[str]:
+    """Name the dims of a variable that have no name as ArviZ does, unless something else is called that."""
+    return [free_name(f"{name}_dim_{i}", taken) if dim is None else dim for i, dim in enumerate(dims)]
+
+
+def plain_labels(coords: Mapping[str, Any]) -> dict[str, Any]:
+    """Write labels of several parts, such as pairs, as text: xarray takes no others for one dim."""
+    return {
+        dim: [", ".join(map(str, label)) for label in labels] if np.ndim(labels) > 1 else labels
+        for dim, labels in coords.items()
+    }
 
 
 def free_names(ds: xr.Dataset, taken: Collection[str], suffix: str = OF_MODEL) -> xr.Dataset:

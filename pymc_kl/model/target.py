@@ -28,7 +28,7 @@ from pymc_kl.model.graphs import (
     without_minibatches,
 )
 from pymc_kl.model.named_draws import check_finite, groups_of, read_unconstrained, read_values
-from pymc_kl.model.table_names import OF_DRAWS, free_name
+from pymc_kl.model.table_names import OF_DRAWS, free_name, name_dims, plain_labels
 
 OFF_BOUNDARY = (
     "Values on the boundary of the support (a probability rounded to 1, say) have no place in the unconstrained space: "
@@ -113,7 +113,7 @@ class Target:
             model=model,
             variables=variables,
             backend=backend,
-            coords=coords,
+            coords=plain_labels(coords),
             dims=dims,
             _evaluator=evaluator,
             posterior_names=names,
@@ -181,24 +181,14 @@ class Target:
 
     def to_dataset(self, x: Array) -> xr.Dataset:
         """Map draws (chain, draw, d) of the unconstrained space to a Dataset of the model's own variables."""
-        n_chains, n_draws, _ = x.shape
+        lead, taken = x.shape[:2], {*self.posterior_names, *self.coords, *chain.from_iterable(self.dims.values())}
         arrays = {}
         for name, values in self.constrain(x.reshape(-1, self.d)).items():
-            core = values.shape[1:]
-            named = self._dims_of(name, len(core))
-            arrays[free_name(name, OF_DRAWS)] = xr.DataArray(
-                values.reshape(n_chains, n_draws, *core),
-                dims=["chain", "draw", *named],
-                coords={dim: list(self.coords[dim]) for dim in named if dim in self.coords},
-            )
-        ds = xr.Dataset(arrays)
-        return ds.assign_coords(chain=np.arange(n_chains), draw=np.arange(n_draws))
-
-    def _dims_of(self, name: str, n: int) -> list[str]:
-        """List the dims of a variable; those without a name get ArviZ's, unless something else is called that."""
-        taken = {*self.posterior_names, *self.coords, *chain.from_iterable(self.dims.values())}
-        dims: Sequence[str | None] = self.dims.get(name) or [None] * n
-        return [free_name(f"{name}_dim_{i}", taken) if dim is None else dim for i, dim in enumerate(dims)]
+            dims = name_dims(name, self.dims.get(name) or [None] * (values.ndim - 1), taken)
+            coords = {dim: list(self.coords[dim]) for dim in dims if dim in self.coords}
+            array = xr.DataArray(values.reshape(*lead, *values.shape[1:]), coords, ["chain", "draw", *dims])
+            arrays[free_name(name, OF_DRAWS)] = array
+        return xr.Dataset(arrays).assign_coords(chain=np.arange(lead[0]), draw=np.arange(lead[1]))
 
     def unconstrain(self, draws: xr.DataTree | xr.Dataset) -> Array:
         """Map any sampler's draws to the unconstrained space, by name.
@@ -221,7 +211,9 @@ class Target:
             outside its support.
         """
         groups = groups_of(draws)
-        stored = {v.name: read_unconstrained(groups, v, self.coords) for v in self.variables}
+        deterministics = {*self.posterior_names} - {v.name for v in self.variables}  # one may be called scale_log__
+        readable = [v for v in self.variables if v.value_name not in deterministics]
+        stored = {v.name: read_unconstrained(groups, v, self.coords) for v in readable}
         parts = {name: values for name, values in stored.items() if values is not None}
         missing = [v.name for v in self.variables if v.name not in parts]
         if missing:
