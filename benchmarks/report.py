@@ -15,16 +15,16 @@ from rich.table import Table
 import pymc_kl as pkl
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-import pages
+from support import report_comparisons
 
 REPEATS = 3
 
 
 def main() -> None:
     """Print a row a case: the fastest of three runs, after one that fills the caches."""
-    typical, big = pages.typical(), pages.big()
+    typical, big = report_comparisons.typical(), report_comparisons.big()
     cases = {
-        "one mode, one approximation": (pages.one_of_each(), False),
+        "one mode, one approximation": (report_comparisons.one_of_each(), False),
         "3 modes, 3 approximations": (typical, False),
         "the same with plotly": (typical, True),
         "40 modes, 12 approximations, 60 parameters": (big, False),

@@ -6,7 +6,6 @@ import numpy as np
 import pymc as pm
 import pymc_extras as pmx
 import pytest
-from adapted import assert_moments, assert_same_draws, build_model, other_model, quickly, unconstrained
 from pymc.model.transform.optimization import freeze_dims_and_data
 from pymc_extras.inference.advi import (
     AutoDiagonalNormal,
@@ -16,6 +15,7 @@ from pymc_extras.inference.advi import (
     fit_advi,
 )
 from scipy import stats
+from support.adapter_models import assert_moments, assert_same_draws, build_model, other_model, quickly, unconstrained
 
 from pymc_kl import as_approximation
 from pymc_kl.approximations import Draws, FullRank, LowRank, MeanField

@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pages
 import pymc as pm
 import pytest
 import xarray as xr
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
+from support import report_comparisons
 
 import pymc_kl as pkl
 
 pytestmark = pytest.mark.browser
 
 SYNTHETIC: dict[str, Callable[[], xr.DataTree]] = {
-    "typical": pages.typical,
-    "one of each": pages.one_of_each,
-    "big": pages.big,
-    "hostile": pages.hostile,
+    "typical": report_comparisons.typical,
+    "one of each": report_comparisons.one_of_each,
+    "big": report_comparisons.big,
+    "hostile": report_comparisons.hostile,
 }
 CASES = ["real", *SYNTHETIC]
 SMALL = ["real", "one of each", "hostile"]
@@ -234,7 +234,7 @@ def assert_shown(value: float, text: str, where: str) -> None:
 
 
 def test_a_wrong_number_would_be_found():
-    dt = pages.one_of_each()
+    dt = report_comparisons.one_of_each()
     at = {"mode": 1, "approximation": "ADVI"}
     right = float(dt["scores"]["forward_kl_between"][0])
     check_cell(dt, "scores/forward_kl_between", at, f"{right:.3f} ± 0.020")
@@ -251,8 +251,8 @@ def test_hostile_names_are_text(show):
     unfold(page)
     assert page.locator("img, script[src], iframe, object, link").count() == 0
     assert shown.said == [] and shown.asked == []
-    assert page.locator("h1").inner_text() == f"{pages.HOSTILE} {pages.QUOTED}"
-    for name in (pages.HOSTILE, pages.QUOTED):
+    assert page.locator("h1").inner_text() == f"{report_comparisons.HOSTILE} {report_comparisons.QUOTED}"
+    for name in (report_comparisons.HOSTILE, report_comparisons.QUOTED):
         for table in ("heat", "uses-table", "parameters-table"):
             assert name in page.locator(f"#{table} thead th").all_inner_texts()
         assert any(name == text.strip() for text in page.locator("svg text").all_text_contents())

@@ -10,12 +10,12 @@ from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pages
 import pytest
 import xarray as xr
 from arviz_base.labels import MapLabeller
-from pictured import make_comparison
 from rich.console import Console
+from support import report_comparisons
+from support.plot_comparisons import make_comparison
 
 import pymc_kl as pkl
 from pymc_kl.reports import build, evidence, losses, space
@@ -34,7 +34,7 @@ COLUMNS = 80
 
 @pytest.fixture(scope="module")
 def typical() -> xr.DataTree:
-    return pages.typical()
+    return report_comparisons.typical()
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_a_picture_that_fails_is_a_sentence(module, function, name, typical, htm
 
 
 def test_an_older_format_says_what_it_lacks():
-    dt = pages.typical()
+    dt = report_comparisons.typical()
     for group in ("parameters", "audit"):
         del dt[group]
     old = dt["modes"].to_dataset().drop_vars(["pass_log_density", "reason", "method"])
@@ -231,7 +231,7 @@ def test_an_older_format_says_what_it_lacks():
 
 
 def test_without_approximations():
-    dt = pages.complete(make_comparison(2, ()))
+    dt = report_comparisons.complete(make_comparison(2, ()))
     made = pkl.report(dt)
     assert "no approximation could be scored" in made.html
     assert rows(made.html, "heat") == ["mode 1", "mode 2", "elsewhere"]
@@ -240,7 +240,7 @@ def test_without_approximations():
 
 
 def test_numbers_that_are_all_unknown():
-    dt = pages.typical()
+    dt = report_comparisons.typical()
     for group in ("scores", "coverage", "evidence", "parameters", "modes"):
         ds = dt[group].to_dataset()
         unknown = {name: ds[name] * np.nan for name in ds.data_vars if ds[name].dtype.kind == "f"}
@@ -252,7 +252,7 @@ def test_numbers_that_are_all_unknown():
 
 
 def test_the_settings_give_the_call_back():
-    dt = pages.complete(make_comparison(2), settings={"n_starts": 16, "forward": ["mixture"]})
+    dt = report_comparisons.complete(make_comparison(2), settings={"n_starts": 16, "forward": ["mixture"]})
     code = re.search(r"with model:.*?\)\n", pkl.report(dt).html.replace("&#39;", "'"), re.DOTALL)
     assert code
     compile(f"{code[0]}", "report", "exec")
@@ -272,7 +272,11 @@ def test_the_notebook_view_holds_the_verdict_and_tables(typical):
     assert "<svg" in view
 
 
-@pytest.mark.parametrize("made", [pages.typical, pages.big, pages.hostile], ids=["typical", "big", "hostile"])
+@pytest.mark.parametrize(
+    "made",
+    [report_comparisons.typical, report_comparisons.big, report_comparisons.hostile],
+    ids=["typical", "big", "hostile"],
+)
 def test_the_terminal_has_eighty_columns(made):
     dt = made()
     console = Console(width=COLUMNS, record=True, file=StringIO(), color_system=None)

@@ -16,7 +16,7 @@ from arviz_base.labels import MapLabeller
 from arviz_plots import PlotCollection
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pictured import (
+from support.plot_comparisons import (
     BACKENDS,
     NAMES,
     check_drawn,

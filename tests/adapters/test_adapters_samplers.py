@@ -19,7 +19,11 @@ import nutpie
 import pymc as pm
 import pytest
 import xarray as xr
-from adapted import (
+from numpyro.distributions import constraints
+from numpyro.infer import HMC, MCMC, SVI, Trace_ELBO
+from numpyro.infer.autoguide import AutoNormal
+from pymc.sampling.jax import get_jaxified_logp
+from support.adapter_models import (
     CONCENTRATION,
     CUT_LOC,
     PACE,
@@ -31,10 +35,6 @@ from adapted import (
     other_model,
     quickly,
 )
-from numpyro.distributions import constraints
-from numpyro.infer import HMC, MCMC, SVI, Trace_ELBO
-from numpyro.infer.autoguide import AutoNormal
-from pymc.sampling.jax import get_jaxified_logp
 
 import pymc_kl as pkl
 from pymc_kl import as_approximation

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictured import LOG_Z, NAMES, add_line, exists, make_comparison, texts, with_histories
+from support.plot_comparisons import LOG_Z, NAMES, add_line, exists, make_comparison, texts, with_histories
 
 from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots import loss, plot_contributions, plot_divergence, plot_khat, plot_loss

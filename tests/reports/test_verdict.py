@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from said import NAN, audit, cover, covering, facts, fit, missing, modes
+from support.verdict_facts import NAN, audit, cover, covering, facts, fit, missing, modes
 
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.reports.facts import Facts

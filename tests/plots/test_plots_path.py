@@ -13,7 +13,7 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pictured import BACKENDS, check_drawn, exists, texts, visual_keys
+from support.plot_comparisons import BACKENDS, check_drawn, exists, texts, visual_keys
 
 from pymc_kl.plots import plot_divergence_path
 from pymc_kl.plots.parts import style

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from pictured import NAMES, make_comparison
 from scipy.stats import wasserstein_distance
 
 from pymc_kl.scores.marginals import STATISTICS
+from support.plot_comparisons import NAMES, make_comparison
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 QUOTED = """a & "b" 'c' $x_1$"""
