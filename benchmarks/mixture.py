@@ -7,12 +7,14 @@ nats a draw over the draws that were fitted: more is better.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
-from pymc_kl._typing import Array
 from pymc_kl.approximations import Mixture
+
+type Array = np.ndarray[Any, np.dtype[np.float64]]
 
 N_DRAWS, D, N_COMPONENTS, SEEDS = 100_000, 20, 8, 3
 SPREADS = {"well separated": 4.0, "touching": 1.0, "overlapping": 0.5}

@@ -17,14 +17,10 @@ import report
 import two_modes
 import xarray as xr
 from arviz_plots import PlotCollection
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import pymc_kl as pkl
 from pymc_kl.renyi import divergence_path
-from pymc_kl.reports.build import breakable
-from pymc_kl.reports.figures import Figure, Painter
-from pymc_kl.reports.page import Code, Section
-from pymc_kl.reports.theme import css_variables
+from pymc_kl.reports import Code, Figure, Painter, Section, css_variables, page_environment
 
 
 @dataclass(frozen=True)
@@ -233,12 +229,10 @@ PAGE = """{% from "parts.html.j2" import block %}
 
 def lay_out(figures: Mapping[str, Figure]) -> str:
     """Put each picture over its code."""
-    environment = Environment(loader=PackageLoader("pymc_kl.reports"), autoescape=True, undefined=StrictUndefined)
-    environment.filters["breakable"] = breakable
     sections = [
         Section(figures[p.title].name, p.title, "", [figures[p.title], Code(p.code)]) for p in PICTURES
     ]  # fmt: skip
-    page = environment.from_string(PAGE)
+    page = page_environment().from_string(PAGE)
     return page.render(sections=sections, examples=EXAMPLES, variables=css_variables(":root"))
 
 

@@ -17,7 +17,7 @@ from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
 from pymc_kl.approximations import FullRank, MeanField
-from pymc_kl.fitting.maximise import polish
+from pymc_kl.fitting import polish
 from pymc_kl.model import Target
 
 type Array = np.ndarray[Any, np.dtype[np.float64]]

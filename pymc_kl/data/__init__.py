@@ -1,1 +1,5 @@
 """Data sets that come with the package; each file names its source."""
+
+from pymc_kl.data import galaxies
+
+__all__ = ["galaxies"]

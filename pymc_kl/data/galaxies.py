@@ -7,6 +7,8 @@ import pymc as pm
 
 from pymc_kl._typing import Array
 
+__all__ = ["model", "velocities"]
+
 
 def velocities() -> Array:
     """Load the velocities (82,) in thousands of km/s.

@@ -29,7 +29,33 @@ MEMORY = 20  # pairs of steps and gradient changes that L-BFGS keeps
 def polish[G: MeanField | FullRank](
     value_and_grad: ValueAndGrad, fit: G, *, rng: np.random.Generator, n_draws: int = FIT_DRAWS
 ) -> G:
-    """Maximise the ELBO within the family, from where the fit stands, on `n_draws` points or as many as it needs."""
+    """Maximise the ELBO within the family of a fit, from where the fit stands.
+
+    Parameters
+    ----------
+    value_and_grad : callable
+        (n, d) -> log p̃ (n,) and its gradient (n, d), such as `Target.log_density_and_grad`.
+    fit : MeanField or FullRank
+    rng : Generator
+        Draws the fixed points on which the ELBO is averaged.
+    n_draws : int
+        Number of these points, at least; more if the family has many parameters.
+
+    Returns
+    -------
+    MeanField or FullRank
+        The optimum that the climb led to, of the same family.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pymc_kl.approximations import MeanField
+    >>> def value_and_grad(x):
+    ...     return -0.5 * ((x - 3) ** 2).sum(axis=1), 3 - x
+    >>> start = MeanField(loc=np.zeros(1), scale=np.ones(1))
+    >>> polish(value_and_grad, start, rng=np.random.default_rng(0)).loc.round(6)
+    array([3.])
+    """
     return maximise(value_and_grad, [fit], n_draws=n_draws, rng=rng)[0][0]
 
 

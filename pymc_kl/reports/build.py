@@ -3,20 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.whole_files import write_text
 from pymc_kl.plots import plot_coverage
-from pymc_kl.plots.parts.axes import PARTS
 from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.reports.evidence import coverage_section, modes_section, reference_section
 from pymc_kl.reports.facts import MATTERS, Facts, read_facts
@@ -24,6 +20,7 @@ from pymc_kl.reports.figures import Figure, Painter, plotly_library
 from pymc_kl.reports.headline import headlines
 from pymc_kl.reports.losses import divergence_section, fits_section, origin_section
 from pymc_kl.reports.making import next_section
+from pymc_kl.reports.markup import page_environment, read_text
 from pymc_kl.reports.page import Options, Section
 from pymc_kl.reports.phrases import listed
 from pymc_kl.reports.space import parameters_section, uses_section
@@ -31,7 +28,6 @@ from pymc_kl.reports.theme import css_variables
 from pymc_kl.reports.trust import Trust, judge_reference
 from pymc_kl.reports.verdict import judge
 
-UNBROKEN = 18  # letters of a name after which a line may break
 MOST_MARKS = 60  # marks, one a mode and approximation, that the first picture has room for
 FEWEST_PICTURED = 4  # modes in the first picture, however many approximations there are
 MOST_PICTURED = 16  # modes in the first picture, however few approximations there are
@@ -149,10 +145,10 @@ def report(
     shared = {
         "verdict": sentences,
         "coverage": _coverage_picture(dt, facts, painter, ci_prob),
-        "style": _read("report.css"),
+        "style": read_text("report.css"),
     }
     sections = _sections(dt, facts, trust, painter, options)
-    environment = _environment()
+    environment = page_environment()
     html = environment.get_template("report.html.j2").render(
         title=_title(dt),
         date=str(dt.attrs.get("creation_time", ""))[:10],
@@ -161,7 +157,7 @@ def report(
         headlines=headlines(facts, trust),
         sections=sections,
         variables=css_variables(":root"),
-        script=_read("report.js"),
+        script=read_text("report.js"),
         plotly=plotly_library() if interactive else "",
         **shared,
     )
@@ -226,22 +222,3 @@ def writable(path: str | Path, overwrite: bool) -> Path:
     if (file := next((parent for parent in path.parents if parent.exists()), path.parent)).is_file():
         raise NotADirectoryError(f"{file} is a file, so no report can be written into it; name a folder.")
     return path
-
-
-def _environment() -> Environment:
-    loader = PackageLoader("pymc_kl.reports")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["breakable"] = breakable
-    return environment
-
-
-def breakable(text: str) -> Markup:
-    """Allow line breaks between the parts of a name, and after every 18 letters of a part."""
-    parts = PARTS.findall(text)
-    return Markup("<wbr>").join(part[i : i + UNBROKEN] for part in parts for i in range(0, len(part), UNBROKEN))
-
-
-def _read(name: str) -> str:
-    return files("pymc_kl.reports").joinpath("templates", name).read_text(encoding="utf-8")

@@ -27,7 +27,18 @@ PLOTLY_BOTTOM = 60  # pixels below the axes, added to the height of a figure
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture: its id, its markup, its caption, and the error if it could not be drawn."""
+    """One picture of a page.
+
+    Attributes
+    ----------
+    name : str
+        Its id.
+    markup : str
+        SVG, or plotly's HTML; empty if it could not be drawn.
+    caption : str
+    failed : str
+        The error with which the plot failed, empty if it did not.
+    """
 
     name: str
     markup: str
@@ -37,12 +48,32 @@ class Figure:
 
 @dataclass(frozen=True)
 class Painter:
-    """How plots are drawn: as SVG, or with plotly where the page is interactive."""
+    """Draws plots for a page.
+
+    Attributes
+    ----------
+    interactive : bool
+        Draw with plotly instead of as SVG.
+    """
 
     interactive: bool = False
 
     def draw(self, name: str, caption: str, plot: Callable[..., PlotCollection], *args: Any, **kwargs: Any) -> Figure:
-        """Draw one picture; `name` is its id and its accessible label."""
+        """Draw one picture; the plot is called with `args`, `kwargs` and `backend`.
+
+        Parameters
+        ----------
+        name : str
+            Its id and accessible label.
+        caption : str
+        plot : callable
+            A plot of this package or of ArviZ, which returns a `PlotCollection`.
+
+        Returns
+        -------
+        Figure
+            Where the plot raises, `failed` says what.
+        """
         backend = "plotly" if self.interactive else "matplotlib"
         before = set(plt.get_fignums())
         try:

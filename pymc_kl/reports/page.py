@@ -26,7 +26,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Code:
-    """Code to copy and run."""
+    """Code to copy and run, with a sentence above it."""
 
     code: str
     caption: str = ""

@@ -21,7 +21,18 @@ GROUND_LIGHT = 0.30  # lightness (0 to 1 in HLS) of a ground on dark paper
 
 
 def css_variables(root: str) -> str:
-    """Declare every colour at a CSS selector, for light and for dark screens; print is light."""
+    """Declare the colours of page and pictures as CSS variables, for light and for dark screens; print is light.
+
+    Parameters
+    ----------
+    root : str
+        CSS selector that they are declared at, such as ``":root"``.
+
+    Returns
+    -------
+    str
+        CSS.
+    """
     light = {name: value for value, name in NAMES.items()}
     dark = {name: DARK[value] for value, name in NAMES.items()}
     for value in (*GROUNDS, *MARKS):

@@ -1,0 +1,50 @@
+"""Load the templates of the page, its style and its script."""
+
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pymc_kl.plots.parts.axes import PARTS
+
+UNBROKEN = 18  # letters of a name after which a line may break
+
+
+def page_environment() -> Environment:
+    """Load the templates of the report, to lay out a page of one's own with them.
+
+    `parts.html.j2` has a macro `block` that writes any of :class:`Code`, :class:`Figure` and the other blocks of a
+    section; `report.css` and `report.js` can be included.
+
+    Returns
+    -------
+    jinja2.Environment
+        Escapes what is inserted, and raises where a name is undefined.
+
+    Examples
+    --------
+    >>> from pymc_kl.reports import Code
+    >>> page = page_environment().from_string('{% from "parts.html.j2" import block %}{{ block(code) }}')
+    >>> print(page.render(code=Code("pkl.plot_khat(comparison)")).strip()[:66])
+    <pre tabindex="0" aria-label="code"><code>pkl.plot_khat(comparison
+    """
+    environment = Environment(
+        loader=PackageLoader("pymc_kl.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = breakable
+    return environment
+
+
+def read_text(name: str) -> str:
+    """Read a file that lies beside the templates."""
+    return files("pymc_kl.reports").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def breakable(text: str) -> Markup:
+    """Allow line breaks between the parts of a name, and after every 18 letters of a part."""
+    parts = PARTS.findall(text)
+    return Markup("<wbr>").join(part[i : i + UNBROKEN] for part in parts for i in range(0, len(part), UNBROKEN))
