@@ -121,14 +121,14 @@ class Basins:
         """Number the copies of maxima (n,) that points x (n, d) are nearest to; -1 where the maximum is."""
         if not len(self.maxima):
             return np.zeros(len(x), dtype=np.int64)
-        labels = np.full(len(x), ELSEWHERE, dtype=np.int64)
+        number = np.full(len(x), ELSEWHERE, dtype=np.int64)
         for p in np.unique(maximum[maximum >= 0]):
             images = self.symmetry.images(self.maxima.x[p], MAX_COPY_LABELS)
             inside = maximum == p
             away = whiten((x[inside][:, None] - images).reshape(-1, x.shape[1]), self.scale)
             nearest = (away**2).sum(axis=1).reshape(inside.sum(), -1).argmin(axis=1)
-            labels[inside] = MAX_COPY_LABELS * p + nearest
-        return labels
+            number[inside] = MAX_COPY_LABELS * p + nearest
+        return number
 
     @cached_property
     def _symmetric_maxima(self) -> Array:

@@ -1,8 +1,8 @@
-"""The mass of each mode, with an error that is right: from normalising constants, or from draws alone.
+"""The mass of each mode with its standard error: from normalising constants, or from draws alone.
 
-Counting draws per mode is honest only where chains move between modes. Each mode's indicator is treated as a
-two-state Markov chain, whose effective sample size follows from how often it was crossed; where nothing was
-ever crossed, the share of draws says where chains started and nothing of the mass.
+Counting draws per mode estimates masses only where chains move between modes. Each mode's indicator is taken as a
+two-state Markov chain, whose effective sample size follows from how often it was crossed; where nothing was ever
+crossed, the part of the draws in a mode tells where chains started, and the masses are not known.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,11 @@ from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.numbering import to_region
 from pymc_kl.numerics.estimate import Estimate
 
-RHAT_GOOD = 1.05  # of a mode's indicator; Vehtari et al. 2021 ask 1.01 of parameters, noisier for a 0/1 series
-MIN_CROSSINGS = 20  # fewer leave the mass known to no better than about a quarter of itself
-UNKNOWN_SE = float(1 / np.sqrt(12))  # standard deviation of a mass that may be anything in [0, 1]
+RHAT_GOOD = 1.05  # R-hat of a mode's indicator at the most; Vehtari et al. 2021 ask 1.01 of less noisy parameters
+MIN_CROSSINGS = 20  # moves into or out of a mode: fewer leave a quarter of its mass as error; our choice
+UNKNOWN_SE = float(1 / np.sqrt(12))  # mass: standard deviation of one that may be anything in [0, 1]
+RULE_OF_THREE = 3  # over n: 95 % bound of a mass in which none of n draws fell; Hanley and Lippman-Hand 1983
+NORMAL_95 = 1.96  # standard errors from an estimate to its upper bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +30,7 @@ class Masses:
     Attributes
     ----------
     mass, se : array (K + 1,)
-        Shares that sum to 1, and their standard errors.
+        They sum to 1; and their standard errors.
     upper : array (K + 1,)
         Upper 95 % bound; 3 / n where no draw fell.
     n_draws : array (K + 1,) of int
@@ -39,8 +41,8 @@ class Masses:
     crossings : int
         Moves of chains from one mode to another.
     known : bool
-        The masses are known: chains moved between modes often enough that counting draws is right, or the
-        masses come from normalising constants.
+        Whether the masses are known: they come from normalising constants, from independent draws, or from chains
+        that moved between modes often enough.
     reason : str
         Why the masses are not known; empty where they are.
     covariance : array (K + 1, K + 1), optional
@@ -65,16 +67,16 @@ def masses_from_independent(mode: IntArray, k: int) -> Masses:
 
 
 def masses_from_weighted(mode: IntArray, weights: Array, k: int) -> Masses:
-    """Weigh independent draws (n,) with weights (n,) per mode; -1 counts as elsewhere."""
-    label = to_region(mode, k).ravel()
+    """Add up the weights (n,) of independent draws (n,) per mode; -1 counts as elsewhere."""
+    region = to_region(mode, k).ravel()
     w = weights.ravel() / weights.sum()
-    mass = np.bincount(label, weights=w, minlength=k + 1)
+    mass = np.bincount(region, weights=w, minlength=k + 1)
     ess = np.full(k + 1, 1 / (w**2).sum())
     return Masses(
         mass=mass,
         se=_binomial_se(mass, ess),
         upper=_upper(mass, ess),
-        n_draws=np.bincount(label, minlength=k + 1),
+        n_draws=np.bincount(region, minlength=k + 1),
         ess=ess,
         rhat=np.full(k + 1, np.nan),
         crossings=0,
@@ -84,7 +86,7 @@ def masses_from_weighted(mode: IntArray, weights: Array, k: int) -> Masses:
 
 
 def masses_from_chains(mode: IntArray, k: int, *, core: BoolArray, negligible: BoolArray) -> Masses:
-    """Weigh modes by the share of MCMC draws in them, as far as chains moved between them.
+    """Estimate masses by the part of MCMC draws in each mode, as far as chains moved between modes.
 
     Parameters
     ----------
@@ -96,33 +98,39 @@ def masses_from_chains(mode: IntArray, k: int, *, core: BoolArray, negligible: B
         Draws well inside their mode. A chain has changed modes once it has been in the core of another: one
         that steps over the border and back has not.
     negligible : array (K,) of bool
-        Modes so low that their mass can't matter whether or not a chain went there.
+        Modes whose mass is too small to matter, whether or not a chain went there.
 
     Returns
     -------
     Masses
-        The standard error is that of an unknown share (0.29) for modes that no chain entered or left.
+        The standard error is that of an unknown mass (0.29) for modes that no chain entered or left.
     """
-    label = to_region(mode, k)
-    n_draws = np.bincount(label.ravel(), minlength=k + 1)
+    region = to_region(mode, k)
+    n_draws = np.bincount(region.ravel(), minlength=k + 1)
     mass = n_draws / mode.size
     matters = np.append(~negligible, n_draws[k] > 0) | (n_draws > 0)
-    ess, rhat = np.full(k + 1, np.nan), np.full(k + 1, np.nan)
-    crossed = np.zeros(k + 1, dtype=int)
-    visit = last_core(label, core)
+    visit = last_core(region, core)
+    crossed, ess, rhat = _mixing_of_regions(region, visit, n_draws)
+    alone = matters.sum() == 1
+    ess = np.where(alone & (n_draws > 0), float(mode.size), ess)
+    entered = (crossed > 0) | alone
+    counted = np.minimum(_binomial_se(mass, ess), UNKNOWN_SE)
+    se = np.where(entered & (n_draws > 0), counted, np.where(matters, UNKNOWN_SE, 1 / mode.size))
+    upper = np.where(matters & ~entered, 1.0, _upper(mass, np.where(np.isnan(ess), mode.size, ess)))
+    reason = "" if alone else _why_unknown(mode, n_draws[:k], crossed, rhat, matters)
+    crossings = int((visit[:, 1:] != visit[:, :-1]).sum())
+    return Masses(mass, se, upper, n_draws, ess, rhat, crossings, not reason, reason)
+
+
+def _mixing_of_regions(region: IntArray, visit: IntArray, n_draws: IntArray) -> tuple[IntArray, Array, Array]:
+    """Crossings, ESS and R-hat (K + 1,) of regions' indicators, from the region (chain, draw) of draws and of cores."""
+    crossed = np.zeros(len(n_draws), dtype=np.int64)
+    ess, rhat = np.full(len(n_draws), np.nan), np.full(len(n_draws), np.nan)
     for j in np.flatnonzero(n_draws):
         staying = visit == j
         crossed[j] = int((staying[:, 1:] != staying[:, :-1]).sum())
-        ess[j], rhat[j] = _indicator_ess(label == j, crossed[j])
-    alone = matters.sum() == 1
-    ess = np.where(alone & (n_draws > 0), float(mode.size), ess)
-    known = (crossed > 0) | alone
-    counted = np.minimum(_binomial_se(mass, ess), UNKNOWN_SE)
-    se = np.where(known & (n_draws > 0), counted, np.where(matters, UNKNOWN_SE, 1 / mode.size))
-    upper = np.where(matters & ~known, 1.0, _upper(mass, np.where(np.isnan(ess), mode.size, ess)))
-    reason = "" if alone else _why_not_mixing(mode, n_draws[:k], crossed, rhat, matters)
-    crossings = int((visit[:, 1:] != visit[:, :-1]).sum())
-    return Masses(mass, se, upper, n_draws, ess, rhat, crossings, not reason, reason)
+        ess[j], rhat[j] = _indicator_ess(region == j, int(crossed[j]))
+    return crossed, ess, rhat
 
 
 def masses_from_log(log_masses: Sequence[Estimate], n_draws: IntArray) -> tuple[Masses, Estimate]:
@@ -137,7 +145,7 @@ def masses_from_log(log_masses: Sequence[Estimate], n_draws: IntArray) -> tuple[
     Returns
     -------
     Masses
-        Elsewhere holds nothing that any climb reached; its upper bound is three draws' worth.
+        Elsewhere has none, since no climb ended there; its upper bound is that of three draws.
     Estimate
         log Z in nats.
     """
@@ -148,41 +156,41 @@ def masses_from_log(log_masses: Sequence[Estimate], n_draws: IntArray) -> tuple[
     slope = np.diag(w) - np.outer(w, w)
     covariance = np.zeros((len(w) + 1, len(w) + 1))
     covariance[:-1, :-1] = slope @ np.diag(errors**2) @ slope
-    rest = min(3 / max(int(n_draws.sum()), 3), 1.0)
+    rest = _rest(n_draws)
     mass, se = np.append(w, 0.0), np.sqrt(np.diag(covariance))
-    se[-1] = rest / 3
+    se[-1] = rest / RULE_OF_THREE
     with np.errstate(divide="ignore", invalid="ignore"):
         ess = np.where(se > 0, mass * (1 - mass) / se**2, np.nan)
-    upper = np.minimum(np.append(w + 1.96 * se[:-1], rest), 1.0)
+    upper = np.minimum(np.append(w + NORMAL_95 * se[:-1], rest), 1.0)
     blank = np.full(len(mass), np.nan)
     masses = Masses(mass, se, upper, n_draws, ess, blank, 0, True, "", covariance)
     return masses, Estimate(log_z, float(np.sqrt((w**2 * errors**2).sum())))
 
 
 def unknown_masses(guess: Array, n_draws: IntArray, reason: str) -> Masses:
-    """State masses of K modes that are not known: shares that stand for them, with the error of any share."""
+    """Return masses of K modes that are not known: a guess (K,) of each, with the error of any mass in [0, 1]."""
     mass = np.append(guess, 0.0)
     k = len(mass)
     se = np.append(np.full(k - 1, UNKNOWN_SE), 1 / max(int(n_draws.sum()), 1))
-    upper = np.append(np.ones(k - 1), min(3 / max(int(n_draws.sum()), 3), 1.0))
+    upper = np.append(np.ones(k - 1), _rest(n_draws))
     blank = np.full(k, np.nan)
     return Masses(mass, se, upper, n_draws, blank, blank, 0, False, reason)
 
 
-def last_core(label: IntArray, core: BoolArray) -> IntArray:
-    """Mode (chain, draw) in whose core each chain was last; before the first, where it begins."""
-    position = np.where(core, np.arange(label.shape[1]), 0)
+def last_core(region: IntArray, core: BoolArray) -> IntArray:
+    """Region (chain, draw) in whose core each chain was last; before the first, that where it begins."""
+    position = np.where(core, np.arange(region.shape[1]), 0)
     last = np.maximum.accumulate(position, axis=1)
-    return np.take_along_axis(label, last, axis=1)
+    return np.take_along_axis(region, last, axis=1)
 
 
 def _indicator_ess(inside: BoolArray, crossed: int) -> tuple[float, float]:
-    """ESS of a mode's indicator (chain, draw): the lesser of ArviZ's and that of a two-state Markov chain."""
+    """ESS and R-hat of a mode's indicator (chain, draw); the ESS is the lesser of ArviZ's and a two-state chain's."""
     values = inside.astype(float)
     n = values.size
-    share = (values.sum() + 0.5) / (n + 1)
+    inside_part = (values.sum() + 0.5) / (n + 1)
     sure = crossed - np.sqrt(crossed)  # a standard error fewer than counted: few crossings say little
-    switching = max(sure, 0.5) / (2 * share * (1 - share) * n)  # a + b of the chain's two rates
+    switching = max(sure, 0.5) / (2 * inside_part * (1 - inside_part) * n)  # sum of the chain's two rates
     markov = n * switching / max(2 - switching, switching)
     if inside.all():
         return markov, np.nan
@@ -193,17 +201,24 @@ def _indicator_ess(inside: BoolArray, crossed: int) -> tuple[float, float]:
 
 
 def _binomial_se(mass: Array, ess: Array) -> Array:
-    """Standard error of a share, with half a draw added either way so that it is never zero."""
+    """Standard error of a mass, with half a draw added inside and outside so that it is never zero."""
     smoothed = (mass * ess + 0.5) / (ess + 1)
     return np.asarray(np.sqrt(smoothed * (1 - smoothed) / (ess + 1)))
 
 
 def _upper(mass: Array, ess: Array) -> Array:
-    return np.minimum(np.where(mass > 0, mass + 1.96 * _binomial_se(mass, ess), 3 / ess), 1.0)
+    """Upper 95 % bound of a mass."""
+    counted = mass + NORMAL_95 * _binomial_se(mass, ess)
+    return np.minimum(np.where(mass > 0, counted, RULE_OF_THREE / ess), 1.0)
 
 
-def _why_not_mixing(mode: IntArray, n_draws: IntArray, crossed: IntArray, rhat: Array, matters: BoolArray) -> str:
-    """Say why counting draws is not to be trusted, or nothing."""
+def _rest(n_draws: IntArray) -> float:
+    """Upper 95 % bound of the mass elsewhere, where none of the draws fell."""
+    return min(RULE_OF_THREE / max(int(n_draws.sum()), RULE_OF_THREE), 1.0)
+
+
+def _why_unknown(mode: IntArray, n_draws: IntArray, crossed: IntArray, rhat: Array, matters: BoolArray) -> str:
+    """Say why the draws of chains leave the masses unknown; nothing where they don't."""
     missed = np.flatnonzero((n_draws == 0) & matters[:-1])
     if len(missed):
         names = ", ".join(str(i + 1) for i in missed[:3]) + (", …" if len(missed) > 3 else "")

@@ -129,12 +129,12 @@ def _hessian(target: Target, point: Array, candidates: IntArray) -> Array:
 
 def name_flip(target: Target, coordinates: IntArray) -> str:
     """Write the coordinates of a flip as slices of variables, such as `loadings[:, 0], factors[0, :]`."""
-    pieces: list[str] = []
+    slices: list[str] = []
     for variable in target.variables:
         inside = np.zeros(target.d, dtype=bool)
         inside[coordinates] = True
-        pieces += _slices(variable, inside[variable.coordinates].reshape(variable.value_shape))
-    return ", ".join(pieces) if len(pieces) <= 3 else f"{', '.join(pieces[:2])} and {len(pieces) - 2} more"
+        slices += _slices(variable, inside[variable.coordinates].reshape(variable.value_shape))
+    return ", ".join(slices) if len(slices) <= 3 else f"{', '.join(slices[:2])} and {len(slices) - 2} more"
 
 
 def _slices(variable: Variables, inside: BoolArray) -> list[str]:

@@ -1,0 +1,114 @@
+"""The order of the packages: each imports only from those before it, and no circle is inside any of them."""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+import pymc_kl
+
+ROOT = Path(pymc_kl.__file__).parent
+ORDER = (
+    "_typing", "progress", "numerics", "model", "modes", "scores", "approximations", "divergence", "adapters",
+    "reference", "fitting", "renyi", "sampling", "comparison", "plots", "reports", "data", "cli",
+)  # fmt: skip
+AT_THE_ROOT = {"__init__.py", "__init__.pyi", "_typing.py", "cli.py", "progress.py", "py.typed"}
+
+
+def name_of(path: Path, root: Path) -> str:
+    """Dotted name of a file below the package: `modes.search`, or `modes` for its `__init__`."""
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def names_imported(path: Path, root: Path) -> set[str]:
+    """Full names that a file imports anywhere: at its top, in functions, under TYPE_CHECKING."""
+    here = path.relative_to(root.parent).parts[:-1]
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = here[: len(here) + 1 - node.level] if node.level else ()
+            source = ".".join((*above, *filter(None, [node.module])))
+            names |= {f"{source}.{alias.name}" for alias in node.names}
+    return names
+
+
+def read_imports(root: Path) -> dict[str, set[str]]:
+    """What each module of the package imports of it; names that are imported when they are first used count too."""
+    paths = [path for suffix in ("py", "pyi") for path in sorted(root.rglob(f"*.{suffix}")) if path.parent != root]
+    paths += [path for path in root.glob("*.py") if path.stem != "__init__"]
+    modules = {name_of(path, root) for path in paths}
+    imports: dict[str, set[str]] = {name: set() for name in sorted(modules)}
+    for path in paths:
+        below = {n.removeprefix("pymc_kl.") for n in names_imported(path, root) if n.startswith("pymc_kl.")}
+        imports[name_of(path, root)] |= {n if n in modules else n.rpartition(".")[0] for n in below} - {""}
+    return imports
+
+
+def upward(imports: dict[str, set[str]]) -> list[str]:
+    """Imports from a package that comes later in the order."""
+    rank = {name: i for i, name in enumerate(ORDER)}
+    pairs = [(name, other) for name, others in imports.items() for other in sorted(others)]
+    return [f"{a} imports {b}" for a, b in pairs if rank[a.split(".")[0]] < rank[b.split(".")[0]]]
+
+
+def circle(imports: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, the first found."""
+    try:
+        graphlib.TopologicalSorter(imports).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+IMPORTS = read_imports(ROOT)
+
+
+def test_nothing_else_lies_at_the_root():
+    files = {path.name for path in ROOT.iterdir() if path.is_file()}
+    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert files == AT_THE_ROOT
+    assert packages == set(ORDER) - {Path(name).stem for name in AT_THE_ROOT}
+
+
+def test_packages_import_only_from_those_before_them():
+    assert upward(IMPORTS) == []
+
+
+@pytest.mark.parametrize("package", sorted({name.split(".")[0] for name in IMPORTS}))
+def test_no_circle_is_inside_a_package(package):
+    inside = {name: others for name, others in IMPORTS.items() if name.split(".")[0] == package}
+    assert circle({a: {b for b in others if b in inside} for a, others in inside.items()}) == []
+
+
+def test_imports_are_seen_wherever_they_stand(tmp_path):
+    """At the top, relative, in a function and under TYPE_CHECKING; of a module by its package or by its name."""
+    files = {
+        "cli.py": "",
+        "numerics.py": "",
+        "modes/__init__.pyi": "from .search import find_modes",
+        "modes/__init__.py": "",
+        "modes/search.py": "",
+        "modes/merge.py": """
+import numpy
+from pymc_kl import modes
+from pymc_kl.modes import search
+if TYPE_CHECKING:
+    from pymc_kl.cli import main
+def merge():
+    from ..numerics import Estimate
+    from . import search
+""",
+    }
+    for name, text in files.items():
+        (tmp_path / "pymc_kl" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pymc_kl" / name).write_text(text)
+    found = read_imports(tmp_path / "pymc_kl")
+    assert found["modes.merge"] == {"modes", "modes.search", "cli", "numerics"}
+    assert found["modes"] == {"modes.search"}
+    assert upward(found) == ["modes.merge imports cli"]
+    assert circle(found) == []
+    assert {"modes.search", "modes.merge"} <= {*circle(found | {"modes.search": {"modes.merge"}})}
