@@ -1,31 +1,22 @@
 """The steps of one fit through a comparison: made, drawn from, assigned to modes, scored; or failed, with its error."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Approximation
 from pymc_kl.comparison.failures import Failure
-from pymc_kl.fitting.cross_fitting import CrossFit
+from pymc_kl.fitting.cross_fitting import CrossFit, Evaluate
 from pymc_kl.fitting.elbo_gap import Convergence
 from pymc_kl.modes.assign import CanonicalPoints
-
-type Evaluate = Callable[[Approximation, Array], Array | None]
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """An approximation that was given or made.
+    """An approximation that was given or made, in so many seconds (NaN if given).
 
-    Attributes
-    ----------
-    name : str
-    approximation : Approximation
-    seconds : float
-        Time it took; NaN if it was given.
-    cross_fit : CrossFit, optional
-        The same fit without each fold of the draws, where it was made from draws.
+    `cross_fit` is the same fit without each fold of the draws, where it was made from draws.
     """
 
     name: str
@@ -49,7 +40,7 @@ class FailedFit:
     seconds: float
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class DrawnFit:
     """A fit with independent draws of it.
 
@@ -63,6 +54,7 @@ class DrawnFit:
     convergence : Convergence, optional
         Of a Gaussian reverse-KL fit, once it is checked.
     failures : tuple of Failure
+        What could not be computed of it.
     """
 
     fit: Fit
@@ -78,34 +70,16 @@ class DrawnFit:
         return self.fit.name
 
 
-@dataclass(frozen=True, eq=False)
-class AssignedFit:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AssignedFit(DrawnFit):
     """A fit whose draws have been assigned to modes."""
 
-    drawn: DrawnFit
     canonical: CanonicalPoints
 
-    @property
-    def fit(self) -> Fit:
-        """The fit itself."""
-        return self.drawn.fit
 
-    @property
-    def name(self) -> str:
-        """The fit's name."""
-        return self.drawn.name
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ScoredFit(AssignedFit):
+    """A fit with its columns of `/scores` and `/coverage`; what failed is not in them."""
 
-
-@dataclass(frozen=True, eq=False)
-class ScoredFit:
-    """A fit with its columns of `/scores` and `/coverage`; what failed is not in them, and `failures` says why."""
-
-    assigned: AssignedFit
     scores: Mapping[str, Any]
     coverage: Mapping[str, Any]
-    failures: tuple[Failure, ...]
-
-    @property
-    def name(self) -> str:
-        """The fit's name."""
-        return self.assigned.name

@@ -81,7 +81,7 @@ def _score_rows(fits: Iterable[ScoredFit | FailedFit], errors: dict[str, str]) -
         fit.name: {
             **(fit.scores if isinstance(fit, ScoredFit) else {}),
             "error": errors[fit.name],
-            "seconds": fit.assigned.fit.seconds if isinstance(fit, ScoredFit) else fit.seconds,
+            "seconds": fit.fit.seconds if isinstance(fit, ScoredFit) else fit.seconds,
         }
         for fit in fits
     }
@@ -96,21 +96,21 @@ def _reference_tree(reference: Reference, rows: IntArray) -> xr.DataTree:
 
 def _approximation_tree(fit: ScoredFit, reference: Reference, rows: IntArray, attempts: Attempts) -> xr.DataTree:
     """Build the groups of a fit, with log q at the draws of the reference that are kept."""
-    drawn, q = fit.assigned.drawn, fit.assigned.fit.approximation
+    q = fit.fit.approximation
     reference_log_prob = None
     if q.has_log_prob:
         training = reference.training
         with attempts.kept("log q at the draws that are kept"):
             x, fold = training.posterior.flat[rows.ravel()], training.canonical.fold[rows.ravel()]
-            flat = fit.assigned.fit.at_draws(x, fold, lambda approximation, at: approximation.log_prob(at))
+            flat = fit.fit.at_draws(x, fold, lambda approximation, at: approximation.log_prob(at))
             reference_log_prob = None if flat is None else flat.reshape(rows.shape)
-    centres = np.reshape([optimum.approximation.loc for optimum in optima_of(q)], (-1, drawn.x.shape[1]))
+    centres = np.reshape([optimum.approximation.loc for optimum in optima_of(q)], (-1, fit.x.shape[1]))
     return approximation_tree(
         q,
-        drawn.x,
-        drawn.log_density,
-        drawn.log_prob,
-        to_mode_number(fit.assigned.canonical.mode),
+        fit.x,
+        fit.log_density,
+        fit.log_prob,
+        to_mode_number(fit.canonical.mode),
         reference_log_prob,
         to_mode_number(reference.modes.assign(centres)),
     )
@@ -125,7 +125,7 @@ def _parameters(fits: Iterable[ScoredFit], reference: Reference) -> xr.Dataset:
         rows = np.linspace(0, len(draws) - 1, size).astype(int)
     kept = draws.take(rows)
     source = Source(kept.x, kept.weights / kept.weights.sum(), kept.mode, reference.masses)
-    others = {fit.name: _equal_source(fit.assigned.canonical.x) for fit in fits}
+    others = {fit.name: _equal_source(fit.canonical.x) for fit in fits}
     return describe_marginals(reference.target, source, others)
 
 
@@ -137,12 +137,12 @@ def _line(fits: Sequence[ScoredFit], reference: Reference, attempts: dict[str, A
     """Evaluate both log densities along the one dimension that there is."""
     target, x = reference.target, reference.draws.posterior.flat
     ends = [np.array([x.min(), x.max()])]
-    ends += [np.quantile(fit.assigned.drawn.x, (LINE_TAIL, 1 - LINE_TAIL)) for fit in fits]
+    ends += [np.quantile(fit.x, (LINE_TAIL, 1 - LINE_TAIL)) for fit in fits]
     low, high = np.min(ends), np.max(ends)
     grid = np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), LINE_POINTS)
     log_prob = {}
     for fit in fits:
-        q = fit.assigned.fit.approximation
+        q = fit.fit.approximation
         if q.has_log_prob:
             with attempts[fit.name].kept("log q along the line"):
                 log_prob[fit.name] = q.log_prob(grid[:, None])

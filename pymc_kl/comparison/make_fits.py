@@ -110,7 +110,8 @@ def _drawn(fit: Fit, target: Target, n: int, streams: RandomStreams) -> DrawnFit
     q = fit.approximation
     try:
         x = q.sample(n, random_seed=streams(f"draws of {fit.name}"))
-        return DrawnFit(fit, x, target.log_density(x), q.log_prob(x) if q.has_log_prob else None)
+        log_prob = q.log_prob(x) if q.has_log_prob else None
+        return DrawnFit(fit=fit, x=x, log_density=target.log_density(x), log_prob=log_prob)
     except Exception as error:  # noqa: BLE001 a fit that cannot be drawn from must not lose the others
         return FailedFit(fit.name, (Failure.of("", error),), fit.seconds)
 
@@ -155,6 +156,6 @@ def assign_draws(fits: Iterable[DrawnFit | FailedFit], modes: Modes) -> list[Ass
 
 def _assigned(drawn: DrawnFit, modes: Modes) -> AssignedFit | FailedFit:
     try:
-        return AssignedFit(drawn, modes.canonical(drawn.x))
+        return AssignedFit(**vars(drawn), canonical=modes.canonical(drawn.x))
     except Exception as error:  # noqa: BLE001 a fit whose draws have no modes must not lose the others
         return FailedFit(drawn.name, (*drawn.failures, Failure.of("modes of its draws", error)), drawn.fit.seconds)

@@ -70,7 +70,6 @@ class Reference:
 
     Attributes
     ----------
-    target : Target
     draws : ReferenceSample
         Nearly independent, or whole chains: what is scored on.
     training : ReferenceSample
@@ -86,6 +85,7 @@ class Reference:
     audit : DataTree or None
         Of the user's draws.
     partial : bool
+        The search or the sampling was interrupted.
     """
 
     target: Target

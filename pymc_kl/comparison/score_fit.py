@@ -11,9 +11,9 @@ from pymc_kl._typing import Array
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.symmetrise import MAX_ORDER, symmetrised_log_prob
 from pymc_kl.comparison.failures import Attempts
-from pymc_kl.comparison.fit import AssignedFit, Evaluate, ScoredFit
+from pymc_kl.comparison.fit import AssignedFit, ScoredFit
 from pymc_kl.comparison.reference import Reference
-from pymc_kl.fitting.cross_fitting import IN_SAMPLE
+from pymc_kl.fitting.cross_fitting import IN_SAMPLE, Evaluate
 from pymc_kl.modes.assign import MAX_COPY_LABELS, CanonicalPoints
 from pymc_kl.modes.masses import masses_from_independent
 from pymc_kl.modes.modes import Modes
@@ -41,15 +41,7 @@ type Parts[T] = dict[str, Callable[[], T]]
 
 @dataclass(frozen=True, eq=False)
 class FitScores:
-    """The scores of one approximation q beside p.
-
-    Parameters
-    ----------
-    p : ReferenceDraws
-    q : ApproximationDraws
-    log_evidence : Estimate
-        Nats.
-    """
+    """The scores of one approximation q beside p, with log Z in nats."""
 
     p: ReferenceDraws
     q: ApproximationDraws
@@ -125,12 +117,12 @@ class FitScores:
         }
 
 
-def score_fit(assigned: AssignedFit, reference: Reference) -> ScoredFit:
+def score_fit(fit: AssignedFit, reference: Reference) -> ScoredFit:
     """Score one fit: its columns of `/scores` and of `/coverage`."""
-    attempts = Attempts(list(assigned.drawn.failures))
-    found = _side_by_side(assigned, reference, attempts)
-    convergence, q = assigned.drawn.convergence, assigned.fit.approximation
-    estimates = found.estimates() | _relabelled(assigned, reference, found)
+    attempts = Attempts(list(fit.failures))
+    found = _side_by_side(fit, reference, attempts)
+    convergence, q = fit.convergence, fit.fit.approximation
+    estimates = found.estimates() | _relabelled(fit, reference, found)
     if convergence is not None:
         estimates |= {"elbo_gap": lambda: convergence.elbo_gap, "elbo_gradient": lambda: convergence.gradient}
     scores: dict[str, Any] = _with_errors(attempts.each(estimates)) | attempts.each(found.numbers())
@@ -138,32 +130,33 @@ def score_fit(assigned: AssignedFit, reference: Reference) -> ScoredFit:
         "converged": float("nan") if convergence is None else float(convergence.converged),
         "kind": q.kind,
         "family": q.family,
-        "note": " ".join((*(q.info.warnings or ()), *_in_sample(assigned))),
+        "note": " ".join((*(q.info.warnings or ()), *_in_sample(fit))),
     }
     coverage: dict[str, Any] = attempts.each(found.coverage())
     coverage["elsewhere"], coverage["elsewhere_se"] = found.q.masses.mass[-1], found.q.masses.se[-1]
     with attempts.kept("copies_reached"):
-        coverage["copies_reached"] = _copies_reached(reference.modes, assigned.drawn.x, assigned.canonical)
-    return ScoredFit(assigned, scores, coverage, tuple(attempts.failures))
+        coverage["copies_reached"] = _copies_reached(reference.modes, fit.x, fit.canonical)
+    known = vars(fit) | {"failures": tuple(attempts.failures)}
+    return ScoredFit(**known, scores=scores, coverage=coverage)
 
 
-def _side_by_side(assigned: AssignedFit, reference: Reference, attempts: Attempts) -> FitScores:
+def _side_by_side(fit: AssignedFit, reference: Reference, attempts: Attempts) -> FitScores:
     """Put the draws of p and of one fit side by side; log q is left out where it can't be evaluated."""
-    k, draws, drawn = reference.modes.k, reference.draws, assigned.drawn
+    k, draws = reference.modes.k, reference.draws
     log_prob = None
     with attempts.kept("log q at draws of the posterior"):
-        log_prob = _reference_log_prob(assigned, reference, _log_prob)
+        log_prob = _reference_log_prob(fit, reference, _log_prob)
     p = ReferenceDraws(
         draws.posterior.log_density,
         log_prob,
         to_region(draws.mode, k).reshape(draws.posterior.log_density.shape),
         draws.posterior.weights,
         reference.masses,
-        _at_unvisited(assigned.fit.approximation, reference, attempts),
+        _at_unvisited(fit.fit.approximation, reference, attempts),
         reference.tail,
     )
-    mode = assigned.canonical.mode
-    q = ApproximationDraws(drawn.log_density, drawn.log_prob, to_region(mode, k), masses_from_independent(mode, k))
+    mode = fit.canonical.mode
+    q = ApproximationDraws(fit.log_density, fit.log_prob, to_region(mode, k), masses_from_independent(mode, k))
     return FitScores(p, q, reference.log_evidence)
 
 
@@ -171,12 +164,12 @@ def _log_prob(q: Approximation, x: Array) -> Array:
     return q.log_prob(x)
 
 
-def _reference_log_prob(assigned: AssignedFit, reference: Reference, evaluate: Evaluate) -> Array | None:
+def _reference_log_prob(fit: AssignedFit, reference: Reference, evaluate: Evaluate) -> Array | None:
     """Evaluate log q (chain, draw) at the draws of p that are scored on."""
-    if not assigned.fit.approximation.has_log_prob:
+    if not fit.fit.approximation.has_log_prob:
         return None
     posterior, fold = reference.draws.posterior, reference.draws.canonical.fold
-    values = assigned.fit.at_draws(posterior.flat, fold, evaluate)
+    values = fit.fit.at_draws(posterior.flat, fold, evaluate)
     return None if values is None else values.reshape(posterior.log_density.shape)
 
 
@@ -190,17 +183,17 @@ def _at_unvisited(q: Approximation, reference: Reference, attempts: Attempts) ->
     return means
 
 
-def _relabelled(assigned: AssignedFit, reference: Reference, found: FitScores) -> Parts[Estimate]:
+def _relabelled(fit: AssignedFit, reference: Reference, found: FitScores) -> Parts[Estimate]:
     """Both divergences of q averaged over the symmetries of p; nothing without any."""
-    q, x, symmetry = assigned.fit.approximation, assigned.drawn.x, reference.modes.symmetry
+    q, x, symmetry = fit.fit.approximation, fit.x, reference.modes.symmetry
     if not reference.modes.has_copies or not q.has_log_prob or group_order(symmetry) > MAX_ORDER:
         return {}
 
-    def averaged(fit: Approximation, x: Array) -> Array | None:
-        return symmetrised_log_prob(fit.log_prob, symmetry, x)
+    def averaged(approximation: Approximation, x: Array) -> Array | None:
+        return symmetrised_log_prob(approximation.log_prob, symmetry, x)
 
     def forward() -> Estimate:
-        log_prob = _reference_log_prob(assigned, reference, averaged)
+        log_prob = _reference_log_prob(fit, reference, averaged)
         return forward_kl(replace(found.p, log_prob=log_prob), found.log_evidence)
 
     def reverse() -> Estimate:
@@ -209,8 +202,8 @@ def _relabelled(assigned: AssignedFit, reference: Reference, found: FitScores) -
     return {"forward_kl_relabelled": forward, "reverse_kl_relabelled": reverse}
 
 
-def _in_sample(assigned: AssignedFit) -> tuple[str, ...]:
-    cross_fit = assigned.fit.cross_fit
+def _in_sample(fit: AssignedFit) -> tuple[str, ...]:
+    cross_fit = fit.fit.cross_fit
     return (IN_SAMPLE,) if cross_fit is not None and not cross_fit.others else ()
 
 

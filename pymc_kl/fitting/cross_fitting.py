@@ -17,6 +17,8 @@ from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.symmetry import Symmetry
 from pymc_kl.reference.posterior import N_FOLDS
 
+type Evaluate = Callable[[Approximation, Array], Array | None]
+
 IN_SAMPLE = "Too few draws to hold any out: its forward divergence is judged on the draws it was fitted to, too low."
 
 
@@ -34,9 +36,7 @@ class CrossFit:
     approximation: Approximation
     others: tuple[Approximation, ...]
 
-    def at_draws(
-        self, x: Array, fold: IntArray, evaluate: Callable[[Approximation, Array], Array | None]
-    ) -> Array | None:
+    def at_draws(self, x: Array, fold: IntArray, evaluate: Evaluate) -> Array | None:
         """Evaluate at each draw (n, d) the fit without its fold (n,)."""
         if not self.others:
             return evaluate(self.approximation, x)
