@@ -103,7 +103,8 @@ def _compare(parsed: argparse.Namespace, console: "Console") -> int:
     if parsed.draws is not None and not parsed.draws.exists():
         raise FileNotFoundError(f"no such file of draws: {parsed.draws}")
     model = _load_model(parsed.model)
-    from pymc_kl.comparison.io import check_place, read_tree
+    from pymc_kl.comparison.io import check_place
+    from pymc_kl.model.datatree import read_tree
 
     check_place(parsed.out / SAVED, overwrite=True)
     draws = None if parsed.draws is None else read_tree(parsed.draws)

@@ -9,7 +9,7 @@ import xarray as xr
 
 from pymc_kl.comparison.stored_names import from_file, to_file
 from pymc_kl.comparison.whole_files import recover, written_whole
-from pymc_kl.model.datatree import FORMAT
+from pymc_kl.model.datatree import FORMAT, read_tree, reader_options
 
 SUFFIXES = (".nc", ".zarr")
 NEEDED = ("posterior", "modes", "scores", "coverage", "evidence")
@@ -88,12 +88,8 @@ def _not_ours(path: Path) -> str:
 
 
 def _root_attrs(path: Path) -> dict[str, Any]:
-    with warnings.catch_warnings(), xr.open_dataset(path, decode_cf=False, **_reader(path)) as ds:
+    with warnings.catch_warnings(), xr.open_dataset(path, decode_cf=False, **reader_options(path)) as ds:
         return ds.attrs
-
-
-def _reader(path: Path) -> dict[str, Any]:
-    return {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {"engine": "netcdf4"}
 
 
 def _write(dt: xr.DataTree, path: Path, suffix: str) -> None:
@@ -145,13 +141,6 @@ def _read_unchanged(path: Path) -> xr.DataTree:
         dt = read_tree(path)
         if path.stat().st_ino == before:
             return dt
-
-
-def read_tree(path: Path) -> xr.DataTree:
-    """Read a NetCDF or Zarr file into memory."""
-    options = _reader(path) if path.suffix == ".zarr" else {}
-    with warnings.catch_warnings(), xr.open_datatree(path, **options) as dt:  # xarray sets filters when it decodes
-        return dt.load()
 
 
 def check_comparison(dt: Any) -> xr.DataTree:

@@ -1,9 +1,11 @@
 """Draws and what is known of each, as DataTrees; attributes that every DataTree of the package carries."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,3 +82,15 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def reader_options(path: Path) -> dict[str, Any]:
+    """Return the options by which xarray opens a NetCDF or Zarr file."""
+    return {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {"engine": "netcdf4"}
+
+
+def read_tree(path: Path) -> xr.DataTree:
+    """Read a NetCDF or Zarr file into memory."""
+    options = reader_options(path) if path.suffix == ".zarr" else {}
+    with warnings.catch_warnings(), xr.open_datatree(path, **options) as dt:  # xarray sets filters when it decodes
+        return dt.load()

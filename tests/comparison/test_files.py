@@ -20,9 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pymc_kl as pkl
-from pymc_kl.comparison.io import FORMAT, check_comparison, read_tree
+from pymc_kl.comparison.io import FORMAT, check_comparison
 from pymc_kl.comparison.stored_names import fits_as_name, written_forms
 from pymc_kl.comparison.whole_files import written_whole
+from pymc_kl.model.datatree import read_tree
 from pymc_kl.reports.build import Report
 
 SUFFIXES = (".nc", ".zarr")
