@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pymc_kl._typing import Array
 from pymc_kl.adapters.origins import holds
 from pymc_kl.approximations import Approximation, Draws
-from pymc_kl.model.draws import as_posterior_draws
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import systematic
 
-OF_A_COMPARISON = {"posterior", "modes", "scores", "coverage", "evidence"}
+OF_A_COMPARISON = {"posterior", "modes", "scores", "coverage", "evidence"}  # groups by which one is recognised
 
 
 def accepts(fit: Any) -> bool:
@@ -20,15 +21,18 @@ def accepts(fit: Any) -> bool:
 
 
 def convert(fit: Any, target: Target) -> Approximation:
-    """Read draws by name; weighted ones, such as a completed reference has, are resampled by their weights."""
+    """Read draws by name; weighted ones, such as those of `sample_reference`, are resampled by their weights."""
     if isinstance(fit, xr.DataTree) and set(fit.children) >= OF_A_COMPARISON:
         raise ValueError(
             "this is a comparison, whose posterior is its reference and no fit. Pass one of its approximations, such "
             "as comparison['approximations/ADVI'], or read it with load()."
         )
     if holds(fit, "sample_stats", "weight"):
-        reference = as_posterior_draws(fit, target)
-        assert reference.flat_weights is not None
-        n = len(reference.flat)
-        return Draws(x=reference.flat[systematic(reference.flat_weights, n, np.random.default_rng(0))], target=target)
+        return Draws(x=_resampled(as_posterior_draws(fit, target)), target=target)
     return Draws(x=target.unconstrain(fit).reshape(-1, target.d), target=target)
+
+
+def _resampled(draws: PosteriorDraws) -> Array:
+    """Return draws (n, d) of equal weight: systematic resampling by the weights, if there are any."""
+    x, weights = draws.flat, draws.flat_weights
+    return x if weights is None else x[systematic(weights, len(x), np.random.default_rng(0))]

@@ -309,7 +309,7 @@ for name in ("blackjax", "cmdstanpy", "jax", "numpyro", "nutpie", "pymc_extras",
 
 import emcee, numpy as np, pymc as pm, xarray as xr
 from pymc_kl import as_approximation
-from pymc_kl.target import Target
+from pymc_kl.model import Target
 
 start = np.linspace(-1, 1, 4)[:, None]
 plain = emcee.EnsembleSampler(4, 1, lambda x: -0.5 * x[0] ** 2)
