@@ -7,10 +7,10 @@ import numpy as np
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.approximations import FullRank, MeanField
 from pymc_kl.fitting.maximise import polish
+from pymc_kl.fitting.optima import CHECK_DRAWS
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
-CHECK_DRAWS = 4000  # fresh draws on which the gap is measured
 ELBO_GAP_TOLERANCE = 0.1  # nats; largest gap of a fit that has converged: a mean off by 0.45 sd in one dimension
 
 

@@ -22,7 +22,7 @@ from pymc_kl.modes.symmetry import Symmetry
 from pymc_kl.modes.symmetry.enumerate import group_order, matrices
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
 
-CHECK_DRAWS = 4000  # fresh draws on which the ELBO of an optimum is measured
+CHECK_DRAWS = 4000  # fresh draws on which an ELBO, or a gap between two, is measured
 ROUGH_DRAWS = 1000  # the same for fits that were left on their way
 FINE_NUMBERS = 2**21  # numbers (points times dimensions and data) on which the best optimum is maximised, at the most
 NEGLIGIBLE = 1e-4  # weight up to which a mixture of all optima leaves one out
