@@ -174,7 +174,7 @@ def test_two_that_write_at_once_are_both_whole(pickled, tmp_path):
     code = (
         "import pickle, sys, pymc_kl as pkl\nfrom pathlib import Path\n"
         "new = pickle.loads(Path(sys.argv[1]).read_bytes())\n"
-        "for suffix in ('.nc', '.zarr') * 4: pkl.save(new, sys.argv[2] + suffix, overwrite=True)"
+        "for suffix in ('.nc', '.zarr') * 2: pkl.save(new, sys.argv[2] + suffix, overwrite=True)"
     )
     command = [sys.executable, "-W", "ignore", "-c", code, pickled, tmp_path / "c"]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
