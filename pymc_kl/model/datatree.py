@@ -22,7 +22,7 @@ FORMAT = 3  # of the DataTree; raised when a reader of the last one would misrea
 def check_dims(target: "Target") -> None:
     """Refuse dims whose names a DataTree takes for paths, before anything long is done with the model."""
     dims = {dim for name in target.posterior_names for dim in target.dims.get(name, ())}
-    if slashed := sorted(dim for dim in dims if "/" in dim):
+    if slashed := sorted(dim for dim in dims if dim is not None and "/" in dim):
         raise ValueError(
             f"dims must have names without a slash, which a DataTree takes for a path; got {slashed}. Rename them in "
             "the model."

@@ -9,6 +9,7 @@ from scipy.stats import halfnorm
 
 import pymc_kl as pkl
 from pymc_kl.adapters.gaussians import positions
+from pymc_kl.model.datatree import check_dims
 from pymc_kl.model.table_names import LOCATION, OF_MODES, distinct, free_name, free_var_names
 from pymc_kl.model.target import Target
 from pymc_kl.plots import plot_divergence_path, plot_modes
@@ -164,6 +165,15 @@ def test_draws_are_read_again_whatever_labels_are(labels):
     target = Target.from_model(model, gradient=False)
     x = np.random.default_rng(0).normal(size=(2, 5, 2))
     np.testing.assert_array_equal(target.unconstrain(target.to_dataset(x)), x)
+
+
+def test_a_deterministic_may_leave_a_dim_without_a_name():
+    with pm.Model(coords={"g": ["a", "b"]}) as model:
+        x = pm.Normal("x", dims="g")
+        pm.Deterministic("outer", x[:, None] * np.ones(3), dims=("g", None))
+    target = Target.from_model(model, gradient=False)
+    check_dims(target)
+    assert target.to_dataset(np.zeros((1, 2, 2)))["outer"].dims == ("chain", "draw", "g", "outer_dim_1")
 
 
 def test_equal_labels_are_numbered():
