@@ -18,15 +18,15 @@ from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws
 from pymc_kl.reference.mode_density import ModeDensity, log_ratio
 from pymc_kl.reference.proposals import fit_proposal
 
-MIN_DRAWS = 100  # draws of a mode; with fewer no proposal is fitted
-MIN_INFORMATION = 30.0  # draws' worth of overlap; with less the error of a bridge can't be trusted
-MIN_OVERLAP = 0.02  # overlap as a share of the draws; with less a bridge is refused
-MIN_OVERLAP_WITHOUT_MODE = 0.2  # the same where there is no maximum, and the draws alone say what the region is
-MAX_DIVERGING = 0.02  # share of transitions that diverge; above it the chains have not seen the whole mode
-MAX_APART = 3.5  # standard errors between the estimates of two halves; above it neither is trusted
-ROUNDING = 0.02  # nats added to that bound, since the standard errors of a perfect proposal are zero
+MIN_DRAWS = 100  # draws of a mode; with fewer no proposal is fitted; our choice
+MIN_INFORMATION = 30.0  # draws' worth of overlap; with less the error of a bridge can't be trusted; our choice
+MIN_OVERLAP = 0.02  # overlap as a share of the draws; with less a bridge is refused; our choice
+MIN_OVERLAP_WITHOUT_MODE = 0.2  # the same where there is no maximum to tell what the region is; our choice
+MAX_DIVERGING = 0.02  # share of transitions that diverge; above it a mode was not seen whole; our choice
+MAX_APART = 3.5  # standard errors between the estimates of two halves; above it neither is trusted; our choice
+ROUNDING = 0.02  # nats added to that bound, since a perfect proposal leaves no standard error; our choice
 NOT_MIXED = "draws within the mode have not mixed"  # how the reason begins where R-hat is too large
-BRACKET = 50.0  # nats beyond the extreme log ratios within which the root is searched
+BRACKET = 50.0  # nats beyond the extreme log ratios within which the root is sought; our choice
 
 
 class _Half(NamedTuple):

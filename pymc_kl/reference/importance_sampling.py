@@ -10,11 +10,11 @@ from pymc_kl.reference.local_draws import LocalDraws, no_draws
 from pymc_kl.reference.mode_density import ModeDensity, log_ratio
 from pymc_kl.reference.proposals import HEAVY_DF, Proposal
 
-IMPORTANCE_DRAWS = 2000  # draws of the proposal
-MIN_INSIDE = 10  # draws inside the mode; with fewer Laplace's approximation stands for the estimate
-MIN_RESAMPLED = 10  # draws returned at the least
-DOUBTFUL_SE = 0.5  # nats: the least error of a log mass whose weights have k-hat above 0.5
-GUESS_SE = 1.0  # nats: the same above 0.7, and that of Laplace's approximation
+IMPORTANCE_DRAWS = 2000  # draws of the proposal; our choice
+MIN_INSIDE = 10  # draws inside the mode; with fewer Laplace's approximation is the estimate; our choice
+MIN_RESAMPLED = 10  # draws returned at the least; our choice
+DOUBTFUL_SE = 0.5  # nats: the least error of a log mass whose weights have k-hat above 0.5; our choice
+GUESS_SE = 1.0  # nats: the same above 0.7, and that of Laplace's approximation; our choice
 
 
 def log_mass_by_importance(mode: ModeDensity, rng: np.random.Generator) -> tuple[LogMass, LocalDraws]:

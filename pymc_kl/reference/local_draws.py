@@ -9,7 +9,7 @@ from arviz_stats.base import array_stats
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.numerics.estimate import effective_size
 
-LOCAL_RHAT = 1.1  # R-hat over quarters of the draws; above it they have not seen the whole mode
+LOCAL_RHAT = 1.1  # R-hat over quarters of the draws; above it they have not seen the whole mode; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class LocalDraws:
 
     @property
     def log_density_of_copies(self) -> Array:
-        """Log density (n,) of the draws where all copies of the mode are brought to the first: the sum over copies."""
+        """Log of n_copies · p̃ (n,), nats: the log density of the mode where all its copies are brought to the first."""
         return np.asarray(self.log_density + np.log(self.n_copies))
 
     @cached_property
@@ -88,7 +88,7 @@ def no_draws(d: int) -> LocalDraws:
 
 
 def joined(one: LocalDraws, two: LocalDraws) -> LocalDraws:
-    """Put draws of the same mode behind each other."""
+    """Append draws of the same mode to others."""
     return LocalDraws(
         x=np.concatenate([one.x, two.x]),
         log_density=np.concatenate([one.log_density, two.log_density]),

@@ -20,12 +20,16 @@ from pymc_kl.reference.mode_state import ModeState
 from pymc_kl.reference.settings import Sampling
 from pymc_kl.reference.tempered_bridge import log_mass_by_path
 
-LONGER_TUNE = 3  # times as much tuning at a second try, and where chains must find their region from far off
+LONGER_TUNE = 3  # times as much tuning at a second try, and where chains start from all over; our choice
 
 
 @dataclass(frozen=True, eq=False)
 class ModeSampler:
-    """Samples and weighs modes, one by one, as it is told."""
+    """Sample and weigh the modes that a policy asks for.
+
+    Every method takes the state of a mode and returns the next one. Random numbers are drawn mode by mode, in the
+    order of the calls.
+    """
 
     target: Target
     modes: Modes
@@ -52,7 +56,7 @@ class ModeSampler:
         return [self._updated(k, s, made[k]) if k in made else s for k, s in enumerate(states)], interrupted
 
     def _updated(self, k: int, state: ModeState, chains: Chains | None) -> ModeState:
-        """Add what NUTS made to a mode's draws, and weigh it by them."""
+        """Take the draws that NUTS made of a mode, and weigh it by them."""
         state = replace(state, tries=state.tries + 1)
         if chains is None:
             return state
@@ -93,8 +97,8 @@ class ModeSampler:
         if not self.modes.proper:
             return self._task_from_all_over(n_draws, LONGER_TUNE * tune)
         tune *= LONGER_TUNE if tries else 1
-        place = self.modes.x[k], self.modes.covariances[k]
-        task = make_task(*place, draws=n_draws, tune=tune, chains=chains, rng=self.rng)
+        centre, covariance = self.modes.x[k], self.modes.covariances[k]
+        task = make_task(centre, covariance, draws=n_draws, tune=tune, chains=chains, rng=self.rng)
         return starts_inside(self.target, task)
 
     def _task_from_all_over(self, n_draws: int, tune: int) -> Task:

@@ -15,16 +15,16 @@ from pymc_kl.reference.evidence import LogMass
 from pymc_kl.reference.local_draws import LocalDraws
 from pymc_kl.reference.mode_state import ModeState
 
-MINOR = 6.0  # nats below all modes together, a quarter of a per cent of the mass; no chain is sent to a mode lower
-SMALL = 3.9  # nats below all modes together, two per cent; there a doubtful mass's upper bound is good enough
-MIN_INSIDE = 0.25  # share of a mode's chains inside it; with less a second try is no use
-MAX_TRIES = 2  # times that chains are sent to a mode whose mass they do not give
-MAX_ROUNDS = 3  # rounds of sampling, each of twice as many draws as the last
-MASS_SE = 0.008  # standard error of a mode's mass; below it no more draws are made
+MINOR = 6.0  # nats below all modes together (0.25 % of the mass), from which no chain is sent to a mode; our choice
+SMALL = 3.9  # nats below all modes together (2 %), from which a doubtful estimate of a mode will do; our choice
+MIN_INSIDE = 0.25  # share of the draws of a mode's chains inside it; with less a second try is no use; our choice
+MAX_TRIES = 2  # times that chains are sent to a mode whose mass they do not give; our choice
+MAX_ROUNDS = 3  # rounds of sampling, each of twice as many draws as the last; our choice
+MASS_SE = 0.008  # largest standard error of a mass from which no more draws are made; our choice
 LOG_MASS_SE = 4 * MASS_SE  # nats: the same of the only mode's log mass
-MOST_OF_ERROR = 0.3  # of the largest contribution to the masses' errors; modes above it are sampled again
+MOST_OF_ERROR = 0.3  # share of the largest part of the masses' error; a mode above it is sampled again; our choice
 ENOUGH_ESS = 400.0  # effective draws given in a mode from which they can stand for it; Vehtari et al. 2021
-ENOUGH_RHAT = 1.05  # R-hat over quarters of the given draws up to which they can stand for their mode
+ENOUGH_RHAT = 1.05  # R-hat over quarters of the given draws up to which they can stand for a mode; our choice
 
 
 def suffice(given: LocalDraws) -> bool:

@@ -1,4 +1,4 @@
-"""Log masses of all modes → their masses and log Z; where some are not known, from counting draws, or a guess."""
+"""Masses of all modes and log Z: from log masses; where some are not known, from counting draws, or a guess."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from pymc_kl.reference.evidence import Evidence
 from pymc_kl.reference.mode_state import ModeState
 from pymc_kl.reference.posterior import count_masses
 
-MAX_REASONS = 3  # modes without a mass that one line names; each mode keeps its own reason
+MAX_REASONS = 3  # modes without a mass that one line names; each mode keeps its own reason; our choice
 
 
 def relative_masses(
@@ -69,7 +69,7 @@ def _guess(states: Sequence[ModeState], laplace: Array, n_draws: IntArray) -> Ma
 
 
 def evidence_of(log_z: Estimate, reason: str) -> Evidence:
-    """Put log Z with how it was found, or why it was not."""
+    """Return log Z with how it was found, or why it was not."""
     return Evidence(log_z, "bridge sampling", "" if np.isfinite(log_z.value) else reason)
 
 

@@ -37,8 +37,8 @@ def sample_reference(
     """Make draws that stand for the whole posterior, as far as a search can find it.
 
     Modes are searched for from thousands of starts; each distinct mode is sampled by `pm.sample` where the
-    draws given do not suffice; its mass comes from bridge sampling; and copies of a mode under the symmetries
-    of the model are completed.
+    draws given do not suffice; its mass comes from bridge sampling; and its draws are spread over all its copies
+    under the symmetries of the model.
 
     Parameters
     ----------

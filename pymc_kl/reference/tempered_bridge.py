@@ -13,9 +13,9 @@ from pymc_kl.reference.local_nuts import Chains, Task, sample_locally
 from pymc_kl.reference.mode_density import ModeDensity, log_ratio
 from pymc_kl.reference.proposals import Proposal, shrunk_gaussian
 
-BETAS = (0.1, 0.3, 0.6)  # β of the densities q^(1 - β) p̃^β between a Gaussian q (β = 0) and the mode (β = 1)
-CHAINS = 2  # chains of each density on the path
-MIN_INSIDE = 0.1  # share of the chains' draws inside the mode; with less the path leaves it
+BETAS = (0.1, 0.3, 0.6)  # β of the densities q^(1 - β) p̃^β from a Gaussian q (β = 0) to the mode (β = 1); our choice
+CHAINS = 2  # chains of each density on the path; our choice
+MIN_INSIDE = 0.1  # share of the chains' draws inside the mode; with less they have left it; our choice
 
 
 class _PathFailedError(Exception):
