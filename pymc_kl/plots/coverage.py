@@ -22,13 +22,13 @@ from pymc_kl.plots.parts.contract import (
     Canvas,
     choose_backend,
     known_approximations,
-    legend_height,
     open_collection,
     subset,
     validated,
     with_defaults,
 )
 from pymc_kl.plots.parts.docstring import fill_docstring
+from pymc_kl.plots.parts.legend import legend_height
 
 ROW = 0.8  # height of the reference's bar, as a part of the distance between two rows
 LANES = 0.7  # height of all marks of a row, as a part of the same

@@ -21,7 +21,7 @@ from arviz_plots import PlotCollection
 from arviz_plots.plots.utils import filter_aes, get_visual_kwargs, process_group_variables_coords
 
 from pymc_kl.model.table_names import free_coords, free_var_names
-from pymc_kl.plots.parts.axes import lines_of, wrap_name
+from pymc_kl.plots.parts.legend import InLines
 
 SAMPLE_DIMS = ("chain", "draw")
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
@@ -33,8 +33,6 @@ MIN_WIDTH = 5.4  # inches: the width of such a line
 COLUMNS = 2  # of wide facets
 NOTE_LINE = 20  # pixels: the height of a line of the note
 PLOTLY_MARGIN = 100  # pixels above the facets, with room for two such lines
-LEGEND_ROW = 0.22  # inches: the height of a line of the legend
-LEGEND_CHARACTERS = 32  # of a line of the legend
 NOTE_STYLE: Mapping[str, Mapping[str, Any]] = {
     "matplotlib": {"size": 9, "x": 0.01, "horizontalalignment": "left"},
     "plotly": {"size": 12, "x": 0.01, "xanchor": "left"},
@@ -46,23 +44,6 @@ NONE_GIVEN: Mapping[Any, Any] = MappingProxyType({})
 
 type Aesthetics = Mapping[str, tuple[Sequence[str], Sequence[Any]]]
 """For each aesthetic, the dims it is mapped to and its values."""
-
-
-@dataclass(frozen=True)
-class InLines(BaseLabeller):
-    """Break the long names of another labeller into lines, for a legend."""
-
-    labeller: Any
-    backend: str
-
-    def sel_to_str(self, sel: Any, isel: Any) -> str:
-        """Name the values of some dims."""
-        return lines_of(wrap_name(str(self.labeller.sel_to_str(sel, isel)), LEGEND_CHARACTERS), self.backend)
-
-
-def legend_height(names: Sequence[str]) -> float:
-    """Return the height of a legend of these names with its frame, in inches."""
-    return LEGEND_ROW * (2 + sum(wrap_name(name, LEGEND_CHARACTERS).count("\n") + 1 for name in names))
 
 
 @dataclass(frozen=True, eq=False)

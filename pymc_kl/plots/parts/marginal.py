@@ -16,7 +16,8 @@ from pymc_kl.modes.numbering import mode_numbers
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, group_line, join_numbers, title_facet
-from pymc_kl.plots.parts.contract import Aesthetics, Canvas, legend_height, open_collection
+from pymc_kl.plots.parts.contract import Aesthetics, Canvas, open_collection
+from pymc_kl.plots.parts.legend import legend_height
 from pymc_kl.plots.parts.view import NAMED, View
 
 FACET_INCHES = (2.9, 2.3)
