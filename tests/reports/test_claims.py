@@ -61,7 +61,7 @@ def two_modes(zoo):
 def test_the_draws_missed_what_they_missed(two_modes):
     problem, _, said = two_modes
     [text] = [text for text in said[""] if "Your draws miss" in text]
-    assert text.startswith("Your draws miss mode 2, which holds 30")
+    assert re.match(r"Your draws miss mode 2, which holds (29\.9|30)", text)
     [held] = shares(text)
     assert abs(held.value - problem.masses.min()) < 4 * held.se + 0.005
     match = re.search(r"Their mean of x is (-?[\d.]+); over all modes found it is (-?[\d.]+) ± ([\d.]+\d)", text)
