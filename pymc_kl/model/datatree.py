@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -43,14 +43,6 @@ def draws_tree(target: "Target", x: Array, stats: Mapping[str, Array | IntArray 
     attrs = {"sample_dims": ["chain", "draw"], "creation_library": "pymc_kl"}
     groups = {"posterior": posterior, "sample_stats": xr.Dataset(known, coords=coords)}
     return xr.DataTree.from_dict({name: ds.assign_attrs(attrs) for name, ds in groups.items()})
-
-
-def reference_label(names: Sequence[str]) -> str:
-    """Name the reference so that no approximation bears the name too."""
-    label = "reference"
-    while label in names:
-        label += " draws"
-    return label
 
 
 def root_attrs(model_name: str, seed: Any, settings: Mapping[str, Any], seconds: Mapping[str, float]) -> dict[str, Any]:

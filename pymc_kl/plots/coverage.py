@@ -12,7 +12,6 @@ from arviz_plots.visuals import annotate_xy, fill_between_y, line_x, scatter_x, 
 from scipy.stats import norm
 
 from pymc_kl.comparison.io import check_comparison
-from pymc_kl.model.datatree import reference_label
 from pymc_kl.modes.numbering import ELSEWHERE_NUMBER
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import label_axis, set_ticks
@@ -29,6 +28,7 @@ from pymc_kl.plots.parts.contract import (
 )
 from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.legend import legend_height
+from pymc_kl.scores.marginals import reference_label
 
 ROW = 0.8  # height of the reference's bar, as a part of the distance between two rows
 LANES = 0.7  # height of all marks of a row, as a part of the same

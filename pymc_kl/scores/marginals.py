@@ -4,7 +4,7 @@ All draws are those relabelled to one copy of their mode, so that moments of lab
 Shapes: n draws; a variable has any shape of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ import xarray as xr
 from scipy.stats import wasserstein_distance
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.model.datatree import reference_label
 from pymc_kl.model.table_names import OF_PARAMETERS, free_names
 from pymc_kl.model.target import Target
 from pymc_kl.modes.masses import Masses
@@ -38,6 +37,14 @@ class Source:
         rows = np.linspace(0, len(self.x) - 1, min(len(self.x), MAX_DRAWS)).astype(int)
         weights = self.weights[rows] / self.weights[rows].sum()
         return Source(self.x[rows], weights, None if self.mode is None else self.mode[rows], self.masses)
+
+
+def reference_label(names: Sequence[str]) -> str:
+    """Return a name for the reference that no approximation bears."""
+    label = "reference"
+    while label in names:
+        label += " draws"
+    return label
 
 
 def describe(target: Target, reference: Source, approximations: Mapping[str, Source]) -> xr.Dataset:

@@ -11,7 +11,6 @@ from arviz_plots.visuals import fill_between_y, line_xy, remove_axis, scatter_x
 from arviz_stats.base import array_stats
 
 from pymc_kl._typing import Array
-from pymc_kl.model.datatree import reference_label
 from pymc_kl.modes.numbering import mode_numbers
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import wrap_name
@@ -19,6 +18,7 @@ from pymc_kl.plots.parts.captions import annotate_text, group_line, join_numbers
 from pymc_kl.plots.parts.contract import Aesthetics, Canvas, open_collection
 from pymc_kl.plots.parts.legend import legend_height
 from pymc_kl.plots.parts.view import NAMED, View
+from pymc_kl.scores.marginals import reference_label
 
 FACET_INCHES = (2.9, 2.3)
 TITLE_CHARACTERS = 28  # of a line, in the smaller letters of long titles
