@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -24,7 +25,9 @@ logging.getLogger("pymc").setLevel(logging.ERROR)
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
-    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+    """Seed from the names of the test and its file, in whatever folder that lies."""
+    path, _, test = request.node.nodeid.partition("::")
+    return np.random.default_rng(zlib.crc32(f"tests/{Path(path).name}::{test}".encode()))
 
 
 @cache
