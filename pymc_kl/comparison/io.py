@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from pymc_kl.comparison.stored_names import from_file, to_file
-from pymc_kl.comparison.whole_files import recover, written_whole
+from pymc_kl.comparison.whole_files import interrupts_wait, recover, written_whole
 from pymc_kl.model.datatree import FORMAT, read_tree, reader_options
 
 SUFFIXES = (".nc", ".zarr")
@@ -96,12 +96,13 @@ def _write(dt: xr.DataTree, path: Path, suffix: str) -> None:
     """Write all groups, then the mark that says so."""
     dt = to_file(dt)
     marked = xr.Dataset(attrs={**dt.attrs, MARK: _n_groups(dt)})
-    if suffix == ".zarr":
-        dt.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
-        marked.to_zarr(path, mode="a", zarr_format=2, consolidated=False)
-    else:
-        dt.to_netcdf(path, mode="w", engine="netcdf4")
-        marked.to_netcdf(path, mode="a", engine="netcdf4")
+    with interrupts_wait():
+        if suffix == ".zarr":
+            dt.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
+            marked.to_zarr(path, mode="a", zarr_format=2, consolidated=False)
+        else:
+            dt.to_netcdf(path, mode="w", engine="netcdf4")
+            marked.to_netcdf(path, mode="a", engine="netcdf4")
 
 
 def _n_groups(dt: xr.DataTree) -> int:

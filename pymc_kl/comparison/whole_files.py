@@ -7,6 +7,7 @@ the old one is moved aside before the new one is moved in, and `recover` finishe
 import errno
 import os
 import shutil
+import signal
 import tempfile
 import time
 import zlib
@@ -15,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import FrameType
 
 NEW, OLD = "new", "old"  # what is being written and what it replaces, in the folder beside their place
 READABLE = 50  # letters of a file's name that the folder beside it bears
@@ -39,11 +42,33 @@ def written_whole(path: Path) -> Iterator[Path]:
         _sweep(path)
         with _folder_beside(path) as folder:
             yield folder / NEW
-            _sync(folder / NEW)
+            with interrupts_wait():
+                _sync(folder / NEW)
             _put(folder / NEW, path)
             _flush(path.parent)
     except (OSError, RuntimeError) as error:  # NetCDF's errors are RuntimeErrors
         raise OSError(f"{path} could not be written: {error}. {_cause(path)} What was there is unchanged.") from error
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let a first Ctrl-C wait for the end of the block: raised within a library's lock, it would leave that locked."""
+    came: list[int] = []
+
+    def wait(number: int, _: FrameType | None) -> None:
+        came.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends at once
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def write_text(path: Path, text: str) -> None:

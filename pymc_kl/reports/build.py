@@ -131,8 +131,8 @@ def report(
     --------
     With the `comparison` in the example of :func:`pymc_kl.compare`:
 
-    >>> pkl.report(comparison).verdict[0][:26]
-    'ADVI covers mode 1 (70.00 '
+    >>> pkl.report(comparison).verdict[0][:18]
+    'ADVI covers mode 1'
     """
     dt = check_comparison(comparison)
     if path is not None:

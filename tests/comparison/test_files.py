@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import pymc_kl as pkl
 from pymc_kl.comparison.io import FORMAT, check_comparison
 from pymc_kl.comparison.stored_names import fits_as_name, written_forms
-from pymc_kl.comparison.whole_files import written_whole
+from pymc_kl.comparison.whole_files import interrupts_wait, written_whole
 from pymc_kl.model.datatree import read_tree
 from pymc_kl.reports.build import Report
 
@@ -77,6 +77,7 @@ from pathlib import Path
 import pymc_kl as pkl
 good, new, folder, how = Path(sys.argv[1]), pickle.loads(Path(sys.argv[2]).read_bytes()), Path(sys.argv[3]), sys.argv[4]
 pkl.save(new, folder / f"warm{good.suffix}")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 
 def is_hit(moment, seen, event, called):
     renames = event in ("c_call", "c_return") and called in (os.replace, os.rename)
@@ -118,6 +119,26 @@ for moment in moments:
     code = child(place(f"{moment[0]}-{moment[1]}"), moment)
     print(*moment, code)
 """
+
+
+@pytest.mark.parametrize(("signals", "done"), [(1, ["whole"]), (2, [])])  # a second one ends at once
+def test_an_interrupt_waits_for_the_end_of_what_is_written(signals, done):
+    ended = []
+
+    def write():
+        with interrupts_wait():
+            for _ in range(signals):
+                signal.raise_signal(signal.SIGINT)
+            ended.append("whole")
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            write()
+        assert ended == done
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")
