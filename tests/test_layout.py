@@ -48,6 +48,21 @@ def read_imports(root: Path) -> dict[str, set[str]]:
     return imports
 
 
+def of_the_root(root: Path) -> set[str]:
+    """Modules that import the package itself or a public name of it, and so whatever that needs."""
+    found = set()
+    for path in root.rglob("*.py"):
+        names = {
+            n.removeprefix("pymc_kl").removeprefix(".")
+            for n in names_imported(path, root)
+            if n.split(".")[0] == "pymc_kl"
+        }
+        packages = {p.name for p in root.iterdir() if p.is_dir()} | {p.stem for p in root.glob("*.py")}
+        if any(name.split(".")[0] not in packages for name in names):
+            found.add(name_of(path, root))
+    return found
+
+
 def upward(imports: dict[str, set[str]]) -> list[str]:
     """Imports from a package that comes later in the order."""
     rank = {name: i for i, name in enumerate(ORDER)}
@@ -76,6 +91,18 @@ def test_nothing_else_lies_at_the_root():
 
 def test_packages_import_only_from_those_before_them():
     assert upward(IMPORTS) == []
+
+
+def test_the_command_line_alone_imports_the_public_names(tmp_path):
+    assert of_the_root(ROOT) == {"cli"}
+    (tmp_path / "pymc_kl" / "modes").mkdir(parents=True)
+    for name, text in {
+        "a": "import pymc_kl as pkl",
+        "b": "from pymc_kl import compare",
+        "c": "from pymc_kl import modes",
+    }.items():
+        (tmp_path / "pymc_kl" / "modes" / f"{name}.py").write_text(text)
+    assert of_the_root(tmp_path / "pymc_kl") == {"modes.a", "modes.b"}
 
 
 @pytest.mark.parametrize("package", sorted({name.split(".")[0] for name in IMPORTS}))
