@@ -9,6 +9,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
+from pymc_kl.model.smoothness import check_smooth
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.merge import merge_maxima, one_region
 from pymc_kl.modes.modes import Modes
@@ -119,6 +120,7 @@ def search_target(
         points = {"chains": draws[rng.permutation(len(draws))[:N_CHAIN_STARTS]]} | points
     prior = PriorStarts.draw(target, settings.n_starts, rng, ahead=2 * ROUND)
     check_density(target.log_density(prior.ready), prior.ready, target)
+    check_smooth(target, prior.ready if draws is None else draws)
     symmetry = _symmetry(target, np.concatenate([prior.ready[:ROUND], *points.values()]), settings.symmetry)
     while True:
         search = MultiStart(target.log_density_and_grad, symmetry, draws, rng, report)
