@@ -79,6 +79,43 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
     return []
 
 
+def number_in(value: ast.expr) -> object:
+    """What an expression of numbers comes to, such as 2**17 or (0.2, 0.5); None for anything else."""
+    if any(isinstance(node, ast.Name | ast.Call | ast.Attribute) for node in ast.walk(value)):
+        return None
+    try:
+        number = eval(compile(ast.Expression(value), "constant", "eval"))
+    except TypeError:
+        return None
+    entries = number if isinstance(number, tuple) else (number,)
+    return number if all(isinstance(entry, int | float) for entry in entries) else None
+
+
+def constants_in(source: str) -> dict[str, object]:
+    """Numbers with a name in capitals at the top level of a module, also where two stand on a line."""
+    found: dict[str, object] = {}
+    for node in ast.parse(source).body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        for target in targets:
+            pairs = [(target, node.value)]
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                pairs = list(zip(target.elts, node.value.elts, strict=True))
+            named = [(name.id, value) for name, value in pairs if isinstance(name, ast.Name) and value is not None]
+            found |= {name: number_in(value) for name, value in named if name.isupper()}
+    return {name: number for name, number in found.items() if number is not None}
+
+
+def with_two_values(root: Path) -> dict[str, dict[object, list[str]]]:
+    """Names of constants that stand for different numbers in different modules: the modules of each number."""
+    values: dict[str, dict[object, list[str]]] = {}
+    for path in sorted(root.rglob("*.py")):
+        for name, number in constants_in(path.read_text()).items():
+            values.setdefault(name, {}).setdefault(number, []).append(name_of(path, root))
+    return {name: modules for name, modules in values.items() if len(modules) > 1}
+
+
 IMPORTS = read_imports(ROOT)
 
 
@@ -139,3 +176,18 @@ def merge():
     assert upward(found) == ["modes.merge imports cli"]
     assert circle(found) == []
     assert {"modes.search", "modes.merge"} <= {*circle(found | {"modes.search": {"modes.merge"}})}
+
+
+def test_a_constant_has_one_name_and_one_value():
+    assert with_two_values(ROOT) == {}
+
+
+def test_two_values_of_a_name_are_seen(tmp_path):
+    files = {
+        "one.py": "LEAST = 2**4  # draws\nMOST, WIDTH = 3, (1.0, -2.0)\nSAME = 5\nTEXT = 'a'",
+        "two.py": "LEAST: int = 17\nMOST = 4\nWIDTH = (1.0, -2.0)\nSAME = 5\nTEXT = 'b'\nNAMED = len(TEXT)",
+        "three.py": "def f():\n    SAME = 6",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert with_two_values(tmp_path) == {"LEAST": {16: ["one"], 17: ["two"]}, "MOST": {3: ["one"], 4: ["two"]}}

@@ -15,7 +15,7 @@ from pymc_kl.adapters.origins import comes_from
 from pymc_kl.approximations import Approximation, Draws
 from pymc_kl.model.target import Target
 
-CHECKED = 100  # draws at which both log densities are compared
+COMPARED_DRAWS = 100  # draws at which both log densities are compared
 SAME_UP_TO = 1e-3  # nats between the two log densities; more where their size makes single precision coarser
 
 
@@ -40,7 +40,7 @@ def _check_density(x: Array, log_prob: Array, target: Target) -> None:
     """Raise unless the sampler's log density is the model's, up to a constant."""
     if x.shape[1] != target.d:
         raise ValueError(f"the sampler has {x.shape[1]} dimensions and the unconstrained space {target.d}. {_CURE}")
-    rows = np.unique(np.linspace(0, len(x) - 1, CHECKED).astype(int))
+    rows = np.unique(np.linspace(0, len(x) - 1, COMPARED_DRAWS).astype(int))
     ours, theirs = target.log_density(x[rows]), log_prob[rows]
     difference = float(np.ptp(ours - theirs))
     if not difference < SAME_UP_TO * (1 + np.abs(theirs).max() / 1000):

@@ -9,7 +9,7 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import WeightedDraws
 from pymc_kl.approximations.estimation.fit_data import FitData
-from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, LEAST_DRAWS, HeldOut, half, halves
+from pymc_kl.approximations.estimation.halves import LEAST_HALF_DRAWS, SIZE_CHOICE_DRAWS, HeldOut, half, halves
 from pymc_kl.approximations.family import Family
 from pymc_kl.approximations.fullrank import FullRank
 from pymc_kl.approximations.lowrank import LowRank
@@ -52,8 +52,8 @@ def choose_family(draws: Training) -> FamilyChoice:
     """
     data = FitData.check(draws.x, draws.weights, draws.mode, draws.blocks, n_least=2)
     kinds = [kind for kind in CANDIDATES if kind is not LowRank or data.d >= LOWRANK_FROM]
-    parts = [_Part.of(data, rows) for rows in halves(data.mode, data.blocks, CHOICE_DRAWS, draws.rng)]
-    if any(part.draws.weights.size < LEAST_DRAWS for part in parts):
+    parts = [_Part.of(data, rows) for rows in halves(data.mode, data.blocks, SIZE_CHOICE_DRAWS, draws.rng)]
+    if any(part.draws.weights.size < LEAST_HALF_DRAWS for part in parts):
         nothing = dict.fromkeys((kind.family for kind in kinds), (float("nan"), float("inf")))
         return FamilyChoice(MeanField.family, "meanfield: too few draws to hold any out.", nothing)
     log_qs = {kind.family: _log_q(kind, parts, draws.rng) for kind in kinds}

@@ -11,7 +11,7 @@ from pymc_kl.approximations.base import FitInfo
 from pymc_kl.approximations.components import Components
 from pymc_kl.approximations.estimation.em import EMFit, fit_em
 from pymc_kl.approximations.estimation.fit_data import FitData
-from pymc_kl.approximations.estimation.held_out import MAX_ITERATIONS, Choice, choose_components
+from pymc_kl.approximations.estimation.held_out import MAX_EM_ITERATIONS, Choice, choose_components
 from pymc_kl.approximations.family import Family
 from pymc_kl.approximations.training import Training
 
@@ -158,13 +158,13 @@ def fit_mixture(
         heavy=heavy,
         rng=rng,
     )
-    fit = fit_em(draws, choice.components, tolerance=FINAL_TOLERANCE, max_iterations=MAX_ITERATIONS)
+    fit = fit_em(draws, choice.components, tolerance=FINAL_TOLERANCE, max_iterations=MAX_EM_ITERATIONS)
     return fit.components.affine(loc, tril), _info(choice, fit, float(np.log(np.diag(tril)).sum()))
 
 
 def _info(choice: Choice, fit: EMFit, log_det: float) -> FitInfo:
     """Report the fit; scores are moved from whitened coordinates to those of the model."""
-    unsettled = () if fit.converged else (f"EM had not settled after {MAX_ITERATIONS} iterations.",)
+    unsettled = () if fit.converged else (f"EM had not settled after {MAX_EM_ITERATIONS} iterations.",)
     return FitInfo(
         n_components=len(fit.components),
         held_out_score=choice.score - log_det,

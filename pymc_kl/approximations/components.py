@@ -21,7 +21,7 @@ ONE_THREAD_FLOPS = 2**18  # OpenBLAS interface/gemm.c: products up to this size 
 CACHE_DOUBLES = 2**17  # 1 MiB, about the second-level cache of a core
 MIN_CHUNK = 16  # draws
 MAX_CHUNK = 8192  # draws
-ROUNDING = 1e-9  # effective draws; what rounding may make of their number
+EFFECTIVE_ROUNDING = 1e-9  # effective draws; what rounding may make of their number
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def effective_number(weights: Array) -> float:
 
 def min_draws(d: int) -> float:
     """Return how many effective draws a covariance needs: d + 1, less a margin for rounding."""
-    return d + 1 - ROUNDING
+    return d + 1 - EFFECTIVE_ROUNDING
 
 
 def chunks(n: int, n_components: int, d: int) -> Iterator[slice]:

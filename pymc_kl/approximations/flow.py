@@ -16,7 +16,7 @@ from pymc_kl.approximations.located import Affine
 from pymc_kl.approximations.training import Training
 
 N_PARTS = 5  # of the draws, one is held out
-LEAST_DRAWS = 20  # effective: fewer tell nothing of when to stop
+LEAST_EFFECTIVE_DRAWS = 20  # effective: fewer tell nothing of when to stop
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,8 +53,10 @@ class Flow(Affine):
         """Climb the likelihood by Adam until draws held out stop gaining, which minimises KL(p‖q)."""
         training = load_training()
         data = FitData.check(draws.x, draws.weights, blocks=draws.blocks)
-        if (n := effective_number(data.weights)) < LEAST_DRAWS:
-            raise ValueError(f"a flow needs at least {LEAST_DRAWS} effective draws; got {n:.1f}. Give more draws.")
+        if (n := effective_number(data.weights)) < LEAST_EFFECTIVE_DRAWS:
+            raise ValueError(
+                f"a flow needs at least {LEAST_EFFECTIVE_DRAWS} effective draws; got {n:.1f}. Give more draws."
+            )
         loc, tril = data.frame()
         whole = data.whitened(loc, tril)
         train_rows, test_rows = _parts(data, draws.rng)

@@ -10,7 +10,7 @@ import numpy as np
 from pymc_kl._typing import Array, Kind
 from pymc_kl.approximations.base import Approximation, FitInfo
 
-CHECKED = 8  # draws on which both functions are tried
+TRIED_DRAWS = 8  # draws on which both functions are tried
 NO_DENSITY = "No log_prob was given: scores that need a density are NaN."
 
 
@@ -117,7 +117,7 @@ def approximation_from(functions: Functions, d: int) -> SampleFunction:
 
 def _check_repeats(q: SampleFunction) -> None:
     """Raise unless one seed gives the same draws twice, another seed others, and log q is finite at them."""
-    x, again, other = (q.sample(CHECKED, random_seed=seed) for seed in (0, 0, 1))
+    x, again, other = (q.sample(TRIED_DRAWS, random_seed=seed) for seed in (0, 0, 1))
     if not np.array_equal(x, again):
         raise ValueError(
             "sample(n, rng) must give the same draws for the same state of rng; it gave others. Take every random "
@@ -132,8 +132,8 @@ def _check_repeats(q: SampleFunction) -> None:
         log_prob = q.log_prob(x)
         if not np.isfinite(log_prob).all():
             raise ValueError(
-                f"log_prob must be finite at draws of q itself; at {int((~np.isfinite(log_prob)).sum())} of {CHECKED} "
-                "it is not. Is it the density of what sample draws?"
+                f"log_prob must be finite at draws of q itself; at {int((~np.isfinite(log_prob)).sum())} of "
+                f"{TRIED_DRAWS} it is not. Is it the density of what sample draws?"
             )
 
 

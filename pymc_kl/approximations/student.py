@@ -14,9 +14,9 @@ from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF, Student
 from pymc_kl.approximations.located import Affine
 from pymc_kl.approximations.training import Training
 
-TOLERANCE = 1e-9  # nats a draw; ECME stops when an iteration gains less
-MAX_ITERATIONS = 1000
-NEAR = 1.01  # ratio to a bound within which degrees of freedom are at it
+ECME_TOLERANCE = 1e-9  # nats a draw; ECME stops when an iteration gains less
+MAX_ECME_ITERATIONS = 1000
+NEAR_BOUND = 1.01  # ratio to a bound within which degrees of freedom are at it
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +54,9 @@ class StudentT(Affine):
         """Maximise the likelihood by ECME, which minimises KL(p‖q)."""
         data = FitData.check(draws.x, draws.weights)
         data.check_varies()
-        fit = fit_student(np.asfortranarray(data.x), data.weights, tolerance=TOLERANCE, max_iterations=MAX_ITERATIONS)
+        fit = fit_student(
+            np.asfortranarray(data.x), data.weights, tolerance=ECME_TOLERANCE, max_iterations=MAX_ECME_ITERATIONS
+        )
         info = FitInfo(df=fit.df, n_iterations=fit.n_iterations, converged=fit.converged, warnings=_doubts(fit))
         return cls(loc=fit.loc, scale_tril=fit.scale_tril, df=fit.df, info=info)
 
@@ -77,10 +79,10 @@ class StudentT(Affine):
 def _doubts(fit: StudentFit) -> tuple[str, ...]:
     conditions = {
         f"degrees of freedom are at their lower bound, {MIN_DF}: tails may be heavier than the fit's.": (
-            fit.df < MIN_DF * NEAR
+            fit.df < MIN_DF * NEAR_BOUND
         ),
         f"degrees of freedom are at their upper bound, {MAX_DF:g}: tails are no heavier than a Gaussian's, and "
-        "fullrank does as well.": fit.df > MAX_DF / NEAR,
-        f"ECME had not settled after {MAX_ITERATIONS} iterations.": not fit.converged,
+        "fullrank does as well.": fit.df > MAX_DF / NEAR_BOUND,
+        f"ECME had not settled after {MAX_ECME_ITERATIONS} iterations.": not fit.converged,
     }
     return raised(conditions)

@@ -24,7 +24,7 @@ from pymc_kl.reference.datatree import describe_modes, evidence_dataset, referen
 from pymc_kl.scores.marginals import Source
 from pymc_kl.scores.marginals import describe as describe_marginals
 
-LINE_POINTS = 2001  # on which densities in one dimension are kept
+DENSITY_POINTS = 2001  # on which densities in one dimension are kept
 LINE_TAIL = 0.001  # share of an approximation's draws on either side that need not be on the line
 COPIED = ("observed_data", "constant_data")  # groups of the given draws that a comparison keeps
 
@@ -139,7 +139,7 @@ def _line(fits: Sequence[ScoredFit], reference: Reference, attempts: dict[str, A
     ends = [np.array([x.min(), x.max()])]
     ends += [np.quantile(fit.x, (LINE_TAIL, 1 - LINE_TAIL)) for fit in fits]
     low, high = np.min(ends), np.max(ends)
-    grid = np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), LINE_POINTS)
+    grid = np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), DENSITY_POINTS)
     log_prob = {}
     for fit in fits:
         q = fit.fit.approximation

@@ -15,11 +15,11 @@ from pymc_kl.numerics.estimate import Estimate
 
 SUPPORT_DRAWS = 20_000  # draws that show where a density has its mass
 LOG_TINY = -700.0  # log density below which p counts as 0: about the smallest number in double precision
-NEGLIGIBLE = 1e-18  # nats, or share of p's mass, below which terms are left out
+NEGLIGIBLE_TERM = 1e-18  # nats, or share of p's mass, below which terms are left out
 MASS_TOLERANCE = 1e-6  # largest share of p's mass that may be missing from an integral or a sum
 QUANTILES = (64, 1024)  # panels between quantiles of the draws, in the first try and in the second
 RARE = 2.0 ** -np.arange(5.0, 15.0)  # shares of the draws in a tail that may hold a mode of its own
-GROWTH = 8.0  # ratio of a step outward to the last one
+STEP_GROWTH = 8.0  # ratio of a step outward to the last one
 TAIL_STEPS = 166  # steps outward, at the most: 8^166 = 1e150, whose square is still finite
 EDGE_STEPS = 330  # steps towards an edge, at the most: 8^-330 = 1e-298
 HEAVY_STEPS = 33  # steps outward from which on a tail falls like a power: 8^33 = 1e30
@@ -54,7 +54,7 @@ def sum_log_ratio(p: Density, q: Density, rng: np.random.Generator) -> Estimate 
             added = _terms(p, q, block)
             total, terms = total + added.sum(axis=1), terms + block.size
             last = np.abs(added).sum(axis=1)
-            if last.max() < NEGLIGIBLE or terms > MAX_TERMS:
+            if last.max() < NEGLIGIBLE_TERM or terms > MAX_TERMS:
                 break
     except InfiniteDivergenceError:
         return INFINITE
@@ -100,8 +100,10 @@ def _graded(points: Array) -> Array:
         points = np.unique(points)
         inner, width = points[1:-1], np.diff(points)
         before, after = width[:-1], width[1:]
-        wider_after, wider_before = after > 2 * GROWTH * before, before > 2 * GROWTH * after
-        added = np.concatenate([(inner + GROWTH * before)[wider_after], (inner - GROWTH * after)[wider_before]])
+        wider_after, wider_before = after > 2 * STEP_GROWTH * before, before > 2 * STEP_GROWTH * after
+        added = np.concatenate(
+            [(inner + STEP_GROWTH * before)[wider_after], (inner - STEP_GROWTH * after)[wider_before]]
+        )
         if not np.setdiff1d(added, points).size:
             return points
         points = np.append(points, added)
@@ -143,7 +145,7 @@ def _terms(p: Density, q: Density, x: Array) -> Array:
 
 def _tail(p: Density, q: Density, start: float, centre: float) -> Array:
     """Place points on one side: in growing steps outward while p lasts, then in shrinking steps up to its edge."""
-    outward = start + (start - centre) * np.power(GROWTH, np.arange(TAIL_STEPS))
+    outward = start + (start - centre) * np.power(STEP_GROWTH, np.arange(TAIL_STEPS))
     lasts = np.append(p.log_prob(outward[:, None]) > LOG_TINY, False)
     count = int(lasts.argmin())
     path = np.append(start, outward[:count])
@@ -159,7 +161,7 @@ def _tail(p: Density, q: Density, start: float, centre: float) -> Array:
 def _approach(p: Density, q: Density, points: Array, edge: float, centre: float) -> Array:
     """Add points towards the edge of p, and drop those whose distance from it is lost to rounding."""
     spacing = np.spacing(abs(edge))
-    distance = abs(edge - centre) * np.power(GROWTH, -np.arange(1.0, EDGE_STEPS))
+    distance = abs(edge - centre) * np.power(STEP_GROWTH, -np.arange(1.0, EDGE_STEPS))
     distance = distance[distance > max(2.0**8 * spacing, 1e-300)]
     inward = edge - np.sign(edge - centre) * distance
     accurate = np.flatnonzero(distance > 2.0**12 * spacing)[-2:]
@@ -184,7 +186,7 @@ def _relevant(p: Density, q: Density, x: Array, distance: Array) -> Array:
     """Drop the points beyond which both p and the integrand are negligible."""
     if x.size == 0:
         return x
-    left = np.abs(_terms(p, q, x)).sum(axis=0) * distance > NEGLIGIBLE
+    left = np.abs(_terms(p, q, x)).sum(axis=0) * distance > NEGLIGIBLE_TERM
     return x[: int(np.flatnonzero(left).max(initial=-1)) + 2]
 
 

@@ -20,10 +20,10 @@ from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.numerics.lbfgs import Climbs, ValueAndGrad
 
 FIT_DRAWS = 512  # fixed points on which the ELBO is maximised, at least; more where the family asks for it
-SETTLED = 1e-3  # standard deviations; a fit is settled if more points would move no parameter by as much
+SETTLED_WITHIN = 1e-3  # standard deviations; a fit is settled if more points would move no parameter by as much
 COARSE_POINTS = 2.1  # points a dimension of the noise, at the least: in opposite pairs they must span it
-MAX_STEPS = 400  # steps of a climb
-MEMORY = 20  # pairs of steps and gradient changes that L-BFGS keeps
+MAX_CLIMB_STEPS = 400  # steps of a climb
+CLIMB_MEMORY = 20  # pairs of steps and gradient changes that L-BFGS keeps
 
 
 def polish[G: MeanField | FullRank](
@@ -85,17 +85,17 @@ def maximise[G: Gaussian](
     """
     rows = rows_of(fits)
     z = points_for(rows, n_draws, rng)
-    climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=MEMORY)
-    climbs.run(rows.TOLERANCE, MAX_STEPS)
+    climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=CLIMB_MEMORY)
+    climbs.run(rows.TOLERANCE, MAX_CLIMB_STEPS)
     moving = np.arange(len(fits))
     climbs.leap(moving)
     while len(moving) and 4 * len(z) <= at_most:
         z = points_for(rows, 4 * len(z), rng)
         moves = climbs.renew(rows.on(value_and_grad, z), moving)
-        climbs.converged[moving[moves < SETTLED]] = True
-        climbs.run(rows.TOLERANCE, MAX_STEPS)
+        climbs.converged[moving[moves < SETTLED_WITHIN]] = True
+        climbs.run(rows.TOLERANCE, MAX_CLIMB_STEPS)
         climbs.leap(moving)
-        moving = moving[moves >= SETTLED]
+        moving = moving[moves >= SETTLED_WITHIN]
     return [rows.fit(theta, i) for i, theta in enumerate(climbs.y)], climbs.converged
 
 
@@ -115,7 +115,7 @@ def advance[G: Gaussian](
     """
     rows = rows_of(fits)
     z = points_for(rows, n_draws, rng, coarse=coarse)
-    climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=MEMORY)
+    climbs = Climbs.begin(rows.on(value_and_grad, z), np.zeros((len(fits), rows.size)), memory=CLIMB_MEMORY)
     climbs.run(tolerance, n_steps)
     return [rows.fit(theta, i) for i, theta in enumerate(climbs.y)], climbs.value, climbs.converged
 

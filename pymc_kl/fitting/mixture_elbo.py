@@ -15,7 +15,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Mixture
 from pymc_kl.approximations.fullrank import unpack_factor
 from pymc_kl.fitting.gaussian_elbo import GAIN_TOLERANCE
-from pymc_kl.fitting.maximise import MAX_STEPS, MEMORY
+from pymc_kl.fitting.maximise import CLIMB_MEMORY, MAX_CLIMB_STEPS
 from pymc_kl.fitting.points import LOWEST, finite_value_and_grad
 from pymc_kl.numerics.constants import LOG_2PI
 from pymc_kl.numerics.lbfgs import Climbs, RowsValueAndGrad, ValueAndGrad
@@ -146,10 +146,10 @@ def maximise_mixture(
     z: Array,
     *,
     tolerance: float = GAIN_TOLERANCE,
-    max_steps: int = MAX_STEPS,
+    max_steps: int = MAX_CLIMB_STEPS,
 ) -> Mixture:
     """Maximise the ELBO from where a mixture stands, on points (n, d) for each component."""
     parameters = MixtureParameters(mixture)
-    climbs = Climbs.begin(parameters.on(value_and_grad, z), np.zeros((1, parameters.size)), memory=MEMORY)
+    climbs = Climbs.begin(parameters.on(value_and_grad, z), np.zeros((1, parameters.size)), memory=CLIMB_MEMORY)
     climbs.run(tolerance, max_steps)
     return parameters.fit(climbs.y[0])

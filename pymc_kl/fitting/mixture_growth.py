@@ -17,8 +17,8 @@ TRIAL_DRAWS = 64  # points of a component on which sizes are tried, at the least
 TRIAL_DRAWS_A_DIMENSION = 6  # the same for each dimension, where that is more
 TRIAL_GAIN = 1e-3  # nats that a step of a trial must be expected to gain for another to follow
 TRIAL_STEPS = 100  # steps of a trial, at the most
-FINE_NUMBERS = 2**15  # numbers (points of all components times dimensions) on which the chosen mixture is maximised
-WORTH = 0.01  # nats of ELBO, on points that no fit has seen, that one more component must gain
+FINE_MIXTURE_NUMBERS = 2**15  # points of all components times dimensions that the chosen mixture is maximised on
+COMPONENT_WORTH = 0.01  # nats of ELBO, on points that no fit has seen, that one more component must gain
 PATIENCE = 2  # components, those that fit worst, whose splits are tried before growth ends
 MOST_COMPONENTS = 12  # components where their number is not given
 SPREAD = 0.6  # share of the variance by which a wide half is wider, and a narrow one narrower
@@ -57,13 +57,13 @@ def grow_mixture(
         return Trial(found, MixtureParameters(found).gains(value_and_grad, fresh))
 
     best = _grown(tried, tried(mixture), n_components)
-    n = max(2 ** int(np.log2(FINE_NUMBERS / (d * best.n_components))), 2 * n)
+    n = max(2 ** int(np.log2(FINE_MIXTURE_NUMBERS / (d * best.n_components))), 2 * n)
     return maximise_mixture(value_and_grad, best, balanced_normals(n, d, rng))
 
 
 def _grown(tried: Callable[[Mixture], Trial], best: Trial, n_components: int | None) -> Mixture:
     """Split one component after another until no split gains enough, or there are as many as asked for."""
-    enough = WORTH if n_components is None else -np.inf
+    enough = COMPONENT_WORTH if n_components is None else -np.inf
     for _ in range(best.mixture.n_components, n_components or MOST_COMPONENTS):
         least = best.elbo + enough
         trials = (_best_split(tried, best.mixture, k) for k in best.worst(PATIENCE))

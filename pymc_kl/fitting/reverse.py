@@ -15,12 +15,12 @@ from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.progress import stages
 
-N_STARTS = 32  # starts that are fitted together
+N_REVERSE_STARTS = 32  # starts that are fitted together
 REVERSE_FAMILIES: dict[str, type[Family]] = {
     family.family: family for family in (MeanField, LowRank, FullRank, Mixture)
 }  # the simplest first
 FULLRANK_TO = 100  # dimensions up to which "auto" fits full covariances
-WORTH = 0.05  # nats of ELBO up to which a gain by a less simple family is too little to matter
+FAMILY_WORTH = 0.05  # nats of ELBO up to which a gain by a less simple family is too little to matter
 N_ERRORS = 2  # standard errors of a gain in ELBO up to which it counts as none
 
 
@@ -28,7 +28,7 @@ def fit_reverse(
     family: str = "fullrank",
     *,
     model: pm.Model | Target | None = None,
-    n_starts: int = N_STARTS,
+    n_starts: int = N_REVERSE_STARTS,
     rank: int | None = None,
     n_components: int | None = None,
     modes: Modes | None = None,
@@ -103,7 +103,7 @@ def fit_from_modes(
     modes: Modes,
     family: str,
     *,
-    n_starts: int = N_STARTS,
+    n_starts: int = N_REVERSE_STARTS,
     rank: int | None = None,
     n_components: int | None = None,
     rng: np.random.Generator,
@@ -141,7 +141,7 @@ def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generato
 
     best = max(elbos, key=lambda name: elbos[name].value)
     gaps = {name: gain(best, name) for name in names}
-    chosen = next(name for name, gap in gaps.items() if not gap.value > max(WORTH, N_ERRORS * gap.se))
+    chosen = next(name for name, gap in gaps.items() if not gap.value > max(FAMILY_WORTH, N_ERRORS * gap.se))
     why = explain(names, {name: elbo.value for name, elbo in elbos.items()}, chosen, "nats of ELBO", gain)
     return replace(fits[chosen], info=replace(infos[chosen], choice=why, family_elbos=elbos))
 

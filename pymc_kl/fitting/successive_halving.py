@@ -28,8 +28,8 @@ LEVELS = (
 )
 LAST_LEVEL = Level(FIT_DRAWS, 1e-4, LEVELS[-1].within, n_steps=40, coarse=False)
 LAST_ROUNDS = 10  # times that the last level is repeated until all that are followed converge
-FAR = 20.0  # nats under the best from which on a fit after the first level has to catch up
-RISE = 5.0  # nats that a fit that catches up must gain a round
+FAR_BELOW = 20.0  # nats under the best from which on a fit after the first level has to catch up
+LEAST_RISE = 5.0  # nats that a fit that catches up must gain a round
 CHASES = 8  # rounds of catching up, at the most
 CHASE_COST = 32  # most evaluations of log p̃ for catching up, as a multiple of `at_most`
 NEARLY_SAME = 0.1  # nats of KL below which two fits on their way are taken for one optimum
@@ -67,7 +67,7 @@ def _let_catch_up(ascent: Ascent, climbers: Climbers, budget: int) -> Climbers:
     level = LEVELS[0]
     n_draws = int(max(level.n_draws, COARSE_POINTS * climbers.climbers[0].fit.d))
     for _ in range(CHASES):
-        behind = climbers.behind(FAR, RISE)
+        behind = climbers.behind(FAR_BELOW, LEAST_RISE)
         budget -= len(behind) * n_draws * level.n_steps
         if not len(behind) or budget < 0:
             break

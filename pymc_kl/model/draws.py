@@ -7,8 +7,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.model.target import Target
-
-MIN_DRAWS_PER_CHAIN = 4  # least length of a chain that split R-hat cuts in halves; Gelman et al. 2013
+from pymc_kl.numerics.estimate import MIN_CHAIN_DRAWS
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +70,9 @@ def as_posterior_draws(draws: xr.DataTree | xr.Dataset | PosteriorDraws, target:
         return draws
     x = target.unconstrain(draws)
     n_chains, n_draws, d = x.shape
-    if n_draws < MIN_DRAWS_PER_CHAIN:
+    if n_draws < MIN_CHAIN_DRAWS:
         raise ValueError(
-            f"each chain needs at least {MIN_DRAWS_PER_CHAIN} draws to judge mixing; got {n_chains} chains "
+            f"each chain needs at least {MIN_CHAIN_DRAWS} draws to judge mixing; got {n_chains} chains "
             f"of {n_draws}. Sample longer, or give independent draws as one chain."
         )
     if n_chains * n_draws < d + 1:

@@ -11,7 +11,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.local_scale import whiten
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
-LINE_POINTS = 21  # inner points of a straight line at which log p̃ is evaluated; our choice
+PATH_POINTS = 21  # inner points of a straight line at which log p̃ is evaluated; our choice
 LINE_ROWS = 512  # straight lines evaluated together; bounds memory; our choice
 STRING_POINTS = 16  # inner points of a string; our choice
 STRING_STEPS = 40  # steps by which strings are relaxed; our choice
@@ -19,7 +19,7 @@ STEP_SIZE = 0.3  # local standard deviations that a point of a string moves per 
 MAX_STEP = 0.5  # of the spacing of a string's points: how far one step moves a point at the most; our choice
 STRING_FINE = 8  # points on each piece of a relaxed string at which log p̃ is evaluated; our choice
 NEIGHBOURS = 4  # nearest maxima to which paths are relaxed; our choice
-MAX_LINES = 20_000  # straight lines up to which all pairs are tried; bounds evaluations of log p̃; our choice
+MAX_STRAIGHT_LINES = 20_000  # straight lines up to which all pairs are tried; bounds evaluations of log p̃; our choice
 MAX_STRINGS = 200  # strings relaxed at the most, those with the highest passes so far; bounds evaluations; our choice
 TINY = 1e-300  # least length that is divided by
 
@@ -54,7 +54,7 @@ def passes_between(
         return passes
     y = whiten(x, scale)
     lower = np.minimum(log_density[:, None], log_density)
-    pairs = _near_pairs(y, p - 1 if p * (p - 1) / 2 <= MAX_LINES else 2 * NEIGHBOURS)
+    pairs = _near_pairs(y, p - 1 if p * (p - 1) / 2 <= MAX_STRAIGHT_LINES else 2 * NEIGHBOURS)
     _raise_passes(passes, pairs, np.minimum(_lowest_on_lines(value_and_grad, x, pairs), lower[tuple(pairs.T)]))
     near = _near_pairs(y, min(NEIGHBOURS, p - 1))
     falls = (lower - passes)[tuple(near.T)]
@@ -129,14 +129,14 @@ def _raise_passes(passes: Array, pairs: IntArray, heights: Array) -> None:
 def _lowest_on_lines(value_and_grad: ValueAndGrad, x: Array, pairs: IntArray) -> Array:
     """Lowest log p̃ (m,) on the straight line of each pair (m, 2), on a coarse grid and a fine one about its minimum."""
     lowest = np.empty(len(pairs))
-    gap = 1 / (LINE_POINTS + 1)
+    gap = 1 / (PATH_POINTS + 1)
     for i in range(0, len(pairs), LINE_ROWS):
         chunk = pairs[i : i + LINE_ROWS]
         ends = x[chunk[:, 0]], x[chunk[:, 1]]
-        t = np.broadcast_to(np.linspace(gap, 1 - gap, LINE_POINTS), (len(ends[0]), LINE_POINTS))
+        t = np.broadcast_to(np.linspace(gap, 1 - gap, PATH_POINTS), (len(ends[0]), PATH_POINTS))
         coarse = _along(value_and_grad, ends, t)
         centre = np.take_along_axis(t, coarse.argmin(axis=1)[:, None], axis=1)
-        fine = _along(value_and_grad, ends, centre + np.linspace(-gap, gap, LINE_POINTS))
+        fine = _along(value_and_grad, ends, centre + np.linspace(-gap, gap, PATH_POINTS))
         lowest[i : i + LINE_ROWS] = np.minimum(coarse.min(axis=1), fine.min(axis=1))
     return lowest
 

@@ -21,7 +21,7 @@ GROWTH = 4  # factor by which the starts climbed from grow with each round; our 
 ROUNDS = 9  # rounds at the most: 2 million starts
 NEWTON_STEPS = 3  # Newton steps at the end of a climb, at the most; our choice
 FLAT = 1e-6  # least curvature of a proper maximum, relative to its largest; bounds rounding; our choice
-DIFFERENCE = 1e-4  # local standard deviations: step of a central difference; our choice
+HESSIAN_STEP = 1e-4  # local standard deviations: step of a central difference; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +167,12 @@ def _is_positive(curvature: Array) -> bool:
 
 def _whitened_precision(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> Array:
     """Compute minus the Hessian in whitened coordinates by central differences of the gradient."""
-    steps = DIFFERENCE * scale.T
+    steps = HESSIAN_STEP * scale.T
     _, grads = value_and_grad(np.concatenate([x + steps, x - steps]))
     with np.errstate(invalid="ignore", over="ignore"):  # the caller asks whether all is finite
         grads = grads @ scale
         d = len(x)
-        hessian = (grads[:d] - grads[d:]) / (2 * DIFFERENCE)
+        hessian = (grads[:d] - grads[d:]) / (2 * HESSIAN_STEP)
         return np.asarray(-0.5 * (hessian + hessian.T))
 
 

@@ -9,8 +9,8 @@ from pymc_kl._typing import Array
 from pymc_kl.model.target import Target
 
 SCALES = (1.0, 0.5, 2.0, 0.25)  # of the prior about its centre: from far out every climb ends in the widest mode
-JUMP = (2.0, 12.0)  # standard deviations of a mode per coordinate: least and greatest length of a jump; our choice
-SHOWN = 4  # coordinates that an error shows of a point
+JUMP_LENGTH = (2.0, 12.0)  # least and greatest length of a jump, in standard deviations of a mode; our choice
+SHOWN_COORDINATES = 4  # coordinates that an error shows of a point
 
 
 @dataclass(eq=False)
@@ -60,7 +60,7 @@ def jumps(x: Array, covariances: Array, n: int, rng: np.random.Generator) -> Arr
     factors = np.linalg.cholesky(covariances)
     direction = rng.standard_normal((n, x.shape[1]))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    length = np.exp(rng.uniform(*np.log(JUMP), size=n)) * np.sqrt(x.shape[1])
+    length = np.exp(rng.uniform(*np.log(JUMP_LENGTH), size=n)) * np.sqrt(x.shape[1])
     step = np.einsum("nij,nj->ni", factors[from_mode], direction * length[:, None])
     return np.asarray(x[from_mode] + step)
 
@@ -88,12 +88,12 @@ def check_density(value: Array, x: Array, target: Target) -> None:
     """Raise where a log density (n,) at points (n, d) is +inf: such a posterior has no masses to compare."""
     if not len(bad := np.flatnonzero(value == np.inf)):
         return
-    point = zip(target.labels[:SHOWN], x[bad[0], :SHOWN], strict=False)
+    point = zip(target.labels[:SHOWN_COORDINATES], x[bad[0], :SHOWN_COORDINATES], strict=False)
     where = ", ".join(f"{label} = {value:.4g}" for label, value in point)
     raise ValueError(
-        f"the log density is +inf at {where}{', …' if target.d > SHOWN else ''}: the model's density is unbounded "
-        "there, and masses of modes mean nothing. Bound the parameter away from that point (a prior that keeps "
-        "a scale off zero, say)."
+        f"the log density is +inf at {where}{', …' if target.d > SHOWN_COORDINATES else ''}: the model's density is "
+        "unbounded there, and masses of modes mean nothing. Bound the parameter away from that point (a prior that "
+        "keeps a scale off zero, say)."
     )
 
 

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from pymc_kl._typing import Array, IntArray
 
 MIN_RATIOS = 25  # importance ratios, of which a fifth are the tail that k-hat is fitted to: five at the least
-MIN_CHAIN_DRAWS = 4  # of a chain, from which ArviZ tells an effective sample size: it splits chains in halves
+MIN_CHAIN_DRAWS = 4  # draws: least length of a chain with an R-hat or ESS, which split it in halves; Gelman et al. 2013
 
 
 class Estimate(NamedTuple):

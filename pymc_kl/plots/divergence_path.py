@@ -16,8 +16,8 @@ from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import half_width, label_axis, rim, set_limits, set_ticks, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, title_facet
 from pymc_kl.plots.parts.contract import (
-    COLUMNS,
     NONE_GIVEN,
+    WIDE_COLUMNS,
     Aesthetics,
     Canvas,
     Selection,
@@ -27,12 +27,12 @@ from pymc_kl.plots.parts.contract import (
     with_defaults,
 )
 from pymc_kl.plots.parts.docstring import fill_docstring
-from pymc_kl.plots.parts.path_view import HEADROOM, PANELS, PathView, read_path
+from pymc_kl.plots.parts.path_view import BRANCH_HEADROOM, PANELS, PathView, read_path
 from pymc_kl.plots.parts.shapes import at, draw_lines, polyline
 
-FACET_INCHES = (4.0, 2.9)
-TITLE_CHARACTERS = 48
-PAD = 0.08  # margin above and below the curves, as a part of their height
+PATH_FACET_INCHES = (4.0, 2.9)
+PATH_TITLE_CHARACTERS = 48
+PATH_PAD = 0.08  # margin above and below the curves, as a part of their height
 EDGE = 0.15  # part of the width, at each end, where no number is written
 WRITTEN = 0.07  # mass above which a mode's number is written in its area
 DIVERGENCE, MASS = PANELS
@@ -143,9 +143,9 @@ def _open(view: PathView, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCol
         "overlay": (["mode"], [None] * len(modes)),
     }
     n = len(coords["panel"])
-    kwargs: dict[str, Any] = {"cols": ["panel"], "col_wrap": 3 if n in (3, 5) else COLUMNS} | dict(pc_kwargs)
+    kwargs: dict[str, Any] = {"cols": ["panel"], "col_wrap": 3 if n in (3, 5) else WIDE_COLUMNS} | dict(pc_kwargs)
     columns = min(n, kwargs["col_wrap"] or n)
-    size = (FACET_INCHES[0] * columns, FACET_INCHES[1] * -(-n // columns) + 0.5)
+    size = (PATH_FACET_INCHES[0] * columns, PATH_FACET_INCHES[1] * -(-n // columns) + 0.5)
     return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=kwargs)
 
 
@@ -215,7 +215,7 @@ def _draw_curves(canvas: Canvas, view: PathView, prob: float) -> None:
         band = _best_of_each(view, {"x": None, "y_bottom": mean - sd, "y_top": mean + sd}, "kwarg")
         canvas.draw("spread", _fill_parts, band.assign_coords(panel=view.labels), defaults={"alpha": 0.25})
     divergence = view.path["divergence"]
-    highest = HEADROOM * view.course.values(divergence).max()
+    highest = BRANCH_HEADROOM * view.course.values(divergence).max()
     panels = xr.DataArray([DIVERGENCE, *view.labels], dims="panel", name="panel")
     rows = [divergence.where(divergence < highest), *(view.mean.isel(scalar=j) for j in range(len(view.labels)))]
     every = xr.concat([row.reset_coords(drop=True) for row in rows], panels, coords="minimal", compat="override")
@@ -250,7 +250,7 @@ def _limits(view: PathView) -> xr.DataArray:
     low = np.fmin((mean - sd).min(axis=0), view.truth - view.truth_sd)
     high = np.fmax((mean + sd).max(axis=0), view.truth + view.truth_sd)
     rows += list(zip(low.tolist(), high.tolist(), strict=True))
-    pads = [0.0 if i == 1 else PAD * max(top - bottom, 1e-9) for i, (bottom, top) in enumerate(rows)]
+    pads = [0.0 if i == 1 else PATH_PAD * max(top - bottom, 1e-9) for i, (bottom, top) in enumerate(rows)]
     ends = [(bottom - pad, top + pad) for (bottom, top), pad in zip(rows, pads, strict=True)]
     return xr.DataArray(ends, {"panel": [DIVERGENCE, MASS, *view.labels]}, ["panel", "end"])
 
@@ -267,7 +267,7 @@ def _decorate(canvas: Canvas, view: PathView, prob: float, labeller: Any) -> Non
         canvas.decorate("switch", _vlines, places=places.tolist(), defaults=look)
     titles = ["divergence from the posterior", "mass in each mode (dashed: posterior)"]
     titles += [f"{label}: mean ± sd (grey: posterior)" for label in view.labels]
-    text = xr.DataArray([wrap_name(title, TITLE_CHARACTERS, 2) for title in titles], {"panel": panels}, ["panel"])
+    text = xr.DataArray([wrap_name(title, PATH_TITLE_CHARACTERS, 2) for title in titles], {"panel": panels}, ["panel"])
     canvas.decorate("title", title_facet, text=text, defaults={"size": canvas.letters(10)})
     lowest, _ = rim(collection)
     canvas.decorate("xlabel", label_axis, axis="x", text="α (0: reverse KL, 1: forward KL)", here=lowest)

@@ -28,7 +28,7 @@ from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.rows import ROW_INCHES, label_rows, row_aesthetics, rows_of
 from pymc_kl.plots.parts.shapes import at, draw_arrow, draw_line, fill_band, write
 
-SHOWN = (-0.5, 2.0)  # smallest and largest k-hat that is drawn to scale
+SHOWN_KHAT = (-0.5, 2.0)  # smallest and largest k-hat that is drawn to scale
 LANE = 0.17  # distance of each mark from the middle of its row, in rows
 ALARM = "misses a mode,\nunseen by k-hat"
 ALARM_ROOM = 0.95  # width of that text, in units of k-hat
@@ -113,9 +113,11 @@ def plot_khat(
     _draw_zones(canvas, len(names))
     _draw_marks(canvas, scores, backend)
     _draw_alarm(canvas, alarm)
-    end = SHOWN[1] + (ALARM_ROOM if alarm.any() else 0.08)
-    canvas.collection.facet_map(set_limits, x=(SHOWN[0] - 0.08, end), y=(-0.6, len(names) + 0.1), store_artist=False)
-    ticks = np.arange(SHOWN[0], SHOWN[1] + 0.1, 0.5)
+    end = SHOWN_KHAT[1] + (ALARM_ROOM if alarm.any() else 0.08)
+    canvas.collection.facet_map(
+        set_limits, x=(SHOWN_KHAT[0] - 0.08, end), y=(-0.6, len(names) + 0.1), store_artist=False
+    )
+    ticks = np.arange(SHOWN_KHAT[0], SHOWN_KHAT[1] + 0.1, 0.5)
     canvas.collection.facet_map(
         set_ticks, axis="x", ticks=ticks, labels=[f"{tick:g}" for tick in ticks], store_artist=False
     )
@@ -144,9 +146,9 @@ def _draw_zones(canvas: Canvas, n: int) -> None:
     """Shade the zones of fair and of poor k-hats, and name all zones on top."""
     heights = (-0.6, n - 0.4)
     zones = {
-        "good": (SHOWN[0], KHAT_FINITE_VARIANCE),
+        "good": (SHOWN_KHAT[0], KHAT_FINITE_VARIANCE),
         "fair": (KHAT_FINITE_VARIANCE, KHAT_RELIABLE),
-        "poor": (KHAT_RELIABLE, SHOWN[1]),
+        "poor": (KHAT_RELIABLE, SHOWN_KHAT[1]),
     }
     canvas.decorate("zones", _zones, zones=list(zones.values())[1:], y=heights, defaults={"color": style.ELSEWHERE})
     canvas.decorate("limits", _limits, y=heights, defaults={"color": "B2", "width": 1.0, "linestyle": "C1"})
@@ -173,14 +175,14 @@ def _draw_marks(canvas: Canvas, scores: xr.Dataset, backend: str) -> None:
     rows = rows_of(scores["approximation"].values.tolist())
     mark = {"color": style.REFERENCE, "size": style.marker_size(backend, 7)}
     for name, own in (("khat", {}), ("khat_reference", {"facecolor": "B0", "width": 1.4})):
-        inside = (scores[name] >= SHOWN[0]) & (scores[name] <= SHOWN[1])
+        inside = (scores[name] >= SHOWN_KHAT[0]) & (scores[name] <= SHOWN_KHAT[1])
         canvas.draw(name, scatter_xy, at(scores[name].where(inside), rows + SIDES[name]), defaults=mark | own)
     direction = xr.DataArray(list(SIDES), dims="direction", name="direction")
     both = xr.concat([scores[name] for name in SIDES], direction)
     heights = rows + xr.DataArray(list(SIDES.values()), {"direction": list(SIDES)}, ["direction"])
     edge = xr.DataArray(["left", "right"], dims="edge", name="edge")
-    beyond = xr.concat([both < SHOWN[0], both > SHOWN[1]], edge)
-    x = (xr.DataArray(list(SHOWN), {"edge": edge.values}, ["edge"]) + 0 * heights).where(beyond)
+    beyond = xr.concat([both < SHOWN_KHAT[0], both > SHOWN_KHAT[1]], edge)
+    x = (xr.DataArray(list(SHOWN_KHAT), {"edge": edge.values}, ["edge"]) + 0 * heights).where(beyond)
     canvas.draw("cut", draw_arrow, at(x, heights + 0 * x), defaults=mark)
     inwards = xr.DataArray([0.06, -0.06], {"edge": edge.values}, ["edge"])
     align = xr.DataArray(["left", "right"], {"edge": edge.values}, ["edge"])
@@ -197,7 +199,7 @@ def _number(khat: float) -> str:
 
 def _draw_alarm(canvas: Canvas, alarm: xr.DataArray) -> None:
     rows = rows_of(alarm["approximation"].values.tolist())
-    x = xr.where(alarm, SHOWN[1] + 0.08, np.nan)
+    x = xr.where(alarm, SHOWN_KHAT[1] + 0.08, np.nan)
     canvas.draw(
         "alarm_text", annotate_text, at(x, rows + 0 * x), text=xr.full_like(x, ALARM, dtype=object),
         defaults={"color": "B1", "size": canvas.letters(8), "horizontal_align": "left"},
@@ -214,6 +216,6 @@ def _note(scores: xr.Dataset) -> str:
         lines.append(f"One k-hat is not defined: {listed(names[part].tolist())}.")
     if np.isneginf(both).any():
         lines.append("-∞ is the k-hat of constant ratios.")
-    if any(((khat > SHOWN[1]) | (khat < SHOWN[0])).any() for khat in both):
-        lines.append(f"Beyond {SHOWN[0]:g} and {SHOWN[1]:g} an arrow and the number stand for the mark.")
+    if any(((khat > SHOWN_KHAT[1]) | (khat < SHOWN_KHAT[0])).any() for khat in both):
+        lines.append(f"Beyond {SHOWN_KHAT[0]:g} and {SHOWN_KHAT[1]:g} an arrow and the number stand for the mark.")
     return "\n".join(lines)

@@ -34,11 +34,11 @@ from pymc_kl.plots.parts.shapes import at, fill_band
 
 WINDOW = 0.05  # width of the running median, as a part of the steps in the history
 END = 0.5  # part of the run, from its end, that sets the range of the axis: early spikes would hide the rest
-TAIL = 0.03  # part of the losses there, on either side, that may lie outside
-PAD = 0.06  # margin, as a part of the height
-HEADROOM = 0.22  # room for the numbers above, as a part of the height
-FACET_INCHES = (3.9, 2.9)
-TITLE_CHARACTERS = 42
+LOSS_TAIL = 0.03  # part of the losses there, on either side, that may lie outside
+LOSS_PAD = 0.06  # margin, as a part of the height
+LOSS_HEADROOM = 0.22  # room for the numbers above, as a part of the height
+LOSS_FACET_INCHES = (3.9, 2.9)
+LOSS_TITLE_CHARACTERS = 42
 
 AESTHETICS = {
     "loss": ["color", "legendgroup"],
@@ -132,7 +132,7 @@ def _open(dt: xr.DataTree, names: Sequence[str], backend: str, pc_kwargs: Mappin
         "color": (["approximation"], [colors[name] for name in names]),
         "overlay": (["approximation"], [None] * len(names)),
     }
-    return open_facets(data, aesthetics, len(names), backend=backend, inches=FACET_INCHES, pc_kwargs=pc_kwargs)
+    return open_facets(data, aesthetics, len(names), backend=backend, inches=LOSS_FACET_INCHES, pc_kwargs=pc_kwargs)
 
 
 def _read_histories(dt: xr.DataTree, asked: Sequence[str]) -> dict[str, xr.DataArray]:
@@ -169,11 +169,11 @@ def _limits(loss: xr.DataArray, level: xr.Dataset) -> tuple[float, float]:
     """Return the range of the second half of the run and of the levels."""
     values = loss.values[int(END * loss.size) :]
     values = values[np.isfinite(values)]
-    ends = np.quantile(values, (TAIL, 1 - TAIL)) if values.size else np.array([])
+    ends = np.quantile(values, (LOSS_TAIL, 1 - LOSS_TAIL)) if values.size else np.array([])
     points = np.append(ends, [float(level["elbo"]), float(level["polished"])])
     points = points[np.isfinite(points)] if np.isfinite(points).any() else np.array([0.0, 1.0])
     low, high = float(points.min()), float(points.max())
-    pad = max(high - low, 1e-9) * PAD
+    pad = max(high - low, 1e-9) * LOSS_PAD
     return low - pad, high + pad
 
 
@@ -219,7 +219,7 @@ def _draw_levels(
         look = {"color": "B1", "width": 1.3, "linestyle": line}
         canvas.draw(name, line_xy, at(x, level + 0 * x), defaults=look)
         text = write_each(partial(_label, label), level, se)
-        y = names.copy(data=[high + height * HEADROOM * (high - low) for low, high in limits.values()])
+        y = names.copy(data=[high + height * LOSS_HEADROOM * (high - low) for low, high in limits.values()])
         own = {"color": "B1", "size": canvas.letters(8), "horizontal_align": "right"}
         place = at(x.isel(point=-1), y.where(level.notnull()))
         canvas.draw(f"{name}_text", annotate_text, place, text=text, defaults=own)
@@ -237,11 +237,11 @@ def _decorate(
     canvas: Canvas, histories: Mapping[str, Any], limits: Mapping[str, Any], prob: float, labeller: Any
 ) -> None:
     names, collection = _names(histories), canvas.collection
-    ends = [(low, high + HEADROOM * (high - low)) for low, high in limits.values()]
+    ends = [(low, high + LOSS_HEADROOM * (high - low)) for low, high in limits.values()]
     y = xr.DataArray(ends, {"approximation": names}, ["approximation", "end"])
     collection.facet_map(set_limits, y=y, store_artist=False)
     titles = [labeller.sel_to_str({"approximation": name}, {"approximation": i}) for i, name in enumerate(names.values)]
-    text = [wrap_name(title, TITLE_CHARACTERS, 2) for title in titles]
+    text = [wrap_name(title, LOSS_TITLE_CHARACTERS, 2) for title in titles]
     canvas.decorate("title", title_facet, text=names.copy(data=text), defaults={"size": canvas.letters(10)})
     lowest, first = rim(collection)
     canvas.decorate("xlabel", label_axis, axis="x", text="step (thick: running median)", here=lowest)

@@ -29,14 +29,14 @@ from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.linkage import Tree, link
 from pymc_kl.plots.parts.shapes import at, draw_line, draw_lines, polyline, write
 
-COLUMN_INCHES = 0.75  # width of a mode
+MODE_INCHES = 0.75  # width of a mode
 MAX_WIDTH = 9.0  # inches
 NUMBER_INCHES = 0.24  # width of a mode's number
 MASS_INCHES = 0.62  # width of a mass in per cent
 DISC_POINTS = (3.0, 15.0)  # diameter for no mass, and for the largest
-HEIGHT = 4.2  # inches
+TREE_HEIGHT = 4.2  # inches
 HOOK = 0.22  # distance of the pass to another copy from the stem, in columns
-PAD = (0.16, 0.1)  # margins above, for the numbers, and below, for the root, as parts of the height
+TREE_PAD = (0.16, 0.1)  # margins above, for the numbers, and below, for the root, as parts of the height
 
 AESTHETICS = {
     "stem": ["overlay_mode"],
@@ -108,7 +108,7 @@ def plot_mode_tree(
     chosen = [ds["mode"].values.tolist().index(mode) for mode in dict.fromkeys(shown)]
     tree = link(ds["log_density"].values, ds["pass_log_density"].values, chosen)
     table = ds[["mass", "mass_se", "mass_upper"]].isel(mode=chosen)
-    width = float(np.clip(1.2 + COLUMN_INCHES * len(chosen), MIN_WIDTH, MAX_WIDTH))
+    width = float(np.clip(1.2 + MODE_INCHES * len(chosen), MIN_WIDTH, MAX_WIDTH))
     if plot_collection is None:
         plot_collection = _open(table, width, backend, pc_kwargs)
     canvas = Canvas(plot_collection, wanted, with_defaults(aesthetics, AESTHETICS, plot_collection))
@@ -125,7 +125,7 @@ def _open(table: xr.Dataset, width: float, backend: str, pc_kwargs: Mapping[str,
     modes = table["mode"].values
     data = xr.Dataset({"depth": ("mode", np.zeros(len(modes)))}, {"mode": modes})
     aesthetics: Aesthetics = {"color": (["mode"], ["B1"] * len(modes)), "overlay_mode": (["mode"], [None] * len(modes))}
-    return open_collection(data, aesthetics, backend=backend, size=(width, HEIGHT), pc_kwargs=pc_kwargs)
+    return open_collection(data, aesthetics, backend=backend, size=(width, TREE_HEIGHT), pc_kwargs=pc_kwargs)
 
 
 def _floor(tree: Tree) -> float:
@@ -183,7 +183,7 @@ def _draw_peaks(canvas: Canvas, tree: Tree, table: xr.Dataset, column: float, fl
     hollow = disc | {"facecolor": "B0", "size": style.marker_size(backend, 6)}
     canvas.draw("unknown_mass", _scatter, at(x, depth).where(xr.DataArray(~known, modes, ["mode"])), defaults=hollow)
     labelled = _labelled(tree.x, mass, column)
-    lift = 0.012 * abs(floor) + abs(floor) * across / 72 / (HEIGHT * 1.2)
+    lift = 0.012 * abs(floor) + abs(floor) * across / 72 / (TREE_HEIGHT * 1.2)
     full = column >= MASS_INCHES
     texts = [
         f"{mode}\n{_percent(*row)}" if full else str(mode)
@@ -215,7 +215,7 @@ def _labelled(x: Array, mass: Array, column: float) -> Array:
 
 def _decorate(canvas: Canvas, tree: Tree, floor: float, k: int) -> None:
     bottom = _root(tree, floor)
-    limits = (bottom - PAD[1] * abs(bottom), PAD[0] * abs(bottom))
+    limits = (bottom - TREE_PAD[1] * abs(bottom), TREE_PAD[0] * abs(bottom))
     canvas.collection.facet_map(set_limits, x=(-0.6, k - 0.4 + HOOK), y=limits, store_artist=False)
     ticks = round_ticks(floor, 0.0)
     canvas.collection.facet_map(

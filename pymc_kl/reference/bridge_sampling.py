@@ -18,13 +18,13 @@ from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws
 from pymc_kl.reference.mode_density import ModeDensity, log_ratio
 from pymc_kl.reference.proposals import fit_proposal
 
-MIN_DRAWS = 100  # draws of a mode; with fewer no proposal is fitted; our choice
+MIN_PROPOSAL_DRAWS = 100  # draws of a mode; with fewer no proposal is fitted; our choice
 MIN_INFORMATION = 30.0  # draws' worth of overlap; with less the error of a bridge can't be trusted; our choice
 MIN_OVERLAP = 0.02  # overlap as a share of the draws; with less a bridge is refused; our choice
 MIN_OVERLAP_WITHOUT_MODE = 0.2  # the same where there is no maximum to tell what the region is; our choice
 MAX_DIVERGING = 0.02  # share of transitions that diverge; above it a mode was not seen whole; our choice
 MAX_APART = 3.5  # standard errors between the estimates of two halves; above it neither is trusted; our choice
-ROUNDING = 0.02  # nats added to that bound, since a perfect proposal leaves no standard error; our choice
+ALWAYS_APART = 0.02  # nats by which the halves may always differ: a perfect proposal has no standard error; our choice
 NOT_MIXED = "draws within the mode have not mixed"  # how the reason begins where R-hat is too large
 BRACKET = 50.0  # nats beyond the extreme log ratios within which the root is sought; our choice
 
@@ -62,7 +62,7 @@ def log_mass(mode: ModeDensity, draws: LocalDraws, rng: np.random.Generator) -> 
 def _why_not_weighed(draws: LocalDraws) -> str:
     """Say why draws are too few or have not seen the whole mode; nothing where they can be weighed."""
     n, d = draws.x.shape
-    if n < max(MIN_DRAWS, 4 * (d + 1)):
+    if n < max(MIN_PROPOSAL_DRAWS, 4 * (d + 1)):
         return f"{n} draws are too few to weigh a mode in {d} dimensions"
     if draws.rhat > LOCAL_RHAT:
         return f"{NOT_MIXED} (R-hat {draws.rhat:.2f} over quarters of them)"
@@ -90,7 +90,7 @@ def _too_little_overlap(one: _Half, two: _Half, overlap: float, least: float) ->
 def _disagreement(one: Estimate, two: Estimate) -> str:
     """Say by how much the halves disagree; nothing where they agree within their errors."""
     apart = abs(one.value - two.value)
-    if apart > MAX_APART * np.hypot(one.se, two.se) + ROUNDING:
+    if apart > MAX_APART * np.hypot(one.se, two.se) + ALWAYS_APART:
         return f"two halves of the draws disagree by {apart:.2f} nats about the mode's mass"
     return ""
 
@@ -111,14 +111,15 @@ def bridge(from_p: Array, from_q: Array, efficiency: float = 1.0, efficiency_q: 
     from_q : array (m,)
         The same at draws of q; -inf where p̃ is zero.
     efficiency, efficiency_q : float
-        Effective draws a draw, of p at the most and of q: those of the coordinate that mixes least.
+        Effective sample size over the number of draws, for p and for q. For p it is an upper bound, such as that
+        of the coordinate that mixes worst; the log ratios' own may be lower.
 
     Returns
     -------
     estimate : Estimate
         Nats. The error is that of the estimating equation, with the effective sample size of p's draws.
     shared : float
-        Draws' worth of overlap, of either end: as many as there are where p and q agree.
+        Effective number of draws of either density that lie where the other has mass: all of them where p = q.
     """
     if not np.isfinite(from_q).any() or not np.isfinite(from_p).all():
         return UNKNOWN, 0.0

@@ -11,7 +11,7 @@ from pymc_kl.reference.mode_density import ModeDensity, log_ratio
 from pymc_kl.reference.proposals import HEAVY_DF, Proposal
 
 IMPORTANCE_DRAWS = 2000  # draws of the proposal; our choice
-MIN_INSIDE = 10  # draws inside the mode; with fewer Laplace's approximation is the estimate; our choice
+MIN_DRAWS_INSIDE = 10  # draws inside the mode; with fewer Laplace's approximation is the estimate; our choice
 MIN_RESAMPLED = 10  # draws returned at the least; our choice
 DOUBTFUL_SE = 0.5  # nats: the least error of a log mass whose weights have k-hat above 0.5; our choice
 GUESS_SE = 1.0  # nats: the same above 0.7, and that of Laplace's approximation; our choice
@@ -31,7 +31,7 @@ def log_mass_by_importance(mode: ModeDensity, rng: np.random.Generator) -> tuple
     """
     q = _laplace_proposal(mode)
     draws, inside = mode.evaluate(q.sample(IMPORTANCE_DRAWS, rng))
-    if inside.sum() < MIN_INSIDE:
+    if inside.sum() < MIN_DRAWS_INSIDE:
         guess = Estimate(float(mode.modes.log_mass_laplace[mode.k]), GUESS_SE)
         nothing = no_draws(mode.target.d)
         return LogMass(guess, 0.0, "Laplace's approximation", "hardly a draw stays in the mode"), nothing

@@ -21,7 +21,7 @@ from pymc_kl.model.target import Target
 
 type Show = Callable[[int], None]
 
-TARGET_ACCEPT = 0.95  # acceptance rate, above PyMC's 0.8: modes are curved, and short trajectories cost little
+LOCAL_TARGET_ACCEPT = 0.95  # acceptance rate, above PyMC's 0.8: modes are curved, and short trajectories cost little
 MAX_TREEDEPTH = 8  # doublings of a trajectory (255 steps), of which each is as long on a plateau; our choice
 TUNE = 400  # tuning draws of a chain; our choice
 START_SPREAD = 0.5  # standard deviations of the chains' starts about the mode; our choice
@@ -143,7 +143,7 @@ def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task])
         return
     affine = affine_model(model, variables)
     with COMPILING, _quiet(), same_arithmetic(), affine:
-        step = pm.NUTS(target_accept=TARGET_ACCEPT, max_treedepth=MAX_TREEDEPTH)
+        step = pm.NUTS(target_accept=LOCAL_TARGET_ACCEPT, max_treedepth=MAX_TREEDEPTH)
     fresh = step.sampling_state
     for task in tasks:
         step.sampling_state = fresh

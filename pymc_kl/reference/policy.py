@@ -17,7 +17,7 @@ from pymc_kl.reference.mode_state import ModeState
 
 MINOR = 6.0  # nats below all modes together (0.25 % of the mass), from which no chain is sent to a mode; our choice
 SMALL = 3.9  # nats below all modes together (2 %), from which a doubtful estimate of a mode will do; our choice
-MIN_INSIDE = 0.25  # share of the draws of a mode's chains inside it; with less a second try is no use; our choice
+MIN_SHARE_INSIDE = 0.25  # share of the draws of a mode's chains inside it; with less a second try is no use; our choice
 MAX_TRIES = 2  # times that chains are sent to a mode whose mass they do not give; our choice
 MAX_ROUNDS = 3  # rounds of sampling, each of twice as many draws as the last; our choice
 MASS_SE = 0.008  # largest standard error of a mass from which no more draws are made; our choice
@@ -73,7 +73,7 @@ def given_up(states: Sequence[ModeState], laplace: Array | None) -> IntArray:
     if laplace is None:
         return np.empty(0, dtype=int)
     tries = np.array([state.tries for state in states])
-    hopeless = np.array([state.draws.inside < MIN_INSIDE for state in states]) | _lower_than(laplace, SMALL)
+    hopeless = np.array([state.draws.inside < MIN_SHARE_INSIDE for state in states]) | _lower_than(laplace, SMALL)
     done = ~worth_chains(laplace, len(states)) | (tries >= MAX_TRIES) | ((tries == 1) & hopeless)
     return np.flatnonzero(done & np.array([not state.known for state in states]))
 

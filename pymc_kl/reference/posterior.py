@@ -17,10 +17,10 @@ from pymc_kl.modes.modes import Modes
 from pymc_kl.reference.evidence import Evidence, LogMass
 from pymc_kl.reference.local_draws import LocalDraws
 
-NEGLIGIBLE = 15.0  # nats below the highest Laplace mass (3e-7 of it), from which a mode's mass can't matter; our choice
+NEGLIGIBLE_BELOW = 15.0  # nats below the highest Laplace mass, from which a mode's mass can't matter; our choice
 CORE_PROB = 0.9  # share of a normal mode's draws that count as its core; our choice
 WEIGHTED_DRAWS = 20_000  # draws of the whole posterior that are kept at the most; our choice
-LEAST_DRAWS = 200  # draws of a mode that are kept however small its mass; our choice
+LEAST_KEPT_DRAWS = 200  # draws of a mode that are kept however small its mass; our choice
 N_FOLDS = 5  # parts of the draws that cross-fitting holds out in turn; our choice
 
 
@@ -105,7 +105,7 @@ class ModewisePosterior:
         """Take at most so many draws of each mode, and no more than are worth keeping, evenly spread."""
         rows = []
         for draws, mass, size in zip(self.local, self.masses.mass[:-1], sizes, strict=True):
-            n = np.fmax(WEIGHTED_DRAWS * mass, LEAST_DRAWS)
+            n = np.fmax(WEIGHTED_DRAWS * mass, LEAST_KEPT_DRAWS)
             rows.append(_evenly(len(draws), int(min(n, max(size, 1), len(draws)))))
         weights = [np.full(len(r), share / max(len(r), 1)) for r, share in zip(rows, self.shares, strict=True)]
         return self._gather(rows, np.concatenate(weights))
@@ -163,7 +163,7 @@ def core_draws(draws: PosteriorDraws, mode: IntArray, modes: Modes) -> BoolArray
     return np.asarray(depth < 0.5 * chi2.ppf(CORE_PROB, modes.x.shape[1]))
 
 
-def negligible(modes: Modes, depth: float = NEGLIGIBLE) -> BoolArray:
+def negligible(modes: Modes, depth: float = NEGLIGIBLE_BELOW) -> BoolArray:
     """Tell which modes (K,) are so low that their mass can't matter."""
     if not modes.proper:
         return np.zeros(modes.k, dtype=bool)

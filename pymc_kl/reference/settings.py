@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS, SearchSettings
 from pymc_kl.reference.local_nuts import TUNE
-from pymc_kl.reference.posterior import NEGLIGIBLE
+from pymc_kl.reference.posterior import NEGLIGIBLE_BELOW
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Sampling:
     chains: int = 2
     n_jobs: int | None = None
     max_modes: int = 400
-    negligible: float = NEGLIGIBLE
+    negligible: float = NEGLIGIBLE_BELOW
     as_given: bool = False
 
     @property

@@ -14,8 +14,8 @@ from pymc_kl.reference.mode_density import ModeDensity, log_ratio
 from pymc_kl.reference.proposals import Proposal, shrunk_gaussian
 
 BETAS = (0.1, 0.3, 0.6)  # β of the densities q^(1 - β) p̃^β from a Gaussian q (β = 0) to the mode (β = 1); our choice
-CHAINS = 2  # chains of each density on the path; our choice
-MIN_INSIDE = 0.1  # share of the chains' draws inside the mode; with less they have left it; our choice
+PATH_CHAINS = 2  # chains of each density on the path; our choice
+MIN_SHARE_INSIDE_PATH = 0.1  # share of the chains' draws inside the mode; with less they have left it; our choice
 
 
 class _PathFailedError(Exception):
@@ -71,7 +71,7 @@ def log_mass_by_path(
 def _tasks(q: Proposal, draws: LocalDraws, n_draws: int, tune: int, rng: np.random.Generator) -> Iterator[Task]:
     """Plan the chains of each density on the path, from draws of the mode."""
     centre, factor = q.locs[0], q.scale_trils[0]
-    rows = rng.integers(len(draws), size=(len(BETAS), CHAINS))
+    rows = rng.integers(len(draws), size=(len(BETAS), PATH_CHAINS))
     starts = np.linalg.solve(factor, (draws.x[rows] - centre)[..., None])[..., 0]
     for start, beta in zip(starts, BETAS, strict=True):
         yield Task(centre, factor, start, n_draws, tune, int(rng.integers(2**31)), beta)
@@ -84,7 +84,7 @@ def _log_ratio_of_chains(mode: ModeDensity, chains: Chains | None, q: Proposal) 
     x = chains.x.reshape(-1, mode.target.d)
     values = mode.log_ratio(x, q)
     inside = np.isfinite(values)
-    if inside.mean() < MIN_INSIDE or greatest_rhat(x[inside]) > LOCAL_RHAT:
+    if inside.mean() < MIN_SHARE_INSIDE_PATH or greatest_rhat(x[inside]) > LOCAL_RHAT:
         raise _PathFailedError("chains do not mix on the way to it")
     return values[inside]
 

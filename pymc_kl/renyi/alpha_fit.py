@@ -28,9 +28,9 @@ from pymc_kl.numerics.lbfgs import ValueAndGrad
 from pymc_kl.renyi.problem import MixtureDraws, PathFit, PathProblem
 
 GRADIENT_BELOW = 0.25  # α below which fits are found by gradient: matching moments gains a factor of 1-α a step
-MAX_STEPS = 300  # steps of either method
+MAX_ALPHA_STEPS = 300  # steps of either method
 MAX_EXTRAPOLATION = 4.0  # step length of SQUAREM, as a multiple of a step of the iteration that it speeds up
-SETTLED = 1e-9  # nats of Jeffreys' divergence a dimension, below which a step of moment matching is the last
+MATCHED_WITHIN = 1e-9  # nats of Jeffreys' divergence a dimension, below which a step of moment matching is the last
 
 
 def fit_at[G: PathFit](start: G, alpha: float, problem: PathProblem) -> G | None:
@@ -51,7 +51,7 @@ def _climb[G: PathFit](start: G, alpha: float, problem: PathProblem) -> G:
         np.zeros(rows.size),
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": MAX_STEPS, "maxcor": 20, "ftol": 1e-13, "gtol": 1e-7},
+        options={"maxiter": MAX_ALPHA_STEPS, "maxcor": 20, "ftol": 1e-13, "gtol": 1e-7},
     )
     fit: G = rows.fit(found.x, 0)
     return fit
@@ -90,13 +90,13 @@ def _match[G: PathFit](start: G, alpha: float, problem: PathProblem) -> G | None
        of any EM algorithm. Scandinavian Journal of Statistics 35(2), 335-353. doi:10.1111/j.1467-9469.2007.00585.x
     """
     fit = start
-    for _ in range(MAX_STEPS):
+    for _ in range(MAX_ALPHA_STEPS):
         steps = [fit]
         for _ in range(2):
             new = _step(steps[-1], alpha, problem)
             if new is None:
                 return None
-            if jeffreys_divergence(new, steps[-1]) < SETTLED * fit.d:
+            if jeffreys_divergence(new, steps[-1]) < MATCHED_WITHIN * fit.d:
                 return new
             steps.append(new)
         fit = _extrapolated(*steps)

@@ -15,7 +15,7 @@ from pymc_kl.comparison.whole_files import write_text
 from pymc_kl.plots import plot_coverage
 from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.reports.evidence import coverage_section, modes_section, reference_section
-from pymc_kl.reports.facts import MATTERS, Facts, read_facts
+from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts, read_facts
 from pymc_kl.reports.figures import Figure, Painter, plotly_library
 from pymc_kl.reports.headline import headlines
 from pymc_kl.reports.losses import divergence_section, fits_section, origin_section
@@ -205,9 +205,9 @@ def _sections(dt: xr.DataTree, facts: Facts, trust: Trust, painter: Painter, opt
 
 def _pictured(facts: Facts) -> list[int]:
     """Return the modes that may hold a hundredth of the posterior or of an approximation, and elsewhere if one does."""
-    held = {c.mode.number for fit in facts.fits for c in fit.coverage if c.mass.value > MATTERS}
+    held = {c.mode.number for fit in facts.fits for c in fit.coverage if c.mass.value > LEAST_COUNTED_MASS}
     shown = [mode.number for mode in facts.modes if mode.matters or mode.number in held] or [facts.modes[0].number]
-    return shown + [0] * any(fit.elsewhere.value > MATTERS for fit in facts.fits)
+    return shown + [0] * any(fit.elsewhere.value > LEAST_COUNTED_MASS for fit in facts.fits)
 
 
 def writable(path: str | Path, overwrite: bool) -> Path:

@@ -11,7 +11,7 @@ from pymc_kl.model.table_names import LOCATION, OF_MODES, free_coords, free_name
 from pymc_kl.plots import plot_mode_tree
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, select_variables
 from pymc_kl.plots.parts.scalars import Scalars, separating, spread, varies
-from pymc_kl.plots.parts.view import CHOICE_DRAWS, locations_of
+from pymc_kl.plots.parts.view import SCALAR_CHOICE_DRAWS, locations_of
 from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, placed, share, words
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
@@ -158,8 +158,10 @@ def _locations(
     locations = scalars.matrix(
         locations_of(dt["modes"].to_dataset(), list(map(str, posterior.data_vars)), options.coords or {}), ["draw"]
     )
-    x = spread(scalars.matrix(posterior, SAMPLE_DIMS), CHOICE_DRAWS)
-    mode = spread(dt["sample_stats"].to_dataset()["mode"].values.ravel()[:, None], CHOICE_DRAWS)[:, 0].astype(int)
+    x = spread(scalars.matrix(posterior, SAMPLE_DIMS), SCALAR_CHOICE_DRAWS)
+    mode = spread(dt["sample_stats"].to_dataset()["mode"].values.ravel()[:, None], SCALAR_CHOICE_DRAWS)[:, 0].astype(
+        int
+    )
     usable = varies(x)
     order = [int(usable[j]) for j in separating(x[:, usable], mode, locations[:, usable], len(usable), jointly=False)]
     sources = [(free_name(name, OF_MODES, LOCATION), free_coords(at, OF_MODES)) for name, at in scalars.sources()]

@@ -16,7 +16,7 @@ from pymc_kl.comparison.io import check_comparison
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.reports.parameters import LargestError, largest_mean_error, parameter_errors
 
-MATTERS = 0.01  # upper bound of a mode's mass below which no sentence counts it
+LEAST_COUNTED_MASS = 0.01  # upper bound of a mode's mass below which no sentence counts it
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Mode:
     @property
     def matters(self) -> bool:
         """Whether it may hold a hundredth of the posterior; a mode of unknown mass may."""
-        return not self.upper <= MATTERS
+        return not self.upper <= LEAST_COUNTED_MASS
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pymc_kl.reports.sentence import Sentence
 ACCURATE = 0.1  # nats of divergence within modes up to which a shape is called accurate: 0.45 sd off in one mean
 OFF = 0.5  # nats of divergence within modes above which a shape is called off: one sd off in one mean
 SPILLS = 0.05  # probability of a fit where the posterior has almost none, above which it is said to spill
-CLOSE = 10  # per cent of the posterior up to which a difference of masses is given as a bound
+CLOSE_PERCENT = 10  # per cent of the posterior up to which a difference of masses is given as a bound
 AT_OPTIMUM = "an optimum of its family: more steps will not mend that; another start or a larger family may"
 GAUSSIAN = {"meanfield": "means and variances", "fullrank": "mean and covariance"}
 
@@ -207,7 +207,7 @@ def _covers(facts: Facts, fit: Fit) -> str | None:
         for c in fit.that_matter()
     ]
     worst = np.ceil(100 * max(off, default=0.0))
-    masses = f", masses within {worst:.0f} %" if worst <= CLOSE else ""
+    masses = f", masses within {worst:.0f} %" if worst <= CLOSE_PERCENT else ""
     shape = _shape(fit)
     verb = "reaches" if shape else "covers"
     text = f"{fit.name}{components} {verb} {_every(facts)}{_copies(fit)}{masses}{_divergence(fit)}."

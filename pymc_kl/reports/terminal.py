@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pymc_kl.comparison.tables import format_estimate, format_percent
-from pymc_kl.reports.facts import MATTERS, Facts, Fit, read_facts
+from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts, Fit, read_facts
 from pymc_kl.reports.phrases import counted
 from pymc_kl.reports.verdict import judge
 
@@ -61,7 +61,7 @@ def _coverage_tables(facts: Facts, width: int) -> Iterator[Table]:
 def _listed(facts: Facts) -> list[int]:
     """Return the rows of the modes that may hold a hundredth of the posterior or of a fit."""
     held = (max((fit.coverage[row].mass.value for fit in facts.fits), default=0.0) for row in range(len(facts.modes)))
-    return [row for row, mass in enumerate(held) if facts.modes[row].matters or mass > MATTERS]
+    return [row for row, mass in enumerate(held) if facts.modes[row].matters or mass > LEAST_COUNTED_MASS]
 
 
 def _mass(fit: Fit, row: int) -> str:

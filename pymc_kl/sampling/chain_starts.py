@@ -9,7 +9,7 @@ from pymc_kl.model.target import Target
 from pymc_kl.modes.draws import ModeDraws
 from pymc_kl.numerics.estimate import systematic
 
-SAME_POINT = 1e-6  # largest relative error of a coordinate that comes back from the model's own space
+SAME_COORDINATE = 1e-6  # largest relative error of a coordinate that comes back from the model's own space
 
 
 def choose_starts(draws: ModeDraws, n: int, target: Target, rng: np.random.Generator) -> ModeDraws:
@@ -50,7 +50,7 @@ def _comes_back(x: Array, target: Target) -> BoolArray:
     values = [own[v.name] for v in target.variables]
     with np.errstate(all="ignore"):
         back = np.concatenate([np.reshape(part, (len(x), -1)) for part in target._unconstrain(*values)], axis=1)
-    return np.asarray((np.abs(back - x) <= SAME_POINT * (1 + np.abs(x))).all(axis=1))
+    return np.asarray((np.abs(back - x) <= SAME_COORDINATE * (1 + np.abs(x))).all(axis=1))
 
 
 def to_initvals(x: Array, target: Target) -> list[dict[str, Array]]:

@@ -7,13 +7,13 @@ from pymc_kl.approximations.components import Components, effective_number
 from pymc_kl.modes.draws import ModeDraws
 
 PER_DIMENSION = 5  # effective draws a dimension, above which they are enough for a covariance
-LEAST_DRAWS = 10  # in a copy that gets a normal of its own
+LEAST_COPY_DRAWS = 10  # in a copy that gets a normal of its own
 
 
 def local_normals(draws: ModeDraws) -> Components:
     """Fit a normal to each copy of each mode where there are draws enough, and weight it by its mass."""
     copies, counts = np.unique(draws.copy[draws.copy >= 0], return_counts=True)
-    parts = [np.flatnonzero(draws.copy == copy) for copy in copies[counts >= LEAST_DRAWS]]
+    parts = [np.flatnonzero(draws.copy == copy) for copy in copies[counts >= LEAST_COPY_DRAWS]]
     parts = parts or [np.arange(len(draws))]
     mass = np.array([draws.weights[rows].sum() for rows in parts])
     mass = np.maximum(mass, 1 / len(draws))  # where no draw has weight there may yet be mass
@@ -28,7 +28,7 @@ def _moments(x: Array, weights: Array) -> tuple[Array, Array]:
     """
     enough = PER_DIMENSION * x.shape[1]
     ess = effective_number(weights) if weights.any() else 0.0
-    used = weights / weights.sum() if ess > max(enough, LEAST_DRAWS) else np.full(len(x), 1 / len(x))
+    used = weights / weights.sum() if ess > max(enough, LEAST_COPY_DRAWS) else np.full(len(x), 1 / len(x))
     mean = used @ x
     covariance = np.atleast_2d(np.cov(x.T, aweights=used))
     return mean, covariance if len(x) > enough else np.diag(np.diag(covariance))

@@ -16,7 +16,7 @@ from pymc_kl.model.table_names import OF_PARAMETERS, free_names
 from pymc_kl.model.target import Target
 from pymc_kl.modes.masses import Masses
 
-TAIL = 0.05  # on either side of a central interval of nine tenths
+INTERVAL_TAIL = 0.05  # on either side of a central interval of nine tenths
 MAX_DRAWS = 4000  # of each source that are mapped to the model's own space
 STATISTICS = (
     "mean", "mean_se", "sd", "sd_se", "lower", "lower_se", "upper", "upper_se", "wasserstein",
@@ -83,7 +83,7 @@ def _statistics(values: Array, source: Source, truth: Array, reference: Source) 
         sd = np.sqrt(variance)
         sd_se = np.sqrt((w**2) @ (centred**2 - variance) ** 2) / (2 * sd)
         columns = [mean, mean_se(flat, source), sd, np.where(sd > 0, sd_se, 0.0)]
-        for prob in (TAIL, 1 - TAIL):
+        for prob in (INTERVAL_TAIL, 1 - INTERVAL_TAIL):
             columns += _quantile(flat, w, prob)
     distance = [
         _distance(right[:, j], flat[:, j], reference.weights, w) if values is not truth else 0.0

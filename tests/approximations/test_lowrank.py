@@ -6,7 +6,12 @@ from problems import gaussian_kl
 from scipy.stats import multivariate_normal
 
 from pymc_kl.approximations import FullRank, LowRank, MeanField
-from pymc_kl.approximations.estimation.factor_analysis import FLOOR, Standardised, fit_factors, leading_axes
+from pymc_kl.approximations.estimation.factor_analysis import (
+    LEAST_OWN_VARIANCE,
+    Standardised,
+    fit_factors,
+    leading_axes,
+)
 
 
 def member(d, rank, rng):
@@ -147,7 +152,7 @@ def test_a_heywood_case_neither_crashes_nor_collapses(rng):
     x = np.hstack([z, 0.8 * z + rng.standard_normal((2000, 1)), 0.5 * z + rng.standard_normal((2000, 1))])
     fit = LowRank.fit_forward(x, rank=1, rng=rng)
     share = fit.scale**2 / np.diag(fit.covariance)
-    assert share.min() >= 0.9 * FLOOR
+    assert share.min() >= 0.9 * LEAST_OWN_VARIANCE
     assert np.isfinite(fit.log_prob(x)).all()
     assert kl_of(FullRank.fit_forward(x), fit) < 0.01
     two = LowRank.fit_forward(np.hstack([z, z + 1e-9 * rng.standard_normal((2000, 1)), x[:, 1:]]), rank=1, rng=rng)

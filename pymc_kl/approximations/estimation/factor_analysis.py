@@ -14,9 +14,9 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from pymc_kl._typing import Array
 
-FLOOR = 1e-6  # least own variance of a coordinate of unit variance
+LEAST_OWN_VARIANCE = 1e-6  # least own variance of a coordinate of unit variance
 DENSE = 200  # order up to which LAPACK finds eigenvectors; beyond, only where more than a tenth are needed
-MAX_ITERATIONS = 500
+MAX_FACTOR_ITERATIONS = 500
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def fit_factors(root: Array, rank: int, start: Array | None = None) -> Factors:
     Returns
     -------
     Factors
-        Own variances are at least `FLOOR`: less is a Heywood case, where the factors explain all of a coordinate.
+        Own variances are at least `LEAST_OWN_VARIANCE`: less is a Heywood case, where the factors explain all of a
+        coordinate.
 
     References
     ----------
@@ -108,7 +109,7 @@ def fit_factors(root: Array, rank: int, start: Array | None = None) -> Factors:
     if rank == 0:
         return Factors(np.zeros((d, 0)), np.ones(d))
     variances = (root**2).sum(axis=0)
-    start = np.full(d, 0.5) if start is None else np.clip(start, FLOOR, 1.0)
+    start = np.full(d, 0.5) if start is None else np.clip(start, LEAST_OWN_VARIANCE, 1.0)
 
     def loss(log_own: Array) -> tuple[float, Array]:
         """Minus the log likelihood (nats a draw, less a constant), and its gradient."""
@@ -123,8 +124,14 @@ def fit_factors(root: Array, rank: int, start: Array | None = None) -> Factors:
         np.log(start),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(np.log(FLOOR), 0.0)] * d,
-        options={"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "ftol": 1e-11, "gtol": 1e-6, "maxcor": 20},
+        bounds=[(np.log(LEAST_OWN_VARIANCE), 0.0)] * d,
+        options={
+            "maxiter": MAX_FACTOR_ITERATIONS,
+            "maxfun": 2 * MAX_FACTOR_ITERATIONS,
+            "ftol": 1e-11,
+            "gtol": 1e-6,
+            "maxcor": 20,
+        },
     )
     own = np.exp(found.x)
     values, axes = leading_axes(root / np.sqrt(own), rank)

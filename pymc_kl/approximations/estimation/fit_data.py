@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations.components import ROUNDING, Components, WeightedDraws, effective_number
+from pymc_kl.approximations.components import EFFECTIVE_ROUNDING, Components, WeightedDraws, effective_number
 
-FLAT = 1e-7  # about 5 sqrt(eps); a smaller pivot of a correlation matrix is rounding
+SMALLEST_PIVOT = 1e-7  # about 5 sqrt(eps); a smaller pivot of a correlation matrix is rounding
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FitData:
             blocks = _checked_ids("blocks", blocks, len(x))[index]
         data = cls(x[index], weights / weights.sum(), mode[index], blocks)
         needed, named = (data.d + 1, "d + 1 = ") if n_least is None else (n_least, "")
-        if (found := effective_number(data.weights)) < needed - ROUNDING:
+        if (found := effective_number(data.weights)) < needed - EFFECTIVE_ROUNDING:
             raise ValueError(
                 f"x must hold at least {named}{needed} effective draws that differ; got {found:.1f}. "
                 "Give more draws, or draws of more even weight."
@@ -147,7 +147,7 @@ def checked_cholesky(correlation: Array) -> Array:
         tril = np.linalg.cholesky(correlation)
     except np.linalg.LinAlgError:
         tril = np.zeros_like(correlation)
-    if np.diag(tril).min() < FLAT:
+    if np.diag(tril).min() < SMALLEST_PIVOT:
         raise ValueError(
             f"the draws lie on a hyperplane: within modes, the {len(correlation)} coordinates of x are "
             "linearly dependent. Drop a coordinate that others determine, or give more draws."

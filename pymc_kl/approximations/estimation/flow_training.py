@@ -27,10 +27,10 @@ INTERVAL = 6.0  # standard deviations beyond which a spline is the identity
 STEPS = 50  # of Adam in an epoch, after which the draws held out are scored
 BATCH = 256  # draws a step
 LAYERS = 6  # coupling layers
-WIDTH = 32  # units of a network's hidden layer
+HIDDEN_UNITS = 32  # units of a network's hidden layer
 MAX_EPOCHS = 200
 RATES = (1e-3, 2e-4)  # learning rates; the second takes over when the first stops gaining
-PATIENCE = 4  # epochs without gain after which a rate is given up
+EPOCH_PATIENCE = 4  # epochs without gain after which a rate is given up
 ROWS = 2048  # draws that one call evaluates
 OPTIMISER = optax.chain(optax.clip_by_global_norm(5.0), optax.scale_by_adam())
 
@@ -58,7 +58,7 @@ def build(d: int) -> Any:
             base_dist=StandardNormal((d,)),
             transformer=RationalQuadraticSpline(knots=KNOTS, interval=INTERVAL),
             flow_layers=LAYERS,
-            nn_width=WIDTH,
+            nn_width=HIDDEN_UNITS,
             nn_depth=1,
             nn_activation=jax.nn.tanh,
         )
@@ -95,7 +95,7 @@ def train(start: Any, draws: WeightedDraws, held_out: WeightedDraws, rng: np.ran
         best, history = params, [score(params)]
         for rate in RATES:
             params, state, since = best, OPTIMISER.init(best), 0
-            while since < PATIENCE:
+            while since < EPOCH_PATIENCE:
                 if len(history) > MAX_EPOCHS:
                     return Trained(eqx.combine(best, static), tuple(history), False)
                 batches = draws.x[rng.choice(draws.weights.size, (STEPS, BATCH), p=draws.weights)]

@@ -9,8 +9,8 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import WeightedDraws
 
-CHOICE_DRAWS = 20_000  # in both halves together; more are slower and choose hardly better
-LEAST_DRAWS = 10  # in each half; with fewer, none are held out
+SIZE_CHOICE_DRAWS = 20_000  # in both halves together; more are slower and choose hardly better
+LEAST_HALF_DRAWS = 10  # in each half; with fewer, none are held out
 PATIENCE = 2  # sizes in a row that may fail to improve the held-out score
 
 

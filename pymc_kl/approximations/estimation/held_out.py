@@ -9,12 +9,20 @@ from pymc_kl.approximations.base import raised
 from pymc_kl.approximations.components import Components, WeightedDraws, effective_number, min_draws
 from pymc_kl.approximations.estimation.em import fit_em
 from pymc_kl.approximations.estimation.growth import add_modes, from_clusters, grow, large_clusters, reseed
-from pymc_kl.approximations.estimation.halves import CHOICE_DRAWS, PATIENCE, HeldOut, Trial, half, halves, smallest_good
+from pymc_kl.approximations.estimation.halves import (
+    PATIENCE,
+    SIZE_CHOICE_DRAWS,
+    HeldOut,
+    Trial,
+    half,
+    halves,
+    smallest_good,
+)
 
 FIXED_DRAWS = 10_000  # in both halves together, where the number of components is given
 TRIAL_TOLERANCE = 1e-4  # nats a draw; EM stops when an iteration gains less
 ROUGH_TOLERANCE = 1e-2  # nats a draw; the same on the way to a given number of components
-MAX_ITERATIONS = 200
+MAX_EM_ITERATIONS = 200
 NO_SCORE = "too few draws to hold any out: one component was fitted a mode, and the score is NaN."
 
 
@@ -61,7 +69,7 @@ def choose_components(
     Choice
         Scores are nats a draw in the coordinates of `draws`; NaN where there are too few draws to hold out.
     """
-    size = CHOICE_DRAWS if n_components is None else FIXED_DRAWS
+    size = SIZE_CHOICE_DRAWS if n_components is None else FIXED_DRAWS
     train_index, test_index = halves(mode, blocks, size, rng)
     if test_index.size == 0 or effective_number(draws.weights[train_index]) < min_draws(draws.d):
         return Choice(from_clusters(draws, mode, heavy=heavy), warnings=(NO_SCORE,))
@@ -115,7 +123,7 @@ def _doubts(choice: Choice, n_components: int | None, max_components: int) -> tu
 
 def _try(train: WeightedDraws, held_out: HeldOut, *starts: Components) -> Trial[Components]:
     """Run EM from each start and keep the one that fits the training half best."""
-    fits = [fit_em(train, start, tolerance=TRIAL_TOLERANCE, max_iterations=MAX_ITERATIONS) for start in starts]
+    fits = [fit_em(train, start, tolerance=TRIAL_TOLERANCE, max_iterations=MAX_EM_ITERATIONS) for start in starts]
     best = max(fits, key=lambda fit: fit.objective[-1])
     return Trial(best.components, best.components.log_prob(held_out.draws.x))
 
@@ -146,7 +154,7 @@ def _reach(train: WeightedDraws, start: Components, size: int) -> Components:
         larger = grow(train, components, at_most=size - len(components))
         if larger is None:
             break
-        larger = fit_em(train, larger, tolerance=ROUGH_TOLERANCE, max_iterations=MAX_ITERATIONS).components
+        larger = fit_em(train, larger, tolerance=ROUGH_TOLERANCE, max_iterations=MAX_EM_ITERATIONS).components
         if len(larger) <= len(components):
             break
         components = larger

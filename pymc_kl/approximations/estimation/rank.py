@@ -8,12 +8,12 @@ import numpy as np
 from pymc_kl._typing import Array
 from pymc_kl.approximations.base import Approximation, FitInfo, raised
 from pymc_kl.approximations.components import WeightedDraws, effective_number
-from pymc_kl.approximations.estimation.factor_analysis import FLOOR, Factors, Standardised, fit_factors
+from pymc_kl.approximations.estimation.factor_analysis import LEAST_OWN_VARIANCE, Factors, Standardised, fit_factors
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.halves import (
-    CHOICE_DRAWS,
-    LEAST_DRAWS,
+    LEAST_HALF_DRAWS,
     PATIENCE,
+    SIZE_CHOICE_DRAWS,
     HeldOut,
     Trial,
     half,
@@ -22,7 +22,7 @@ from pymc_kl.approximations.estimation.halves import (
 )
 
 CLEAR = 3.0  # paired standard errors; a rank that scores worse by more ends the search
-HEYWOOD = 1.01 * FLOOR  # own variance up to which a coordinate counts as a Heywood case
+HEYWOOD = 1.01 * LEAST_OWN_VARIANCE  # own variance up to which a coordinate counts as a Heywood case
 NO_SCORE = "too few draws to hold any out: the score is NaN."
 
 type Make = Callable[[Standardised, Factors], Approximation]
@@ -117,8 +117,8 @@ def choose_rank(data: FitData, make: Make, rank: int | None, rng: np.random.Gene
         Scores are NaN, and the rank 0 unless given, where there are too few draws to hold out.
     """
     mode = np.zeros(data.weights.size, dtype=np.int64)
-    parts = halves(mode, data.blocks, CHOICE_DRAWS, rng)
-    if any(not rows.size or effective_number(data.weights[rows]) < LEAST_DRAWS for rows in parts):
+    parts = halves(mode, data.blocks, SIZE_CHOICE_DRAWS, rng)
+    if any(not rows.size or effective_number(data.weights[rows]) < LEAST_HALF_DRAWS for rows in parts):
         return RankChoice(rank or 0)
     draws = WeightedDraws(data.x, data.weights)
     train, test = (half(draws, mode, rows) for rows in parts)

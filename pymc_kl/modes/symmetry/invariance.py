@@ -12,7 +12,7 @@ type Move = Callable[[Array, IntArray], Array]
 
 N_POINTS = 8  # points at which a map must leave log p̃ unchanged; our choice
 MAX_POINTS = 64  # points tried, to find as many of finite density; our choice
-TOLERANCE = 1e-8  # relative to |log p̃| + 1: change of log p̃ that is rounding; our choice
+INVARIANCE_TOLERANCE = 1e-8  # relative to |log p̃| + 1: change of log p̃ that is rounding; our choice
 CHUNK = 512  # rows that one call maps; bounds memory; our choice
 
 
@@ -46,7 +46,7 @@ class Check:
         passing = np.ones(n, dtype=bool)
         for point, value in zip(self.x, self.value, strict=True):
             rows = np.flatnonzero(passing)
-            passing[rows] = self._change(move, rows, point, value) <= TOLERANCE * (abs(value) + 1)
+            passing[rows] = self._change(move, rows, point, value) <= INVARIANCE_TOLERANCE * (abs(value) + 1)
         return passing
 
     def change(self, move: Move, n: int) -> Array:

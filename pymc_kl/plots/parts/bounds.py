@@ -17,7 +17,7 @@ from pymc_kl.plots.parts.rows import ROW_INCHES, label_rows, row_aesthetics, row
 from pymc_kl.plots.parts.shapes import at, draw_arrow, draw_line, draw_lines, fill_band, polyline, write
 
 SIDES = ("elbo", "eubo")
-WIDTH = 8.0  # inches
+BOUNDS_WIDTH = 8.0  # inches
 
 BOUNDS_AESTHETICS = {
     "interval": ["color", "overlay_direction", "legendgroup"],
@@ -38,7 +38,7 @@ def open_bounds(dt: xr.DataTree, names: Sequence[str], backend: str, pc_kwargs: 
         "arrow": (["direction"], ["left", "right"]),
         "overlay_direction": (["direction"], [None] * 2),
     }
-    size = (WIDTH, 1.5 + ROW_INCHES * len(names))
+    size = (BOUNDS_WIDTH, 1.5 + ROW_INCHES * len(names))
     return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=pc_kwargs)
 
 

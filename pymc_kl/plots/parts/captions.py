@@ -11,7 +11,7 @@ from arviz_plots.visuals import annotate_xy, labelled_title
 from pymc_kl._typing import Array
 from pymc_kl.plots.parts.axes import lines_of
 
-CLOSE = 0.055  # distance below which discs hide each other's number, in widths of a facet
+DISC_DISTANCE = 0.055  # distance below which discs hide each other's number, in widths of a facet
 LISTED = 4  # names in a note, at most
 DIGIT = 0.028  # width of a character, in widths of a facet
 
@@ -20,7 +20,7 @@ def group_places(places: Array) -> list[list[int]]:
     """Group the modes (counted from 0) whose points (K, 2), in widths and heights of the facet, lie close."""
     groups: list[list[int]] = []
     for k in np.flatnonzero(np.isfinite(places).all(axis=1)):
-        near = (group for group in groups if np.linalg.norm(places[group[0]] - places[k]) < CLOSE)
+        near = (group for group in groups if np.linalg.norm(places[group[0]] - places[k]) < DISC_DISTANCE)
         if (group := next(near, None)) is not None:
             group.append(int(k))
         else:

@@ -30,7 +30,7 @@ LEGEND_AESTHETICS = ("color", "linestyle", "width", "marker")
 NO_MARKER = "none"
 NOTE_WIDTH = 75  # characters of a line of the note
 MIN_WIDTH = 5.4  # inches: the width of such a line
-COLUMNS = 2  # of wide facets
+WIDE_COLUMNS = 2  # of wide facets
 NOTE_LINE = 20  # pixels: the height of a line of the note
 PLOTLY_MARGIN = 100  # pixels above the facets, with room for two such lines
 NOTE_STYLE: Mapping[str, Mapping[str, Any]] = {
@@ -187,7 +187,7 @@ def open_facets(
     pc_kwargs: Mapping[str, Any],
 ) -> PlotCollection:
     """Make a collection of n facets, one for each approximation, each of a size in inches."""
-    kwargs: dict[str, Any] = {"cols": ["approximation"], "col_wrap": COLUMNS} | dict(pc_kwargs)
+    kwargs: dict[str, Any] = {"cols": ["approximation"], "col_wrap": WIDE_COLUMNS} | dict(pc_kwargs)
     columns = min(n, kwargs["col_wrap"] or n)
     size = (max(inches[0] * columns, MIN_WIDTH), inches[1] * -(-n // columns) + 0.5)
     return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=kwargs)

@@ -16,10 +16,10 @@ from pymc_kl.plots.parts.captions import annotate_text, title_facet
 from pymc_kl.plots.parts.contract import Aesthetics, Canvas, open_facets
 from pymc_kl.plots.parts.shapes import draw_line
 
-FACET_INCHES = (3.7, 2.7)
-TITLE_CHARACTERS = 42
+CURVE_FACET_INCHES = (3.7, 2.7)
+CURVE_TITLE_CHARACTERS = 42
 ROOM = 0.3  # room for the two numbers above the curves, as a part of their height
-FLAT = 3.0  # height of the largest contribution over that of p's density, in a marginal plot
+CONTRIBUTION_HEIGHT = 3.0  # height of the largest contribution over that of p's density, in a marginal plot
 SPIKE = 4.0  # times the height of p's density: the height at which q's is cut in a marginal plot
 CURVES = {
     "p (reference)": (style.REFERENCE, "C0", 5.0),
@@ -85,7 +85,7 @@ def open_curves(curves: Curves, backend: str, pc_kwargs: Mapping[str, Any]) -> P
         "approximation_color": (["approximation"], [colors[name] for name in curves.names]),
     }
     n = len(curves.names)
-    return open_facets(data, aesthetics, n, backend=backend, inches=FACET_INCHES, pc_kwargs=pc_kwargs)
+    return open_facets(data, aesthetics, n, backend=backend, inches=CURVE_FACET_INCHES, pc_kwargs=pc_kwargs)
 
 
 def _points(curves: Curves, values: Array) -> xr.DataArray:
@@ -107,7 +107,7 @@ def _scale(curves: Curves) -> Array:
     sizes = np.abs(np.stack([curves.forward, curves.reverse]))
     highest = np.where(np.isfinite(sizes), sizes, 0).max(axis=(0, 2))
     highest[highest == 0] = 1.0
-    return np.asarray((highest / (FLAT * max(curves.p.max(), 1e-300)))[:, None])
+    return np.asarray((highest / (CONTRIBUTION_HEIGHT * max(curves.p.max(), 1e-300)))[:, None])
 
 
 def draw_curves(canvas: Canvas, curves: Curves, labeller: Any) -> None:
@@ -153,10 +153,10 @@ def _decorate(canvas: Canvas, curves: Curves, heights: Array, labeller: Any) -> 
     zero = {"color": "B3", "width": 0.8}
     canvas.decorate("zero", draw_line, x=curves.limits, y=(0.0, 0.0), defaults=zero)
     labels = [labeller.sel_to_str({"approximation": name}, {"approximation": i}) for i, name in enumerate(names)]
-    titles = [wrap_name(label, TITLE_CHARACTERS, 2) for label in labels]
+    titles = [wrap_name(label, CURVE_TITLE_CHARACTERS, 2) for label in labels]
     canvas.decorate("title", title_facet, text=facets.copy(data=titles), defaults={"size": canvas.letters(10)})
     lowest, first = rim(collection)
-    canvas.decorate("xlabel", label_axis, axis="x", text=wrap_name(curves.xlabel, TITLE_CHARACTERS), here=lowest)
+    canvas.decorate("xlabel", label_axis, axis="x", text=wrap_name(curves.xlabel, CURVE_TITLE_CHARACTERS), here=lowest)
     canvas.decorate("ylabel", label_axis, axis="y", text=curves.ylabel, here=first)
     written = [f"forward KL {forward}\nreverse KL {reverse}" for forward, reverse in curves.values]
     left = curves.limits[0] + 0.02 * (curves.limits[1] - curves.limits[0])

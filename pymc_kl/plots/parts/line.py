@@ -10,7 +10,7 @@ from pymc_kl.plots.parts.captions import listed
 from pymc_kl.plots.parts.contract import known_approximations, subset
 from pymc_kl.plots.parts.curves import Curves
 
-NEGLIGIBLE = 1e-6  # times a density's maximum: the axis ends where all densities are below
+NEGLIGIBLE_DENSITY = 1e-6  # times a density's maximum: the axis ends where all densities are below
 OUTSIDE = 0.005  # mass of q beyond the grid above which the note states it
 
 
@@ -73,7 +73,7 @@ def integrands(log_p: Array, log_q: Array) -> Array:
 def _worth_showing(log_density: Array) -> Array:
     """Return at which points (n,) any of the densities (A, n) is more than negligible."""
     top = np.where(np.isfinite(log_density), log_density, -np.inf).max(axis=1, keepdims=True)
-    return np.asarray((log_density - top > np.log(NEGLIGIBLE)).any(axis=0))
+    return np.asarray((log_density - top > np.log(NEGLIGIBLE_DENSITY)).any(axis=0))
 
 
 def _note(lost: list[str], names: list[str], outside: Array) -> str:

@@ -20,11 +20,11 @@ from pymc_kl.plots.parts.legend import legend_height
 from pymc_kl.plots.parts.view import NAMED, View
 from pymc_kl.scores.marginals import reference_label
 
-FACET_INCHES = (2.9, 2.3)
-TITLE_CHARACTERS = 28  # of a line, in the smaller letters of long titles
+MARGINAL_FACET_INCHES = (2.9, 2.3)
+MARGINAL_TITLE_CHARACTERS = 28  # of a line, in the smaller letters of long titles
 COLUMNS = 3  # of facets; four facets take two
-HEADROOM = 0.14  # room for the numbers of the modes above the densities, as a part of their height
-MIN_DRAWS = 10  # different values below which no density is drawn
+MARGINAL_HEADROOM = 0.14  # room for the numbers of the modes above the densities, as a part of their height
+MIN_DISTINCT_DRAWS = 10  # different values below which no density is drawn
 GRID = 512  # points of ArviZ's kernel density
 
 MARGINAL_AESTHETICS = {
@@ -56,8 +56,8 @@ def open_marginal(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> Plo
     kwargs: dict[str, Any] = {"cols": ["scalar"], "col_wrap": 2 if len(view.labels) == 4 else COLUMNS} | dict(pc_kwargs)
     columns = min(len(view.labels), kwargs["col_wrap"] or len(view.labels))
     size = (
-        FACET_INCHES[0] * columns + 2,
-        max(FACET_INCHES[1] * -(-len(view.labels) // columns) + 0.5, legend_height(names)),
+        MARGINAL_FACET_INCHES[0] * columns + 2,
+        max(MARGINAL_FACET_INCHES[1] * -(-len(view.labels) // columns) + 0.5, legend_height(names)),
     )
     return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=kwargs)
 
@@ -97,7 +97,7 @@ def _areas(view: View, column: int) -> xr.DataArray:
 def _density(x: Array) -> Array:
     """Return the grid and values of ArviZ's kernel density, (2, GRID)."""
     x = x[np.isfinite(x)]
-    if len(np.unique(x)) < MIN_DRAWS:
+    if len(np.unique(x)) < MIN_DISTINCT_DRAWS:
         return np.full((2, GRID), np.nan)
     grid, density, _ = array_stats.kde(x, grid_len=GRID)
     return np.stack([grid, density])
@@ -147,7 +147,7 @@ def _mark_locations(canvas: Canvas, view: View, tops: xr.DataArray, backend: str
         for group in group_line(places / np.subtract(*view.limits(i)[::-1])):
             middle[i, group[0]], text[i, group[0]] = places[group].mean(), join_numbers(group)
     label = {"color": "B1", "size": canvas.letters(9)}
-    canvas.draw("mode_label", annotate_text, middle, defaults=label, text=text, y=(1 + HEADROOM / 2) * tops)
+    canvas.draw("mode_label", annotate_text, middle, defaults=label, text=text, y=(1 + MARGINAL_HEADROOM / 2) * tops)
 
 
 def _decorate(canvas: Canvas, view: View, tops: xr.DataArray, labeller: Any) -> None:
@@ -155,8 +155,8 @@ def _decorate(canvas: Canvas, view: View, tops: xr.DataArray, labeller: Any) -> 
     ends = np.transpose([view.limits(column) for column in range(len(view.labels))])
     limits = xr.DataArray(ends, {"scalar": view.labels}, ["end", "scalar"])
     collection.facet_map(_set_limits, x=limits, top=tops, store_artist=False)
-    titles = [wrap_name(label, TITLE_CHARACTERS) for label in view.labels]
-    small = {"size": canvas.letters(10)} if max(map(len, view.labels)) > TITLE_CHARACTERS * 3 // 4 else {}
+    titles = [wrap_name(label, MARGINAL_TITLE_CHARACTERS) for label in view.labels]
+    small = {"size": canvas.letters(10)} if max(map(len, view.labels)) > MARGINAL_TITLE_CHARACTERS * 3 // 4 else {}
     text = xr.DataArray(titles, {"scalar": view.labels}, ["scalar"])
     canvas.decorate("title", title_facet, text=text, defaults=small)
     canvas.decorate("remove_axis", remove_axis, defaults={"axis": "y"})
@@ -166,4 +166,4 @@ def _decorate(canvas: Canvas, view: View, tops: xr.DataArray, labeller: Any) -> 
 def _set_limits(_da: xr.DataArray, target: Any, *, x: xr.DataArray, top: xr.DataArray) -> None:
     backend = backend_from_object(target)
     backend.xlim(tuple(x.values.tolist()), target)
-    backend.ylim((0.0, (1 + HEADROOM) * top.item()), target)
+    backend.ylim((0.0, (1 + MARGINAL_HEADROOM) * top.item()), target)

@@ -17,8 +17,8 @@ from pymc_kl.plots.parts.contract import MIN_WIDTH, Aesthetics, Canvas, open_col
 from pymc_kl.plots.parts.scalars import spread
 from pymc_kl.plots.parts.view import NAMED, View
 
-MAX_POINTS = 24_000  # in all facets together: larger SVGs are slow to open
-FACET_INCHES = (2.9, 2.8)
+MAX_PAIR_POINTS = 24_000  # in all facets together: larger SVGs are slow to open
+PAIR_FACET_INCHES = (2.9, 2.8)
 COLUMNS = 3  # of facets; four facets take two
 CHARACTERS = 28  # of a line beside or above a facet, in the smaller letters of long titles
 
@@ -42,7 +42,7 @@ def open_pair(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCol
         pc_kwargs
     )
     columns = min(len(facets), kwargs["col_wrap"] or len(facets))
-    size = (max(FACET_INCHES[0] * columns, MIN_WIDTH), FACET_INCHES[1] * -(-len(facets) // columns) + 0.5)
+    size = (max(PAIR_FACET_INCHES[0] * columns, MIN_WIDTH), PAIR_FACET_INCHES[1] * -(-len(facets) // columns) + 0.5)
     return open_collection(data, aesthetics, backend=backend, size=size, pc_kwargs=kwargs)
 
 
@@ -59,7 +59,7 @@ PAIR_AESTHETICS = {
 def draw_pair(canvas: Canvas, view: View, backend: str, labeller: Any, *, max_draws: int) -> None:
     """Draw the reference by mode, the approximation over it, and the modes' locations and numbers."""
     facets = canvas.collection.data["approximation"].values
-    n = max(1, min(max_draws, int(MAX_POINTS / (1.5 * len(facets)))))
+    n = max(1, min(max_draws, int(MAX_PAIR_POINTS / (1.5 * len(facets)))))
     row = np.unique(np.linspace(0, len(view.mode) - 1, min(len(view.mode), n)).astype(int))
     reference = _points(view.reference[row], "draw").assign_coords(mode=("draw", view.mode[row]))
     canvas.draw(

@@ -16,7 +16,7 @@ from pymc_kl.plots.parts.course import Course, best_course
 from pymc_kl.plots.parts.scalars import Scalars
 
 PANELS = ("divergence", "mass")  # the first two facets; the others are scalars
-HEADROOM = 2.0  # times the best branch's largest divergence: the height up to which other branches are drawn
+BRANCH_HEADROOM = 2.0  # times the best branch's largest divergence: the height up to which other branches are drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,5 +114,5 @@ def _say_switches(switches: xr.Dataset) -> list[str]:
 def _say_hidden(ds: xr.Dataset, course: Course) -> str:
     """Write which branches lie above the axis at every order."""
     lowest = ds["divergence"].min("order")
-    hidden = lowest["branch"].values[(lowest > HEADROOM * course.values(ds["divergence"]).max()).values]
+    hidden = lowest["branch"].values[(lowest > BRANCH_HEADROOM * course.values(ds["divergence"]).max()).values]
     return f"Too far from the posterior to be in the picture: {listed(hidden.tolist())}." if len(hidden) else ""

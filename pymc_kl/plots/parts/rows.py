@@ -11,7 +11,7 @@ from pymc_kl.plots.parts.axes import set_ticks, wrap_name
 from pymc_kl.plots.parts.contract import Aesthetics, Canvas, known_approximations
 
 ROW_INCHES = 0.42
-NAME_CHARACTERS = 32  # of a line
+ROW_NAME_CHARACTERS = 32  # of a line
 
 
 def row_aesthetics(dt: xr.DataTree, names: Sequence[str], backend: str) -> Aesthetics:
@@ -33,5 +33,5 @@ def rows_of(names: Sequence[str]) -> xr.DataArray:
 def label_rows(canvas: Canvas, names: Sequence[str], labeller: Any) -> None:
     """Write the names beside the rows, long ones on two lines."""
     labels = [labeller.sel_to_str({"approximation": name}, {"approximation": i}) for i, name in enumerate(names)]
-    wrapped = [wrap_name(label, NAME_CHARACTERS, 2) for label in labels]
+    wrapped = [wrap_name(label, ROW_NAME_CHARACTERS, 2) for label in labels]
     canvas.decorate("ticklabels", set_ticks, axis="y", ticks=rows_of(names).values, labels=wrapped)

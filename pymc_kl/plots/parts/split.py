@@ -19,14 +19,14 @@ from pymc_kl.plots.parts.shapes import at, draw_arrow, draw_line, draw_lines, fi
 BAR = 0.3  # width of a bar, in columns
 SIDE = 0.17  # distance of a bar from the middle of its column, in columns: a negative part must not hide the other bar
 FEW = 6  # columns up to which there is room; the pairs below are for few columns and for many
-COLUMN_INCHES = (1.1, 0.9)
-NAME_CHARACTERS = (15, 13)  # of a line
+BAR_COLUMN_INCHES = (1.1, 0.9)
+BAR_NAME_CHARACTERS = (15, 13)  # of a line
 NAME_POINTS = (9, 8)
 NUMBER_POINTS = (8, 7)
 KEY_INCHES = 1.4
 LINE_INCHES = 0.15
-HEIGHT = 4.4  # inches
-HEADROOM = 0.25  # room for the numbers above and below, as a part of the height
+SPLIT_HEIGHT = 4.4  # inches
+SPLIT_HEADROOM = 0.25  # room for the numbers above and below, as a part of the height
 LEAST = 0.02  # nats that the axis spans at least
 FULL_ALPHA = 0.9  # of the part between modes
 WITHIN_ALPHA = 0.25
@@ -53,10 +53,10 @@ def open_split(dt: xr.DataTree, names: Sequence[str], backend: str, pc_kwargs: M
         "overlay": (["approximation"], [None] * len(names)),
         "overlay_direction": (["direction"], [None] * 2),
     }
-    lines = max(len(wrap_name(name, _of_size(NAME_CHARACTERS, names)).split("\n")) for name in names)
-    width = max(1.0 + KEY_INCHES + _of_size(COLUMN_INCHES, names) * len(names), 5.4)
+    lines = max(len(wrap_name(name, _of_size(BAR_NAME_CHARACTERS, names)).split("\n")) for name in names)
+    width = max(1.0 + KEY_INCHES + _of_size(BAR_COLUMN_INCHES, names) * len(names), 5.4)
     return open_collection(
-        data, aesthetics, backend=backend, size=(width, HEIGHT + LINE_INCHES * lines), pc_kwargs=pc_kwargs
+        data, aesthetics, backend=backend, size=(width, SPLIT_HEIGHT + LINE_INCHES * lines), pc_kwargs=pc_kwargs
     )
 
 
@@ -143,7 +143,7 @@ def _extent(table: xr.Dataset, limit: float) -> tuple[float, float]:
     sizes = [table["between"], table["within"], total, total + half, total - half]
     points = xr.concat([table["sign"] * size.clip(-limit, limit) for size in sizes], "end").fillna(0)
     low, high = float(points.min()), float(points.max())
-    pad = HEADROOM * max(high - low, LEAST)
+    pad = SPLIT_HEADROOM * max(high - low, LEAST)
     return low - pad, high + pad
 
 
@@ -182,15 +182,15 @@ def _number(few: bool, total: float, se: float, between: float, between_se: floa
 
 def _decorate(canvas: Canvas, table: xr.Dataset, limit: float, prob: float, labeller: Any) -> None:
     names, (low, high) = table["approximation"].values.tolist(), _extent(table, limit)
-    inch = 1 / _of_size(COLUMN_INCHES, names)
+    inch = 1 / _of_size(BAR_COLUMN_INCHES, names)
     limits = (-0.6, len(names) - 0.4 + KEY_INCHES * inch)
-    pad = 0.5 * HEADROOM * (high - low)
+    pad = 0.5 * SPLIT_HEADROOM * (high - low)
     ticks = round_ticks(low + pad, high - pad)
     sizes = [f"{abs(tick):g}" for tick in ticks]
     canvas.collection.facet_map(set_limits, x=limits, y=(low, high), store_artist=False)
     canvas.collection.facet_map(set_ticks, axis="y", ticks=ticks, labels=sizes, store_artist=False)
     labels = [labeller.sel_to_str({"approximation": name}, {"approximation": i}) for i, name in enumerate(names)]
-    wrapped = [wrap_name(label, _of_size(NAME_CHARACTERS, names)) for label in labels]
+    wrapped = [wrap_name(label, _of_size(BAR_NAME_CHARACTERS, names)) for label in labels]
     canvas.decorate(
         "ticklabels",
         set_ticks,

@@ -13,9 +13,9 @@ from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, Selection, known_approximations, select_variables, subset
 from pymc_kl.plots.parts.scalars import Scalars, differing, select, separating, spread, varies
 
-CHOICE_DRAWS = 1000  # of the reference and of each approximation, by which scalars are chosen
+SCALAR_CHOICE_DRAWS = 1000  # of the reference and of each approximation, by which scalars are chosen
 NAMED = len(style.MODES)  # modes with a colour and a number
-TAIL = 0.005  # part of the draws, on either side, that may lie outside the plot
+PLOT_TAIL = 0.005  # part of the draws, on either side, that may lie outside the plot
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +58,12 @@ class View:
     def limits(self, column: int) -> tuple[float, float]:
         """Return the range of the reference, its modes, and approximations as far as they are not much wider."""
         x = self.reference[:, column]
-        points = np.append(np.nanquantile(x, (TAIL, 1 - TAIL)), self.locations[:, column])
+        points = np.append(np.nanquantile(x, (PLOT_TAIL, 1 - PLOT_TAIL)), self.locations[:, column])
         low, high = np.nanmin(points), np.nanmax(points)
         span = high - low
         for x in self.approximations.values():
             if np.isfinite(x[:, column]).any():
-                ends = np.nanquantile(x[:, column], (TAIL, 1 - TAIL))
+                ends = np.nanquantile(x[:, column], (PLOT_TAIL, 1 - PLOT_TAIL))
                 low, high = min(low, max(ends[0], low - span / 2)), max(high, min(ends[1], high + span / 2))
         pad = 0.06 * (high - low)
         return float(low - pad), float(high + pad)
@@ -84,8 +84,8 @@ def view_comparison(
     sources = {name: select(ds, variables, coords) for name, ds in sources.items()}
     locations = scalars.matrix(locations_of(modes, variables, coords), ["draw"])
     mode = dt["sample_stats"].to_dataset()["mode"].transpose(*SAMPLE_DIMS).values.ravel().astype(int)
-    few = [spread(scalars.matrix(ds, SAMPLE_DIMS), CHOICE_DRAWS) for ds in (posterior, *sources.values())]
-    columns, choice = _choose(few[0], spread(mode, CHOICE_DRAWS).astype(int), locations, few[1:], n, jointly)
+    few = [spread(scalars.matrix(ds, SAMPLE_DIMS), SCALAR_CHOICE_DRAWS) for ds in (posterior, *sources.values())]
+    columns, choice = _choose(few[0], spread(mode, SCALAR_CHOICE_DRAWS).astype(int), locations, few[1:], n, jointly)
     return View(
         labels=distinct(scalars.labels(columns, labeller)),
         reference=scalars.matrix(posterior, SAMPLE_DIMS, columns),
