@@ -187,7 +187,8 @@ def _reference(
     rng = streams("reference")
     posterior = build_posterior(target, given, points, sampling, fit_draws=fit_draws, rng=rng, stage=stage)
     rng = streams("draws of the reference")
-    return given_reference(posterior, rng) if sampling.as_given else completed_reference(posterior, rng)
+    as_given = sampling.as_given or posterior.modes.reason
+    return given_reference(posterior, rng) if as_given else completed_reference(posterior, rng)
 
 
 def _reverse_methods(reverse: str | Sequence[str] | None, approximations: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -45,6 +45,10 @@ class SmoothnessError(ValueError):
     """The log density jumps, or its gradient is wrong: no climb and no Hamiltonian chain can be trusted."""
 
 
+class StepsError(SmoothnessError):
+    """The log density jumps: draws given and densities can still be compared."""
+
+
 @dataclass(frozen=True)
 class Steps:
     """Steps of log p̃: the variables that it jumps in, and the height of the highest step found, in nats."""
@@ -107,8 +111,7 @@ def find_roughness(value_and_grad: ValueAndGrad, x: Array, names: Sequence[str])
 def check_smooth(target: Target, x: Array) -> None:
     """Raise a SmoothnessError where log p̃ has steps or a wrong gradient about points (n, d)."""
     if (rough := find_roughness(target.log_density_and_grad, x, coordinate_names(target))) is not None:
-        text = str(rough)
-        raise SmoothnessError(text[0].upper() + text[1:] + ".")
+        raise (StepsError if isinstance(rough, Steps) else SmoothnessError)(str(rough))
 
 
 def coordinate_names(target: Target) -> list[str]:

@@ -1,5 +1,7 @@
 """Maxima → modes: merge across low barriers, copies included; or one region where there is no proper maximum."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
@@ -44,6 +46,23 @@ def one_region(found: Found, value_and_grad: ValueAndGrad, rng: np.random.Genera
         dispersed=prior[rng.permutation(len(prior))[:N_DISPERSED]],
         basins=Basins(none, np.empty(0, dtype=np.int64), np.empty(0), found.scale, value_and_grad),
     )
+
+
+def region_of_draws(draws: Array, value_and_grad: ValueAndGrad, reason: str) -> Modes:
+    """Take draws (n, d) as all that is known of a posterior, one region, where nothing can climb for some reason."""
+    sd = draws.std(axis=0)
+    found = Found(
+        maxima=Maxima.none(trivial(draws.shape[1])),
+        owner=np.empty(0, dtype=np.int64),
+        source=np.empty(0, dtype=object),
+        scale=np.diag(np.where(sd > 0, sd, 1.0)),
+        prior=draws[:0],
+        typical=draws,
+        proper=False,
+        unseen=UNKNOWN,
+        partial=False,
+    )
+    return replace(one_region(found, value_and_grad, np.random.default_rng(0)), reason=reason)
 
 
 def merge_maxima(found: Found, value_and_grad: ValueAndGrad, min_barrier: float) -> Modes:

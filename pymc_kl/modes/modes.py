@@ -54,6 +54,8 @@ class Modes:
         Where there is no proper maximum: starts from which chains must agree that this is one region.
     basins : Basins
         What assigns points to the modes.
+    reason : str
+        Why nothing was searched for and the given draws stand for one region; empty after a search.
     """
 
     x: Array
@@ -71,6 +73,7 @@ class Modes:
     partial: bool
     dispersed: Array
     basins: Basins = field(repr=False)
+    reason: str = ""
 
     @property
     def k(self) -> int:

@@ -7,9 +7,11 @@ import numpy as np
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.model.draws import PosteriorDraws
+from pymc_kl.model.smoothness import StepsError
 from pymc_kl.model.target import Target
 from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.masses import Masses
+from pymc_kl.modes.merge import region_of_draws
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.search import search_target
 from pymc_kl.progress import Report, Stages
@@ -54,7 +56,13 @@ def build_posterior(
     with stage("search for modes") as report:
         draws = None if given is None else given.flat
         late = {name: x[:N_FIT_STARTS] for name, x in (fit_draws or {}).items()}
-        modes = search_target(target, draws, starts, sampling.search, late=late, rng=rng, report=report)
+        try:
+            modes = search_target(target, draws, starts, sampling.search, late=late, rng=rng, report=report)
+        except StepsError as steps:
+            if draws is None:
+                raise
+            modes = region_of_draws(draws, target.log_density_and_grad, str(steps))
+            sampling = replace(sampling, as_given=True)
         modes = _that_matter(modes, sampling, (fit_draws or {}).values())
         if not sampling.as_given:
             refuse_improper(target, modes, rng)
@@ -139,7 +147,7 @@ def _assemble(
     masses, log_z = relative_masses(states, sampler.modes, given, given_mode)
     order = np.argsort(-masses.mass[:-1], kind="stable")
     states = [states[k] for k in order]
-    reason = why_unknown(states)
+    reason = sampler.modes.reason or why_unknown(states)
     return ModewisePosterior(
         target=sampler.target,
         modes=sampler.modes.reorder(order),

@@ -38,7 +38,7 @@ class ModeSampler:
 
     def start(self, draws: LocalDraws, given_suffice: bool, k: int) -> ModeState:
         """Take the given draws of a mode, and weigh it by them if they suffice."""
-        if len(draws) and not given_suffice:
+        if len(draws) and not given_suffice and not self.modes.reason:
             return ModeState(draws, unknown_log_mass("the given draws do not suffice"), given_suffice)
         return ModeState(draws, self._weigh(k, draws), given_suffice)
 
@@ -87,8 +87,8 @@ class ModeSampler:
         return ModeDensity(self.target, self.modes, k)
 
     def _weigh(self, k: int, draws: LocalDraws) -> LogMass:
-        if not len(draws):
-            return unknown_log_mass("no local draws were made")
+        if self.modes.reason or not len(draws):
+            return unknown_log_mass(self.modes.reason or "no local draws were made")
         return log_mass(self._density(k), draws, self.rng)
 
     def _task(self, k: int, tries: int, n_draws: int) -> Task:

@@ -12,7 +12,7 @@ from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.draws import ModeDraws
-from pymc_kl.modes.masses import Masses, masses_from_chains, masses_from_weighted
+from pymc_kl.modes.masses import Masses, masses_from_chains, masses_from_weighted, unknown_masses
 from pymc_kl.modes.modes import Modes
 from pymc_kl.reference.evidence import Evidence, LogMass
 from pymc_kl.reference.local_draws import LocalDraws
@@ -150,6 +150,8 @@ def _repeated(n: int, size: int) -> IntArray:
 
 def count_masses(draws: PosteriorDraws, mode: IntArray, modes: Modes) -> Masses:
     """Weigh modes by counting draws (n,) whose mode is known."""
+    if modes.reason:
+        return unknown_masses(np.ones(modes.k), np.array([len(mode), 0]), modes.reason)
     if draws.weights is not None:
         return masses_from_weighted(mode, draws.weights.ravel(), modes.k)
     chains = mode.reshape(draws.log_density.shape)

@@ -35,7 +35,7 @@ def relative_masses(
     if all(state.known for state in states):
         return masses_from_log([state.log_mass.estimate for state in states], n_draws)
     if modes.k == 1:
-        return _mass_of_all(states[0], modes.proper, n_draws), UNKNOWN
+        return _mass_of_all(states[0], modes, n_draws), UNKNOWN
     if given is not None and given_mode is not None:
         counted = count_masses(given, given_mode, modes)
         if counted.known:
@@ -43,10 +43,11 @@ def relative_masses(
     return _guess(states, modes.log_mass_laplace, n_draws), UNKNOWN
 
 
-def _mass_of_all(state: ModeState, proper: bool, n_draws: IntArray) -> Masses:
-    """Give the only mode all the mass, unless it is a region in which chains disagree."""
+def _mass_of_all(state: ModeState, modes: Modes, n_draws: IntArray) -> Masses:
+    """Give the only mode all the mass, unless it is a region in which chains disagree or could not be searched."""
     alone = masses_from_log([Estimate(0.0, 0.0)], n_draws)[0]
-    return replace(alone, known=proper or not state.log_mass.reason.startswith(NOT_MIXED))
+    known = modes.proper or not (modes.reason or state.log_mass.reason.startswith(NOT_MIXED))
+    return replace(alone, known=known)
 
 
 def _evidence_from_one(states: Sequence[ModeState], counted: Masses) -> Estimate:

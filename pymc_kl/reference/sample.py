@@ -10,6 +10,7 @@ import xarray as xr
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import as_posterior_draws
+from pymc_kl.model.smoothness import StepsError
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import user_starts
@@ -95,6 +96,8 @@ def sample_reference(
             points = {} if starts is None else {"user": user_starts(starts, target)}
             given = None if idata is None else as_posterior_draws(idata, target)
         posterior = build_posterior(target, given, points, sampling, rng=rng, stage=stage)
+    if posterior.modes.reason:
+        raise StepsError(posterior.modes.reason)
     dt = posterior_tree(posterior, draws=draws, chains=chains, relabel=relabel, rng=rng)
     for name in ("observed_data", "constant_data"):
         if isinstance(idata, xr.DataTree) and name in idata.children:

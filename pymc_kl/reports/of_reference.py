@@ -37,7 +37,9 @@ def _untrusted(facts: Facts) -> str:
     reason = facts.masses_reason or "the masses of its modes could not be estimated"
     after = (
         "What follows says which modes are reached, not what they hold."
-        if facts.completed
+        if facts.completed and facts.proper
+        else "What follows compares with the draws as they are."
+        if not facts.proper
         else "What follows compares with the modes as the chains saw them."
     )
     return f"The reference cannot be trusted: {reason}. {after}"

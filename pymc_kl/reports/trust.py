@@ -60,7 +60,7 @@ def _doubts(facts: Facts) -> Iterator[str]:
     """Write each doubt as a sentence with its number."""
     if facts.partial:
         yield "The search or the sampling was interrupted: modes and draws may be missing."
-    if not facts.proper:
+    if not facts.proper and facts.masses_known:
         yield (
             "The log density has no proper maximum that stands for a mode, so the posterior is taken as one region; "
             "that chains from all over agree is all that speaks for it."
