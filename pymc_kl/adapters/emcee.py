@@ -15,7 +15,7 @@ from pymc_kl.adapters.origins import comes_from
 from pymc_kl.approximations import Approximation, Draws
 from pymc_kl.model.target import Target
 
-COMPARED_DRAWS = 100  # draws at which both log densities are compared
+COMPARED_DRAWS = 100  # most draws at which the stored log density is compared with the model's; our choice
 SAME_UP_TO = 1e-3  # nats between the two log densities; more where their size makes single precision coarser
 
 

@@ -16,7 +16,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.adapters.gaussians import as_cholesky
 from pymc_kl.model.target import Target, as_target
 
-GROUP_DRAWS = 4000  # draws that stand for an approximation of several groups
+GROUP_DRAWS = 4000  # draws that represent an approximation of several groups, which has no closed form here; our choice
 
 
 def accepts(fit: Any) -> bool:

@@ -21,8 +21,8 @@ from pymc_kl.approximations.training import Training
 
 AUTO = "auto"  # the name that stands for the family that is chosen
 CANDIDATES: tuple[type[Family], ...] = (MeanField, LowRank, FullRank, StudentT, Mixture, StudentTMixture)
-LOWRANK_FROM = 10  # dimensions; below, a full covariance has hardly more parameters
-EVEN = 0.01  # nats a draw; a smaller gain is no reason for a less simple family
+LOWRANK_FROM = 10  # least dimensions for a low-rank fit: below, a full covariance has hardly more parameters
+EVEN = 0.01  # nats a draw: a smaller gain does not justify a less simple family; our choice
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from scipy.special import gammaln
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.numerics.constants import LOG_2PI
 
-ONE_THREAD_FLOPS = 2**18  # OpenBLAS interface/gemm.c: products up to this size stay on one thread
-CACHE_DOUBLES = 2**17  # 1 MiB, about the second-level cache of a core
-MIN_CHUNK = 16  # draws
-MAX_CHUNK = 8192  # draws
-EFFECTIVE_ROUNDING = 1e-9  # effective draws; what rounding may make of their number
+ONE_THREAD_FLOPS = 2**18  # largest matrix product that stays on one thread; OpenBLAS, interface/gemm.c
+CACHE_DOUBLES = 2**17  # numbers that a chunk may hold, 1 MiB: about the second-level cache of a core
+MIN_CHUNK = 16  # draws: least size of a chunk
+MAX_CHUNK = 8192  # draws: largest size of a chunk
+EFFECTIVE_ROUNDING = 1e-9  # effective draws: error of their number by rounding
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from pymc_kl.approximations.estimation.halves import HeldOut
 from pymc_kl.approximations.located import Affine
 from pymc_kl.approximations.training import Training
 
-N_PARTS = 5  # of the draws, one is held out
-LEAST_EFFECTIVE_DRAWS = 20  # effective: fewer tell nothing of when to stop
+N_PARTS = 5  # parts of the draws, one of which is held out; our choice
+LEAST_EFFECTIVE_DRAWS = 20  # effective draws: with fewer, held-out draws cannot tell when to stop; our choice
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 from pymc_kl._typing import Array, Kind
 from pymc_kl.approximations.base import Approximation, FitInfo
 
-TRIED_DRAWS = 8  # draws on which both functions are tried
+TRIED_DRAWS = 8  # draws on which the user's functions are tried; our choice
 NO_DENSITY = "No log_prob was given: scores that need a density are NaN."
 
 

@@ -14,9 +14,9 @@ from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF, Student
 from pymc_kl.approximations.located import Affine
 from pymc_kl.approximations.training import Training
 
-ECME_TOLERANCE = 1e-9  # nats a draw; ECME stops when an iteration gains less
-MAX_ECME_ITERATIONS = 1000
-NEAR_BOUND = 1.01  # ratio to a bound within which degrees of freedom are at it
+ECME_TOLERANCE = 1e-9  # nats a draw: ECME stops when an iteration gains less; our choice
+MAX_ECME_ITERATIONS = 1000  # most iterations of ECME; our choice
+NEAR_BOUND = 1.01  # ratio to a bound up to which degrees of freedom count as being at the bound; our choice
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

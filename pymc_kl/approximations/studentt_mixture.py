@@ -12,8 +12,8 @@ from pymc_kl.approximations.components import Components
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.student_ml import fit_student
 
-FRAME_ITERATIONS = 50
-FRAME_GAIN = 1e-3  # nats a draw; the frame serves rounding alone, the fit does not depend on it
+FRAME_ITERATIONS = 50  # most iterations of ECME for the frame; our choice
+FRAME_GAIN = 1e-3  # nats a draw: the same ECME stops when an iteration gains less; our choice
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

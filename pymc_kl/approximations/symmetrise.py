@@ -24,8 +24,8 @@ from pymc_kl.approximations import (
 from pymc_kl.modes.symmetry import Symmetry
 from pymc_kl.modes.symmetry.enumerate import elements, group_order, matrices
 
-MAX_ORDER = 720  # elements of a group that are averaged over: 6 labels
-MAX_COPIES = 120  # of a mixture that are spread out: 5 labels
+MAX_ORDER = 720  # elements of the largest group that a density is averaged over, that of 6 labels; our choice
+MAX_COPIES = 120  # copies of a mixture that are made at the most, those of 5 labels; bounds its components; our choice
 
 
 def symmetrised_log_prob(log_prob: Callable[[Array], Array], symmetry: Symmetry, x: Array) -> Array | None:

@@ -37,7 +37,7 @@ from pymc_kl.progress import Stages, stages
 from pymc_kl.reference.build import build_posterior
 from pymc_kl.reference.settings import Sampling
 
-MAX_MODES = 60
+MAX_MODES = 60  # most modes that a comparison lists, those with the highest masses; our choice
 UNLISTED = 9.0  # nats below the highest mass, 1e-4 of it: such a mode is elsewhere unless an approximation is there
 
 

@@ -24,8 +24,8 @@ from pymc_kl.reference.datatree import describe_modes, evidence_dataset, referen
 from pymc_kl.scores.marginals import Source
 from pymc_kl.scores.marginals import describe as describe_marginals
 
-DENSITY_POINTS = 2001  # on which densities in one dimension are kept
-LINE_TAIL = 0.001  # share of an approximation's draws on either side that need not be on the line
+DENSITY_POINTS = 2001  # points of the grid on which the densities of a one-dimensional model are stored; our choice
+LINE_TAIL = 0.001  # part of an approximation's draws on either side that may lie outside that grid; our choice
 COPIED = ("observed_data", "constant_data")  # groups of the given draws that a comparison keeps
 
 

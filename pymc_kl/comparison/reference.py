@@ -21,9 +21,9 @@ from pymc_kl.reference.evidence import Evidence, LogMass
 from pymc_kl.reference.posterior import N_FOLDS, ModewisePosterior, negligible
 from pymc_kl.scores.draws import TailDraws, tail_of
 
-N_DRAWS = 1000  # a chain, of `pm.sample` where draws are to be taken as given and none are
-N_CHAINS = 4  # of the same
-UNVISITED_DRAWS = 200  # of Laplace's approximation at a mode that no draw visited
+N_DRAWS = 1000  # draws of each chain of `pm.sample`, where draws are taken as given and none are
+N_CHAINS = 4  # chains of the same `pm.sample`
+UNVISITED_DRAWS = 200  # draws of Laplace's approximation at each mode that no draw visited; our choice
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from pymc_kl.comparison.datatree import SCORE_COLUMNS, TEXT_COLUMNS
 from pymc_kl.comparison.io import check_comparison
 
 NONE = "–"
-EXACT = 5e-7  # an error below this is that of rounding
+EXACT = 5e-7  # standard error below which a number counts as exact: it is that of rounding
 SMALLEST = 0.005  # per cent below which a share is written as <0.01
 SUMMARY = (
     "kind", "family", "forward_kl", "forward_kl_se", "reverse_kl", "reverse_kl_se", "forward_kl_between",

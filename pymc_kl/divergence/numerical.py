@@ -13,20 +13,20 @@ from pymc_kl._typing import Array
 from pymc_kl.divergence.densities import Density
 from pymc_kl.numerics.estimate import Estimate
 
-SUPPORT_DRAWS = 20_000  # draws that show where a density has its mass
+SUPPORT_DRAWS = 20_000  # draws of each density that show where it has its mass; our choice
 LOG_TINY = -700.0  # log density below which p counts as 0: about the smallest number in double precision
 NEGLIGIBLE_TERM = 1e-18  # nats, or share of p's mass, below which terms are left out
 MASS_TOLERANCE = 1e-6  # largest share of p's mass that may be missing from an integral or a sum
 QUANTILES = (64, 1024)  # panels between quantiles of the draws, in the first try and in the second
 RARE = 2.0 ** -np.arange(5.0, 15.0)  # shares of the draws in a tail that may hold a mode of its own
-STEP_GROWTH = 8.0  # ratio of a step outward to the last one
-TAIL_STEPS = 166  # steps outward, at the most: 8^166 = 1e150, whose square is still finite
-EDGE_STEPS = 330  # steps towards an edge, at the most: 8^-330 = 1e-298
+STEP_GROWTH = 8.0  # ratio of each step outward to the one before; our choice
+TAIL_STEPS = 166  # most steps outward: 8^166 = 1e150, whose square is still finite
+EDGE_STEPS = 330  # most steps towards an edge: 8^-330 = 1e-298
 HEAVY_STEPS = 33  # steps outward from which on a tail falls like a power: 8^33 = 1e30
-SLOPE_TOLERANCE = 1e-3  # error of the power of a tail, whose integral has no limit from -1 upwards
-MAX_TERMS = 200_000  # terms of a sum
-MAX_BISECTIONS = 50  # intervals of the adaptive quadrature
-LOST_LOG_RATIO = 40.0  # nats of log p/q that mass which is not found may have
+SLOPE_TOLERANCE = 1e-3  # error of a tail's exponent; from -1 upwards its integral is infinite; our choice
+MAX_TERMS = 200_000  # most terms of a sum; bounds time; our choice
+MAX_BISECTIONS = 50  # most intervals of the adaptive quadrature; our choice
+LOST_LOG_RATIO = 40.0  # nats: largest log p/q assumed where p has mass that was not found; our choice
 INFINITE = Estimate(float("inf"), 0.0)  # nats; q is 0 where p is not
 
 

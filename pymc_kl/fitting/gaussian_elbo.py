@@ -22,8 +22,8 @@ from pymc_kl.numerics.lbfgs import RowsValueAndGrad, ValueAndGrad
 
 type Gaussian = MeanField | FullRank | LowRank
 
-GAIN_TOLERANCE = 1e-8  # nats that a step must be expected to gain for another to follow
-CHUNK_NUMBERS = 2**21  # numbers (draws times dimensions) that are evaluated together, to bound memory
+GAIN_TOLERANCE = 1e-8  # nats: a climb ends when its next step is expected to gain less; our choice
+CHUNK_NUMBERS = 2**21  # draws times dimensions that one call evaluates; bounds memory; our choice
 
 
 @dataclass(frozen=True, eq=False)

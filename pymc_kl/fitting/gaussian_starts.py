@@ -12,9 +12,9 @@ from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.starts import prior_starts
 
-NARROWINGS = 20  # times that a start is halved in width, at the most, while some of its draws leave the support
-LEAST_VARIANCE = 1e-6  # of a start as wide as the prior, whose draws may be equal in a dimension
-LEAST_SHARE = 0.1  # of a dimension's variance that a low-rank start gives to each factor, and to the dimension's own
+NARROWINGS = 20  # most halvings of a start's width, while some of its draws leave the support; our choice
+LEAST_VARIANCE = 1e-6  # least variance of a start as wide as the prior, whose draws may all be equal; our choice
+LEAST_SHARE = 0.1  # least part of a dimension's variance for each factor, and its own, in low-rank starts; our choice
 
 type Moments = tuple[Array, Array]
 

@@ -19,11 +19,11 @@ from pymc_kl.fitting.gaussian_elbo import Gaussian, GaussianRows, rows_of
 from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.numerics.lbfgs import Climbs, ValueAndGrad
 
-FIT_DRAWS = 512  # fixed points on which the ELBO is maximised, at least; more where the family asks for it
-SETTLED_WITHIN = 1e-3  # standard deviations; a fit is settled if more points would move no parameter by as much
-COARSE_POINTS = 2.1  # points a dimension of the noise, at the least: in opposite pairs they must span it
-MAX_CLIMB_STEPS = 400  # steps of a climb
-CLIMB_MEMORY = 20  # pairs of steps and gradient changes that L-BFGS keeps
+FIT_DRAWS = 512  # least number of fixed points on which the ELBO is maximised; our choice
+SETTLED_WITHIN = 1e-3  # standard deviations: a fit has settled if more points would move it no further; our choice
+COARSE_POINTS = 2.1  # least points a dimension of the noise: they come in opposite pairs, which must span it
+MAX_CLIMB_STEPS = 400  # most steps of a climb; our choice
+CLIMB_MEMORY = 20  # pairs of steps and gradient changes that L-BFGS keeps; our choice
 
 
 def polish[G: MeanField | FullRank](

@@ -13,15 +13,15 @@ from pymc_kl.fitting.mixture_elbo import MixtureParameters, maximise_mixture
 from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
-TRIAL_DRAWS = 64  # points of a component on which sizes are tried, at the least
-TRIAL_DRAWS_A_DIMENSION = 6  # the same for each dimension, where that is more
-TRIAL_GAIN = 1e-3  # nats that a step of a trial must be expected to gain for another to follow
-TRIAL_STEPS = 100  # steps of a trial, at the most
+TRIAL_DRAWS = 64  # least number of points of a component, while mixtures of several sizes are tried; our choice
+TRIAL_DRAWS_A_DIMENSION = 6  # the same least number of points for each dimension; the larger of both holds; our choice
+TRIAL_GAIN = 1e-3  # nats: a trial ends when its next step is expected to gain less; our choice
+TRIAL_STEPS = 100  # most steps of a trial; our choice
 FINE_MIXTURE_NUMBERS = 2**15  # points of all components times dimensions that the chosen mixture is maximised on
-COMPONENT_WORTH = 0.01  # nats of ELBO, on points that no fit has seen, that one more component must gain
-PATIENCE = 2  # components, those that fit worst, whose splits are tried before growth ends
-MOST_COMPONENTS = 12  # components where their number is not given
-SPREAD = 0.6  # share of the variance by which a wide half is wider, and a narrow one narrower
+COMPONENT_WORTH = 0.01  # nats of ELBO on fresh points that one more component must gain; our choice
+PATIENCE = 2  # worst-fitting components whose splits are tried before growth ends; our choice
+MOST_COMPONENTS = 12  # most components where their number is not given; our choice
+SPREAD = 0.6  # part of the variance by which one half of a split is wider, and the other narrower; our choice
 
 
 class Trial(NamedTuple):

@@ -15,13 +15,13 @@ from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.progress import stages
 
-N_REVERSE_STARTS = 32  # starts that are fitted together
+N_REVERSE_STARTS = 32  # starts of a reverse fit, all fitted together; our choice
 REVERSE_FAMILIES: dict[str, type[Family]] = {
     family.family: family for family in (MeanField, LowRank, FullRank, Mixture)
 }  # the simplest first
-FULLRANK_TO = 100  # dimensions up to which "auto" fits full covariances
-FAMILY_WORTH = 0.05  # nats of ELBO up to which a gain by a less simple family is too little to matter
-N_ERRORS = 2  # standard errors of a gain in ELBO up to which it counts as none
+FULLRANK_TO = 100  # dimensions up to which "auto" fits full covariances; bounds time; our choice
+FAMILY_WORTH = 0.05  # nats of ELBO: a smaller gain does not justify a less simple family; our choice
+N_ERRORS = 2  # standard errors of a gain in ELBO within which it counts as none; our choice
 
 
 def fit_reverse(

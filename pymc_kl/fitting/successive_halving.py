@@ -18,7 +18,7 @@ from pymc_kl.fitting.climbers import Ascent, Climbers, Level
 from pymc_kl.fitting.gaussian_elbo import Gaussian
 from pymc_kl.fitting.maximise import COARSE_POINTS, FIT_DRAWS
 
-LEVEL_STEPS = 15  # steps of a level, at the most; all fits are whitened anew after it
+LEVEL_STEPS = 15  # most steps of a level, after which all fits are whitened anew; our choice
 LEVELS = (
     Level(32, 0.1, np.inf, LEVEL_STEPS),
     Level(32, 0.1, 20.0, LEVEL_STEPS),
@@ -27,15 +27,15 @@ LEVELS = (
     Level(256, 1e-3, 5.5, LEVEL_STEPS),
 )
 LAST_LEVEL = Level(FIT_DRAWS, 1e-4, LEVELS[-1].within, n_steps=40, coarse=False)
-LAST_ROUNDS = 10  # times that the last level is repeated until all that are followed converge
-FAR_BELOW = 20.0  # nats under the best from which on a fit after the first level has to catch up
-LEAST_RISE = 5.0  # nats that a fit that catches up must gain a round
-CHASES = 8  # rounds of catching up, at the most
-CHASE_COST = 32  # most evaluations of log p̃ for catching up, as a multiple of `at_most`
-NEARLY_SAME = 0.1  # nats of KL below which two fits on their way are taken for one optimum
-SAME = 0.01  # nats of KL below which two optima are one
-FINE_MOST = 4  # optima that are maximised on many points, at the most
-FINE_WITHIN = 4.6  # nats under the best down to which they are: 1 % of its weight in a mixture
+LAST_ROUNDS = 10  # most times that the last level is repeated until all fits that are followed converge; our choice
+FAR_BELOW = 20.0  # nats below the best ELBO: fits further down repeat the first level if they still rise; our choice
+LEAST_RISE = 5.0  # nats that such a fit must gain in a round to go on; our choice
+CHASES = 8  # most of these rounds; our choice
+CHASE_COST = 32  # most evaluations of log p̃ in these rounds, as a multiple of `at_most`; our choice
+NEARLY_SAME = 0.1  # nats of KL below which two fits that have not converged count as one optimum; our choice
+SAME = 0.01  # nats of KL below which two fits at their optimum count as one; our choice
+FINE_MOST = 4  # most optima that are maximised on many points; our choice
+FINE_WITHIN = 4.6  # nats below the best ELBO: optima further down have under 1 % of its weight in a mixture; our choice
 
 
 def settle(ascent: Ascent, starts: Sequence[Gaussian], at_most: int) -> Climbers:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-OF_MODEL, LOCATION = "_of_model", "_location"
+OF_MODEL = "_of_model"  # suffix of a variable or dim whose name a table has itself
+LOCATION = "_location"  # suffix of a variable in `/modes` whose name is a column there
 OF_DRAWS = ("chain", "draw")
 OF_PARAMETERS = ("source", "statistic")
 OF_PATHS = (*OF_PARAMETERS, "order", "branch")
@@ -57,7 +58,7 @@ def free_var_names(var_names: Any, taken: Collection[str]) -> Any:
 
 
 def free_coords(coords: Mapping[str, Any] | None, taken: Collection[str]) -> dict[str, Any]:
-    """Return coordinates, or a place, by the dims of a table."""
+    """Return coordinates, or the coordinates of one entry, under the names that a table gives the dims."""
     return {free_name(dim, taken): labels for dim, labels in (coords or {}).items()}
 
 

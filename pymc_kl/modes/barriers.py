@@ -16,12 +16,12 @@ LINE_ROWS = 512  # straight lines evaluated together; bounds memory; our choice
 STRING_POINTS = 16  # inner points of a string; our choice
 STRING_STEPS = 40  # steps by which strings are relaxed; our choice
 STEP_SIZE = 0.3  # local standard deviations that a point of a string moves per unit of gradient; our choice
-MAX_STEP = 0.5  # of the spacing of a string's points: how far one step moves a point at the most; our choice
-STRING_FINE = 8  # points on each piece of a relaxed string at which log p̃ is evaluated; our choice
+MAX_STEP = 0.5  # longest step of a point, as a part of the distance between neighbouring points of a string; our choice
+STRING_FINE = 8  # points on each segment of a relaxed string at which log p̃ is evaluated; our choice
 NEIGHBOURS = 4  # nearest maxima to which paths are relaxed; our choice
 MAX_STRAIGHT_LINES = 20_000  # straight lines up to which all pairs are tried; bounds evaluations of log p̃; our choice
 MAX_STRINGS = 200  # strings relaxed at the most, those with the highest passes so far; bounds evaluations; our choice
-TINY = 1e-300  # least length that is divided by
+TINY = 1e-300  # least length that is divided by, against division by zero
 
 
 def passes_between(

@@ -19,7 +19,7 @@ from pymc_kl.numerics.estimate import Estimate
 RHAT_GOOD = 1.05  # R-hat of a mode's indicator at the most; Vehtari et al. 2021 ask 1.01 of less noisy parameters
 MIN_CROSSINGS = 20  # moves into or out of a mode: fewer leave a quarter of its mass as error; our choice
 UNKNOWN_SE = float(1 / np.sqrt(12))  # mass: standard deviation of one that may be anything in [0, 1]
-RULE_OF_THREE = 3  # over n: 95 % bound of a mass in which none of n draws fell; Hanley and Lippman-Hand 1983
+RULE_OF_THREE = 3  # divided by n: 95 % bound of a mass in which none of n draws fell; Hanley and Lippman-Hand 1983
 NORMAL_95 = 1.96  # standard errors from an estimate to its upper bound
 
 

@@ -8,9 +8,9 @@ import xarray as xr
 from pymc_kl._typing import Array
 from pymc_kl.model.target import Target
 
-SCALES = (1.0, 0.5, 2.0, 0.25)  # of the prior about its centre: from far out every climb ends in the widest mode
+SCALES = (1.0, 0.5, 2.0, 0.25)  # widths relative to the prior; from wide starts alone all climbs end in the widest mode
 JUMP_LENGTH = (2.0, 12.0)  # least and greatest length of a jump, in standard deviations of a mode; our choice
-SHOWN_COORDINATES = 4  # coordinates that an error shows of a point
+SHOWN_COORDINATES = 4  # most coordinates of a point that an error shows
 
 
 @dataclass(eq=False)

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from pymc_kl._typing import Array, IntArray
 
-MIN_RATIOS = 25  # importance ratios, of which a fifth are the tail that k-hat is fitted to: five at the least
+MIN_RATIOS = 25  # least number of importance ratios, the largest fifth of which k-hat is fitted to; our choice
 MIN_CHAIN_DRAWS = 4  # draws: least length of a chain with an R-hat or ESS, which split it in halves; Gelman et al. 2013
 
 

@@ -3,5 +3,5 @@
 Vehtari et al. (2024), https://jmlr.org/papers/v25/19-556.html. k-hat has no unit, and is itself good to 0.1 or 0.2.
 """
 
-KHAT_RELIABLE = 0.7  # bounds k-hat from above: the mean of the ratios is reliable at feasible numbers of draws
-KHAT_FINITE_VARIANCE = 0.5  # bounds k-hat from above: the ratios have a finite variance
+KHAT_RELIABLE = 0.7  # largest k-hat at which a feasible number of draws gives a reliable mean of the ratios
+KHAT_FINITE_VARIANCE = 0.5  # largest k-hat at which the ratios have a finite variance

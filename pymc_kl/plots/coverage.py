@@ -31,7 +31,7 @@ from pymc_kl.plots.parts.legend import legend_height
 from pymc_kl.scores.marginals import reference_label
 
 ROW = 0.8  # height of the reference's bar, as a part of the distance between two rows
-LANES = 0.7  # height of all marks of a row, as a part of the same
+LANES = 0.7  # height of all marks of a row, as a part of the distance between two rows
 LANE_INCHES = (0.07, 0.17)  # height of one approximation's lane, with many marks and with few
 MARK_POINTS = (4.5, 7.0)  # width of a mark, with many and with few
 CROWDED = (20, 200)  # numbers of marks between which their size shrinks

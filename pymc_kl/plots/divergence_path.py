@@ -30,8 +30,8 @@ from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.path_view import BRANCH_HEADROOM, PANELS, PathView, read_path
 from pymc_kl.plots.parts.shapes import at, draw_lines, polyline
 
-PATH_FACET_INCHES = (4.0, 2.9)
-PATH_TITLE_CHARACTERS = 48
+PATH_FACET_INCHES = (4.0, 2.9)  # width and height of a facet
+PATH_TITLE_CHARACTERS = 48  # most characters of a line of a facet's title
 PATH_PAD = 0.08  # margin above and below the curves, as a part of their height
 EDGE = 0.15  # part of the width, at each end, where no number is written
 WRITTEN = 0.07  # mass above which a mode's number is written in its area

@@ -33,12 +33,12 @@ from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.shapes import at, fill_band
 
 WINDOW = 0.05  # width of the running median, as a part of the steps in the history
-END = 0.5  # part of the run, from its end, that sets the range of the axis: early spikes would hide the rest
-LOSS_TAIL = 0.03  # part of the losses there, on either side, that may lie outside
-LOSS_PAD = 0.06  # margin, as a part of the height
+END = 0.5  # part of the run, from its end, that sets the axis: high losses at the start would flatten the rest
+LOSS_TAIL = 0.03  # part of the losses in that range that may lie above the axis, and part that may lie below
+LOSS_PAD = 0.06  # margin of the axis, as a part of its height
 LOSS_HEADROOM = 0.22  # room for the numbers above, as a part of the height
-LOSS_FACET_INCHES = (3.9, 2.9)
-LOSS_TITLE_CHARACTERS = 42
+LOSS_FACET_INCHES = (3.9, 2.9)  # width and height of a facet
+LOSS_TITLE_CHARACTERS = 42  # most characters of a line of a facet's title
 
 AESTHETICS = {
     "loss": ["color", "legendgroup"],

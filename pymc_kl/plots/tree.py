@@ -29,12 +29,12 @@ from pymc_kl.plots.parts.docstring import fill_docstring
 from pymc_kl.plots.parts.linkage import Tree, link
 from pymc_kl.plots.parts.shapes import at, draw_line, draw_lines, polyline, write
 
-MODE_INCHES = 0.75  # width of a mode
-MAX_WIDTH = 9.0  # inches
-NUMBER_INCHES = 0.24  # width of a mode's number
+MODE_INCHES = 0.75  # width of the column of a mode
+MAX_WIDTH = 9.0  # inches: largest width of the figure
+NUMBER_INCHES = 0.24  # least width of a mode's column that has room for its number
 MASS_INCHES = 0.62  # width of a mass in per cent
-DISC_POINTS = (3.0, 15.0)  # diameter for no mass, and for the largest
-TREE_HEIGHT = 4.2  # inches
+DISC_POINTS = (3.0, 15.0)  # diameter of a disc for a mode without mass, and for the largest mass
+TREE_HEIGHT = 4.2  # inches: height of the figure
 HOOK = 0.22  # distance of the pass to another copy from the stem, in columns
 TREE_PAD = (0.16, 0.1)  # margins above, for the numbers, and below, for the root, as parts of the height
 

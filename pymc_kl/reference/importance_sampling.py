@@ -13,8 +13,8 @@ from pymc_kl.reference.proposals import HEAVY_DF, Proposal
 IMPORTANCE_DRAWS = 2000  # draws of the proposal; our choice
 MIN_DRAWS_INSIDE = 10  # draws inside the mode; with fewer Laplace's approximation is the estimate; our choice
 MIN_RESAMPLED = 10  # draws returned at the least; our choice
-DOUBTFUL_SE = 0.5  # nats: the least error of a log mass whose weights have k-hat above 0.5; our choice
-GUESS_SE = 1.0  # nats: the same above 0.7, and that of Laplace's approximation; our choice
+DOUBTFUL_SE = 0.5  # nats: least error of a log mass if k-hat of its weights is above KHAT_FINITE_VARIANCE; our choice
+GUESS_SE = 1.0  # nats: the same above KHAT_RELIABLE, and that of Laplace's approximation; our choice
 
 
 def log_mass_by_importance(mode: ModeDensity, rng: np.random.Generator) -> tuple[LogMass, LocalDraws]:

@@ -27,10 +27,10 @@ from pymc_kl.fitting.points import finite_value_and_grad
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 from pymc_kl.renyi.problem import MixtureDraws, PathFit, PathProblem
 
-GRADIENT_BELOW = 0.25  # α below which fits are found by gradient: matching moments gains a factor of 1-α a step
-MAX_ALPHA_STEPS = 300  # steps of either method
-MAX_EXTRAPOLATION = 4.0  # step length of SQUAREM, as a multiple of a step of the iteration that it speeds up
-MATCHED_WITHIN = 1e-9  # nats of Jeffreys' divergence a dimension, below which a step of moment matching is the last
+GRADIENT_BELOW = 0.25  # α below which fits are found by gradient: moment matching is slow there, 1-α a step; our choice
+MAX_ALPHA_STEPS = 300  # most steps, of L-BFGS or of moment matching; our choice
+MAX_EXTRAPOLATION = 4.0  # longest step of SQUAREM, as a multiple of a step of moment matching; our choice
+MATCHED_WITHIN = 1e-9  # nats of Jeffreys' divergence a dimension: moment matching ends after a smaller step; our choice
 
 
 def fit_at[G: PathFit](start: G, alpha: float, problem: PathProblem) -> G | None:

@@ -34,13 +34,13 @@ from pymc_kl.renyi.problem import PathFit, PathProblem
 
 ORDERS = tuple(round(0.1 * i, 1) for i in range(11))
 PATH_FAMILIES = (MeanField.family, FullRank.family)
-MAX_BRANCHES = 4  # optima of the reverse KL that are followed, those with the highest ELBO
-POINT_NUMBERS = 2**17  # numbers (points times dimensions) that stand for q
-LEAST_POINTS = 2**11  # points that stand for q, at the least
-MOST_POINTS = 2**14  # points that stand for q, at the most
-N_BLOCKS = 20  # blocks of neighbours that a chain is cut in: one half is fitted to and the other bridged from
-N_BRIDGE = 4000  # draws of the mixture that log Z is estimated with
-LEAST_ESS = 10.0  # effective draws a dimension, below which a fit cannot be trusted
+MAX_BRANCHES = 4  # most optima of the reverse KL that are followed, those with the highest ELBO; our choice
+POINT_NUMBERS = 2**17  # points times dimensions: size of the sample of q; our choice
+LEAST_POINTS = 2**11  # least number of points in the sample of q; our choice
+MOST_POINTS = 2**14  # largest number of points in the sample of q; our choice
+N_BLOCKS = 20  # blocks of neighbouring draws of a chain, every second of which is fitted to, for log Z; our choice
+N_BRIDGE = 4000  # draws of the fitted mixture by which log Z is estimated; our choice
+LEAST_ESS = 10.0  # effective draws a dimension below which a warning says that a fit rests on too few; our choice
 
 
 def divergence_path(

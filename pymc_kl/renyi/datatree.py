@@ -21,8 +21,8 @@ from pymc_kl.renyi.branches import Branch
 from pymc_kl.renyi.problem import PathFit, PathProblem
 from pymc_kl.scores.marginals import Source, describe
 
-N_DRAWS = 1000  # draws of q on which its masses and moments are measured
-N_ERRORS = 2  # standard errors of a difference within which two branches are equal
+N_DRAWS = 1000  # draws of q by which its masses and moments are measured; our choice
+N_ERRORS = 2  # standard errors of a difference within which two branches count as equal; our choice
 
 
 @dataclass(frozen=True, eq=False)

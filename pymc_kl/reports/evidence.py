@@ -19,9 +19,9 @@ from pymc_kl.reports.page import Block, Details, Items, Options, Section, Text
 from pymc_kl.reports.phrases import counted, percent
 from pymc_kl.reports.trust import Trust
 
-SHOWN_MODES = 8  # modes that have a column of their own in a table
-TELLING = 4  # scalars in the table of modes, those that tell the modes apart best
-MOST_SCALARS = 200  # scalars of a mode's location that are listed
+SHOWN_MODES = 8  # most modes with a column of their own in a table
+TELLING = 4  # most scalars in the table of modes, those that tell the modes apart best
+MOST_SCALARS = 200  # most scalars of a mode's location that are listed
 HEAT_FULL = 1.5  # log ratio of masses at which a cell has its full colour: a factor of 4.5
 BLIND_SPOT = (
     "No search sees a mode that no chain, start or fit reached. What is said here holds for the modes that were found."

@@ -16,7 +16,7 @@ from pymc_kl.comparison.io import check_comparison
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.reports.parameters import LargestError, largest_mean_error, parameter_errors
 
-LEAST_COUNTED_MASS = 0.01  # upper bound of a mode's mass below which no sentence counts it
+LEAST_COUNTED_MASS = 0.01  # mass: a mode whose upper bound is below it is left out of all sentences; our choice
 
 
 @dataclass(frozen=True)

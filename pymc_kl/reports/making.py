@@ -19,7 +19,7 @@ from pymc_kl.reports.page import Block, Code, Details, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.trust import Trust
 
-MOST_STEPS = 4  # commands that are suggested
+MOST_STEPS = 4  # most commands that are suggested
 # Families that this package fits, by direction.
 OURS = {"forward": (AUTO, *FAMILIES), "reverse": (AUTO, *REVERSE_FAMILIES)}
 # Defaults of `compare`: a call that is shown leaves them out.

@@ -17,7 +17,7 @@ from pymc_kl.reports.phrases import counted
 from pymc_kl.reports.uses import USES
 
 SHOWN_PARAMETERS = 6  # rows of the table of parameters
-POINTS = 6000  # points in all facets of the pair plot together, which bound the size of the page
+POINTS = 6000  # most points in all facets of the pair plot together; bounds the size of the page
 MOST_FACETS = 12  # facets among which the points are divided
 
 

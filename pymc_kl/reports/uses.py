@@ -15,9 +15,9 @@ from pymc_kl.reports.parameters import LargestError
 from pymc_kl.reports.phrases import numbered
 
 # The largest errors for "yes" and for "with care".
-MEAN_LIMITS = (0.1, 0.5)  # of a mean, in reference sd
-SD_LIMITS = (np.log(1.1), np.log(1.5))  # of a standard deviation, as log ratio to the reference's
-TAIL_LIMITS = (0.2, 0.5)  # of an end of the central 90 % interval, in reference sd
+MEAN_LIMITS = (0.1, 0.5)  # largest error of a mean, in reference sd; our choice
+SD_LIMITS = (np.log(1.1), np.log(1.5))  # largest error of a standard deviation, as a log ratio; our choice
+TAIL_LIMITS = (0.2, 0.5)  # largest error of an end of the central 90 % interval, in reference sd; our choice
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pymc_kl.model.target import Target
 from pymc_kl.modes.draws import ModeDraws
 from pymc_kl.numerics.estimate import systematic
 
-SAME_COORDINATE = 1e-6  # largest relative error of a coordinate that comes back from the model's own space
+SAME_COORDINATE = 1e-6  # largest relative error of a coordinate mapped to the model's own space and back; our choice
 
 
 def choose_starts(draws: ModeDraws, n: int, target: Target, rng: np.random.Generator) -> ModeDraws:

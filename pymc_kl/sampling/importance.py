@@ -8,7 +8,7 @@ from pymc_kl.modes.draws import ModeDraws
 from pymc_kl.modes.modes import Modes
 from pymc_kl.numerics.estimate import smoothed_weights
 
-N_WEIGHTED = 4000  # draws of q
+N_WEIGHTED = 4000  # draws of q that are weighted; our choice
 
 
 def weighted_draws(approximation: Approximation, target: Target, modes: Modes, rng: np.random.Generator) -> ModeDraws:

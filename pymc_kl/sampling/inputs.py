@@ -12,7 +12,7 @@ from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.search import search_target
 from pymc_kl.progress import Stages
 
-N_SEARCH_STARTS = 64  # draws of q that a search for modes starts from, beside its own
+N_SEARCH_STARTS = 64  # draws of q that the search for modes starts from, besides draws of the prior; our choice
 
 
 def open_approximation(

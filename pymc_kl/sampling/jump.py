@@ -20,8 +20,8 @@ from pymc_kl.sampling.local_normals import local_normals
 from pymc_kl.sampling.missed import warn_of_missed_copies, warn_of_missed_modes
 from pymc_kl.sampling.steps import TARGET_ACCEPT, JumpStep, make_steps
 
-JUMPS = 5  # jumps after a transition of NUTS; together they cost about as much as a short trajectory
-FEW_ACCEPTED = 0.01  # share of the jumps; below, chains hardly cross
+JUMPS = 5  # jumps after each transition of NUTS; together they cost about as much as a short trajectory; our choice
+FEW_ACCEPTED = 0.01  # share of jumps accepted below which a warning says that chains hardly cross; our choice
 SAME_DENSITY = 1e-6  # largest difference, relative and in nats, of PyMC's log density from the target's
 
 

@@ -6,8 +6,8 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import Components, effective_number
 from pymc_kl.modes.draws import ModeDraws
 
-PER_DIMENSION = 5  # effective draws a dimension, above which they are enough for a covariance
-LEAST_COPY_DRAWS = 10  # in a copy that gets a normal of its own
+PER_DIMENSION = 5  # effective draws a dimension above which a copy gets a covariance of its own; our choice
+LEAST_COPY_DRAWS = 10  # draws of a copy, above which it gets a normal of its own; our choice
 
 
 def local_normals(draws: ModeDraws) -> Components:

@@ -17,7 +17,7 @@ from pymc_kl.reference.datatree import reference_tree
 from pymc_kl.sampling.inputs import known_modes, open_approximation
 from pymc_kl.sampling.missed import missed_modes
 
-N_PROPOSALS = 20_000  # draws of q that are weighted
+N_PROPOSALS = 20_000  # draws of q that are weighted; our choice
 
 
 def correct(

@@ -25,7 +25,7 @@ from pymc_kl.sampling.chain_starts import order_of
 from pymc_kl.sampling.local_normals import reordered
 
 TARGET_ACCEPT = 0.8  # acceptance probability that NUTS tunes its step size to; PyMC's own default
-BLOCK = 1000  # proposals that are drawn and evaluated together
+BLOCK = 1000  # proposals that are drawn and evaluated in one call; our choice
 
 
 class SharedDensity:

@@ -7,9 +7,10 @@ from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, region_means, shares_se
 
-HDR_PROB = 0.9
-MISSED_BELOW = 0.1  # a mode with less than a tenth of its mass is missed
-UNDER_BELOW, OVER_ABOVE = 0.8, 1.25  # covered means within a quarter
+HDR_PROB = 0.9  # probability of q's highest-density region in which draws of p are counted; our choice
+MISSED_BELOW = 0.1  # mass of a mode under q over its mass under p; with less it is missed; our choice
+UNDER_BELOW = 0.8  # the same ratio; with less the mode holds too little of q; our choice
+OVER_ABOVE = 1.25  # the same ratio; with more the mode holds too much of q; our choice
 
 
 def entropic_coverage(masses: Masses) -> Estimate:

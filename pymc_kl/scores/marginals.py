@@ -16,8 +16,8 @@ from pymc_kl.model.table_names import OF_PARAMETERS, free_names
 from pymc_kl.model.target import Target
 from pymc_kl.modes.masses import Masses
 
-INTERVAL_TAIL = 0.05  # on either side of a central interval of nine tenths
-MAX_DRAWS = 4000  # of each source that are mapped to the model's own space
+INTERVAL_TAIL = 0.05  # probability on either side of the central interval, which so has 90 %
+MAX_DRAWS = 4000  # most draws of a source that are mapped to the model's own space; bounds time; our choice
 STATISTICS = (
     "mean", "mean_se", "sd", "sd_se", "lower", "lower_se", "upper", "upper_se", "wasserstein",
 )  # fmt: skip

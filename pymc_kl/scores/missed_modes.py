@@ -13,7 +13,7 @@ from pymc_kl._typing import BoolArray
 from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import Estimate
 
-LEAST_MASS = 0.01  # that is worth an alarm
+LEAST_MASS = 0.01  # mass of missed modes above which the alarm sounds; our choice
 
 
 @dataclass(frozen=True)

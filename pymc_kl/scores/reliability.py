@@ -6,7 +6,7 @@ from pymc_kl._typing import Array
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, mean_estimate, pareto_k
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, TailDraws, tail_of
 
-SPILL_QUANTILE = 0.001  # of log p̃ under p: below it p has almost no mass
+SPILL_QUANTILE = 0.001  # probability of the quantile of log p̃ under p below which a draw of q is spill; our choice
 
 
 def share_below(tail: TailDraws, log_density: Array) -> Estimate:

@@ -14,9 +14,9 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from pymc_kl._typing import Array
 
-LEAST_OWN_VARIANCE = 1e-6  # least own variance of a coordinate of unit variance
-DENSE = 200  # order up to which LAPACK finds eigenvectors; beyond, only where more than a tenth are needed
-MAX_FACTOR_ITERATIONS = 500
+LEAST_OWN_VARIANCE = 1e-6  # least own variance of a coordinate whose variance is 1; our choice
+DENSE = 200  # order up to which LAPACK finds all eigenvectors, beyond only for a tenth of them; our choice
+MAX_FACTOR_ITERATIONS = 500  # most iterations of L-BFGS; our choice
 
 
 @dataclass(frozen=True)

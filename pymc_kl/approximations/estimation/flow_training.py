@@ -22,16 +22,16 @@ from flowjax.flows import coupling_flow, masked_autoregressive_flow
 from pymc_kl._typing import Array
 from pymc_kl.approximations.components import WeightedDraws
 
-KNOTS = 8  # of each spline
-INTERVAL = 6.0  # standard deviations beyond which a spline is the identity
-STEPS = 50  # of Adam in an epoch, after which the draws held out are scored
-BATCH = 256  # draws a step
-LAYERS = 6  # coupling layers
-HIDDEN_UNITS = 32  # units of a network's hidden layer
-MAX_EPOCHS = 200
-RATES = (1e-3, 2e-4)  # learning rates; the second takes over when the first stops gaining
-EPOCH_PATIENCE = 4  # epochs without gain after which a rate is given up
-ROWS = 2048  # draws that one call evaluates
+KNOTS = 8  # knots of each spline; our choice
+INTERVAL = 6.0  # standard deviations from 0 beyond which a spline is the identity; our choice
+STEPS = 50  # steps of Adam in an epoch, after which the held-out draws are scored; our choice
+BATCH = 256  # draws of each step of Adam; our choice
+LAYERS = 6  # number of coupling layers; our choice
+HIDDEN_UNITS = 32  # units of the hidden layer of each network; our choice
+MAX_EPOCHS = 200  # most epochs at one learning rate; our choice
+RATES = (1e-3, 2e-4)  # learning rates of Adam; the second takes over when the first stops gaining; our choice
+EPOCH_PATIENCE = 4  # epochs without gain after which a learning rate is given up; our choice
+ROWS = 2048  # draws that one call evaluates; bounds memory and the shapes that XLA compiles; our choice
 OPTIMISER = optax.chain(optax.clip_by_global_norm(5.0), optax.scale_by_adam())
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import WeightedDraws
 
-SIZE_CHOICE_DRAWS = 20_000  # in both halves together; more are slower and choose hardly better
-LEAST_HALF_DRAWS = 10  # in each half; with fewer, none are held out
-PATIENCE = 2  # sizes in a row that may fail to improve the held-out score
+SIZE_CHOICE_DRAWS = 20_000  # most draws in both halves together; more are slower and choose hardly better; our choice
+LEAST_HALF_DRAWS = 10  # effective draws in each half; with fewer, none are held out; our choice
+PATIENCE = 2  # sizes in a row that may fail to improve the held-out score before the search ends; our choice
 
 
 @dataclass(frozen=True)

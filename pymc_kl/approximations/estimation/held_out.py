@@ -19,10 +19,10 @@ from pymc_kl.approximations.estimation.halves import (
     smallest_good,
 )
 
-FIXED_DRAWS = 10_000  # in both halves together, where the number of components is given
-TRIAL_TOLERANCE = 1e-4  # nats a draw; EM stops when an iteration gains less
-ROUGH_TOLERANCE = 1e-2  # nats a draw; the same on the way to a given number of components
-MAX_EM_ITERATIONS = 200
+FIXED_DRAWS = 10_000  # most draws in both halves together, where the number of components is given; our choice
+TRIAL_TOLERANCE = 1e-4  # nats a draw: EM on a half stops when an iteration gains less; our choice
+ROUGH_TOLERANCE = 1e-2  # nats a draw: the same for the sizes on the way to a given number of components; our choice
+MAX_EM_ITERATIONS = 200  # most iterations of EM; our choice
 NO_SCORE = "too few draws to hold any out: one component was fitted a mode, and the score is NaN."
 
 

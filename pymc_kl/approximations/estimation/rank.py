@@ -21,8 +21,8 @@ from pymc_kl.approximations.estimation.halves import (
     smallest_good,
 )
 
-CLEAR = 3.0  # paired standard errors; a rank that scores worse by more ends the search
-HEYWOOD = 1.01 * LEAST_OWN_VARIANCE  # own variance up to which a coordinate counts as a Heywood case
+CLEAR = 3.0  # paired standard errors by which a rank must score worse than the best to end the search; our choice
+HEYWOOD = 1.01 * LEAST_OWN_VARIANCE  # own variance up to which a coordinate of unit variance is a Heywood case
 NO_SCORE = "too few draws to hold any out: the score is NaN."
 
 type Make = Callable[[Standardised, Factors], Approximation]

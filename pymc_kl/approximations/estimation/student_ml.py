@@ -10,9 +10,9 @@ from pymc_kl._typing import Array
 from pymc_kl.approximations.components import log_height
 from pymc_kl.approximations.estimation.fit_data import checked_cholesky
 
-MIN_DF = 0.3  # with fewer, half of the mass is spread over decades
-MAX_DF = 1e3  # with more, a t is a Gaussian to 1e-5 nats
-START_DF = 4.0
+MIN_DF = 0.3  # least degrees of freedom: with fewer, half of the mass is spread over decades; our choice
+MAX_DF = 1e3  # largest degrees of freedom: with more, a t is a Gaussian to 1e-5 nats; our choice
+START_DF = 4.0  # degrees of freedom that ECME starts from; our choice
 IQR = 1.349  # interquartile range of a standard normal
 
 

@@ -11,9 +11,9 @@ from scipy.stats import norm
 
 from pymc_kl._typing import Array
 
-CUT = 4.0  # times the median: sizes above make the others too flat to read
-BARELY = 1.5  # times that: the size up to which nothing is cut, since it would gain little
-NAME_LINES = 5  # of a name, at most
+CUT = 4.0  # multiple of the median above which a value is cut: the others would be too flat to read
+BARELY = 1.5  # multiple of that limit up to which nothing is cut, since it would gain little
+NAME_LINES = 5  # most lines of a name
 PARTS = re.compile(r"\[?[^_./\[\],\- ]+[_./\],\- ]*|[_./\[\],\- ]+")  # parts of a name, each with its separator
 
 

@@ -12,7 +12,7 @@ from pymc_kl.plots.parts.contract import SAMPLE_DIMS, Selection, known_approxima
 from pymc_kl.plots.parts.curves import Curves
 from pymc_kl.plots.parts.view import View, view_comparison
 
-BINS = 40
+BINS = 40  # number of bins over the range of the scalar
 
 
 def read_bins(dt: xr.DataTree, selection: Selection, *, approximations: Any, labeller: Any) -> Curves:

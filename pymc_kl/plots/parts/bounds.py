@@ -17,7 +17,7 @@ from pymc_kl.plots.parts.rows import ROW_INCHES, label_rows, row_aesthetics, row
 from pymc_kl.plots.parts.shapes import at, draw_arrow, draw_line, draw_lines, fill_band, polyline, write
 
 SIDES = ("elbo", "eubo")
-BOUNDS_WIDTH = 8.0  # inches
+BOUNDS_WIDTH = 8.0  # inches: width of the figure
 
 BOUNDS_AESTHETICS = {
     "interval": ["color", "overlay_direction", "legendgroup"],

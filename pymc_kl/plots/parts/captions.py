@@ -12,7 +12,7 @@ from pymc_kl._typing import Array
 from pymc_kl.plots.parts.axes import lines_of
 
 DISC_DISTANCE = 0.055  # distance below which discs hide each other's number, in widths of a facet
-LISTED = 4  # names in a note, at most
+LISTED = 4  # most names in a note
 DIGIT = 0.028  # width of a character, in widths of a facet
 
 

@@ -25,14 +25,14 @@ from pymc_kl.plots.parts.legend import InLines
 
 SAMPLE_DIMS = ("chain", "draw")
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
-DOTS_PER_INCH = 100  # in backends that measure in pixels
+DOTS_PER_INCH = 100  # pixels an inch, in backends that measure in pixels
 LEGEND_AESTHETICS = ("color", "linestyle", "width", "marker")
 NO_MARKER = "none"
 NOTE_WIDTH = 75  # characters of a line of the note
-MIN_WIDTH = 5.4  # inches: the width of such a line
-WIDE_COLUMNS = 2  # of wide facets
+MIN_WIDTH = 5.4  # inches: least width of a figure, that of a full line of the note
+WIDE_COLUMNS = 2  # columns of facets where these are wide
 NOTE_LINE = 20  # pixels: the height of a line of the note
-PLOTLY_MARGIN = 100  # pixels above the facets, with room for two such lines
+PLOTLY_MARGIN = 100  # pixels above the facets, with room for two lines of the note
 NOTE_STYLE: Mapping[str, Mapping[str, Any]] = {
     "matplotlib": {"size": 9, "x": 0.01, "horizontalalignment": "left"},
     "plotly": {"size": 12, "x": 0.01, "xanchor": "left"},

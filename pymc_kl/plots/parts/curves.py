@@ -16,11 +16,11 @@ from pymc_kl.plots.parts.captions import annotate_text, title_facet
 from pymc_kl.plots.parts.contract import Aesthetics, Canvas, open_facets
 from pymc_kl.plots.parts.shapes import draw_line
 
-CURVE_FACET_INCHES = (3.7, 2.7)
-CURVE_TITLE_CHARACTERS = 42
+CURVE_FACET_INCHES = (3.7, 2.7)  # width and height of a facet
+CURVE_TITLE_CHARACTERS = 42  # most characters of a line of a facet's title
 ROOM = 0.3  # room for the two numbers above the curves, as a part of their height
 CONTRIBUTION_HEIGHT = 3.0  # height of the largest contribution over that of p's density, in a marginal plot
-SPIKE = 4.0  # times the height of p's density: the height at which q's is cut in a marginal plot
+SPIKE = 4.0  # height over that of p's density at which q's is cut, in a marginal plot
 CURVES = {
     "p (reference)": (style.REFERENCE, "C0", 5.0),
     "q (in its colour)": (style.REFERENCE, "C3", 1.5),

@@ -10,7 +10,7 @@ from pymc_kl.plots.parts.captions import listed
 from pymc_kl.plots.parts.contract import known_approximations, subset
 from pymc_kl.plots.parts.curves import Curves
 
-NEGLIGIBLE_DENSITY = 1e-6  # times a density's maximum: the axis ends where all densities are below
+NEGLIGIBLE_DENSITY = 1e-6  # fraction of a density's maximum: the axis ends where all densities are below
 OUTSIDE = 0.005  # mass of q beyond the grid above which the note states it
 
 

@@ -20,12 +20,12 @@ from pymc_kl.plots.parts.legend import legend_height
 from pymc_kl.plots.parts.view import NAMED, View
 from pymc_kl.scores.marginals import reference_label
 
-MARGINAL_FACET_INCHES = (2.9, 2.3)
-MARGINAL_TITLE_CHARACTERS = 28  # of a line, in the smaller letters of long titles
-COLUMNS = 3  # of facets; four facets take two
+MARGINAL_FACET_INCHES = (2.9, 2.3)  # width and height of a facet
+MARGINAL_TITLE_CHARACTERS = 28  # most characters of a line of a long title, in its smaller letters
+COLUMNS = 3  # columns of facets; two for four facets
 MARGINAL_HEADROOM = 0.14  # room for the numbers of the modes above the densities, as a part of their height
-MIN_DISTINCT_DRAWS = 10  # different values below which no density is drawn
-GRID = 512  # points of ArviZ's kernel density
+MIN_DISTINCT_DRAWS = 10  # distinct values of the draws below which no density is drawn
+GRID = 512  # points of the grid of ArviZ's kernel density estimate
 
 MARGINAL_AESTHETICS = {
     "reference": ["facecolor"],

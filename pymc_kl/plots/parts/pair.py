@@ -17,10 +17,10 @@ from pymc_kl.plots.parts.contract import MIN_WIDTH, Aesthetics, Canvas, open_col
 from pymc_kl.plots.parts.scalars import spread
 from pymc_kl.plots.parts.view import NAMED, View
 
-MAX_PAIR_POINTS = 24_000  # in all facets together: larger SVGs are slow to open
-PAIR_FACET_INCHES = (2.9, 2.8)
-COLUMNS = 3  # of facets; four facets take two
-CHARACTERS = 28  # of a line beside or above a facet, in the smaller letters of long titles
+MAX_PAIR_POINTS = 24_000  # most points in all facets together: larger SVGs are slow to open
+PAIR_FACET_INCHES = (2.9, 2.8)  # width and height of a facet
+COLUMNS = 3  # columns of facets; two for four facets
+CHARACTERS = 28  # most characters of a line of a long title or label, in its smaller letters
 
 
 def open_pair(view: View, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:

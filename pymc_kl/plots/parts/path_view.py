@@ -16,7 +16,7 @@ from pymc_kl.plots.parts.course import Course, best_course
 from pymc_kl.plots.parts.scalars import Scalars
 
 PANELS = ("divergence", "mass")  # the first two facets; the others are scalars
-BRANCH_HEADROOM = 2.0  # times the best branch's largest divergence: the height up to which other branches are drawn
+BRANCH_HEADROOM = 2.0  # height up to which branches are drawn, as a multiple of the best branch's largest divergence
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import set_ticks, wrap_name
 from pymc_kl.plots.parts.contract import Aesthetics, Canvas, known_approximations
 
-ROW_INCHES = 0.42
-ROW_NAME_CHARACTERS = 32  # of a line
+ROW_INCHES = 0.42  # height of an approximation's row
+ROW_NAME_CHARACTERS = 32  # most characters of a line of a name
 
 
 def row_aesthetics(dt: xr.DataTree, names: Sequence[str], backend: str) -> Aesthetics:

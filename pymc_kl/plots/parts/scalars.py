@@ -16,8 +16,8 @@ from arviz_base import xarray_sel_iter
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.numbering import mode_numbers
 
-QUANTILES = (np.arange(100) + 0.5) / 100
-CANDIDATES = 50  # scalars tried as the second of a pair, at most
+QUANTILES = (np.arange(100) + 0.5) / 100  # probabilities of the quantiles by which two marginals are compared
+CANDIDATES = 50  # most scalars that are tried as the second of a pair; bounds time
 CONSTANT = 1e-10  # standard deviation over largest absolute value, up to which a scalar counts as constant
 
 

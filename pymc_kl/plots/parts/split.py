@@ -17,19 +17,19 @@ from pymc_kl.plots.parts.contract import Aesthetics, Canvas, known_approximation
 from pymc_kl.plots.parts.shapes import at, draw_arrow, draw_line, draw_lines, fill_band, polyline, write
 
 BAR = 0.3  # width of a bar, in columns
-SIDE = 0.17  # distance of a bar from the middle of its column, in columns: a negative part must not hide the other bar
-FEW = 6  # columns up to which there is room; the pairs below are for few columns and for many
-BAR_COLUMN_INCHES = (1.1, 0.9)
-BAR_NAME_CHARACTERS = (15, 13)  # of a line
-NAME_POINTS = (9, 8)
-NUMBER_POINTS = (8, 7)
-KEY_INCHES = 1.4
-LINE_INCHES = 0.15
-SPLIT_HEIGHT = 4.4  # inches
+SIDE = 0.17  # distance of a bar from the middle of its column, in columns, so that neither bar hides the other
+FEW = 6  # columns up to which the first of each pair below holds
+BAR_COLUMN_INCHES = (1.1, 0.9)  # width of a column, where there are few and where there are many
+BAR_NAME_CHARACTERS = (15, 13)  # most characters of a line of a name, in few columns and in many
+NAME_POINTS = (9, 8)  # size of names, in few columns and in many
+NUMBER_POINTS = (8, 7)  # size of numbers, in few columns and in many
+KEY_INCHES = 1.4  # width of the key beside the bars
+LINE_INCHES = 0.15  # height of a line of a name
+SPLIT_HEIGHT = 4.4  # inches: height of the figure without names
 SPLIT_HEADROOM = 0.25  # room for the numbers above and below, as a part of the height
-LEAST = 0.02  # nats that the axis spans at least
-FULL_ALPHA = 0.9  # of the part between modes
-WITHIN_ALPHA = 0.25
+LEAST = 0.02  # nats: least range of the axis
+FULL_ALPHA = 0.9  # opacity of the part between modes
+WITHIN_ALPHA = 0.25  # opacity of the part within modes
 PARTS = ("between", "between_se", "is_bound")
 
 SPLIT_AESTHETICS = {

@@ -29,7 +29,7 @@ MARKERS = {
         "square_pin", "triangle_pin", "circle_cross", "diamond_cross",
     ),
 }  # fmt: skip
-N_LINESTYLES = 4
+N_LINESTYLES = 4  # line styles that arviz-plots knows in every backend
 
 
 def approximation_colors(names: Sequence[str]) -> dict[str, str]:

@@ -13,9 +13,9 @@ from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, Selection, known_approximations, select_variables, subset
 from pymc_kl.plots.parts.scalars import Scalars, differing, select, separating, spread, varies
 
-SCALAR_CHOICE_DRAWS = 1000  # of the reference and of each approximation, by which scalars are chosen
-NAMED = len(style.MODES)  # modes with a colour and a number
-PLOT_TAIL = 0.005  # part of the draws, on either side, that may lie outside the plot
+SCALAR_CHOICE_DRAWS = 1000  # draws of the reference and of each approximation by which scalars are chosen; bounds time
+NAMED = len(style.MODES)  # most modes with a colour and a number
+PLOT_TAIL = 0.005  # part of the draws on either side that may lie outside the plot
 
 
 @dataclass(frozen=True, eq=False)
