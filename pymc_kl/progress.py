@@ -1,4 +1,4 @@
-"""What long work shows while it runs: one line a stage with what it has found, as PyMC does."""
+"""Display of long computations while they run: one line for each stage, with its findings, as PyMC does."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ type Report = Callable[[str], None]
 
 
 def silent(text: str) -> None:
-    """Report to nobody."""
+    """Ignore a text."""
 
 
 @dataclass(eq=False)

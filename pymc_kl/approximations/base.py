@@ -47,7 +47,7 @@ class FitInfo(Mapping[str, Any]):
     parts : mapping of str to Approximation
         The approximations that a fit of several consists of, such as Pathfinder's paths.
     more : mapping
-        Anything else, by name.
+        Values under any other names: what the user, or the package that made the fit, reports besides.
     """
 
     not_stored: ClassVar[frozenset[str]] = frozenset({"history", "parts"})

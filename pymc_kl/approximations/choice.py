@@ -1,4 +1,4 @@
-"""Choose the family of q: the simplest whose held-out log score is as good as any."""
+"""Choose the family of q: the simplest whose held-out log score is as good as that of any other."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def choose_family(draws: Training) -> FamilyChoice:
     -------
     FamilyChoice
         The simplest family whose score is within one paired standard error, or within 0.01 nats a draw, of the
-        best. Families that half of the draws are too few for score NaN.
+        best. A family scores NaN if half of the draws are too few to fit it.
     """
     data = FitData.check(draws.x, draws.weights, draws.mode, draws.blocks, n_least=2)
     kinds = [kind for kind in CANDIDATES if kind is not LowRank or data.d >= LOWRANK_FROM]
@@ -87,7 +87,7 @@ def _held_out(parts: list[_Part]) -> HeldOut:
 
 
 def _log_q(kind: type[Family], parts: list[_Part], rng: np.random.Generator) -> Array | None:
-    """Evaluate at each half (n,) in turn the fit to the other; None where a half is too small for the family."""
+    """Evaluate log q (n,) at each half under the fit to the other; None if a half is too small for the family."""
     try:
         fits = [part.fit(kind, rng) for part in reversed(parts)]
     except (ValueError, np.linalg.LinAlgError):

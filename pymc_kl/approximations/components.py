@@ -147,7 +147,7 @@ class Components:
         return log_prob
 
     def assign(self, x: Array) -> IntArray:
-        """Find the component with the largest responsibility for each draw, (n,)."""
+        """Find the component with the largest responsibility for each draw (n,)."""
         component = np.empty(len(x), dtype=np.int64)
         for part in chunks(len(x), len(self), self.d):
             component[part] = self.log_joint(squared_lengths(self.whiten(x[part]))).argmax(axis=0)

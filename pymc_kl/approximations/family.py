@@ -1,4 +1,4 @@
-"""What every family is that can be fitted to draws of p: one signature for all."""
+"""The base class of families that can be fitted to draws of p, all with one signature."""
 
 from abc import abstractmethod
 from collections.abc import Callable

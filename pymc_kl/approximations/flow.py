@@ -76,7 +76,7 @@ class Flow(Affine):
 
 
 def load_training() -> ModuleType:
-    """Import the part that needs flowjax."""
+    """Import the module that needs flowjax; say how to install it where it is missing."""
     try:
         return import_module("pymc_kl.approximations.estimation.flow_training")
     except ImportError as error:

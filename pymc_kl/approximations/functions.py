@@ -1,7 +1,7 @@
-"""Any q that can be drawn from, given as functions: a flow, a particle method, a fit of another package."""
+"""An approximation given as two functions, one that draws and one that evaluates log q: any other package's fit."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -59,7 +59,7 @@ class Functions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleFunction(Approximation):
-    """A q that can be drawn from and not evaluated.
+    """An approximation that can be sampled but not evaluated.
 
     Parameters
     ----------
@@ -88,29 +88,27 @@ class SampleFunction(Approximation):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SampleAndDensityFunction(SampleFunction):
-    """A q that can be drawn from and evaluated."""
+    """An approximation that can be sampled and evaluated; `density` is the user's log q."""
 
     has_log_prob: ClassVar[bool] = True
 
+    density: Callable[[Array], Any]
+
     def _log_prob(self, x: Array) -> Array:
-        assert self.functions.log_prob is not None
-        return _checked(self.functions.log_prob(x), f"log_prob(x) for x of shape {x.shape}", (len(x),), finite=False)
+        return _checked(self.density(x), f"log_prob(x) for x of shape {x.shape}", (len(x),), finite=False)
 
 
 def approximation_from(functions: Functions, d: int) -> SampleFunction:
     """Make an approximation in d dimensions of two functions, which are tried on a few draws."""
     if functions.d is not None and functions.d != d:
         raise ValueError(f"the functions have d={functions.d} and the model {d} dimensions: fit them to this model.")
-    info = FitInfo.of(functions.info)
+    q, info = SampleFunction(functions=functions, size=d, kind="draws"), FitInfo.of(functions.info)
     if functions.log_prob is None:
-        info = info.with_warnings(NO_DENSITY)
-    kind = SampleFunction if functions.log_prob is None else SampleAndDensityFunction
-    q = kind(
-        functions=functions,
-        size=d,
-        kind="draws" if functions.log_prob is None else functions.kind,
-        info=info,
-    )
+        q = replace(q, info=info.with_warnings(NO_DENSITY))
+    else:
+        q = SampleAndDensityFunction(
+            functions=functions, size=d, kind=functions.kind, info=info, density=functions.log_prob
+        )
     _check_repeats(q)
     return q
 

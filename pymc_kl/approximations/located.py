@@ -1,4 +1,4 @@
-"""What families with a centre share, and those whose draws are an affine map of standard ones."""
+"""Base classes of families with a centre, and of those whose draws are an affine map of standard draws."""
 
 from dataclasses import dataclass
 
@@ -37,5 +37,5 @@ class Affine(Located):
 
     @property
     def _log_det(self) -> float:
-        """Log of what the map multiplies volumes by."""
+        """Log determinant of the map."""
         return float(np.log(np.diag(self.scale_tril)).sum())

@@ -92,7 +92,7 @@ class LowRank(Located):
 
     @cached_property
     def _axes(self) -> tuple[Array, Array]:
-        """Axes (d, r) of the factors where each coordinate's own deviation is 1, and their variances (r,)."""
+        """Orthonormal axes (d, r) and variances (r,) of the factors, in coordinates divided by their own deviation."""
         axes, widths, _ = np.linalg.svd(self.factor / self.scale[:, None], full_matrices=False)
         return axes, widths**2
 
@@ -101,7 +101,10 @@ class LowRank(Located):
         return self.loc + own + rng.standard_normal((n, self.rank)) @ self.factor.T
 
     def _log_prob(self, x: Array) -> Array:
-        """Use Woodbury's identity by its axes: what factors explain counts 1 / (1 + their variance)."""
+        """Evaluate the density by Woodbury's identity, in coordinates whose own deviation is 1.
+
+        The covariance there is I + A diag(v) Aᵀ for orthonormal axes A, and its inverse I - A diag(v / (1 + v)) Aᵀ.
+        """
         axes, variances = self._axes
         z = (x - self.loc) / self.scale
         along = z @ axes

@@ -1,7 +1,8 @@
-"""A density averaged over the symmetries of the posterior: what an approximation is worth up to labels and signs.
+"""A density averaged over the symmetries of the posterior, to score an approximation up to labels and signs.
 
-Where p̃ is symmetric, q and its average over the group differ only in how they spread over copies of a mode: a fit
-to one of K! labellings pays up to log K! nats, or far more where copies are far apart, and is not the worse for it.
+Where p̃ is symmetric, q and its average over the group differ only in how they spread over the copies of a mode. A fit
+to one of K! labellings has a reverse KL up to log K! larger than its average, and a forward KL that may be far larger,
+although both are equally good for all functions that do not depend on the labels.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a family is fitted to, as it was given."""
+"""The draws that a family is fitted to, before they are checked."""
 
 from dataclasses import dataclass, field
 

@@ -120,7 +120,7 @@ def _parameters(fits: Iterable[ScoredFit], reference: Reference) -> xr.Dataset:
     """Tabulate every variable on canonical draws."""
     draws, weighted = reference.draws.canonical, reference.draws.weighted
     rows = np.arange(len(draws))
-    if not weighted:  # chains: as many draws as they are worth
+    if not weighted:  # chains: thinned to their effective sample size
         size = int(np.clip(effective_size(reference.draws.posterior.log_density), 1, len(draws)))
         rows = np.linspace(0, len(draws) - 1, size).astype(int)
     kept = draws.take(rows)
@@ -134,7 +134,7 @@ def _equal_source(x: Array) -> Source:
 
 
 def _line(fits: Sequence[ScoredFit], reference: Reference, attempts: dict[str, Attempts]) -> xr.Dataset:
-    """Evaluate both log densities along the one dimension that there is."""
+    """Evaluate log p̃ and each log q on a grid, for a model of one dimension."""
     target, x = reference.target, reference.draws.posterior.flat
     ends = [np.array([x.min(), x.max()])]
     ends += [np.quantile(fit.x, (LINE_TAIL, 1 - LINE_TAIL)) for fit in fits]

@@ -105,7 +105,7 @@ def format_estimate(value: float, se: float) -> str:
 
 
 def format_percent(value: float, se: float, upper: float = float("nan"), round_to: int | None = None) -> str:
-    """Write a share in per cent, such as `30.0 ± 1.2`, `<0.2` where nothing was counted, `<0.01` below that."""
+    """Write a share in per cent, such as `30.0 ± 1.2`; `<0.2` is a bound without draws, `<0.01` a smaller value."""
     if np.isnan(value):
         return NONE
     if value == 0 and upper < 0.5:

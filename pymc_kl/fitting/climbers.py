@@ -1,6 +1,6 @@
-"""Gaussian fits that climb the ELBO together: climb, rank, merge those that are copies of one another, leave some.
+"""Gaussian fits whose ELBO is maximised together: climb, rank, merge those that reach one optimum, drop some.
 
-The mechanics alone; :mod:`pymc_kl.fitting.successive_halving` says who climbs, on how many points and for how long.
+These are the mechanics; :mod:`pymc_kl.fitting.successive_halving` decides which fits climb, and how far.
 """
 
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ class Level(NamedTuple):
     tolerance : float
         Nats that a step must be expected to gain for another to follow.
     within : float
-        Nats under the best ELBO down to which fits are followed.
+        Nats below the best ELBO; fits further down are given up.
     n_steps : int
         Most steps.
     coarse : bool
-        Whether `n_draws` may be too few to tell all parameters.
+        Whether `n_draws` may be fewer points than determine all parameters.
     """
 
     n_draws: int
@@ -57,10 +57,10 @@ class Climbers:
     Attributes
     ----------
     climbers : tuple of Climber
-        Those that are followed, then those that were left.
+        Those that still climb ("followed"), then those that were given up.
     n_followed : int
     settled : array (n_starts,) of int
-        The climber that each start has become.
+        Index of the climber that each start has led to.
     """
 
     climbers: tuple[Climber, ...]
@@ -83,27 +83,27 @@ class Climbers:
         return np.array([climber.elbo for climber in self.followed])
 
     def n_within(self, nats: float) -> int:
-        """Count the climbers that are followed and less than so many nats under the best."""
+        """Count the climbers that are followed and have an ELBO less than `nats` below the best."""
         elbo = self.elbo
         return int((elbo > elbo.max() - nats).sum())
 
     def behind(self, far: float, rise: float) -> IntArray:
-        """Find the climbers that are more than `far` nats under the best and gained more than `rise` last."""
+        """Find the climbers with an ELBO more than `far` nats below the best that gained more than `rise` last time."""
         elbo, before = self.elbo, np.array([climber.before for climber in self.followed])
         return np.flatnonzero((elbo < elbo.max() - far) & (elbo > before + rise))
 
     @property
     def fits(self) -> list[Gaussian]:
-        """All fits, those that were left at the end."""
+        """All fits; those that were given up come last."""
         return [climber.fit for climber in self.climbers]
 
     @property
     def converged(self) -> list[bool]:
-        """Whether each fit is at its optimum; one that was left is not."""
+        """Whether each fit has converged; one that was given up has not."""
         return [climber.converged and i < self.n_followed for i, climber in enumerate(self.climbers)]
 
     def replaced(self, rows: IntArray, climbers: Sequence[Climber]) -> "Climbers":
-        """Put climbers in the place of others."""
+        """Replace the climbers of some rows."""
         new = dict(zip(rows.tolist(), climbers, strict=True))
         return replace(self, climbers=tuple(new.get(i, climber) for i, climber in enumerate(self.climbers)))
 
@@ -116,26 +116,29 @@ class Climbers:
         return replace(self, climbers=(*(self.climbers[i] for i in order), *left), settled=rank[self.settled])
 
     def merged(self, maps: Array, same: float) -> "Climbers":
-        """Let the first of those that are one optimum stand for all, up to the symmetries `maps` (m, d, d)."""
+        """Keep one climber, the first, of those whose fits are the same within `same` nats of KL.
+
+        A fit also counts as the same as its images under the symmetries `maps` (m, d, d).
+        """
         first, owner = _distinct(self.fits, maps, same)
         n_followed = int(owner[: self.n_followed].max()) + 1
         return Climbers(tuple(self.climbers[i] for i in first), n_followed, owner[self.settled])
 
     def narrowed(self, within: float) -> "Climbers":
-        """Leave those that are so many nats or more under the best; ranked climbers are expected."""
+        """Give up climbers with an ELBO `within` nats or more below the best; they must be ranked."""
         return replace(self, n_followed=self.n_within(within))
 
 
 @dataclass(frozen=True, eq=False)
 class Ascent:
-    """What climbers climb: log p̃ with its gradient, the symmetries (m, d, d) that make copies, and fixed points."""
+    """The ELBO that is maximised: log p̃ with its gradient, its symmetries (m, d, d), and the generator of points."""
 
     value_and_grad: ValueAndGrad
     maps: Array
     rng: np.random.Generator
 
     def climb(self, climbers: Climbers, level: Level, rows: IntArray) -> Climbers:
-        """Take some climbers (m,) a number of steps up."""
+        """Let some climbers (m,) take the steps of a level."""
         old = [climbers.climbers[i] for i in rows]
         fits, elbo, converged = advance(
             self.value_and_grad,
@@ -163,7 +166,7 @@ class Ascent:
 
 
 def _distinct(fits: Sequence[Gaussian], maps: Array, same: float) -> tuple[list[int], IntArray]:
-    """Find the first fit of each optimum, in order, and which of these each fit (n,) is."""
+    """List the fits that differ from all before them, and for each fit (n,) its number in that list."""
     first: list[int] = []
     whiteners: list[Array] = []
     owner = np.empty(len(fits), dtype=np.int64)
@@ -180,7 +183,7 @@ def _distinct(fits: Sequence[Gaussian], maps: Array, same: float) -> tuple[list[
 def _is_copy(one: Gaussian, two: Gaussian, whitener: Array, maps: Array, same: float) -> bool:
     """Tell if the KL from some copy of one normal to another is below so many nats; `whitener` is of the latter."""
     squares = (((maps @ one.loc - two.loc) @ whitener.T) ** 2).sum(axis=1)
-    near = 0.5 * squares < same  # no KL is smaller than what the means alone come to
+    near = 0.5 * squares < same  # the KL is at least the part that the means contribute
     if not near.any():
         return False
     spreads = ((whitener @ maps[near] @ one.scale_tril) ** 2).sum(axis=(1, 2))

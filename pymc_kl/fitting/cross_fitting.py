@@ -37,7 +37,7 @@ class CrossFit:
     others: tuple[Approximation, ...]
 
     def at_draws(self, x: Array, fold: IntArray, evaluate: Evaluate) -> Array | None:
-        """Evaluate at each draw (n, d) the fit without its fold (n,)."""
+        """Evaluate each draw (n, d) under the fit that was made without the fold of that draw (n,)."""
         if not self.others:
             return evaluate(self.approximation, x)
         values = np.empty(len(x))

@@ -117,7 +117,7 @@ def fit_family(
 
 
 def _heavy_tails(fit: MeanField | LowRank | FullRank, x: Array) -> tuple[str, ...]:
-    """Return a warning if the loss of a Gaussian, the square of the distance from its mean, has too heavy a tail."""
+    """Return a warning if the squared distance of draws from the Gaussian's mean has too heavy a tail to average."""
     k = tail_index(-fit.log_prob(x))
     if not k > KHAT_RELIABLE:
         return ()

@@ -28,11 +28,11 @@ CHUNK_NUMBERS = 2**21  # draws times dimensions that one call evaluates; bounds 
 
 @dataclass(frozen=True, eq=False)
 class GaussianRows(ABC):
-    """S fits of one Gaussian family, as functions of parameters that are zero at each."""
+    """S fits of one Gaussian family, each with parameters that are zero at the fit itself."""
 
     fits: tuple[Any, ...]
 
-    POINTS: ClassVar[int]  # points a dimension of the noise that determine all of the family's parameters
+    POINTS: ClassVar[int]  # points a dimension of the noise that determine all parameters of the family
     TOLERANCE: ClassVar[float] = GAIN_TOLERANCE
 
     @property
@@ -82,7 +82,7 @@ class GaussianRows(ABC):
         return function
 
     def _evaluate(self, value_and_grad: ValueAndGrad, z: Array, theta: Array, rows: IntArray) -> tuple[Array, Array]:
-        with np.errstate(all="ignore"):  # a step may lead out of all bounds, and is taken back
+        with np.errstate(all="ignore"):  # a step may overflow: it is then shortened
             x, half_log_det = self.draw(theta, rows, z)
             value, grad = finite_value_and_grad(value_and_grad, x.reshape(-1, self.d))
             value, grad = value.reshape(x.shape[:2]), grad.reshape(x.shape)
@@ -93,7 +93,7 @@ class GaussianRows(ABC):
 
 @dataclass(frozen=True, eq=False)
 class MeanFieldRows(GaussianRows):
-    """A shift in standard deviations and a log factor of each standard deviation."""
+    """Mean-field fits; parameters are the shift of the mean, in sd, and the log factor of each sd."""
 
     POINTS: ClassVar[int] = 6
 
@@ -116,7 +116,10 @@ class MeanFieldRows(GaussianRows):
         return x, np.log(scale).sum(axis=1)
 
     def pull_back(self, theta: Array, rows: IntArray, by_loc: Array, by_noise: Array) -> Array:
-        """Multiply by the scales; of the gradients times noise the diagonal matters, and the entropy adds 1 to each."""
+        """Apply the chain rule: gradient by shift, then by log factor, to which the entropy adds 1.
+
+        A scale only multiplies the noise of its own dimension, so only the diagonal of `by_noise` is needed.
+        """
         start = self.scales[rows]
         by_scale = np.diagonal(by_noise, axis1=1, axis2=2)
         return np.concatenate([start * by_loc, start * np.exp(theta[:, self.d :]) * by_scale + 1.0], axis=1)
@@ -130,7 +133,10 @@ class MeanFieldRows(GaussianRows):
 
 @dataclass(frozen=True, eq=False)
 class FullRankRows(GaussianRows):
-    """A whitened shift and a lower-triangular factor of the Cholesky factor, its diagonal in logs."""
+    """Full-rank fits; parameters are a whitened shift and a factor T of the Cholesky factor, which becomes L T.
+
+    T is lower triangular, with its diagonal in logs.
+    """
 
     POINTS: ClassVar[int] = 12
 
@@ -148,7 +154,7 @@ class FullRankRows(GaussianRows):
         return unpack_factor(theta[:, self.d :], self.d)
 
     def draw(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
-        """Shift and shape."""
+        """Draw x = loc + L shift + L T z."""
         start = self.trils[rows]
         tril = start @ self._factors(theta)
         loc = self.locs[rows] + np.einsum("sij,sj->si", start, theta[:, : self.d])
@@ -156,7 +162,7 @@ class FullRankRows(GaussianRows):
         return loc[:, None] + z @ tril.swapaxes(1, 2), half_log_det
 
     def pull_back(self, theta: Array, rows: IntArray, by_loc: Array, by_noise: Array) -> Array:
-        """Whiten by the start; the entropy adds 1 to each log of the diagonal."""
+        """Apply the chain rule through L and T; the entropy adds 1 to the gradient by each log of the diagonal."""
         upper = self.trils[rows].swapaxes(1, 2)
         by_factor = upper @ by_noise
         diagonal = np.diag_indices(self.d)
@@ -173,13 +179,13 @@ class FullRankRows(GaussianRows):
 
 @dataclass(frozen=True, eq=False)
 class LowRankRows(GaussianRows):
-    """A whitened shift, a log factor of each scale, and a whitened change of the factor.
+    """Low-rank fits; parameters are a whitened shift, a log factor of each scale, and a whitened change of the factor.
 
-    They are whitened by the symmetric root of I + UUᵀ, times the scales S, where U = S⁻¹F.
+    Whitening divides by S (I + UUᵀ)^½, the scales S times a symmetric root, where U = S⁻¹F.
     """
 
     POINTS: ClassVar[int] = 6
-    TOLERANCE: ClassVar[float] = 1e-6  # nats; coarser than the others', since needless factors leave the ELBO flat
+    TOLERANCE: ClassVar[float] = 1e-6  # nats; coarse, since the ELBO is flat along superfluous factors
 
     @property
     def rank(self) -> int:
@@ -188,7 +194,7 @@ class LowRankRows(GaussianRows):
 
     @property
     def n_noise(self) -> int:
-        """Number of standard normals that a draw is made of: one a dimension, and r that all share."""
+        """Number of standard normals that a draw is made of: one for each dimension and one for each factor."""
         return self.d + self.rank
 
     @property
@@ -208,12 +214,12 @@ class LowRankRows(GaussianRows):
 
     @cached_property
     def _axes(self) -> tuple[Array, Array]:
-        """Axes (S, d, r) of UUᵀ, and the eigenvalues (S, r) of the root of I + UUᵀ along them, less 1."""
+        """Eigenvectors (S, d, r) of UUᵀ, and for each the eigenvalue of (I + UUᵀ)^½ minus 1, (S, r)."""
         axes, size, _ = np.linalg.svd(self.factors / self.scales[:, :, None], full_matrices=False)
         return axes, np.sqrt(1 + size**2) - 1
 
     def _root(self, rows: IntArray, columns: Array) -> Array:
-        """Multiply columns (m, d, k) by the root of I + UUᵀ."""
+        """Multiply columns (m, d, k) by (I + UUᵀ)^½, by means of its eigenvectors."""
         axes, longer = (part[rows] for part in self._axes)
         return columns + axes @ (longer[:, :, None] * (axes.swapaxes(1, 2) @ columns))
 
@@ -228,7 +234,7 @@ class LowRankRows(GaussianRows):
         )
 
     def draw(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
-        """Draw by scales and factor; the determinant is that of an r by r matrix (Sylvester)."""
+        """Draw x = loc + S z₁ + F z₂; the log determinant needs only an r by r matrix (Sylvester's theorem)."""
         loc, scale, factor = self._unpack(theta, rows)
         own, shared = z[:, : self.d], z[:, self.d :]
         x = loc[:, None] + own * scale[:, None] + shared @ factor.swapaxes(1, 2)
@@ -237,11 +243,11 @@ class LowRankRows(GaussianRows):
     def _capacitance(self, scale: Array, factor: Array) -> Array:
         whitened = factor / scale[:, :, None]
         matrix = np.eye(self.rank) + whitened.swapaxes(1, 2) @ whitened
-        finite = np.isfinite(matrix).all(axis=(1, 2))  # where it isn't, neither are the draws: the step is taken back
+        finite = np.isfinite(matrix).all(axis=(1, 2))  # if not, draws are not either, and the step is shortened
         return np.where(finite[:, None, None], matrix, np.eye(self.rank))
 
     def pull_back(self, theta: Array, rows: IntArray, by_loc: Array, by_noise: Array) -> Array:
-        """Add the gradient of half the log determinant: Σ⁻¹F, and diag(Σ⁻¹) times the scale (Woodbury)."""
+        """Apply the chain rule; the entropy's gradient is Σ⁻¹F by F and diag(Σ⁻¹) S by S (Woodbury)."""
         d, start = self.d, self.scales[rows]
         _, scale, factor = self._unpack(theta, rows)
         whitened = factor / scale[:, :, None]
@@ -262,5 +268,5 @@ ROWS: dict[type[Any], type[GaussianRows]] = {MeanField: MeanFieldRows, FullRank:
 
 
 def rows_of(fits: Sequence[Gaussian]) -> GaussianRows:
-    """Put fits of one family beside each other."""
+    """Collect fits of one family, so that their ELBOs are evaluated together."""
     return ROWS[type(fits[0])](tuple(fits))

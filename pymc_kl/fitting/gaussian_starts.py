@@ -50,7 +50,7 @@ def _about_prior_draws(target: Target, modes: Modes, n: int, rng: np.random.Gene
 
 
 def _meanfield(loc: Array, covariance: Array) -> MeanField:
-    """Take the variances that are best for a normal of this covariance."""
+    """Make the mean-field Gaussian nearest in reverse KL to a normal: its variances are 1 / (Σ⁻¹)_ii."""
     return MeanField(loc=loc, scale=1 / np.sqrt(np.diag(np.linalg.inv(covariance))))
 
 
@@ -59,7 +59,7 @@ def _fullrank(loc: Array, covariance: Array) -> FullRank:
 
 
 def _lowrank(loc: Array, covariance: Array, rank: int | None) -> LowRank:
-    """Take the first principal components of the correlations; by default √d of them."""
+    """Make a low-rank Gaussian from the first principal components of the correlations, by default √d of them."""
     rank = min(rank or max(round(np.sqrt(len(loc))), 1), len(loc))
     scale = np.sqrt(np.diag(covariance))
     size, axes = np.linalg.eigh(covariance / np.outer(scale, scale))

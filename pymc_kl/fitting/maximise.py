@@ -74,7 +74,7 @@ def maximise[G: Gaussian](
         Points to begin with; more if the family has many parameters.
     at_most : int
         Fits that would still move by more than a thousandth of a standard deviation on four times the points are
-        maximised again on those, up to this many; their curvature is known by then, so that takes few steps.
+        maximised again on those, up to this many; the curvature learnt so far is kept, so that few steps suffice.
     rng : Generator
 
     Returns

@@ -22,7 +22,7 @@ from pymc_kl.numerics.lbfgs import Climbs, RowsValueAndGrad, ValueAndGrad
 
 
 class Unpacked(NamedTuple):
-    """Weights (M,), means (M, d), Cholesky factors (M, d, d), and the same relative to those at the start."""
+    """Weights (M,), means (M, d) and Cholesky factors (M, d, d), and the latter relative to those at the start."""
 
     weights: Array
     locs: Array
@@ -35,7 +35,7 @@ class Unpacked(NamedTuple):
 
 
 class LogQ(NamedTuple):
-    """Log q (N,) at draws of all components, and what its gradient needs.
+    """Log q (N,) at draws of all components, and the intermediate results that its gradient needs.
 
     `responsibilities` are (M, N); `whitened` and `solved` (M, N, d) are L⁻¹(x - μ) and Σ⁻¹(x - μ) of each component.
     """
@@ -80,7 +80,7 @@ class MixtureParameters:
         """Fix the points: ELBO (1,) and gradient (1, P) of one row of theta."""
 
         def function(theta: Array, rows: IntArray) -> tuple[Array, Array]:  # noqa: ARG001 there is one row
-            with np.errstate(all="ignore"):  # a step may lead out of all bounds, and is taken back
+            with np.errstate(all="ignore"):  # a step may overflow: it is then shortened
                 value, slope = self._elbo_and_grad(value_and_grad, z, theta[0])
             return np.array([value]), slope[None]
 

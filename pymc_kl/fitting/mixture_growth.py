@@ -1,4 +1,4 @@
-"""How a mixture that maximises the ELBO grows: a component is split in two where that gains most."""
+"""Growth of a mixture that maximises the ELBO: the component whose split gains most is split in two."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,8 +45,8 @@ def grow_mixture(
 ) -> Mixture:
     """Maximise a mixture's ELBO; split components while that gains, or up to `n_components`; end on more points.
 
-    The component that is split is the one that fits worst. Its halves begin side by side or one within the other,
-    whichever comes to more.
+    The component that fits worst is split, into two halves side by side or one within the other, whichever reaches the
+    higher ELBO.
     """
     d = mixture.d
     n = 2 ** int(np.ceil(np.log2(max(TRIAL_DRAWS, TRIAL_DRAWS_A_DIMENSION * d))))

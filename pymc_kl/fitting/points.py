@@ -6,7 +6,7 @@ from scipy.stats.qmc import MultivariateNormalQMC
 from pymc_kl._typing import Array
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
-LOWEST = -1e10  # nats; stands for a log density that is not finite
+LOWEST = -1e10  # nats: value that replaces a log density that is not finite
 
 
 def balanced_normals(n: int, d: int, rng: np.random.Generator) -> Array:
@@ -17,7 +17,7 @@ def balanced_normals(n: int, d: int, rng: np.random.Generator) -> Array:
 
 
 def finite_value_and_grad(value_and_grad: ValueAndGrad, x: Array) -> tuple[Array, Array]:
-    """Evaluate log p̃ (n,) and its gradient (n, d); where either is not finite, as very low and flat."""
+    """Evaluate log p̃ (n,) and its gradient (n, d); where either is not finite, return LOWEST and a zero gradient."""
     value, grad = value_and_grad(x)
     finite = np.isfinite(value) & np.isfinite(grad).all(axis=1)
     return np.where(finite, value, LOWEST), np.where(finite[:, None], grad, 0.0)

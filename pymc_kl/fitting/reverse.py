@@ -115,7 +115,7 @@ def fit_from_modes(
 
 
 def _starting(family: str) -> str:
-    """Name the Gaussian family whose optima a family starts from."""
+    """Return the Gaussian family whose optima the fit of a family starts from."""
     return FullRank.family if family == Mixture.family else family
 
 

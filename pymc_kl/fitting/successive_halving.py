@@ -1,7 +1,7 @@
 """Successive halving [1]_ of many starts: all climb the ELBO on few points, those near the best on more and more.
 
-What is kept at each level are the fits within a margin of the best ELBO, not a fixed half, and fits that meet go on as
-one. This module is the policy; :mod:`pymc_kl.fitting.climbers` is how fits climb, are compared and are left.
+Each level keeps the fits within a margin of the best ELBO, not a fixed half, and merges fits that have become the same.
+This module is the policy; :mod:`pymc_kl.fitting.climbers` has the mechanics: how fits climb, merge and are given up.
 
 References
 ----------
@@ -39,9 +39,9 @@ FINE_WITHIN = 4.6  # nats below the best ELBO: optima further down have under 1 
 
 
 def settle(ascent: Ascent, starts: Sequence[Gaussian], at_most: int) -> Climbers:
-    """Follow all starts on few points, the better ones on more, and the best to their optimum.
+    """Maximise the ELBO from all starts on few points, from the better ones on more, and the best to convergence.
 
-    The best is maximised on `at_most` points, the others that matter on a quarter of them.
+    The best fit is maximised on `at_most` points, others with a weight in a mixture on a quarter of them.
     """
     first, *others = LEVELS
     climbers = _run_level(ascent, Climbers.begin(starts), first)
@@ -56,14 +56,14 @@ def settle(ascent: Ascent, starts: Sequence[Gaussian], at_most: int) -> Climbers
 
 
 def _run_level(ascent: Ascent, climbers: Climbers, level: Level, rows: IntArray | None = None) -> Climbers:
-    """Let all that are followed climb, or some; merge those that meet and leave those that are behind."""
+    """Let all followed climbers climb, or some of them; merge those that are the same, give up those behind."""
     rows = np.arange(climbers.n_followed) if rows is None else rows
     climbers = ascent.climb(climbers, level, rows).ranked()
     return climbers.merged(ascent.maps, NEARLY_SAME).narrowed(level.within)
 
 
 def _let_catch_up(ascent: Ascent, climbers: Climbers, budget: int) -> Climbers:
-    """Repeat the first level for fits whose starts were far away and that still rise, for `budget` evaluations."""
+    """Repeat the first level for fits far below the best that still gain, within `budget` evaluations of log p̃."""
     level = LEVELS[0]
     n_draws = int(max(level.n_draws, COARSE_POINTS * climbers.climbers[0].fit.d))
     for _ in range(CHASES):
@@ -76,7 +76,7 @@ def _let_catch_up(ascent: Ascent, climbers: Climbers, budget: int) -> Climbers:
 
 
 def _finish(ascent: Ascent, climbers: Climbers, at_most: int) -> Climbers:
-    """Maximise the best on `at_most` points and those that matter on fewer, then merge what is one optimum."""
+    """Maximise the best fit on `at_most` points and others near it on fewer, then merge those that are the same."""
     n = min(FINE_MOST, climbers.n_within(FINE_WITHIN))
     climbers = ascent.maximise(climbers, np.arange(1), at_most)
     climbers = ascent.maximise(climbers, np.arange(1, n), at_most // 4)

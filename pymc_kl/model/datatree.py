@@ -1,4 +1,4 @@
-"""Draws and what is known of each, as DataTrees; attributes that every DataTree of the package carries."""
+"""Draws with their log densities as DataTrees; attributes that every DataTree of the package carries."""
 
 import json
 import warnings
@@ -20,7 +20,7 @@ FORMAT = 3  # of the DataTree; raised when a reader of the last one would misrea
 
 
 def check_dims(target: "Target") -> None:
-    """Refuse dims whose names a DataTree takes for paths, before anything long is done with the model."""
+    """Raise for a dim with a slash in its name, which a DataTree takes for a path, before any long computation."""
     dims = {dim for name in target.posterior_names for dim in target.dims.get(name, ())}
     if slashed := sorted(dim for dim in dims if dim is not None and "/" in dim):
         raise ValueError(

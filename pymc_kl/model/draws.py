@@ -49,7 +49,7 @@ class PosteriorDraws:
 
 
 def as_posterior_draws(draws: xr.DataTree | xr.Dataset | PosteriorDraws, target: Target) -> PosteriorDraws:
-    """Take draws of a posterior as they are: by name, to the unconstrained space, with their log density.
+    """Read draws of a posterior by name, map them to the unconstrained space and evaluate their log density.
 
     Parameters
     ----------

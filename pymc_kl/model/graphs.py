@@ -23,7 +23,7 @@ from pytensor.tensor.variable import TensorConstant
 
 from pymc_kl._typing import Array
 
-# Transforms run in plain Python thunks over whole batches: nothing to compile, and numpy is fast there.
+# Transforms run in Python, as numpy calls on whole batches: nothing has to be compiled.
 MAP_MODE = Mode(
     VMLinker(use_cloop=False, c_thunks=False),
     RewriteDatabaseQuery(
@@ -33,11 +33,11 @@ MAP_MODE = Mode(
 
 
 def same_arithmetic() -> AbstractContextManager[None]:
-    """Compile to the same sums in every process.
+    """Return a context in which functions compile to the same arithmetic, to the last bit, in every process.
 
-    With numba's fast maths, which is PyTensor's default, sums are reordered according to what numba compiles together:
-    all of a function the first time, parts of it once others come from its cache on disk. A last bit is enough to send
-    chains of the same seed elsewhere.
+    PyTensor lets numba reorder floating-point sums ("fast maths"). The order depends on which functions numba compiles
+    and which it reads from its cache on disk, so it may differ between two processes. A difference in the last bit is
+    enough for two chains with the same seed to drift apart.
     """
     return pytensor.config.change_flags(numba__fastmath=False)
 
@@ -144,9 +144,9 @@ def flat_log_density(
 
 
 def affine_model(model: pm.Model, variables: Sequence[Variables]) -> pm.Model:
-    """State the density of a model as that of z, flat, at the point `centre` + `factor` z.
+    """Make a model of z with a flat prior, whose density is p̃(centre + factor z)^beta N(z; 0, I)^(1 - beta).
 
-    To the power `beta`, beside a standard normal density of z to the power 1 - `beta`; all three are pm.Data.
+    `centre`, `factor` and `beta` are pm.Data, so that they can be changed without compiling anew.
     """
     full = without_minibatches(model)
     x, log_density = flat_log_density(full, values_by_name(full, [v.value_name for v in variables]), variables)

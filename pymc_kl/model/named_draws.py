@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def groups_of(draws: xr.DataTree | xr.Dataset) -> list[xr.Dataset]:
-    """List where a sampler may have put its draws, the model's own space first."""
+    """List the groups in which a sampler may have stored draws, those in the model's own space first."""
     if isinstance(draws, xr.Dataset):
         return [draws]
     if not isinstance(draws, xr.DataTree):

@@ -1,7 +1,7 @@
-"""What a model's variables and dims are called in tables that have the same names for something else.
+"""Names of a model's variables and dims in tables that use the same names for columns or dims of their own.
 
-A name that a table has itself gets a suffix, and so does one that would then be taken for it: no two become one, and
-whoever reads the table finds a variable without looking what others there are.
+Such a name gets a suffix. A name that already ends in the suffix gets one more, so that no two names become one, and a
+variable's name in a table can be told without knowing the others.
 """
 
 import re
@@ -25,18 +25,18 @@ OF_MODES = (
 
 
 def free_name(name: str, taken: Collection[str], suffix: str = OF_MODEL) -> str:
-    """Return what a table with the names `taken` calls a variable or dim of the model."""
+    """Return the name of a variable or dim of the model in a table that itself uses the names `taken`."""
     own = re.sub(f"({OF_MODEL}|{LOCATION})+$", "", name)
     return name + suffix if own in taken else name
 
 
 def name_dims(name: str, dims: Sequence[str | None], taken: Collection[str]) -> list[str]:
-    """Name the dims of a variable that have no name as ArviZ does, unless something else is called that."""
+    """Name the nameless dims of a variable as ArviZ does, `x_dim_0`, with a suffix where that name is taken."""
     return [free_name(f"{name}_dim_{i}", taken) if dim is None else dim for i, dim in enumerate(dims)]
 
 
 def plain_labels(coords: Mapping[str, Any]) -> dict[str, Any]:
-    """Write labels of several parts, such as pairs, as text: xarray takes no others for one dim."""
+    """Write labels that are tuples as text, since xarray takes no tuples as the labels of one dim."""
     return {
         dim: [", ".join(map(str, label)) for label in labels] if np.ndim(labels) > 1 else labels
         for dim, labels in coords.items()
@@ -44,14 +44,14 @@ def plain_labels(coords: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def free_names(ds: xr.Dataset, taken: Collection[str], suffix: str = OF_MODEL) -> xr.Dataset:
-    """Rename what the model calls by names of a table's own; `suffix` is that of variables."""
+    """Rename variables, coordinates and dims whose names are taken; variables get `suffix`."""
     names = {name: free_name(str(name), taken, suffix) for name in ds.data_vars}
     names |= {name: free_name(str(name), taken) for name in (*ds.coords, *ds.dims)}
     return ds.rename({name: new for name, new in names.items() if name != new})
 
 
 def free_var_names(var_names: Any, taken: Collection[str]) -> Any:
-    """Return what a table calls the variables that a user asked for, those excluded by ``~`` among them."""
+    """Return the names in a table of the variables that a user asked for, or excluded by ``~``."""
     if isinstance(var_names, str):
         return f"~{free_name(var_names[1:], taken)}" if var_names.startswith("~") else free_name(var_names, taken)
     return var_names if var_names is None else [free_var_names(name, taken) for name in var_names]
@@ -63,7 +63,7 @@ def free_coords(coords: Mapping[str, Any] | None, taken: Collection[str]) -> dic
 
 
 def distinct(labels: list[str], taken: Collection[str] = ()) -> list[str]:
-    """Number labels that are there before, such as those of `mu` at 0 and of a variable called `mu[0]`."""
+    """Number labels that come twice, such as `mu[0]` for an element of `mu` and for a variable of that name."""
     found: list[str] = []
     for label in labels:
         new, n = label, 1

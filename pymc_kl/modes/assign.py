@@ -43,7 +43,7 @@ class CanonicalPoints:
 
     @classmethod
     def where_they_are(cls, x: Array, mode: IntArray, maximum: IntArray) -> "CanonicalPoints":
-        """Take points (n, d) as canonical, as where no symmetry makes copies of them."""
+        """Return points (n, d) unchanged, as where there is no symmetry: each is in its mode's first and only copy."""
         return cls(x, mode, maximum, np.ones(len(x)), np.ones(len(x), dtype=bool))
 
 
@@ -77,7 +77,7 @@ class Basins:
         return self.maxima.symmetry
 
     def renumber(self, new: IntArray) -> "Basins":
-        """Give every mode another number, -1 for none: `new` (K,) by the old one."""
+        """Renumber the modes: mode k becomes `new[k]`, or elsewhere where that is -1."""
         old = self.mode_of_maximum
         return replace(self, mode_of_maximum=np.where(old >= 0, new[old], ELSEWHERE))
 
@@ -96,8 +96,8 @@ class Basins:
         maximum = np.where(mode >= 0, maximum, ELSEWHERE)
         if self.symmetry.is_trivial:
             return CanonicalPoints.where_they_are(x, mode, maximum)
-        # The element is known up to those that leave the maximum in place: take it from the maximum's copy alone,
-        # so that it is the same for all points of one copy.
+        # Several elements may map the maximum to the same copy. Choose the one that brings that copy of the maximum to
+        # canonical form: it does not depend on the point, so all points of one copy are mapped alike.
         first = self._symmetric_maxima[maximum]
         copies = self.symmetry.undo(element, first)
         away = np.linalg.norm(whiten(copies - first, self.scale), axis=1)
@@ -132,5 +132,5 @@ class Basins:
 
     @cached_property
     def _symmetric_maxima(self) -> Array:
-        """Maxima (P, d), exactly in place under the symmetries that leave them there up to rounding."""
+        """Maxima (P, d), averaged over the symmetries that map each to itself up to rounding, so that it is exact."""
         return np.array([self.symmetry.symmetrised(x, self.scale) for x in self.maxima.x])

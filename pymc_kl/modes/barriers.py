@@ -176,8 +176,8 @@ def _uphill(value_and_grad: ValueAndGrad, strings: Array, scale: Array) -> Array
 
 def _spread(strings: Array) -> Array:
     """Put the points of each string (m, S, d) at equal distances along it again."""
-    pieces = np.linalg.norm(np.diff(strings, axis=1), axis=2)
-    reached = np.concatenate([np.zeros((len(strings), 1)), np.cumsum(pieces, axis=1)], axis=1)
+    lengths = np.linalg.norm(np.diff(strings, axis=1), axis=2)
+    reached = np.concatenate([np.zeros((len(strings), 1)), np.cumsum(lengths, axis=1)], axis=1)
     wanted = np.linspace(0, 1, strings.shape[1]) * reached[:, -1:]
     return np.stack([_on_string(*string) for string in zip(strings, reached, wanted, strict=True)])
 

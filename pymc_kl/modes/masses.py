@@ -123,7 +123,10 @@ def masses_from_chains(mode: IntArray, k: int, *, core: BoolArray, negligible: B
 
 
 def _mixing_of_regions(region: IntArray, visit: IntArray, n_draws: IntArray) -> tuple[IntArray, Array, Array]:
-    """Crossings, ESS and R-hat (K + 1,) of regions' indicators, from the region (chain, draw) of draws and of cores."""
+    """Return crossings, ESS and R-hat (K + 1,) of the indicator of each region.
+
+    `region` (chain, draw) is that of each draw, `visit` (chain, draw) that whose core the chain visited last.
+    """
     crossed = np.zeros(len(n_draws), dtype=np.int64)
     ess, rhat = np.full(len(n_draws), np.nan), np.full(len(n_draws), np.nan)
     for j in np.flatnonzero(n_draws):
@@ -168,7 +171,7 @@ def masses_from_log(log_masses: Sequence[Estimate], n_draws: IntArray) -> tuple[
 
 
 def unknown_masses(guess: Array, n_draws: IntArray, reason: str) -> Masses:
-    """Return masses of K modes that are not known: a guess (K,) of each, with the error of any mass in [0, 1]."""
+    """Return masses of K modes that are not known: a guess (K,), with the sd of a uniform mass in [0, 1] as error."""
     mass = np.append(guess, 0.0)
     k = len(mass)
     se = np.append(np.full(k - 1, UNKNOWN_SE), 1 / max(int(n_draws.sum()), 1))
@@ -178,7 +181,7 @@ def unknown_masses(guess: Array, n_draws: IntArray, reason: str) -> Masses:
 
 
 def last_core(region: IntArray, core: BoolArray) -> IntArray:
-    """Region (chain, draw) in whose core each chain was last; before the first, that where it begins."""
+    """Return the region (chain, draw) whose core the chain visited last; before its first visit, where it began."""
     position = np.where(core, np.arange(region.shape[1]), 0)
     last = np.maximum.accumulate(position, axis=1)
     return np.take_along_axis(region, last, axis=1)
@@ -189,7 +192,7 @@ def _indicator_ess(inside: BoolArray, crossed: int) -> tuple[float, float]:
     values = inside.astype(float)
     n = values.size
     inside_part = (values.sum() + 0.5) / (n + 1)
-    sure = crossed - np.sqrt(crossed)  # a standard error fewer than counted: few crossings say little
+    sure = crossed - np.sqrt(crossed)  # one standard error below the count, to be careful where crossings are few
     switching = max(sure, 0.5) / (2 * inside_part * (1 - inside_part) * n)  # sum of the chain's two rates
     markov = n * switching / max(2 - switching, switching)
     if inside.all():
@@ -213,12 +216,12 @@ def _upper(mass: Array, ess: Array) -> Array:
 
 
 def _rest(n_draws: IntArray) -> float:
-    """Upper 95 % bound of the mass elsewhere, where none of the draws fell."""
+    """Return the upper 95 % bound of the mass elsewhere, where no draw fell: the rule of three."""
     return min(RULE_OF_THREE / max(int(n_draws.sum()), RULE_OF_THREE), 1.0)
 
 
 def _why_unknown(mode: IntArray, n_draws: IntArray, crossed: IntArray, rhat: Array, matters: BoolArray) -> str:
-    """Say why the draws of chains leave the masses unknown; nothing where they don't."""
+    """Say why the masses cannot be told from the draws of chains; empty where they can."""
     missed = np.flatnonzero((n_draws == 0) & matters[:-1])
     if len(missed):
         names = ", ".join(str(i + 1) for i in missed[:3]) + (", …" if len(missed) > 3 else "")

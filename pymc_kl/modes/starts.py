@@ -15,7 +15,7 @@ SHOWN_COORDINATES = 4  # most coordinates of a point that an error shows
 
 @dataclass(eq=False)
 class PriorStarts:
-    """Starts from the prior, drawn ahead and handed out in order.
+    """Starts from the prior, handed out in order; those that are needed early are drawn before the search.
 
     Parameters
     ----------

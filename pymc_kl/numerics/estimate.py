@@ -1,4 +1,4 @@
-"""A number with its standard error, and the few ways in which draws give one."""
+"""A number with its standard error, estimated from draws; effective sample size and Pareto k-hat."""
 
 from contextlib import suppress
 from typing import NamedTuple
@@ -50,15 +50,15 @@ def mean_estimate(values: Array, weights: Array | None = None) -> Estimate:
 
 
 def systematic(weights: Array, n: int, rng: np.random.Generator) -> IntArray:
-    """Take n rows by weights (m,) that sum to 1, each as often as its weight asks for, up to one; in order."""
+    """Resample n rows by weights (m,) that sum to 1, systematically: row i comes n·w_i times, rounded up or down."""
     rows = np.searchsorted(np.cumsum(weights), (np.arange(n) + rng.random()) / n)
     return np.asarray(np.minimum(rows, len(weights) - 1))
 
 
 def effective_size(values: Array) -> float:
-    """Effective sample size of the mean of draws: all of independent ones (n,), ArviZ's of (chain, draw).
+    """Return the effective sample size of the mean of draws: n for independent (n,), ArviZ's ESS for (chain, draw).
 
-    A chain of fewer than four draws does not tell and counts as one.
+    Where chains have fewer than four draws, ArviZ has no ESS, and each chain counts as one draw.
     """
     n = float(values.size)
     if values.ndim == 1 or not n or np.ptp(values) == 0:
@@ -77,7 +77,7 @@ def pareto_k(log_ratio: Array) -> float:
     -------
     float
         -inf for ratios that are constant up to rounding, +inf where one is infinite or all are zero, and
-        NaN where the tail does not tell: there are fewer than 25 ratios, or many in the tail are the same, as zeros
+        NaN where no tail can be fitted: there are fewer than 25 ratios, or many in the tail are equal, as zeros
         are, or the draws of a chain that is stuck.
     """
     return smoothed_weights(log_ratio)[1]

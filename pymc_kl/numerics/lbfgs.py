@@ -180,7 +180,7 @@ class Climbs:
         return np.flatnonzero(~(self.converged | self.stuck))
 
     def leap(self, rows: IntArray) -> None:
-        """End climbs that converged with one more step, too short to need checking."""
+        """Take one last step on rows that have converged, without a check: it is too short to need one."""
         rows = rows[self.converged[rows] & ~self.stuck[rows]]
         self.y[rows] += self.direction[rows]
 
@@ -208,7 +208,7 @@ class Climbs:
         self.length[shorter] *= SHORTEN
         self.reach[shorter] = _first_reach(y.shape[1])
         self.stuck[shorter] |= self.length[shorter] < MIN_LENGTH
-        # Where even tiny steps gain nothing that floating point can hold, the climb is over.
+        # Where even tiny steps raise the function by less than rounding, the climb is over.
         over = self.stuck[shorter] & (np.abs(self.grad[shorter]).max(axis=1) < SMALL_GRADIENT)
         self.converged[shorter[over]] = True
 
@@ -225,7 +225,7 @@ class Climbs:
         self._aim_along_gradient(rows[~curved])
 
     def _aim_along_gradient(self, rows: IntArray) -> None:
-        """Where log p̃ curves upwards (a far tail), L-BFGS has no scale: take ever longer gradient steps."""
+        """Aim along the gradient, further each time: where log p̃ is convex (a far tail), L-BFGS has no scale."""
         grad = self.grad[rows]
         length = np.linalg.norm(grad, axis=1, keepdims=True)
         self.direction[rows] = grad * self.reach[rows, None] / np.where(length > 0, length, 1.0)
@@ -267,5 +267,5 @@ class Climbs:
 
 
 def _first_reach(d: int) -> float:
-    """Longest first step, in local standard deviations: short enough not to leave a basin."""
+    """Return the longest first step in d dimensions, in local standard deviations: too short to leave a basin."""
     return max(1.0, 0.5 * float(np.sqrt(d)))

@@ -262,9 +262,9 @@ def _decorate(canvas: Canvas, view: PathView, prob: float, labeller: Any) -> Non
     margin = 0.03 * (last - first) or 0.1
     collection.facet_map(set_limits, x=(first - margin, last + margin), y=limits, store_artist=False)
     canvas.decorate("ticklabels", set_ticks, axis="x", ticks=TICKS, labels=[f"{tick:g}" for tick in TICKS])
-    if len(places := view.switches["at"].values):
+    if len(orders := view.switches["at"].values):
         look = {"color": "B2", "width": 1.2, "linestyle": "C2"}
-        canvas.decorate("switch", _vlines, places=places.tolist(), defaults=look)
+        canvas.decorate("switch", _vlines, orders=orders.tolist(), defaults=look)
     titles = ["divergence from the posterior", "mass in each mode (dashed: posterior)"]
     titles += [f"{label}: mean ± sd (grey: posterior)" for label in view.labels]
     text = xr.DataArray([wrap_name(title, PATH_TITLE_CHARACTERS, 2) for title in titles], {"panel": panels}, ["panel"])
@@ -277,5 +277,5 @@ def _decorate(canvas: Canvas, view: PathView, prob: float, labeller: Any) -> Non
         canvas.legend("branch", labeller=labeller)
 
 
-def _vlines(_da: xr.DataArray, target: Any, *, places: Sequence[float], **kwargs: Any) -> Any:
-    return [backend_from_object(target).vline(place, target, **kwargs) for place in places][-1]
+def _vlines(_da: xr.DataArray, target: Any, *, orders: Sequence[float], **kwargs: Any) -> Any:
+    return [backend_from_object(target).vline(order, target, **kwargs) for order in orders][-1]

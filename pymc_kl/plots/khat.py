@@ -171,7 +171,7 @@ def _zone_text(da: xr.DataArray, target: Any, *, zones: Mapping[str, Any], y: fl
 
 
 def _draw_marks(canvas: Canvas, scores: xr.Dataset, backend: str) -> None:
-    """Draw both marks of each row; beyond the axis, an arrow and the number at its end."""
+    """Draw both marks of each row; for a value beyond the axis, an arrow and the number at the end of the axis."""
     rows = rows_of(scores["approximation"].values.tolist())
     mark = {"color": style.REFERENCE, "size": style.marker_size(backend, 7)}
     for name, own in (("khat", {}), ("khat_reference", {"facecolor": "B0", "width": 1.4})):

@@ -221,8 +221,8 @@ def _draw_levels(
         text = write_each(partial(_label, label), level, se)
         y = names.copy(data=[high + height * LOSS_HEADROOM * (high - low) for low, high in limits.values()])
         own = {"color": "B1", "size": canvas.letters(8), "horizontal_align": "right"}
-        place = at(x.isel(point=-1), y.where(level.notnull()))
-        canvas.draw(f"{name}_text", annotate_text, place, text=text, defaults=own)
+        end = at(x.isel(point=-1), y.where(level.notnull()))
+        canvas.draw(f"{name}_text", annotate_text, end, text=text, defaults=own)
 
 
 def _label(label: str, value: float, se: float) -> str:

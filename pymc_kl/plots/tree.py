@@ -150,9 +150,9 @@ def _draw_branches(canvas: Canvas, tree: Tree, table: xr.Dataset, floor: float) 
         ys = np.maximum(tree.join_lines[1], floor)
         canvas.decorate("join", draw_line, x=tree.join_lines[0].tolist(), y=ys.tolist(), defaults=line)
     if len(tree.roots) > 1:
-        ends = [(max(depth, floor) if np.isfinite(depth) else depth, place) for place, depth in tree.roots]
-        points = [(place, depth) for depth, place in ends]
-        xs = [value for place, _ in points for value in (place, place, np.nan)] + [points[0][0], points[-1][0]]
+        ends = [(max(depth, floor) if np.isfinite(depth) else depth, position) for position, depth in tree.roots]
+        points = [(position, depth) for depth, position in ends]
+        xs = [value for position, _ in points for value in (position, position, np.nan)] + [points[0][0], points[-1][0]]
         ys = [value for _, depth in points for value in (depth, bottom, np.nan)] + [bottom, bottom]
         dashed = line | {"linestyle": "C1"}
         canvas.decorate("root", draw_line, x=xs, y=ys, defaults=dashed)
@@ -189,9 +189,9 @@ def _draw_peaks(canvas: Canvas, tree: Tree, table: xr.Dataset, column: float, fl
         f"{mode}\n{_percent(*row)}" if full else str(mode)
         for mode, row in zip(table["mode"].values, zip(*(table[key].values for key in table), strict=True), strict=True)
     ]
-    place = at(x, depth + xr.DataArray(lift, modes, ["mode"])).where(xr.DataArray(labelled, modes, ["mode"]))
+    position = at(x, depth + xr.DataArray(lift, modes, ["mode"])).where(xr.DataArray(labelled, modes, ["mode"]))
     text = {"color": "B1", "size": canvas.letters(9), "vertical_align": "bottom"}
-    canvas.draw("mode_label", annotate_text, place, text=x.copy(data=np.array(texts, dtype=object)), defaults=text)
+    canvas.draw("mode_label", annotate_text, position, text=x.copy(data=np.array(texts, dtype=object)), defaults=text)
     return labelled
 
 

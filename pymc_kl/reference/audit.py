@@ -1,4 +1,4 @@
-"""What the user's own draws saw of the posterior and what they missed."""
+"""Audit of the user's own draws: which modes they visited, and which they missed."""
 
 import numpy as np
 import xarray as xr

@@ -16,7 +16,7 @@ class LogMass:
     estimate : Estimate
         Nats; NaN where it is not known.
     overlap : float
-        Share of the draws, of either end of a bridge, that carry the estimate: 1 where proposal and mode agree.
+        Effective share of the draws, of mode and proposal, that lie where the other has mass: 1 where they agree.
     method : str
     reason : str
         Why the estimate is NaN or doubtful; empty where it is neither.

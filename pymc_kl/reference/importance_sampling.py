@@ -56,14 +56,14 @@ def _relative_se(weights: Array) -> float:
 
 
 def _least_se(khat: float) -> float:
-    """Return the least error (nats) that is believed of weights with this k-hat."""
+    """Return the least error (nats) that a log mass is given whose weights have this k-hat."""
     if khat <= KHAT_FINITE_VARIANCE:
         return 0.0
     return DOUBTFUL_SE if khat <= KHAT_RELIABLE else GUESS_SE
 
 
 def _doubt(khat: float) -> str:
-    """Say that weights with this k-hat are not reliable; nothing where they are."""
+    """Say that weights with this k-hat are not reliable; empty where they are."""
     if khat <= KHAT_FINITE_VARIANCE:
         return ""
     return f"importance sampling about the peak is not reliable (k-hat {khat:.2f})"

@@ -41,11 +41,11 @@ def _modes(posterior: ModewisePosterior) -> xr.Dataset:
 
 def _weights(posterior: ModewisePosterior) -> Array:
     """Return the weight (K,) in the reference of each local draw of a mode."""
-    return posterior.shares / np.maximum([len(draws) for draws in posterior.local], 1)
+    return posterior.mass_of_draws / np.maximum([len(draws) for draws in posterior.local], 1)
 
 
 def _original(posterior: ModewisePosterior) -> xr.DataTree | None:
-    """Lay out the draws given, with their weights: 0 in modes for which others stand."""
+    """Lay out the draws given, with their weights: 0 in modes that other draws represent."""
     given, mode = posterior.given, posterior.given_mode
     if given is None or mode is None:
         return None

@@ -1,4 +1,4 @@
-"""Draws of one mode alone, brought to its first copy: their worth, and how well they mix."""
+"""Draws of one mode alone, brought to its first copy, with their effective sample size and R-hat."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,12 +67,12 @@ class LocalDraws:
 
     @property
     def log_density_of_copies(self) -> Array:
-        """Log of n_copies · p̃ (n,), nats: the log density of the mode where all its copies are brought to the first."""
+        """Log of n_copies · p̃ (n,), nats: the density of the mode after all its copies are mapped to the first."""
         return np.asarray(self.log_density + np.log(self.n_copies))
 
     @cached_property
     def ess(self) -> float:
-        """Least effective sample size of any coordinate or of log p̃."""
+        """Smallest effective sample size of any coordinate or of log p̃."""
         return float(min(effective_size(column[None]) for column in (*self.x.T, self.log_density)))
 
     @cached_property

@@ -1,7 +1,7 @@
 """NUTS by `pm.sample` from each mode, in coordinates that the mode's own curvature has whitened.
 
-One PyMC model stands for all modes: z ~ flat, with the target's density at centre + factor z. So its density
-is compiled once a process, and only the data `centre`, `factor` and `beta` change from mode to mode.
+One PyMC model serves all modes: z has a flat prior and the target's density at centre + factor z. It is compiled once
+in each process, and only the data `centre`, `factor` and `beta` change from mode to mode.
 """
 
 import logging
@@ -22,7 +22,7 @@ from pymc_kl.model.target import Target
 type Show = Callable[[int], None]
 
 LOCAL_TARGET_ACCEPT = 0.95  # acceptance rate, above PyMC's 0.8: modes are curved, and short trajectories cost little
-MAX_TREEDEPTH = 8  # doublings of a trajectory (255 steps), of which each is as long on a plateau; our choice
+MAX_TREEDEPTH = 8  # most doublings of a trajectory (255 steps), which on a plateau are always reached; our choice
 TUNE = 400  # tuning draws of a chain; our choice
 START_SPREAD = 0.5  # standard deviations of the chains' starts about the mode; our choice
 MAX_HALVINGS = 30  # of the distance from the mode of starts outside the support; our choice
@@ -59,7 +59,7 @@ class Task:
 def make_task(
     centre: Array, covariance: Array, *, draws: int, tune: int, chains: int, rng: np.random.Generator
 ) -> Task:
-    """Plan chains from a mode; they start within half a standard deviation, so that none leaves."""
+    """Plan chains from a mode; they start about half a standard deviation from it, so that none starts outside."""
     starts = START_SPREAD * rng.standard_normal((chains, len(centre)))
     return Task(centre, np.linalg.cholesky(covariance), starts, draws, tune, int(rng.integers(2**31)))
 
@@ -177,7 +177,7 @@ def _sample(affine: pm.Model, step: pm.NUTS, task: Task) -> Chains:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep PyMC's messages on a model of the user's own making out of sight."""
+    """Silence PyMC's messages, which would name variables of a model that the user did not write."""
     logger = logging.getLogger("pymc")
     level = logger.level
     logger.setLevel(logging.ERROR)

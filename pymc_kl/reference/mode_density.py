@@ -28,7 +28,7 @@ class ModeDensity:
         return (self.modes.x[self.k], self.modes.covariances[self.k]) if self.modes.proper else None
 
     def evaluate(self, x: Array) -> tuple[LocalDraws, BoolArray]:
-        """Evaluate points (n, d): all of them as draws of the mode, and which lie in its first copy."""
+        """Return points (n, d) as draws of the mode, with log p̃, and tell which of them lie in its first copy."""
         log_density, canonical = self.target.log_density(x), self.modes.canonical(x)
         inside = (canonical.mode == self.k) & canonical.is_canonical & np.isfinite(log_density)
         return LocalDraws(x, log_density, canonical.maximum, canonical.n_copies, "importance"), inside

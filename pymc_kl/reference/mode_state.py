@@ -1,4 +1,4 @@
-"""What is known of one mode while the reference is made."""
+"""The state of one mode while the reference is made: its draws and its log mass."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ from pymc_kl.reference.local_draws import LocalDraws
 
 @dataclass(frozen=True, eq=False)
 class ModeState:
-    """Draws and log mass of one mode, and what they rest on.
+    """Draws and log mass of one mode, and how they were obtained.
 
     Attributes
     ----------
     draws : LocalDraws
     log_mass : LogMass
     given_suffice : bool
-        The user's draws of the mode are enough to stand for it.
+        The user's draws of the mode are enough to represent it.
     tries : int
-        How often chains were sent there.
+        How often chains were started there.
     """
 
     draws: LocalDraws
@@ -32,5 +32,5 @@ class ModeState:
 
     @property
     def rests_on_given(self) -> bool:
-        """Whether the user's draws alone stand for the mode."""
+        """Whether the mode is represented by the user's draws alone."""
         return self.given_suffice and self.draws.source == "given"

@@ -1,6 +1,6 @@
 """Which modes are sampled next, which are given up, and when to stop.
 
-Pure functions of what is known of each mode and of the log masses by Laplace's approximation (K,), in nats. Those are
+Pure functions of the state of each mode and of the log masses by Laplace's approximation (K,), in nats. The latter are
 None where the posterior is one region without a proper maximum.
 """
 
@@ -15,25 +15,25 @@ from pymc_kl.reference.evidence import LogMass
 from pymc_kl.reference.local_draws import LocalDraws
 from pymc_kl.reference.mode_state import ModeState
 
-MINOR = 6.0  # nats below all modes together (0.25 % of the mass), from which no chain is sent to a mode; our choice
-SMALL = 3.9  # nats below all modes together (2 %), from which a doubtful estimate of a mode will do; our choice
+MINOR = 6.0  # nats below the mass of all modes (0.25 % of it), from which no chain is started in a mode; our choice
+SMALL = 3.9  # nats below the mass of all modes (2 % of it), from which a doubtful estimate will do; our choice
 MIN_SHARE_INSIDE = 0.25  # share of the draws of a mode's chains inside it; with less a second try is no use; our choice
-MAX_TRIES = 2  # times that chains are sent to a mode whose mass they do not give; our choice
+MAX_TRIES = 2  # most times that chains are started in a mode whose mass they fail to give; our choice
 MAX_ROUNDS = 3  # rounds of sampling, each of twice as many draws as the last; our choice
 MASS_SE = 0.008  # largest standard error of a mass from which no more draws are made; our choice
 LOG_MASS_SE = 4 * MASS_SE  # nats: the same of the log mass, where there is only one mode
 MOST_OF_ERROR = 0.3  # share of the largest part of the masses' error; a mode above it is sampled again; our choice
-ENOUGH_ESS = 400.0  # effective draws given in a mode from which they can stand for it; Vehtari et al. 2021
-ENOUGH_RHAT = 1.05  # R-hat over quarters of the given draws up to which they can stand for a mode; our choice
+ENOUGH_ESS = 400.0  # least effective number of given draws that represent a mode; Vehtari et al. 2021
+ENOUGH_RHAT = 1.05  # largest R-hat, over quarters, of given draws that represent a mode; our choice
 
 
 def suffice(given: LocalDraws) -> bool:
-    """Tell whether the user's draws of a mode can stand for it."""
+    """Tell whether the user's draws of a mode are enough to represent it."""
     return len(given) >= ENOUGH_ESS and given.ess >= ENOUGH_ESS and given.rhat <= ENOUGH_RHAT
 
 
 def worth_chains(laplace: Array | None, k: int) -> BoolArray:
-    """Tell to which of K modes chains are sent at all: those that may hold enough mass."""
+    """Tell in which of K modes chains are started at all: those that may hold enough mass."""
     return np.ones(k, dtype=bool) if laplace is None else ~_lower_than(laplace, MINOR)
 
 
@@ -44,7 +44,7 @@ def draws_wanted(turn: int, draws: int) -> int:
 
 def next_modes(states: Sequence[ModeState], laplace: Array | None, turn: int) -> IntArray:
     """List the modes to sample in a round: those without a mass, then those whose errors are the largest."""
-    if laplace is None:  # chains from all over must agree, whatever draws were given
+    if laplace is None:  # one region: chains from dispersed starts must agree, even if draws were given
         return np.flatnonzero([state.tries == 0 for state in states])
     worth = worth_chains(laplace, len(states))
     if turn == 0 or not all(state.known for state in states):
@@ -55,7 +55,7 @@ def next_modes(states: Sequence[ModeState], laplace: Array | None, turn: int) ->
 
 
 def _least_certain(states: Sequence[ModeState]) -> BoolArray:
-    """Tell which modes make most of the errors of the masses; none where all masses are certain enough."""
+    """Tell which modes contribute most to the errors of the masses; none where all are small enough."""
     k = len(states)
     masses, _ = masses_from_log([state.log_mass.estimate for state in states], np.ones(k + 1, dtype=int))
     if masses.se[:k].max() <= MASS_SE:
@@ -65,10 +65,10 @@ def _least_certain(states: Sequence[ModeState]) -> BoolArray:
 
 
 def given_up(states: Sequence[ModeState], laplace: Array | None) -> IntArray:
-    """List the modes without a mass to which no more chains are sent.
+    """List the modes without a mass in which no more chains are started.
 
-    They were tried as often as allowed, or once where chains leave the mode or where it is small, or they are worth
-    no chain.
+    Chains were tried there as often as allowed, or once if they left the mode or if its mass is small; or the mass is
+    too small for any chain.
     """
     if laplace is None:
         return np.empty(0, dtype=int)

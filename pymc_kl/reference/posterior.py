@@ -72,10 +72,11 @@ class ModewisePosterior:
         return count_masses(self.given, self.canonical.mode, self.modes)
 
     @cached_property
-    def shares(self) -> Array:
-        """Share (K,) of the whole that each mode's draws stand for: its mass, or 0 where it has none or no known mass.
+    def mass_of_draws(self) -> Array:
+        """Mass (K,) that the draws of each mode represent; they sum to 1.
 
-        Where no mode with draws has a known mass above 0, they stand for equal shares.
+        That is the mode's mass over the sum of those of all modes that have draws and a known mass, and 0 for the
+        others. If no mode has both, it is the same for all modes with draws.
         """
         drawn = np.array([len(draws) > 0 for draws in self.local])
         mass = np.where(drawn, np.nan_to_num(self.masses.mass[:-1]), 0.0)
@@ -93,34 +94,34 @@ class ModewisePosterior:
 
     @cached_property
     def thinned(self) -> ModeDraws:
-        """Nearly independent canonical draws of every mode, weighted by its mass: what fits are scored on."""
+        """Nearly independent canonical draws of every mode, weighted by its mass, on which fits are scored."""
         return self._weighted([draws.ess for draws in self.local])
 
     @cached_property
     def every(self) -> ModeDraws:
-        """All canonical draws of every mode in the order of their chains, weighted by its mass: what q is fitted to."""
+        """All canonical draws of every mode, in the order of chains and weighted by its mass, to which q is fitted."""
         return self._weighted([np.inf] * len(self.local))
 
     def _weighted(self, sizes: Sequence[float]) -> ModeDraws:
-        """Take at most so many draws of each mode, and no more than are worth keeping, evenly spread."""
+        """Take at most `sizes` draws of each mode, evenly spread, and at most WEIGHTED_DRAWS times its mass."""
         rows = []
         for draws, mass, size in zip(self.local, self.masses.mass[:-1], sizes, strict=True):
             n = np.fmax(WEIGHTED_DRAWS * mass, LEAST_KEPT_DRAWS)
             rows.append(_evenly(len(draws), int(min(n, max(size, 1), len(draws)))))
-        weights = [np.full(len(r), share / max(len(r), 1)) for r, share in zip(rows, self.shares, strict=True)]
+        weights = [np.full(len(r), mass / max(len(r), 1)) for r, mass in zip(rows, self.mass_of_draws, strict=True)]
         return self._gather(rows, np.concatenate(weights))
 
     def equal(self, n: int, rng: np.random.Generator) -> ModeDraws:
         """Take n canonical draws of equal weight, of each mode as many as its mass asks for, in random order."""
         self.require_draws()
-        edges = np.floor(np.cumsum(self.shares) * n + rng.random()).astype(int)
-        edges[np.flatnonzero(self.shares)[-1] :] = n
+        edges = np.floor(np.cumsum(self.mass_of_draws) * n + rng.random()).astype(int)
+        edges[np.flatnonzero(self.mass_of_draws)[-1] :] = n
         counts = np.diff(np.concatenate([[0], np.clip(edges, 0, n)]))
         rows = [_repeated(len(draws), int(count)) for draws, count in zip(self.local, counts, strict=True)]
         return self._gather(rows, np.full(n, 1 / n)).take(rng.permutation(n))
 
     def _gather(self, rows: Sequence[IntArray], weights: Array) -> ModeDraws:
-        """Put rows of each mode's draws behind each other; folds are parts of a mode's draws in their order."""
+        """Join rows of the draws of all modes; a fold is a run of consecutive draws in each mode."""
         pairs = list(zip(self.local, rows, strict=True))
         return ModeDraws(
             x=np.concatenate([draws.x[r] for draws, r in pairs]),
@@ -160,7 +161,7 @@ def count_masses(draws: PosteriorDraws, mode: IntArray, modes: Modes) -> Masses:
 
 
 def core_draws(draws: PosteriorDraws, mode: IntArray, modes: Modes) -> BoolArray:
-    """Tell which draws (chain, draw) lie well inside their mode, as nine tenths of a normal mode's do."""
+    """Tell which draws (chain, draw) lie well inside their mode: where log p̃ is as high as for 90 % of a normal's."""
     depth = np.append(modes.log_density, np.inf)[mode] - draws.log_density
     return np.asarray(depth < 0.5 * chi2.ppf(CORE_PROB, modes.x.shape[1]))
 

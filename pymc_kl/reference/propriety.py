@@ -1,4 +1,4 @@
-"""Whether log p̃ falls off far out, as it must for its integral to be finite."""
+"""Check that log p̃ falls off far out, as it must for its integral to be finite."""
 
 import numpy as np
 

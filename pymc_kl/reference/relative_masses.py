@@ -1,4 +1,4 @@
-"""Masses of all modes and log Z: from log masses; where some are not known, from counting draws, or a guess."""
+"""Masses of all modes and log Z: from log masses; if some are not known, from counting draws; else a guess."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ MAX_REASONS = 3  # modes without a mass that one line names; each mode keeps its
 def relative_masses(
     states: Sequence[ModeState], modes: Modes, given: PosteriorDraws | None, given_mode: IntArray | None
 ) -> tuple[Masses, Estimate]:
-    """Weigh all modes against each other; also log Z.
+    """Compute the masses of all modes relative to each other, and log Z.
 
     Parameters
     ----------

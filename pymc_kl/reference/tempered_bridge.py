@@ -1,4 +1,4 @@
-"""Bridges along a short tempered path, for a mode with which no proposal overlaps: its log mass."""
+"""Log mass of a mode with which no proposal overlaps enough: bridge sampling along a short tempered path."""
 
 from collections.abc import Iterator
 
@@ -101,5 +101,5 @@ def _sum_of_bridges(levels: list[Array], draws: LocalDraws) -> LogMass:
     overlap = least / len(draws)
     if least < MIN_INFORMATION or not np.isfinite(total):
         return unknown_log_mass(f"densities on the way to it overlap too little ({overlap:.3f})", overlap)
-    # Draws between two bridges serve both, so that their errors may add up.
+    # The draws between two bridges serve both: their errors are correlated, and added to be safe.
     return LogMass(Estimate(float(total), float(np.sqrt(2 * variance))), overlap, "annealed path to Gaussian", "")

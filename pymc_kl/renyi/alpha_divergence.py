@@ -1,4 +1,4 @@
-"""How far a fit is from p: Rényi's divergence of any order between 0 and 1, and the log evidence that it needs."""
+"""Rényi's divergence of p from a fit, of any order between 0 and 1, and the log evidence that it needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,8 +52,8 @@ def _estimate(alpha: float, at_q: Array, at_p: Array, weights: Array | None) -> 
 def _log_overlap(alpha: float, at_q: Array, at_p: Array, weights: Array | None) -> Estimate:
     """Estimate log ∫ p^α q^(1-α) from log p/q at draws of q (n,) and of p (chain, draw), each where its own is higher.
 
-    So no draw counts for more than 1, and a mode that q's draws never reach is seen by those of p. The same sums for
-    the integrals of q and of p, which are 1, are control variates (Owen and Zhou 2000).
+    So no draw has a weight above 1, and modes without draws of q are seen by those of p. The same sums for the
+    integrals of q and of p, which are known to be 1, are control variates (Owen and Zhou 2000).
     """
     powers = (alpha, 0, 1)
     terms_q = np.stack([np.exp(power * np.minimum(at_q, 0)) * (at_q <= 0) for power in powers])
@@ -87,6 +87,6 @@ def log_evidence_of(
     """Estimate log Z by bridge sampling between p and q, of which x (n, d) are draws."""
     from_q = log_density(x) - q.log_prob(x)
     from_p = reference.log_density.ravel() - q.log_prob(reference.flat)
-    if (weights := reference.flat_weights) is not None:  # as many draws of equal weight as they are worth
+    if (weights := reference.flat_weights) is not None:  # resample as many draws of equal weight as are effective
         from_p = from_p[systematic(weights, int(effective_number(weights)), np.random.default_rng(0))]
     return bridge(from_p, np.where(np.isfinite(from_q), from_q, -np.inf))[0]

@@ -34,7 +34,7 @@ MATCHED_WITHIN = 1e-9  # nats of Jeffreys' divergence a dimension: moment matchi
 
 
 def fit_at[G: PathFit](start: G, alpha: float, problem: PathProblem) -> G | None:
-    """Follow a fit to the nearest minimum of D_α(p‖q); None where too few draws carry it to span a covariance."""
+    """Follow a fit to the nearest minimum of D_α(p‖q); None where draws are too few for a covariance."""
     return _climb(start, alpha, problem) if alpha < GRADIENT_BELOW else _match(start, alpha, problem)
 
 
@@ -62,7 +62,7 @@ def renyi_bound(
 ) -> tuple[float, Array]:
     """Estimate log E_q[(p̃/q)^α]/α, the ELBO at α = 0, up to a constant, and its gradient in theta (P,)."""
     one = np.zeros(1, dtype=np.int64)
-    with np.errstate(all="ignore"):  # a step may lead out of all bounds, and is taken back
+    with np.errstate(all="ignore"):  # a step may overflow: it is then shortened
         x, half_log_det = rows.draw(theta[None], one, z)
         value, grad = finite_value_and_grad(value_and_grad, x[0])
     log_ratio = value + 0.5 * (z**2).sum(axis=1)
@@ -79,10 +79,10 @@ def _power_mean(log_ratio: Array, power: float) -> float:
 
 
 def _match[G: PathFit](start: G, alpha: float, problem: PathProblem) -> G | None:
-    """Match the moments of p^α q^(1-α) until they stay, on draws that are made anew as q moves.
+    """Match the moments of p^α q^(1-α) until they no longer change; draws of q are made anew in each step.
 
-    By Jensen's inequality each match minorises log ∫ p^α q^(1-α) as a function of q, and climbs it, but by a factor
-    of 1-α a step; so every two steps are extrapolated by SQUAREM [1]_.
+    By Jensen's inequality each step raises log ∫ p^α q^(1-α) (an MM algorithm), but the distance to the optimum shrinks
+    only by a factor of about 1-α; so every two steps are extrapolated by SQUAREM [1]_.
 
     References
     ----------
@@ -104,7 +104,7 @@ def _match[G: PathFit](start: G, alpha: float, problem: PathProblem) -> G | None
 
 
 def _step[G: PathFit](fit: G, alpha: float, problem: PathProblem) -> G | None:
-    """Give a fit the moments of p^α q^(1-α); None where too few draws carry it."""
+    """Give a fit the moments of p^α q^(1-α); None where too few effective draws are left for a covariance."""
     draws = MixtureDraws.of(fit, alpha, problem)
     weights = draws.weights(fit, alpha)
     if 1 / (weights**2).sum() < fit.d + 1:

@@ -26,7 +26,7 @@ def follow_branches(
 
 
 def _follow(start: PathFit, orders: Array, known: float, problem: PathProblem) -> Branch:
-    """Go from one order to the next from where the last fit stands; at the order `known` it is the start."""
+    """Fit order by order, each from the fit at the order before; at the order `known` the fit is `start` itself."""
     branch: Branch = []
     fit = start
     for order in orders:
@@ -40,9 +40,10 @@ def _follow(start: PathFit, orders: Array, known: float, problem: PathProblem) -
 
 
 def _without_shared(up: Branch, down: Branch) -> tuple[Branch, Branch]:
-    """Take each minimum that both branches reach from one of them.
+    """Remove each minimum that both branches reach from one of them, so that it is on one branch only.
 
-    The upward branch keeps them if it shares all; else the downward one keeps those from which on all are shared.
+    If every minimum of the upward branch is also on the downward one, the upward branch keeps them. Otherwise the
+    downward branch keeps the minima from the order on from which all are shared.
     """
     shared = [_is_same(*pair) for pair in zip(up, down, strict=True)]
     if all(shared):

@@ -1,4 +1,4 @@
-"""The DataTree of a path: how far each fit is from p, which modes it holds, and where the best of them changes."""
+"""The DataTree of a path: divergence, masses and moments of each fit, and where the best branch changes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ N_ERRORS = 2  # standard errors of a difference within which two branches count 
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """All branches, and what their fits are compared with."""
+    """All branches of a path, and the posterior that their fits are compared with."""
 
     problem: PathProblem
     modes: Modes
@@ -101,7 +101,7 @@ class Path:
 
 
 def _enter(row: xr.Dataset, fit: PathFit, order: float, measured: AlphaDivergence, mode: IntArray) -> None:
-    """Write what was measured of one fit to its row."""
+    """Write the measures of one fit to its row."""
     masses = masses_from_independent(mode, row.sizes["mode"])
     values = {
         "divergence": measured.value, "divergence_se": measured.se, "renyi": order * measured.value,

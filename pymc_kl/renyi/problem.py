@@ -1,4 +1,4 @@
-"""What the fits of a path share, and draws of p and of q together, weighted as those of a density between them.
+"""The inputs that all fits of a path have in common, and importance sampling from the mixture of p and q.
 
 References
 ----------
@@ -23,9 +23,9 @@ type PathFit = MeanField | FullRank
 
 @dataclass(frozen=True, eq=False)
 class PathProblem:
-    """What every fit of a path shares.
+    """The inputs that all fits of a path have in common.
 
-    Draws of the reference stand for p, fixed standard normal points z (n, d) for q; `log_evidence` is log Z in nats.
+    p is represented by draws of the reference, q by fixed standard normal points z (n, d). `log_evidence` is in nats.
     """
 
     target: Target
@@ -34,7 +34,7 @@ class PathProblem:
     log_evidence: Estimate
 
     def log_density(self, x: Array) -> Array:
-        """Evaluate log p̃ (n,), in nats; where it is not finite, as very low."""
+        """Evaluate log p̃ (n,), in nats; where it is not finite, return a very low value."""
         value = self.target.log_density(x)
         return np.where(np.isfinite(value), value, LOWEST)
 

@@ -4,6 +4,8 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl.comparison.tables import format_estimate
+from pymc_kl.fitting.elbo_gap import ELBO_GAP_TOLERANCE
+from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.plots import plot_contributions, plot_divergence, plot_khat, plot_loss
 from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, rounded, words
 from pymc_kl.reports.facts import Facts
@@ -68,7 +70,7 @@ def _score_table(scores: xr.Dataset, name: str, caption: str, shown: dict[str, s
 
 def origin_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Section:
     """Show the integrand of each divergence, and what each mode adds to it."""
-    caption = "Where each divergence comes from: what each place adds to it, in nats."
+    caption = "Where each divergence comes from: what each value adds to it, in nats."
     blocks: list[Block] = [painter.draw("contributions", caption, plot_contributions, dt, **options.variables)]
     blocks.append(Details("The part of each mode", [_parts_table(dt, facts, options)]))
     lead = "A tall forward part marks what the approximation lacks there, a tall reverse part what it has too much of."
@@ -127,9 +129,9 @@ def fits_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Optio
         "ESS share of q", "spill (%)", "seconds",
     ]  # fmt: skip
     caption = (
-        "A fit has converged if polishing it gains at most 0.1 nats. k-hat below 0.7 lets importance sampling correct "
-        "a fit where it has mass; it sees no mode that the fit misses. Spill is the share of a fit where the posterior "
-        "has 0.1 % of its mass."
+        f"A fit has converged if polishing it gains at most {ELBO_GAP_TOLERANCE:g} nats. k-hat below "
+        f"{KHAT_RELIABLE:g} lets importance sampling correct a fit where it has mass; it sees no mode that the fit "
+        "misses. Spill is the share of a fit where the posterior has 0.1 % of its mass."
     )
     blocks: list[Block] = []
     if any("loss" in fit for fit in _fits(dt).values()):
@@ -161,7 +163,7 @@ def _starts_table(dt: xr.DataTree, options: Options) -> Table | None:
             group, at = f"approximations/{name}/fit", {"optimum": k}
             mode, arrived = int(fit["optimum_mode"].sel(at)), bool(fit["optimum_converged"].sel(at))
             rows.append([
-                words(f"{name}, place {k}"),
+                words(f"{name}, optimum {k}"),
                 number(fit, group, "optimum_starts", at, 0),
                 estimate(fit, group, "optimum_elbo", at, options.round_to),
                 words(f"mode {mode}" if mode else "none of the modes"),
@@ -169,7 +171,7 @@ def _starts_table(dt: xr.DataTree, options: Options) -> Table | None:
             ])  # fmt: skip
     caption = (
         "Where climbs of the ELBO (nats) among normals ended, best first, and how many starts, from modes and prior, "
-        "led there. Copies under a symmetry are one place. Starts that fell far behind were left on their way."
+        "led there. Copies under a symmetry are one optimum. Starts that fell far behind were left on their way."
     )
     return Table("starts-table", caption, ["", "starts", "ELBO", "centre in", "an optimum"], rows) if rows else None
 

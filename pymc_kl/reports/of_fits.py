@@ -53,7 +53,7 @@ def _not_converged(facts: Facts, fit: Fit) -> str | None:
 
 
 def _whose_fault(missed: tuple[ModeCoverage, ...], polished: Fit | None) -> str:
-    """Write that misses are the optimiser's fault, except those that the polished fit shares."""
+    """Write that the modes missed are due to the optimiser, except those that the polished fit misses too."""
     if polished is None or not polished.scored:
         return " Whether its misses are the optimiser's or the divergence's can only be told of a fit that has arrived."
     numbers = [c.mode.number for c in missed]
@@ -223,7 +223,7 @@ def _copies(fit: Fit) -> str:
 
 
 def _every(facts: Facts) -> str:
-    """Name the modes that matter as those found: there may be others."""
+    """Name the modes that matter, as "found": there may be others."""
     n = len(facts.that_matter)
     if n == 1:
         return f"mode {facts.that_matter[0].number}" if len(facts.modes) > 1 else "the one mode found"

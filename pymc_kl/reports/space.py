@@ -5,6 +5,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array
 from pymc_kl.model.table_names import OF_PARAMETERS
+from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.plots import plot_modes
 from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.plots.parts.scalars import Scalars
@@ -14,7 +15,7 @@ from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, Options, Section, Text
 from pymc_kl.reports.parameters import parameter_rows
 from pymc_kl.reports.phrases import counted
-from pymc_kl.reports.uses import USES
+from pymc_kl.reports.uses import MEAN_LIMITS, SD_LIMITS, TAIL_LIMITS, USES
 
 SHOWN_PARAMETERS = 6  # rows of the table of parameters
 POINTS = 6000  # most points in all facets of the pair plot together; bounds the size of the page
@@ -110,10 +111,13 @@ def uses_section(facts: Facts) -> Section:
             for use in uses
         ]
         rows.append([words(label), *cells])
+    ratios = [100 * np.expm1(limit) for limit in SD_LIMITS]
     caption = (
-        "Yes, with care or no, and the number that says so. Limits: means within 0.1 sd (0.5 with care), standard "
-        "deviations within 10 % (50 %), ends of 90 % intervals within 0.2 sd (0.5), k-hat 0.5 (0.7); a limit is broken "
-        "where a number is beyond it by two standard errors. All on draws brought to one copy of their mode."
+        f"Yes, with care or no, and the number that says so. Limits: means within {MEAN_LIMITS[0]:g} sd "
+        f"({MEAN_LIMITS[1]:g} with care), standard deviations within {ratios[0]:.0f} % ({ratios[1]:.0f} %), ends of "
+        f"90 % intervals within {TAIL_LIMITS[0]:g} sd ({TAIL_LIMITS[1]:g}), k-hat {KHAT_FINITE_VARIANCE:g} "
+        f"({KHAT_RELIABLE:g}); a limit is broken where a number is beyond it by two standard errors. All on draws "
+        "brought to one copy of their mode."
     )
     blocks: list[Block] = [Table("uses-table", caption, ["use for", *(fit.name for fit in facts.fits)], rows)]
     if not facts.masses_known:

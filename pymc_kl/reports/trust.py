@@ -1,4 +1,4 @@
-"""Judge whether the reference can be trusted: yes, with care or no, why, and all that speaks against it."""
+"""Judge whether the reference can be trusted: yes, with care or no, and why; list all doubts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

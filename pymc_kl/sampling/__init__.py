@@ -1,4 +1,4 @@
-"""An approximation back to work: importance resampling, jumps, starting values."""
+"""Sampling with the help of an approximation: importance resampling, jumps, starting values."""
 
 from pymc_kl.sampling.initvals import initvals
 from pymc_kl.sampling.jump import sample_jump

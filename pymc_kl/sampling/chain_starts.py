@@ -1,4 +1,4 @@
-"""Where chains start: draws chosen by the masses of their modes, and written as PyMC takes them."""
+"""Starting points of chains: draws chosen by the masses of their modes, in the form that PyMC takes."""
 
 from collections.abc import Sequence
 
@@ -45,7 +45,10 @@ def apportion(mass: Array, n: int) -> IntArray:
 
 
 def _comes_back(x: Array, target: Target) -> BoolArray:
-    """Tell which points (n, d) survive the way to the model's own space and back, as starts of PyMC's chains must."""
+    """Tell which points (n, d) keep their value when they are mapped to the model's own space and back.
+
+    PyMC takes starts in the model's own space. Far out, a transform may round them to the boundary of the support.
+    """
     own = target.constrain(x)
     values = [own[v.name] for v in target.variables]
     with np.errstate(all="ignore"):

@@ -1,4 +1,4 @@
-"""Normals that stand for the copies of the modes: what NUTS takes its metrics from."""
+"""A normal for each copy of a mode, whose covariance is the metric of NUTS there."""
 
 import numpy as np
 
@@ -6,8 +6,8 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import Components, effective_number
 from pymc_kl.modes.draws import ModeDraws
 
-PER_DIMENSION = 5  # effective draws a dimension above which a copy gets a covariance of its own; our choice
-LEAST_COPY_DRAWS = 10  # draws of a copy, above which it gets a normal of its own; our choice
+PER_DIMENSION = 5  # effective draws a dimension above which draws give a covariance, not variances alone; our choice
+LEAST_COPY_DRAWS = 10  # least number of draws of a copy that gets a normal of its own; our choice
 
 
 def local_normals(draws: ModeDraws) -> Components:
@@ -16,15 +16,15 @@ def local_normals(draws: ModeDraws) -> Components:
     parts = [np.flatnonzero(draws.copy == copy) for copy in copies[counts >= LEAST_COPY_DRAWS]]
     parts = parts or [np.arange(len(draws))]
     mass = np.array([draws.weights[rows].sum() for rows in parts])
-    mass = np.maximum(mass, 1 / len(draws))  # where no draw has weight there may yet be mass
+    mass = np.maximum(mass, 1 / len(draws))  # a copy whose draws have no weight may still have mass
     means, covariances = zip(*(_moments(draws.x[rows], draws.weights[rows]) for rows in parts), strict=True)
     return Components(mass / mass.sum(), np.array(means), np.array([np.linalg.cholesky(c) for c in covariances]))
 
 
 def _moments(x: Array, weights: Array) -> tuple[Array, Array]:
-    """Mean (d,) and covariance (d, d) of draws (n, d): by weight where that leaves enough of them, else of all.
+    """Compute mean (d,) and covariance (d, d) of draws (n, d), weighted if the effective draws are enough for that.
 
-    Where even all are few for a covariance, only the variances are taken.
+    If even all draws, unweighted, are too few for a covariance, it is diagonal.
     """
     enough = PER_DIMENSION * x.shape[1]
     ess = effective_number(weights) if weights.any() else 0.0
@@ -35,7 +35,7 @@ def _moments(x: Array, weights: Array) -> tuple[Array, Array]:
 
 
 def within_covariance(normals: Components) -> Array:
-    """Average the covariances (d, d) of normals by their masses: that of all draws would span the modes."""
+    """Average the covariances of normals by their masses (d, d): the covariance of all draws would span the modes."""
     return np.tensordot(normals.weights, normals.covariances, axes=1)
 
 

@@ -1,8 +1,8 @@
-"""Step methods of PyMC that leave a posterior with several modes as it is: NUTS with a metric for each, and jumps.
+"""Step methods of PyMC for several modes, which leave p invariant: NUTS with a metric for each mode, and jumps.
 
-A normal stands for each copy of a mode and lends NUTS its covariance there. An index j ~ r_j(x), the responsibility of
-component j in the mixture of those normals, turns p(x) into p(x) r_j(x). Drawing j given x, then x given j by NUTS with
-the covariance of j, leaves that as it is, and p with it, whatever the normals are.
+Each copy of a mode has a normal, whose covariance is the metric of NUTS there. With an index j ~ r_j(x), where r_j is
+the responsibility of component j in the mixture of those normals, p(x) becomes the joint density p(x) r_j(x). Drawing j
+given x, then x given j by NUTS with the metric of j, leaves that density invariant, and so p, whatever the normals are.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,1 +1,1 @@
-"""What an approximation is worth beside p: divergences, coverage, reliability, missed modes, marginals."""
+"""Scores of an approximation q against p: divergences, coverage, reliability, missed modes, marginals."""

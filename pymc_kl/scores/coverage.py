@@ -1,11 +1,11 @@
-"""How the masses of modes under q compare with those under p, and how much of each mode q covers."""
+"""Coverage of the modes: their masses under q compared with those under p, and how much of each mode q covers."""
 
 import numpy as np
 
 from pymc_kl._typing import Array
 from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
-from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, region_means, shares_se
+from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, function_of_masses_se, region_means
 
 HDR_PROB = 0.9  # probability of q's highest-density region in which draws of p are counted; our choice
 MISSED_BELOW = 0.1  # mass of a mode under q over its mass under p; with less it is missed; our choice
@@ -14,9 +14,10 @@ OVER_ABOVE = 1.25  # the same ratio; with more the mode holds too much of q; our
 
 
 def entropic_coverage(masses: Masses) -> Estimate:
-    """-Σ v log v / log K over the K modes, renormalised without elsewhere; NaN for one mode.
+    """Entropic mode coverage (Blessing et al. 2024, arXiv 2406.07423): -Σ v log v / log K over the K modes.
 
-    Blessing et al. 2024, arXiv 2406.07423. 1 means equal masses, which is right only if p's are.
+    The masses v are those of the K modes divided by their sum. 1 means that they are equal, which is the best value
+    only if those of p are; NaN for one mode.
     """
     k = len(masses.mass) - 1
     inside = masses.mass[:k].sum()
@@ -26,7 +27,7 @@ def entropic_coverage(masses: Masses) -> Estimate:
     log_v = np.log(np.where(v > 0, v, 1.0))
     value = float(-(v * log_v).sum() / np.log(k))
     slope = np.append(-log_v - value * np.log(k), 0.0) / (inside * np.log(k))
-    return Estimate(value, shares_se(slope, masses))
+    return Estimate(value, function_of_masses_se(slope, masses))
 
 
 def mass_jsd(p: Masses, q: Masses) -> Estimate:
@@ -36,14 +37,16 @@ def mass_jsd(p: Masses, q: Masses) -> Estimate:
     log_w = np.log2(np.where(w > 0, w, 1.0) / np.where(w > 0, middle, 1.0))
     log_v = np.log2(np.where(v > 0, v, 1.0) / np.where(v > 0, middle, 1.0))
     value = 0.5 * float((w * log_w + v * log_v).sum())
-    return Estimate(value, float(np.hypot(shares_se(0.5 * log_w, p), shares_se(0.5 * log_v, q))))
+    return Estimate(
+        value, float(np.hypot(function_of_masses_se(0.5 * log_w, p), function_of_masses_se(0.5 * log_v, q)))
+    )
 
 
 def mass_tv(p: Masses, q: Masses) -> Estimate:
     """Total variation ½ Σ|w - v| between the masses of the regions under p and q."""
     value = 0.5 * float(np.abs(p.mass - q.mass).sum())
     slope = 0.5 * np.sign(p.mass - q.mass)
-    return Estimate(value, float(np.hypot(shares_se(slope, p), shares_se(slope, q))))
+    return Estimate(value, float(np.hypot(function_of_masses_se(slope, p), function_of_masses_se(slope, q))))
 
 
 def hdr_coverage(p: ReferenceDraws, q: ApproximationDraws) -> Array:
@@ -63,11 +66,11 @@ def mass_ratio(p: Masses, q: Masses) -> tuple[Array, Array]:
 
 
 def verdicts(p: Masses, q: Masses) -> list[str]:
-    """Say of each of the K modes how q covers it: 'missed', 'under', 'covered' or 'over'.
+    """Return a verdict on each of the K modes: 'missed', 'under', 'covered' or 'over'.
 
-    A mode is missed if even the upper bound of its mass under q is below a tenth of what it may hold under p.
-    'under' and 'over' are said only where the mass leaves 0.8 to 1.25 times p's by more than two standard errors
-    of both.
+    A mode is missed if the upper bound of its mass under q is below a tenth of its mass under p. Otherwise it is
+    'under' or 'over' if its mass under q is below 0.8 or above 1.25 times that under p by more than two standard
+    errors, to which both masses contribute.
     """
     words = []
     for k in range(len(p.mass) - 1):

@@ -1,4 +1,4 @@
-"""What an approximation q is worth beside p: divergences both ways, their chain rule over modes, reliability, coverage.
+"""Divergences between p and an approximation q, in both directions, and their chain rule over modes.
 
 numpy inside, draws in, numbers with standard errors out; nothing here knows a model. Arrays over regions have
 K + 1 entries: the K modes and, last, everywhere else, so that every distribution over regions sums to 1.
@@ -12,7 +12,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size, mean_estimate, tail_index
 from pymc_kl.numerics.khat import KHAT_RELIABLE
-from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, region_means, shares_se
+from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, function_of_masses_se, region_means
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,15 +46,14 @@ def elbo(q: ApproximationDraws) -> Estimate:
 def eubo(p: ReferenceDraws) -> Estimate:
     """E_p[log p̃ - log q] in nats.
 
-    Where masses do not come from counting draws, the error has a part for the masses': how much the
-    expectation would change if they were others. Where the terms' tail has no finite variance, the
-    error is infinite.
+    Where the masses do not come from counting draws, their errors add to that of the expectation, by the delta
+    method. Where the tail of log p̃ - log q is too heavy for a finite variance, the error is infinite.
     """
     if p.log_prob is None:
         return UNKNOWN
     log_ratio = p.log_density - p.log_prob
     estimate = mean_estimate(log_ratio, p.weights)
-    if tail_index(log_ratio) > KHAT_RELIABLE:  # their variance ends at 0.5, but k-hat is good to 0.1 or 0.2
+    if tail_index(log_ratio) > KHAT_RELIABLE:  # infinite from 0.5 on, but k-hat has an error of 0.1 to 0.2
         return Estimate(estimate.value, float("inf"))
     counted = p.masses.known and p.masses.covariance is None
     if counted or not np.isfinite(estimate.value):
@@ -64,7 +63,7 @@ def eubo(p: ReferenceDraws) -> Estimate:
     local = np.where(np.isnan(local), p.unvisited, local)
     within = mean_estimate(residual, p.weights).se
     local = np.where(np.isnan(local), estimate.value, local)
-    return Estimate(estimate.value, float(np.hypot(within, shares_se(local, p.masses))))
+    return Estimate(estimate.value, float(np.hypot(within, function_of_masses_se(local, p.masses))))
 
 
 def forward_kl(p: ReferenceDraws, log_evidence: Estimate) -> Estimate:
@@ -105,7 +104,7 @@ def reverse_chain_rule(p: ReferenceDraws, q: ApproximationDraws, log_evidence: E
 
 
 def _efficiency(values: Array, weights: Array | None) -> float:
-    """Effective draws in all."""
+    """Return the effective number of draws, those of all chains together."""
     return effective_size(values) if weights is None else float(weights.sum() ** 2 / (weights**2).sum())
 
 
@@ -122,14 +121,14 @@ def _region_se(values: Array, mode: IntArray, size: Array) -> Array:
 
 
 def _split(total: Estimate, first: Masses, second: Masses, local: Array | None, local_se: Array | None) -> ChainRule:
-    """Apply the chain rule of KL(first‖second) with `local` = mean log ratio, log Z included, per region."""
+    """Apply the chain rule to KL(first‖second), given the mean log ratio by region, `local` (K + 1,), and its error."""
     w, v = first.mass, second.mass
     v_known = np.where(v > 0, v, np.minimum(second.upper, 1.0))
     has = w > 0
     log_ratio = np.zeros_like(w)
     log_ratio[has] = np.log(w[has] / v_known[has])
     between = float((w * log_ratio).sum())
-    between_se = float(np.hypot(shares_se(log_ratio, first), shares_se(-w / v_known, second)))
+    between_se = float(np.hypot(function_of_masses_se(log_ratio, first), function_of_masses_se(-w / v_known, second)))
     between_se = float(np.hypot(between_se, _unseen_se(first, v_known)))
     is_bound = bool((has & (v == 0)).any())
     within_each, within_se = np.full_like(w, np.nan), np.full_like(w, np.nan)
@@ -143,7 +142,7 @@ def _split(total: Estimate, first: Masses, second: Masses, local: Array | None, 
 
 
 def _unseen_se(first: Masses, v: Array) -> float:
-    """Standard error of Σ w log(w / v) from regions where no draw of the first side fell: w may be a draw's worth."""
+    """Standard error of Σ w log(w / v) due to regions without draws of the first density: w is taken as 1/n there."""
     unseen = (first.mass == 0) & (v > 0)
     w = first.upper[unseen] / 3
     return float(np.linalg.norm(w * np.log(w / v[unseen])))

@@ -1,4 +1,4 @@
-"""Draws of p and of q as the scores see them: log densities, region and weight of each."""
+"""Draws of p and of q as scores take them: both log densities, region and weight of each."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class TailDraws:
 
 
 def tail_of(log_density: Array, weights: Array | None) -> TailDraws:
-    """Take draws of p (chain, draw), weighted or Markov chains, for what they say of the tail."""
+    """Collect what the tail of log p̃ is estimated from: draws of p (chain, draw), weighted or Markov chains."""
     if weights is None:
         return TailDraws(log_density.ravel(), None, effective_size(log_density))
     w = weights.ravel() / weights.sum()
@@ -28,7 +28,7 @@ def tail_of(log_density: Array, weights: Array | None) -> TailDraws:
 
 @dataclass(frozen=True, eq=False)
 class ReferenceDraws:
-    """Draws of p, with what q says of them.
+    """Draws of p, with log p̃ and log q at each.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class ReferenceDraws:
     unvisited : array (K + 1,)
         Mean of log p̃ - log q over local draws of modes that no draw visited; NaN for the others.
     tail : TailDraws, optional
-        More draws of p, for what lies far out; those above by default.
+        More draws of p, for quantiles far out in the tail; the draws above by default.
     """
 
     log_density: Array
@@ -72,7 +72,7 @@ def region_means(values: Array, p: ReferenceDraws) -> Array:
     return np.asarray(np.where(total > 0, summed / np.where(total > 0, total, 1.0), np.nan))
 
 
-def shares_se(slope: Array, masses: Masses) -> float:
+def function_of_masses_se(slope: Array, masses: Masses) -> float:
     """Standard error of a function of the masses whose partial derivatives are `slope` (K + 1,).
 
     Since masses sum to 1, only differences of the slopes matter; for a multinomial sample this is exact.

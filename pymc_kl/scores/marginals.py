@@ -1,4 +1,4 @@
-"""Draws → mean, spread and tails of every variable in the model's own space, with errors: what modellers quote.
+"""Draws → mean, standard deviation and tails of every variable in the model's own space, with standard errors.
 
 All draws are those relabelled to one copy of their mode, so that moments of labelled variables mean something.
 Shapes: n draws; a variable has any shape of its own.
@@ -99,7 +99,7 @@ def _distance(first: Array, second: Array, w: Array, v: Array) -> float:
 
 
 def _quantile(values: Array, weights: Array, prob: float) -> tuple[Array, Array]:
-    """Quantile of each column and its standard error, from the quantiles a standard error of `prob` away."""
+    """Quantile of each column; its standard error is half the distance of the quantiles at `prob` ± its own error."""
     delta = np.sqrt(prob * (1 - prob) * (weights**2).sum())
     probs = np.clip([prob - delta, prob, prob + delta], 0, 1)
     low, middle, high = np.quantile(values, probs, axis=0, weights=weights, method="inverted_cdf")
@@ -107,13 +107,13 @@ def _quantile(values: Array, weights: Array, prob: float) -> tuple[Array, Array]
 
 
 def mean_se(values: Array, source: Source) -> Array:
-    """Standard error of the weighted mean of draws (n, ...) over modes: of the draws within each, and of the masses."""
+    """Standard error of the weighted mean of draws (n, ...): from the draws within each mode, and from the masses."""
     if source.mode is None or source.masses is None:
         centred = values - np.tensordot(source.weights, values, axes=1)
         return np.asarray(np.sqrt(np.tensordot(source.weights**2, centred**2, axes=1)))
     mode, masses = source.mode, source.masses
     k = len(masses.mass) - 1
-    everywhere = np.tensordot(source.weights, values, axes=1)  # of a mode without draws, and of no mode, the last row
+    everywhere = np.tensordot(source.weights, values, axes=1)  # for modes without draws and for elsewhere
     means = [values[mode == j].mean(axis=0) if (mode == j).any() else everywhere for j in range(k)]
     local = np.stack([*means, everywhere])
     residual, local = values - local[mode], local[:k]

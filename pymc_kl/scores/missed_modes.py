@@ -1,4 +1,4 @@
-"""The missed-mode alarm: the mass of modes that someone missed, and whether it is more than an error.
+"""The missed-mode alarm: the mass of the modes that draws or an approximation missed, and whether it is significant.
 
 k-hat, the effective sample size and the ELBO come from q's own draws, and R-hat from the chains': none of them
 can see a mode that was never visited. This alarm compares with modes that a search found, so it is blind only

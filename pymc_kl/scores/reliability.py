@@ -1,4 +1,4 @@
-"""What importance sampling can correct, and how much of an approximation lies where p has almost nothing."""
+"""Reliability: k-hat and effective sample size of importance sampling from q, and the spill of q."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ SPILL_QUANTILE = 0.001  # probability of the quantile of log p̃ under p below w
 def share_below(tail: TailDraws, log_density: Array) -> Estimate:
     """Share of draws of q, with log p̃ (n,) at each, below the 0.1 % quantile of log p̃ under p.
 
-    The error has a part for the quantile's own, which is large where draws of p are few.
+    The error includes that of the quantile, which is large where draws of p are few.
     """
     factor = 1 + 1 / np.sqrt(SPILL_QUANTILE * tail.n_effective)  # a standard error of the quantile's probability
     probs = np.array([SPILL_QUANTILE / factor, SPILL_QUANTILE, min(SPILL_QUANTILE * factor, 1.0)])
@@ -34,7 +34,7 @@ def khat_reference(p: ReferenceDraws) -> float:
 
 
 def ess_reverse(q: ApproximationDraws) -> Estimate:
-    """(Σw)² / (n Σw²) with w = p̃/q on draws of q: the share of draws that importance sampling keeps."""
+    """(Σw)² / (n Σw²) with w = p̃/q on draws of q: effective draws of importance sampling, as a share of all."""
     if q.log_prob is None:
         return UNKNOWN
     log_ratio = q.log_density - q.log_prob
@@ -46,7 +46,7 @@ def ess_reverse(q: ApproximationDraws) -> Estimate:
 
 
 def ess_forward(p: ReferenceDraws, log_evidence: Estimate) -> Estimate:
-    """1 / E_p[p/q], on draws of p, with log Z from them: the same share, as p sees it."""
+    """1 / E_p[p/q] by draws of p, given log Z: the same share, which sees also where q has too little mass."""
     if p.log_prob is None or not np.isfinite(log_evidence.value):
         return UNKNOWN
     log_ratio = p.log_density - p.log_prob - log_evidence.value

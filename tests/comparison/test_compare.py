@@ -486,8 +486,8 @@ def test_families_are_chosen_by_name(chosen):
 def test_the_report_says_where_starts_settled(chosen):
     table = re.search(r'id="starts-table".*?</table>', pkl.report(chosen).html, re.DOTALL)
     text = " ".join(re.sub(r"<[^>]+>", " ", table.group()).split())
-    assert re.search(r"reverse meanfield, place 1 \d+ -0\.35\d+ ± 0\.\d+ mode 1 yes", text)
-    assert re.search(r"reverse meanfield, place 2 \d+ -1\.20\d+ ± 0\.\d+ mode 2 yes", text)
+    assert re.search(r"reverse meanfield, optimum 1 \d+ -0\.35\d+ ± 0\.\d+ mode 1 yes", text)
+    assert re.search(r"reverse meanfield, optimum 2 \d+ -1\.20\d+ ± 0\.\d+ mode 2 yes", text)
 
 
 def test_the_call_that_is_shown_makes_no_row_of_parts(chosen):

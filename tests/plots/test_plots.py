@@ -451,6 +451,6 @@ def test_the_scalar_that_differs_most_comes_first(rng: np.random.Generator) -> N
 
 def test_numbers_that_would_overlap_are_joined() -> None:
     assert captions.group_line(np.array([0.5, 0.1, 0.51, np.nan])) == [[1], [0, 2]]
-    assert captions.group_places(np.array([[0.5, 0.5], [0.1, 0.1], [0.51, 0.5]])) == [[0, 2], [1]]
+    assert captions.group_points(np.array([[0.5, 0.5], [0.1, 0.1], [0.51, 0.5]])) == [[0, 2], [1]]
     assert captions.join_numbers([0, 3]) == "1,4"
     assert [captions.name_missed([0, 3], lost) for lost in ((), (3,), (0, 3))] == ["", "4 missed", "missed"]

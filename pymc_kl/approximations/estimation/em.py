@@ -143,7 +143,7 @@ def maximise_dfs(dfs: Array, d: int, expectation: Expectation) -> Array:
 
 
 def _root(slope: Callable[[float, float], float], constant: float) -> float:
-    """Find where a decreasing slope is zero, or the bound nearest to it."""
+    """Find the degrees of freedom at which a decreasing slope is zero, or the bound nearest to that."""
     if slope(MIN_DF, constant) <= 0:
         return MIN_DF
     if slope(MAX_DF, constant) >= 0:

@@ -65,7 +65,7 @@ def leading_axes(root: Array, rank: int) -> tuple[Array, Array]:
 
 
 def _leading(root: Array, rank: int) -> tuple[Array, Array]:
-    """Find them where root has at least as many rows as columns."""
+    """Find eigenvalues and eigenvectors, for a root with at least as many rows as columns."""
     d = root.shape[1]
     if d <= DENSE or rank > d // 10:
         values, vectors = eigh(root.T @ root, subset_by_index=[d - rank, d - 1], check_finite=False)

@@ -1,4 +1,4 @@
-"""Checked draws without copies, and the coordinates in which they are white."""
+"""Draws to fit to, checked and without duplicates, and the coordinates in which their covariance is I."""
 
 from dataclasses import dataclass
 from typing import Self

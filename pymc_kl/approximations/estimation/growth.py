@@ -1,4 +1,4 @@
-"""Starts of EM: one component for each mode, then one more at a time, by a split or by new clusters."""
+"""Starting values of EM: one component for each mode, then one more at a time, by a split or by new clusters."""
 
 import warnings
 from typing import NamedTuple
@@ -60,7 +60,7 @@ def _single(draws: WeightedDraws, heavy: bool) -> _Single:
         return _Single(*covariance(draws.x, draws.weights), np.inf)
     try:
         fit = fit_student(draws.x, draws.weights, tolerance=ROUGH_GAIN, max_iterations=ROUGH_ITERATIONS)
-    except ValueError:  # a cluster that is flat gets its shape from the others, by `regularise`
+    except ValueError:  # a cluster on a hyperplane: `regularise` gives it the shape of the others
         return _Single(*covariance(draws.x, draws.weights), START_DF)
     return _Single(fit.loc, fit.scale_tril @ fit.scale_tril.T, fit.df)
 

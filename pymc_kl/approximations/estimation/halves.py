@@ -1,4 +1,4 @@
-"""Draws in two halves, one to fit to and one to score on, each with whole blocks and with draws of every mode."""
+"""Draws in two halves, one to fit to and one to score on; each has draws of every mode, in whole blocks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class HeldOut:
     def score(self, log_q: Array) -> tuple[float, float]:
         """Average log q (n,) over the draws, with the standard error of a ratio of sums over blocks.
 
-        It is infinite if all draws are of one block.
+        The error is infinite if all draws are of one block.
         """
         totals = np.bincount(self.blocks, self.draws.weights)
         residuals = np.bincount(self.blocks, self.draws.weights * log_q)

@@ -63,7 +63,7 @@ class RankChoice:
 
 @dataclass(frozen=True)
 class _Trials:
-    """Factor analysis of one half of the draws, scored on the other; `make` turns factors into a density."""
+    """Factor analyses of one half of the draws, scored on the other half; `make` turns factors into a density."""
 
     train: Standardised
     held_out: HeldOut

@@ -20,7 +20,7 @@ ZERO_TOLERANCE = 1e-9  # unit of the unconstrained space: a sum this small has n
 
 @dataclass(frozen=True, eq=False)
 class CanonicalForm:
-    """The keys by which points are brought to one copy of all their copies under a group."""
+    """The canonical form of points under a group: one of all the copies of a point, the same for every copy."""
 
     group: Group
 
@@ -55,9 +55,10 @@ class CanonicalForm:
         return np.asarray(key[:, labels.labels])
 
     def _features(self, b: int, x: Array) -> Array:
-        """Map points (n, d) to features (n, *shape) of a block that no flip changes.
+        """Map points (n, d) to features (n, *shape) of a block that no flip changes: coordinates, or their size.
 
-        A linear sum over another class's labels could be constant (a zero sum), so those get a curved feature.
+        Where a second class permutes the same entries, a sum over its labels may be constant (a zero sum), which would
+        order nothing: there the feature is a nonlinear function of the coordinate.
         """
         array = self.group.blocks[b].extend(x)
         flipped, shared = self._masks[b]
@@ -69,7 +70,7 @@ class CanonicalForm:
         sizes = self.group.flip_sizes
         if not len(sizes):
             return np.ones((len(x), 0))
-        # Flips that a permutation maps to each other have their coordinates in the same order: equal weights.
+        # A permutation may map one flip to another. Their coordinates are in the same order, so they get equal weights.
         weights = np.random.default_rng(0).uniform(0.5, 1.5, int(sizes.max()))
         terms = x[:, self.group.flip_coordinates] * np.concatenate([weights[:size] for size in sizes])
         starts = np.cumsum(sizes) - sizes
@@ -79,7 +80,7 @@ class CanonicalForm:
 
     @cached_property
     def _masks(self) -> dict[int, tuple[BoolArray, BoolArray]]:
-        """For each block permuted: entries that a flip changes, and those that two sites of classes permute."""
+        """Masks (*shape,) of each permuted block: entries that a flip negates, and entries that two classes permute."""
         negated = np.zeros((1, self.group.d))
         negated[:, self.group.flip_coordinates] = 1
         for labels in self.group.classes:
@@ -88,7 +89,7 @@ class CanonicalForm:
         return {b: (block.extend(negated)[0] != 0, self._times_permuted(b) > 1) for b, block in blocks.items()}
 
     def _times_permuted(self, b: int) -> IntArray:
-        """Count, for each entry of a block, the sites of classes that permute it."""
+        """Count the permutations that act on each entry of a block (*shape,): one for each axis that carries labels."""
         times = np.zeros(self.group.blocks[b].shape, dtype=np.int64)
         for labels, axis in self._sites_of(b):
             np.moveaxis(times, axis, 0)[labels] += 1
@@ -96,7 +97,7 @@ class CanonicalForm:
 
     @cached_property
     def _weights(self) -> list[list[list[Array]]]:
-        """For each class, its two keys and its sites: weights of a block's entries, equal where a class permutes."""
+        """Random weights of a block's entries, by class, key and site; equal for entries that a class permutes."""
         rng, blocks = np.random.default_rng(0), self.group.blocks
         equal = {b: np.ix_(*self._first_labels(b)) for b in self.group.permuted_blocks}
         return [
@@ -105,7 +106,7 @@ class CanonicalForm:
         ]
 
     def _first_labels(self, b: int) -> list[IntArray]:
-        """For each axis of a block, the first label of the class that each label is in."""
+        """For each axis of a block (n labels): the first label of the class that each label belongs to (n,)."""
         first = [np.arange(n) for n in self.group.blocks[b].shape]
         for labels, axis in self._sites_of(b):
             first[axis][labels] = labels[0]

@@ -1,4 +1,4 @@
-"""Copies of points under a group: how many there are, which they are, and what makes them."""
+"""Copies of points under a group: their number, the points themselves, and which classes and flips make them."""
 
 from math import factorial, prod
 
@@ -51,7 +51,7 @@ def moving(form: CanonicalForm, points: Array, scale: Array) -> list[str]:
 
 
 def symmetrised(form: CanonicalForm, point: Array, scale: Array) -> Array:
-    """Average a canonical point (d,) over what leaves it in place up to rounding: its equal labels and signs."""
+    """Average a canonical point (d,) over the symmetries that map it to itself up to rounding."""
     group, flips = form.group, form.group.single_flips()
     if len(flips):
         still = group.identity(1)

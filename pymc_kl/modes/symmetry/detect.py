@@ -94,7 +94,7 @@ def _flips_of(search: "_Search", names: Sequence[str]) -> list[IntArray]:
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """What is tried for one target, and where."""
+    """The search for symmetries of one target: candidates, and the points at which they are checked."""
 
     target: Target
     blocks: tuple[Block, ...]

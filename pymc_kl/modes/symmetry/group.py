@@ -1,7 +1,7 @@
 """Exchangeable labels and sign flips as a group of linear maps of the unconstrained space.
 
-An element first permutes the labels of every class, then flips signs. All maps here preserve log p̃ if the symmetry
-is one of it, and act on all rows at once; the group itself is never enumerated.
+An element first permutes the labels of every class, then flips signs. Functions here take one element for each row
+of points; the group itself is never enumerated.
 """
 
 from collections.abc import Callable, Sequence
@@ -71,7 +71,7 @@ class Group:
         return self.flip(element.signs, self.permute(element.orders, np.asarray(x, dtype=float)))
 
     def apply_each(self, element: Element, point: Array) -> Array:
-        """Apply every element (n rows) to one point (d,): its images (n, d)."""
+        """Apply each of n elements to one point (d,); return its images (n, d)."""
         return self.apply(element, np.tile(point, (len(element), 1)))
 
     def undo(self, element: Element, x: Array) -> Array:

@@ -42,7 +42,7 @@ class Check:
         return cls(target.log_density, x[chosen], value[chosen])
 
     def passes(self, move: Move, n: int) -> BoolArray:
-        """Whether each of n candidates leaves log p̃ unchanged at all points; most fail at the first."""
+        """Tell which of n candidates leave log p̃ unchanged at all points; those that fail at one are dropped."""
         passing = np.ones(n, dtype=bool)
         for point, value in zip(self.x, self.value, strict=True):
             rows = np.flatnonzero(passing)

@@ -70,7 +70,7 @@ def _joined(sets: list[IntArray], check: Check) -> list[IntArray]:
 
 
 def _fibres(d: int, blocks: tuple[Block, ...]) -> IntArray:
-    """Number (d,) of the simplex or zero-sum vector that a coordinate is part of: its signs flip together."""
+    """Number (d,) of the simplex or zero-sum vector that each coordinate belongs to: its coordinates flip together."""
     fibre = np.arange(d)
     for block in blocks:
         if block.extensions:

@@ -13,20 +13,9 @@ from pymc_kl.modes.symmetry.group import Element, Group
 
 @dataclass(frozen=True, eq=False)
 class Symmetry(Group):
-    """A group of linear maps that leave a log density unchanged, and what it makes of points.
+    """A group of linear maps that leave a log density unchanged, with the canonical form and the copies of points.
 
-    Build it with :func:`find_symmetry`, or :func:`trivial`.
-
-    Parameters
-    ----------
-    d : int
-        Number of unconstrained dimensions.
-    classes : tuple of LabelClass
-        Exchangeable labels; no two classes share a label of a site.
-    flips : tuple of SignFlip
-        Sign flips of disjoint sets of coordinates, which permutations map to each other.
-    blocks : tuple of Block
-        The target's variables, to which the sites of classes refer.
+    Build it with :func:`find_symmetry`, or :func:`trivial`; its parameters are those of :class:`Group`.
     """
 
     @cached_property
@@ -34,7 +23,7 @@ class Symmetry(Group):
         return CanonicalForm(self)
 
     def canonical(self, x: Array) -> tuple[Array, Element]:
-        """Move each point to the copy of it that stands for all its copies.
+        """Bring each point to canonical form, one of its copies that is the same for all of them.
 
         Labels with equal keys keep their order.
 
@@ -53,7 +42,7 @@ class Symmetry(Group):
         return self._form(np.asarray(x, dtype=float))
 
     def symmetrised(self, point: Array, scale: Array) -> Array:
-        """Average a canonical point (d,) over what leaves it in place up to rounding: its equal labels and signs."""
+        """Average a canonical point (d,) over the symmetries that map it to itself up to rounding."""
         return copies.symmetrised(self._form, point, scale)
 
     def n_copies(self, x: Array, scale: Array) -> Array:
@@ -61,8 +50,8 @@ class Symmetry(Group):
 
         The count is a product over classes, of the ways to arrange labels some of which are equal, times two
         for every flip that moves the point, in canonical form. It is exact for generic points, and wherever
-        classes and flips act on different coordinates; it is too large where a point stays in place only under
-        two of those at once, such as a matrix of which swapping two rows undoes swapping two columns.
+        classes and flips act on different coordinates; it is too large where two of them together, but neither
+        alone, map the point to itself: a matrix, say, in which swapping two rows undoes swapping two columns.
 
         Parameters
         ----------

@@ -1,1 +1,1 @@
-"""What the plots share: the contract with arviz-plots, axes, captions, styles, and what they read of a comparison."""
+"""Parts of several plots: the contract with arviz-plots, axes, captions, styles, and reading of a comparison."""

@@ -46,10 +46,10 @@ def wrap_name(name: str, width: int, lines: int = NAME_LINES) -> str:
 
 
 def _parts(word: str, width: int) -> list[str]:
-    """Split a word wider than a line into its parts, and parts wider than a line into pieces."""
+    """Split a word wider than a line into its parts, and parts wider than a line into slices."""
     parts = PARTS.findall(word) if len(word) > width else [word]
-    pieces = [part[i : i + width] for part in parts for i in range(0, len(part), width)] or [""]
-    return [*pieces[:-1], f"{pieces[-1]} "]
+    slices = [part[i : i + width] for part in parts for i in range(0, len(part), width)] or [""]
+    return [*slices[:-1], f"{slices[-1]} "]
 
 
 def lines_of(text: str, backend: str) -> str:

@@ -16,11 +16,11 @@ LISTED = 4  # most names in a note
 DIGIT = 0.028  # width of a character, in widths of a facet
 
 
-def group_places(places: Array) -> list[list[int]]:
+def group_points(points: Array) -> list[list[int]]:
     """Group the modes (counted from 0) whose points (K, 2), in widths and heights of the facet, lie close."""
     groups: list[list[int]] = []
-    for k in np.flatnonzero(np.isfinite(places).all(axis=1)):
-        near = (group for group in groups if np.linalg.norm(places[group[0]] - places[k]) < DISC_DISTANCE)
+    for k in np.flatnonzero(np.isfinite(points).all(axis=1)):
+        near = (group for group in groups if np.linalg.norm(points[group[0]] - points[k]) < DISC_DISTANCE)
         if (group := next(near, None)) is not None:
             group.append(int(k))
         else:
@@ -28,14 +28,14 @@ def group_places(places: Array) -> list[list[int]]:
     return groups
 
 
-def group_line(places: Array) -> list[list[int]]:
+def group_line(positions: Array) -> list[list[int]]:
     """Group the modes (counted from 0) whose numbers would overlap at their points (K,) on a line."""
-    groups = [[int(k)] for k in np.argsort(places) if np.isfinite(places[k])]
+    groups = [[int(k)] for k in np.argsort(positions) if np.isfinite(positions[k])]
     i = 1
     while i < len(groups):
         left, right = groups[i - 1 : i + 1]
         needed = DIGIT * (len(join_numbers(left)) + len(join_numbers(right)) + 1) / 2
-        if places[right].mean() - places[left].mean() < needed:
+        if positions[right].mean() - positions[left].mean() < needed:
             groups[i - 1 : i + 1] = [sorted(left + right)]
             i = max(i - 1, 1)
         else:
@@ -58,8 +58,8 @@ def write_each(function: Callable[..., str], first: xr.DataArray, *others: xr.Da
     """Write a text for each element of `first` and the elements of the others at the same position."""
     text = np.empty(first.shape, dtype=object)
     columns = [da.transpose(*first.dims).values for da in (first, *others)]
-    for place in np.ndindex(first.shape):
-        text[place] = function(*(float(column[place]) for column in columns))
+    for index in np.ndindex(first.shape):
+        text[index] = function(*(float(column[index]) for column in columns))
     return first.copy(data=text)
 
 

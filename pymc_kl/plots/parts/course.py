@@ -55,24 +55,27 @@ def best_course(path: xr.Dataset, switches: xr.Dataset) -> Course:
     knots: list[Knot] = [(orders[0], best[0], {(0, best[0]): 1.0})]
     for i, (one, two) in enumerate(pairwise(best)):
         if one != two:
-            place = at.get(orders[i])
-            share = 0.5 if place is None else float(np.clip((place - orders[i]) / (orders[i + 1] - orders[i]), 0, 1))
-            middle = orders[i] + share * (orders[i + 1] - orders[i])
-            ends = [_end(there, i, branch, share) for branch in (one, two)]
+            switch = at.get(orders[i])
+            fraction = (
+                0.5 if switch is None else float(np.clip((switch - orders[i]) / (orders[i + 1] - orders[i]), 0, 1))
+            )
+            middle = orders[i] + fraction * (orders[i + 1] - orders[i])
+            ends = [_end(there, i, branch, fraction) for branch in (one, two)]
             joined = {(i, one): 0.5, (i + 1, two): 0.5}
             knots += [
-                (middle, branch, joined if place is None else own) for branch, own in zip((one, two), ends, strict=True)
+                (middle, branch, joined if switch is None else own)
+                for branch, own in zip((one, two), ends, strict=True)
             ]
         knots.append((orders[i + 1], two, {(i + 1, two): 1.0}))
     weights = np.zeros((len(knots), *there.shape))
     for row, (_, _, parts) in zip(weights, knots, strict=True):
-        for place, part in parts.items():
-            row[place] = part
+        for entry, weight in parts.items():
+            row[entry] = weight
     return Course(np.array([knot[0] for knot in knots]), orders, weights, np.array([knot[1] for knot in knots]))
 
 
-def _end(there: Any, i: int, branch: int, share: float) -> dict[tuple[int, int], float]:
+def _end(there: Any, i: int, branch: int, fraction: float) -> dict[tuple[int, int], float]:
     """Interpolate a branch between two orders, or take the one at which it exists."""
     if there[i, branch] and there[i + 1, branch]:
-        return {(i, branch): 1 - share, (i + 1, branch): share}
+        return {(i, branch): 1 - fraction, (i + 1, branch): fraction}
     return {(i if there[i, branch] else i + 1, branch): 1.0}

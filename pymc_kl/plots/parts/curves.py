@@ -162,8 +162,8 @@ def _decorate(canvas: Canvas, curves: Curves, heights: Array, labeller: Any) -> 
     left = curves.limits[0] + 0.02 * (curves.limits[1] - curves.limits[0])
     corners = [[left, high - 0.02 * (high - low)] for low, high in heights]
     coords = {"approximation": names, "plot_axis": ["x", "y"]}
-    place = xr.DataArray(corners, coords, list(coords))
+    corner = xr.DataArray(corners, coords, list(coords))
     text = {"color": "B1", "size": canvas.letters(8), "horizontal_align": "left", "vertical_align": "top"}
-    canvas.draw("value", annotate_text, place, text=facets.copy(data=written), defaults=text)
+    canvas.draw("value", annotate_text, corner, text=facets.copy(data=written), defaults=text)
     below = {"loc": "outside lower center", "ncols": 4 if len(names) > 1 else 2}
     canvas.legend("curve", **(below if collection.backend == "matplotlib" else {}))

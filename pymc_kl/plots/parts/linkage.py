@@ -12,12 +12,12 @@ from pymc_kl._typing import Array
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """A tree whose K leaves are modes; a depth is a log density minus that of the highest peak, in nats.
+    """A tree whose K leaves are modes; a depth is a log density minus that of the highest maximum, in nats.
 
     Attributes
     ----------
     x, depth : array (K,)
-        Horizontal position of each mode, and the depth of its peak.
+        Horizontal position of each mode, and the depth of its maximum.
     foot : array (K,)
         Depth of the pass where each mode joins another; NaN if none is known.
     copy_pass : array (K,)
@@ -27,7 +27,7 @@ class Tree:
     join_lines : array (2, n)
         The lines that join branches, as points; NaN between two lines.
     roots : list of (position, depth)
-        Lowest join, or else peak, of each branch that no path joins to another, from left to right.
+        Lowest join, or else maximum, of each branch that no path joins to another, from left to right.
     """
 
     x: Array
@@ -69,10 +69,10 @@ def _highest_route(fall: Array) -> Array:
 def _lay_out(depth: Array, copies: Array, merges: Array, x: Array, unknown: float) -> Tree:
     """Lay out the tree; each join lies in the middle of the two branches it joins."""
     k = len(depth)
-    place, height = [*x], [*depth]
+    position, height = [*x], [*depth]
     foot, joins, lines, heads = np.full(k, np.nan), [], [], set(range(k))
     for new, (left, right, fall, _) in enumerate(merges, start=k):
-        place.append((place[int(left)] + place[int(right)]) / 2)
+        position.append((position[int(left)] + position[int(right)]) / 2)
         height.append(-fall)
         if fall >= unknown:
             continue
@@ -82,9 +82,9 @@ def _lay_out(depth: Array, copies: Array, merges: Array, x: Array, unknown: floa
             if child < k:
                 foot[child] = -fall
             else:
-                lines.append([(place[child], height[child]), (place[child], -fall)])
-        lines.append([(place[int(left)], -fall), (place[int(right)], -fall)])
+                lines.append([(position[child], height[child]), (position[child], -fall)])
+        lines.append([(position[int(left)], -fall), (position[int(right)], -fall)])
         heads.add(new)
-    roots = sorted((float(place[node]), float(height[node])) for node in heads)
+    roots = sorted((float(position[node]), float(height[node])) for node in heads)
     points = [point for line in lines for point in (*line, (np.nan, np.nan))]
     return Tree(x, depth, foot, copies, np.array(joins), np.reshape(points, (-1, 2)).T, roots)

@@ -143,9 +143,9 @@ def _mark_locations(canvas: Canvas, view: View, tops: xr.DataArray, backend: str
     x = x.isel(mode=slice(NAMED))
     text = xr.full_like(x, "", dtype=object)
     middle = xr.full_like(x, np.nan)
-    for i, places in enumerate(x.values):
-        for group in group_line(places / np.subtract(*view.limits(i)[::-1])):
-            middle[i, group[0]], text[i, group[0]] = places[group].mean(), join_numbers(group)
+    for i, positions in enumerate(x.values):
+        for group in group_line(positions / np.subtract(*view.limits(i)[::-1])):
+            middle[i, group[0]], text[i, group[0]] = positions[group].mean(), join_numbers(group)
     label = {"color": "B1", "size": canvas.letters(9)}
     canvas.draw("mode_label", annotate_text, middle, defaults=label, text=text, y=(1 + MARGINAL_HEADROOM / 2) * tops)
 

@@ -12,7 +12,7 @@ from pymc_kl._typing import Array
 from pymc_kl.modes.numbering import mode_numbers
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import label_axis, rim, wrap_name
-from pymc_kl.plots.parts.captions import annotate_text, group_places, join_numbers, name_missed, title_facet
+from pymc_kl.plots.parts.captions import annotate_text, group_points, join_numbers, name_missed, title_facet
 from pymc_kl.plots.parts.contract import MIN_WIDTH, Aesthetics, Canvas, open_collection
 from pymc_kl.plots.parts.scalars import spread
 from pymc_kl.plots.parts.view import NAMED, View
@@ -90,7 +90,7 @@ def _mark_modes(canvas: Canvas, view: View, backend: str) -> None:
     numbers = mode_numbers(len(view.locations))
     locations = _points(view.locations, "mode").assign_coords(mode=numbers).expand_dims(approximation=facets)
     height = np.subtract(*view.limits(1)[::-1])
-    groups = group_places(view.locations[:NAMED] / [np.subtract(*view.limits(0)[::-1]), height])
+    groups = group_points(view.locations[:NAMED] / [np.subtract(*view.limits(0)[::-1]), height])
     named = locations.isel(mode=[group[0] for group in groups])
     disc = {"size": style.marker_size(backend, 14), "facecolor": "B0", "edgecolor": "B1", "width": 0.8}
     dot = {"size": style.marker_size(backend, 3), "color": "B1"}
@@ -115,8 +115,8 @@ def _decorate(canvas: Canvas, view: View, labeller: Any) -> None:
     collection.facet_map(set_xlim, limits=x, store_artist=False)
     collection.facet_map(set_ylim, limits=y, store_artist=False)
     names = collection.viz["plot"]["approximation"]
-    places = [({"approximation": name}, {"approximation": i}) for i, name in enumerate(names.values)]
-    labels = [labeller.sel_to_str(*place) for place in places]
+    coordinates = [({"approximation": name}, {"approximation": i}) for i, name in enumerate(names.values)]
+    labels = [labeller.sel_to_str(*selection) for selection in coordinates]
     titles = [wrap_name(label, CHARACTERS) for label in labels]
     small = {"size": canvas.letters(10)} if max(map(len, labels), default=0) > CHARACTERS * 3 // 4 else {}
     canvas.decorate("title", title_facet, text=names.copy(data=titles), defaults=small)

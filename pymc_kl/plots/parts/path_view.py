@@ -21,7 +21,7 @@ BRANCH_HEADROOM = 2.0  # height up to which branches are drawn, as a multiple of
 
 @dataclass(frozen=True, eq=False)
 class PathView:
-    """A path, as it is drawn.
+    """The numbers of a path that are drawn.
 
     Attributes
     ----------

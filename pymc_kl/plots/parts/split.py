@@ -202,26 +202,26 @@ def _decorate(canvas: Canvas, table: xr.Dataset, limit: float, prob: float, labe
     canvas.decorate("ylabel", label_axis, axis="y", text=f"← reverse   KL (nats, {100 * prob:.3g} %)   forward →")
     canvas.decorate("zero", draw_line, x=(-0.6, len(names) - 0.4), y=(0.0, 0.0), defaults={"color": "B1", "width": 0.8})
     key = {"x": len(names) - 0.4 + 0.1 * inch, "inch": inch, "low": low, "high": high}
-    canvas.decorate("key", _key, place=key, defaults={"color": style.REFERENCE})
+    canvas.decorate("key", _key, extent=key, defaults={"color": style.REFERENCE})
     canvas.decorate(
         "key_text",
         _key_text,
-        place=key,
+        extent=key,
         defaults={"color": "B1", "size": canvas.letters(9), "horizontal_align": "left"},
     )
 
 
-def _swatches(place: Mapping[str, float]) -> dict[str, float]:
+def _swatches(extent: Mapping[str, float]) -> dict[str, float]:
     """Return the height of the middle of each swatch of the key."""
-    middle, height = (place["low"] + place["high"]) / 2, place["high"] - place["low"]
+    middle, height = (extent["low"] + extent["high"]) / 2, extent["high"] - extent["low"]
     return {"between": middle + 0.06 * height, "within": middle - 0.06 * height}
 
 
-def _key(da: xr.DataArray, target: Any, *, place: Mapping[str, float], **kwargs: Any) -> Any:
+def _key(da: xr.DataArray, target: Any, *, extent: Mapping[str, float], **kwargs: Any) -> Any:
     """Draw a full and a pale swatch."""
-    half = 0.022 * (place["high"] - place["low"])
-    x = [place["x"], place["x"] + 0.14 * place["inch"]]
-    for name, y in _swatches(place).items():
+    half = 0.022 * (extent["high"] - extent["low"])
+    x = [extent["x"], extent["x"] + 0.14 * extent["inch"]]
+    for name, y in _swatches(extent).items():
         low, high = y - half, y + half
         alpha = FULL_ALPHA if name == "between" else WITHIN_ALPHA
         drawn = fill_band(da, target, x=x, y=(low, high), **({"alpha": alpha} | kwargs))
@@ -229,9 +229,9 @@ def _key(da: xr.DataArray, target: Any, *, place: Mapping[str, float], **kwargs:
     return drawn
 
 
-def _key_text(da: xr.DataArray, target: Any, *, place: Mapping[str, float], **kwargs: Any) -> Any:
-    x = place["x"] + 0.2 * place["inch"]
-    return [write(da, target, x=x, y=y, text=f"{name} modes", **kwargs) for name, y in _swatches(place).items()][-1]
+def _key_text(da: xr.DataArray, target: Any, *, extent: Mapping[str, float], **kwargs: Any) -> Any:
+    x = extent["x"] + 0.2 * extent["inch"]
+    return [write(da, target, x=x, y=y, text=f"{name} modes", **kwargs) for name, y in _swatches(extent).items()][-1]
 
 
 def _note(dt: xr.DataTree, table: xr.Dataset, limit: float) -> str:

@@ -16,8 +16,8 @@ MODES = (
 REFERENCE = "#777777"
 REFERENCE_LIGHT = "#D9D9D9"
 ELSEWHERE = "#DCDCDC"
-FORWARD = "#7A62B8"  # of a curve of the forward KL, of whatever approximation
-REVERSE = "#8C6D1F"  # of a curve of the reverse KL
+FORWARD = "#7A62B8"  # colour of the forward KL, for any approximation
+REVERSE = "#8C6D1F"  # colour of the reverse KL, for any approximation
 MARKERS = {
     "matplotlib": ("o", "s", "^", "D", "v", "P", "*", "X", "<", ">", "p", "h"),
     "plotly": (
