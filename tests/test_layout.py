@@ -23,17 +23,33 @@ def name_of(path: Path, root: Path) -> str:
 
 
 def names_imported(path: Path, root: Path) -> set[str]:
-    """Full names that a file imports anywhere: at its top, in functions, under TYPE_CHECKING."""
+    """Full names that a file imports anywhere: at its top, in functions, under TYPE_CHECKING, by `import_module`."""
     here = path.relative_to(root.parent).parts[:-1]
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            above = here[: len(here) + 1 - node.level] if node.level else ()
-            source = ".".join((*above, *filter(None, [node.module])))
+            source = ".".join((*above(here, node.level), *filter(None, [node.module])))
             names |= {f"{source}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and (name := name_loaded(node)):
+            level = len(name) - len(name.lstrip("."))
+            names.add(".".join((*above(here, level), name.lstrip("."))))
     return names
+
+
+def above(here: tuple[str, ...], level: int) -> tuple[str, ...]:
+    """Package that a relative import of so many dots starts from; none for an absolute one."""
+    return here[: len(here) + 1 - level] if level else ()
+
+
+def name_loaded(call: ast.Call) -> str:
+    """Module that a call of `import_module` or `__import__` loads; empty for other calls and for computed names."""
+    function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    name = call.args[0] if call.args else None
+    if function not in ("import_module", "__import__") or not isinstance(name, ast.Constant):
+        return ""
+    return str(name.value)
 
 
 def read_imports(root: Path) -> dict[str, set[str]]:
@@ -61,6 +77,12 @@ def of_the_root(root: Path) -> set[str]:
         if any(name.split(".")[0] not in packages for name in names):
             found.add(name_of(path, root))
     return found
+
+
+def without_init(root: Path) -> list[str]:
+    """Folders that hold modules and are no packages, since they have no `__init__.py`."""
+    folders = {path.parent for path in root.rglob("*.py")}
+    return sorted(folder.relative_to(root).as_posix() for folder in folders if not (folder / "__init__.py").exists())
 
 
 def upward(imports: dict[str, set[str]]) -> list[str]:
@@ -121,8 +143,9 @@ IMPORTS = read_imports(ROOT)
 
 def test_nothing_else_lies_at_the_root():
     files = {path.name for path in ROOT.iterdir() if path.is_file()}
-    packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    packages = {path.parent.name for path in ROOT.glob("*/*.py")}
     assert files == AT_THE_ROOT
+    assert without_init(ROOT) == []
     assert packages == set(ORDER) - {Path(name).stem for name in AT_THE_ROOT}
 
 
@@ -149,13 +172,23 @@ def test_no_circle_is_inside_a_package(package):
 
 
 def test_imports_are_seen_wherever_they_stand(tmp_path):
-    """At the top, relative, in a function and under TYPE_CHECKING; of a module by its package or by its name."""
+    """At the top, relative, in a function, under TYPE_CHECKING and by name; of a module by its package or its name."""
     files = {
         "cli.py": "",
         "numerics.py": "",
         "modes/__init__.pyi": "from .search import find_modes",
         "modes/__init__.py": "",
         "modes/search.py": "",
+        "modes/late.py": """
+import importlib
+from importlib import import_module
+def load(name):
+    __import__("pymc_kl.numerics")
+    importlib.import_module(".search", __package__)
+    import_module(name)
+    return import_module("pymc_kl.reports.page")
+""",
+        "reports/page.py": "",
         "modes/merge.py": """
 import numpy
 from pymc_kl import modes
@@ -173,7 +206,9 @@ def merge():
     found = read_imports(tmp_path / "pymc_kl")
     assert found["modes.merge"] == {"modes", "modes.search", "cli", "numerics"}
     assert found["modes"] == {"modes.search"}
-    assert upward(found) == ["modes.merge imports cli"]
+    assert found["modes.late"] == {"numerics", "modes.search", "reports.page"}
+    assert upward(found) == ["modes.late imports reports.page", "modes.merge imports cli"]
+    assert without_init(tmp_path / "pymc_kl") == [".", "reports"]
     assert circle(found) == []
     assert {"modes.search", "modes.merge"} <= {*circle(found | {"modes.search": {"modes.merge"}})}
 

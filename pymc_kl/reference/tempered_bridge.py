@@ -13,7 +13,7 @@ from pymc_kl.reference.local_nuts import Chains, Task, sample_locally
 from pymc_kl.reference.mode_density import ModeDensity, log_ratio
 from pymc_kl.reference.proposals import Proposal, shrunk_gaussian
 
-BETAS = (0.1, 0.3, 0.6)  # β of the densities q^(1 - β) p̃^β from a Gaussian q (β = 0) to the mode (β = 1); our choice
+PATH_BETAS = (0.1, 0.3, 0.6)  # β of the densities q^(1 - β) p̃^β on the path from a Gaussian q to the mode; our choice
 PATH_CHAINS = 2  # chains of each density on the path; our choice
 MIN_SHARE_INSIDE_PATH = 0.1  # share of the chains' draws inside the mode; with less they have left it; our choice
 
@@ -71,9 +71,9 @@ def log_mass_by_path(
 def _tasks(q: Proposal, draws: LocalDraws, n_draws: int, tune: int, rng: np.random.Generator) -> Iterator[Task]:
     """Plan the chains of each density on the path, from draws of the mode."""
     centre, factor = q.locs[0], q.scale_trils[0]
-    rows = rng.integers(len(draws), size=(len(BETAS), PATH_CHAINS))
+    rows = rng.integers(len(draws), size=(len(PATH_BETAS), PATH_CHAINS))
     starts = np.linalg.solve(factor, (draws.x[rows] - centre)[..., None])[..., 0]
-    for start, beta in zip(starts, BETAS, strict=True):
+    for start, beta in zip(starts, PATH_BETAS, strict=True):
         yield Task(centre, factor, start, n_draws, tune, int(rng.integers(2**31)), beta)
 
 
@@ -91,7 +91,7 @@ def _log_ratio_of_chains(mode: ModeDensity, chains: Chains | None, q: Proposal) 
 
 def _sum_of_bridges(levels: list[Array], draws: LocalDraws) -> LogMass:
     """Add up the log ratios of neighbours on the path, from log ratios at draws of each, q's first."""
-    steps = np.diff([0.0, *BETAS, 1.0])
+    steps = np.diff([0.0, *PATH_BETAS, 1.0])
     total, variance, least = 0.0, 0.0, np.inf
     for i, step in enumerate(steps):
         efficiency = draws.ess / len(draws) if i == len(steps) - 1 else 1.0

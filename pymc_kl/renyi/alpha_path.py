@@ -40,7 +40,7 @@ LEAST_POINTS = 2**11  # least number of points in the sample of q; our choice
 MOST_POINTS = 2**14  # largest number of points in the sample of q; our choice
 N_BLOCKS = 20  # blocks of neighbouring draws of a chain, every second of which is fitted to, for log Z; our choice
 N_BRIDGE = 4000  # draws of the fitted mixture by which log Z is estimated; our choice
-LEAST_ESS = 10.0  # effective draws a dimension below which a warning says that a fit rests on too few; our choice
+MIN_PATH_ESS = 10.0  # effective draws a dimension below which a warning says that a fit rests on too few; our choice
 
 
 def divergence_path(
@@ -184,11 +184,11 @@ def _take_draws(reference: PosteriorDraws, kept: BoolArray) -> PosteriorDraws:
 def _warn(path: xr.Dataset, d: int) -> None:
     """Warn of orders where the best fit rests on too few draws, or where there is none."""
     best = path["ess"].where(path["branch"] == path["best"]).max("branch")
-    few = path["order"].values[(~(best >= LEAST_ESS * d)).values]
+    few = path["order"].values[(~(best >= MIN_PATH_ESS * d)).values]
     if len(few):
         orders = ", ".join(f"{order:g}" for order in few)
         warnings.warn(
-            f"at α = {orders} the fit rests on fewer than {LEAST_ESS * d:.0f} draws' worth of weight, {LEAST_ESS:g} a "
+            f"at α = {orders} the fit rests on fewer than {MIN_PATH_ESS * d:.0f} draws' worth of weight, {MIN_PATH_ESS:g} a "
             "dimension, or there is none: no Gaussian is near enough to this posterior. Give more draws, or read these "
             "orders with care.",
             UserWarning,

@@ -6,7 +6,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import Components, effective_number
 from pymc_kl.modes.draws import ModeDraws
 
-PER_DIMENSION = 5  # effective draws a dimension above which draws give a covariance, not variances alone; our choice
+DRAWS_A_DIMENSION = 5  # effective draws a dimension above which a covariance is fitted, not variances alone; our choice
 LEAST_COPY_DRAWS = 10  # least number of draws of a copy that gets a normal of its own; our choice
 
 
@@ -26,7 +26,7 @@ def _moments(x: Array, weights: Array) -> tuple[Array, Array]:
 
     If even all draws, unweighted, are too few for a covariance, it is diagonal.
     """
-    enough = PER_DIMENSION * x.shape[1]
+    enough = DRAWS_A_DIMENSION * x.shape[1]
     ess = effective_number(weights) if weights.any() else 0.0
     used = weights / weights.sum() if ess > max(enough, LEAST_COPY_DRAWS) else np.full(len(x), 1 / len(x))
     mean = used @ x

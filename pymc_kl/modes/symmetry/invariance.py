@@ -13,7 +13,7 @@ type Move = Callable[[Array, IntArray], Array]
 N_POINTS = 8  # points at which a map must leave log p̃ unchanged; our choice
 MAX_POINTS = 64  # points tried, to find as many of finite density; our choice
 INVARIANCE_TOLERANCE = 1e-8  # relative to |log p̃| + 1: change of log p̃ that is rounding; our choice
-CHUNK = 512  # rows that one call maps; bounds memory; our choice
+MAPPED_TOGETHER = 512  # rows that one call maps; bounds memory; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Check:
 
     def _change(self, move: Move, rows: IntArray, point: Array, value: float) -> Array:
         """Absolute change of log p̃ at one point (d,) by each of the rows (m,), in nats."""
-        chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+        chunks = [rows[i : i + MAPPED_TOGETHER] for i in range(0, len(rows), MAPPED_TOGETHER)]
         values = [self.log_density(move(point, chunk)) for chunk in chunks]
         return np.abs(np.concatenate([np.empty(0), *values]) - value)
 
