@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.comparison.datatree import (
     CHAINS,
     SCORE_COLUMNS,
@@ -102,7 +103,7 @@ def _approximation_tree(fit: ScoredFit, reference: Reference, rows: IntArray, at
         training = reference.training
         with attempts.kept("log q at the draws that are kept"):
             x, fold = training.posterior.flat[rows.ravel()], training.canonical.fold[rows.ravel()]
-            flat = fit.fit.at_draws(x, fold, lambda approximation, at: approximation.log_prob(at))
+            flat = fit.fit.at_draws(x, fold, log_prob_on_circle)
             reference_log_prob = None if flat is None else flat.reshape(rows.shape)
     centres = np.reshape([optimum.approximation.loc for optimum in optima_of(q)], (-1, fit.x.shape[1]))
     return approximation_tree(
@@ -145,5 +146,5 @@ def _line(fits: Sequence[ScoredFit], reference: Reference, attempts: dict[str, A
         q = fit.fit.approximation
         if q.has_log_prob:
             with attempts[fit.name].kept("log q along the line"):
-                log_prob[fit.name] = q.log_prob(grid[:, None])
+                log_prob[fit.name] = log_prob_on_circle(q, grid[:, None])
     return line_dataset(target.labels[0], grid, target.log_density(grid[:, None]), log_prob)

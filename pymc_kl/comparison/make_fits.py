@@ -12,6 +12,7 @@ from pymc_kl.adapters import as_approximation
 from pymc_kl.approximations import Approximation, FullRank, MeanField
 from pymc_kl.approximations.choice import AUTO
 from pymc_kl.approximations.symmetrise import MAX_COPIES
+from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.comparison.failures import Failure
 from pymc_kl.comparison.fit import AssignedFit, DrawnFit, FailedFit, Fit
 from pymc_kl.comparison.reference import Reference
@@ -110,7 +111,7 @@ def _drawn(fit: Fit, target: Target, n: int, streams: RandomStreams) -> DrawnFit
     q = fit.approximation
     try:
         x = q.sample(n, random_seed=streams(f"draws of {fit.name}"))
-        log_prob = q.log_prob(x) if q.has_log_prob else None
+        log_prob = log_prob_on_circle(q, x) if q.has_log_prob else None
         return DrawnFit(fit=fit, x=x, log_density=target.log_density(x), log_prob=log_prob)
     except Exception as error:  # noqa: BLE001 a fit that cannot be drawn from must not lose the others
         return FailedFit(fit.name, (Failure.of("", error),), fit.seconds)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from pymc_kl._typing import Array
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.symmetrise import MAX_ORDER, symmetrised_log_prob
+from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.comparison.failures import Attempts
 from pymc_kl.comparison.fit import AssignedFit, ScoredFit
 from pymc_kl.comparison.reference import Reference
@@ -145,7 +146,7 @@ def _side_by_side(fit: AssignedFit, reference: Reference, attempts: Attempts) ->
     k, draws = reference.modes.k, reference.draws
     log_prob = None
     with attempts.kept("log q at draws of the posterior"):
-        log_prob = _reference_log_prob(fit, reference, _log_prob)
+        log_prob = _reference_log_prob(fit, reference, log_prob_on_circle)
     p = ReferenceDraws(
         draws.posterior.log_density,
         log_prob,
@@ -158,10 +159,6 @@ def _side_by_side(fit: AssignedFit, reference: Reference, attempts: Attempts) ->
     mode = fit.canonical.mode
     q = ApproximationDraws(fit.log_density, fit.log_prob, to_region(mode, k), masses_from_independent(mode, k))
     return FitScores(p, q, reference.log_evidence)
-
-
-def _log_prob(q: Approximation, x: Array) -> Array:
-    return q.log_prob(x)
 
 
 def _reference_log_prob(fit: AssignedFit, reference: Reference, evaluate: Evaluate) -> Array | None:
@@ -179,7 +176,7 @@ def _at_unvisited(q: Approximation, reference: Reference, attempts: Attempts) ->
     if q.has_log_prob:
         for j, (x, log_density) in reference.unvisited.items():
             with attempts.kept("log q at modes without draws"):
-                means[j] = (log_density - q.log_prob(x)).mean()
+                means[j] = (log_density - log_prob_on_circle(q, x)).mean()
     return means
 
 
@@ -190,7 +187,7 @@ def _relabelled(fit: AssignedFit, reference: Reference, found: FitScores) -> Par
         return {}
 
     def averaged(approximation: Approximation, x: Array) -> Array | None:
-        return symmetrised_log_prob(approximation.log_prob, symmetry, x)
+        return symmetrised_log_prob(partial(log_prob_on_circle, approximation), symmetry, x)
 
     def forward() -> Estimate:
         log_prob = _reference_log_prob(fit, reference, averaged)

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.model.periodic import PERIOD, angles_of
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
@@ -82,7 +83,9 @@ class WrongGradient:
         )
 
 
-def find_roughness(value_and_grad: ValueAndGrad, x: Array, names: Sequence[str]) -> Steps | WrongGradient | None:
+def find_roughness(
+    value_and_grad: ValueAndGrad, x: Array, names: Sequence[str], angles: Sequence[int] | IntArray = ()
+) -> Steps | WrongGradient | None:
     """Look for steps of log p̃ and for a wrong gradient along short lines through points; None where all is well.
 
     Parameters
@@ -94,6 +97,9 @@ def find_roughness(value_and_grad: ValueAndGrad, x: Array, names: Sequence[str])
         standard deviation long. Where log p̃ is not finite nothing is compared.
     names : sequence of d str
         Of the variable that each coordinate belongs to.
+    angles : sequence of int
+        Coordinates of period 2π. A model that takes an angle for a number jumps at ±π, where it need have no mass:
+        lines across are left out.
 
     Returns
     -------
@@ -104,13 +110,14 @@ def find_roughness(value_and_grad: ValueAndGrad, x: Array, names: Sequence[str])
         x = x[np.isfinite(value_and_grad(x)[0])] if len(x) else x
         if not len(x):
             return None
-        lines, named = _lines(value_and_grad, x), np.asarray(names)
+        lines, named = _lines(value_and_grad, x, np.asarray(angles, dtype=np.int64)), np.asarray(names)
         return _steps(value_and_grad, lines, named) or _wrong_gradient(value_and_grad, lines, named)
 
 
 def check_smooth(target: Target, x: Array) -> None:
     """Raise a SmoothnessError where log p̃ has steps or a wrong gradient about points (n, d)."""
-    if (rough := find_roughness(target.log_density_and_grad, x, coordinate_names(target))) is not None:
+    rough = find_roughness(target.log_density_and_grad, x, coordinate_names(target), angles_of(target))
+    if rough is not None:
         raise (StepsError if isinstance(rough, Steps) else SmoothnessError)(str(rough))
 
 
@@ -151,7 +158,7 @@ class Lines:
         return np.asarray(away - ROUNDING * np.abs(self.value).max(axis=1))
 
 
-def _lines(value_and_grad: ValueAndGrad, x: Array) -> Lines:
+def _lines(value_and_grad: ValueAndGrad, x: Array, angles: IntArray) -> Lines:
     """Lay lines through points (n, d), along coordinates in turn and in a random direction; keep those all finite."""
     rng, (n, d) = np.random.default_rng(0), x.shape
     chosen = np.append(rng.permutation(d)[:MAX_COORDINATES], -1)
@@ -167,7 +174,8 @@ def _lines(value_and_grad: ValueAndGrad, x: Array) -> Lines:
     at = np.tile(NODES, (m, 1))
     start = centre - along / 2
     lines = Lines(start, along, coordinate, at, *_along(value_and_grad, start, along, at))
-    return lines.take(np.isfinite(lines.value).all(axis=1) & np.isfinite(lines.slope).all(axis=1))
+    across = np.diff(np.floor(np.stack([start, start + along])[..., angles] / PERIOD + 0.5), axis=0)[0].any(axis=1)
+    return lines.take(np.isfinite(lines.value).all(axis=1) & np.isfinite(lines.slope).all(axis=1) & ~across)
 
 
 def _along(value_and_grad: ValueAndGrad, start: Array, along: Array, at: Array) -> tuple[Array, Array]:

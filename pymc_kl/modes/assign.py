@@ -84,8 +84,9 @@ class Basins:
     def canonical(self, x: Array) -> CanonicalPoints:
         """Assign points (n, d) to modes and bring each to the first copy of its mode."""
         if not len(self.maxima):
-            blank = np.zeros(len(x), dtype=np.int64)
-            return CanonicalPoints.where_they_are(x, blank, blank + ELSEWHERE)
+            blank, within = np.zeros(len(x), dtype=np.int64), self.symmetry.in_one_turn(x)
+            canonical = CanonicalPoints.where_they_are(within, blank, blank + ELSEWHERE)
+            return replace(canonical, is_canonical=(within == x).all(axis=1))
         parts = [self._canonical(x[i : i + ASSIGN_ROWS]) for i in range(0, max(len(x), 1), ASSIGN_ROWS)]
         names = (f.name for f in fields(CanonicalPoints))
         return CanonicalPoints(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
@@ -112,7 +113,7 @@ class Basins:
         if self.symmetry.is_trivial or not len(self.maxima):
             return x, np.maximum(maximum, 0)
         element = self.symmetry.random(len(x), rng)
-        moved = self.symmetry.apply(element, self._symmetric_maxima[maximum])
+        moved = self.symmetry.in_one_turn(self.symmetry.apply(element, self._symmetric_maxima[maximum]))
         cells = np.round(whiten(moved, self.scale) / SAME_COPY).astype(np.int64)
         copy = np.unique(np.column_stack([maximum, cells // 10]), axis=0, return_inverse=True)[1]
         return self.symmetry.apply(element, x), copy.astype(np.int64).ravel()
@@ -125,7 +126,8 @@ class Basins:
         for p in np.unique(maximum[maximum >= 0]):
             images = self.symmetry.images(self.maxima.x[p], MAX_COPY_LABELS)
             inside = maximum == p
-            away = whiten((x[inside][:, None] - images).reshape(-1, x.shape[1]), self.scale)
+            repeated = np.repeat(x[inside], len(images), axis=0)
+            away = whiten(self.symmetry.away(repeated, np.tile(images, (inside.sum(), 1))), self.scale)
             nearest = (away**2).sum(axis=1).reshape(inside.sum(), -1).argmin(axis=1)
             number[inside] = MAX_COPY_LABELS * p + nearest
         return number

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.model.periodic import PERIOD
 from pymc_kl.modes.assign import SAME_COPY, Basins
 from pymc_kl.modes.barriers import merge_by_persistence, passes_between
 from pymc_kl.modes.local_scale import whiten
@@ -28,7 +29,7 @@ def one_region(found: Found, value_and_grad: ValueAndGrad, rng: np.random.Genera
     away = whiten(typical - np.median(typical, axis=0), found.scale)
     location = typical[np.argmin((away**2).sum(axis=1))][None]
     d, n = location.shape[1], len(found.owner)
-    none = Maxima.none(trivial(d))
+    none = Maxima.none(trivial(d, found.maxima.symmetry.angles))
     return Modes(
         x=location,
         log_density=value_and_grad(location)[0],
@@ -105,13 +106,26 @@ def _passes(found: Found, value_and_grad: ValueAndGrad, min_barrier: float) -> t
     """Heights of the passes between maxima (P, P) and from each to another copy of itself (P,), NaN where none is."""
     maxima, p = found.maxima, len(found.maxima)
     copies, of = _near_copies(maxima, found.scale)
-    x, owner = np.vstack([maxima.x, copies]), np.append(np.arange(p), of)
+    turned, turned_of = _turned(maxima)
+    x, owner = np.vstack([maxima.x, copies, turned]), np.concatenate([np.arange(p), of, turned_of])
     heights = passes_between(value_and_grad, x, maxima.log_density[owner], found.scale, min_barrier)
     passes, to_copies = np.full((p, p), -np.inf), np.full(p, np.nan)
     np.maximum.at(passes, (owner[:, None], owner[None]), heights)
     for b in np.unique(of):
-        to_copies[b] = heights[b, p:][of == b].max()
+        to_copies[b] = heights[b, p : p + len(of)][of == b].max()
     return passes, np.where(np.isfinite(to_copies), to_copies, np.nan)
+
+
+def _turned(maxima: Maxima) -> tuple[Array, IntArray]:
+    """Turn maxima to where another is nearer the other way round: points (m, d), and whose (m,)."""
+    x, of = [np.empty((0, maxima.symmetry.d))], [np.empty(0, dtype=np.int64)]
+    for b in range(len(maxima) if len(maxima.symmetry.angles) else 0):
+        turned = maxima.x + maxima.symmetry.away(np.tile(maxima.x[b], (len(maxima), 1)), maxima.x)
+        shifts = PERIOD * np.unique(np.round((turned - maxima.x[b]) / PERIOD), axis=0)
+        shifts = shifts[shifts.any(axis=1)]
+        x.append(maxima.x[b] + shifts)
+        of.append(np.full(len(shifts), b))
+    return np.vstack(x), np.concatenate(of)
 
 
 def _near_copies(maxima: Maxima, scale: Array) -> tuple[Array, IntArray]:

@@ -1,7 +1,7 @@
 """Model → modes: starts, symmetries, multi-start search, and merging across low barriers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pymc as pm
@@ -9,6 +9,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
+from pymc_kl.model.periodic import angles_of
 from pymc_kl.model.smoothness import check_smooth
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.merge import merge_maxima, one_region
@@ -141,7 +142,8 @@ def _symmetry(target: Target, x: Array, wanted: bool | Sequence[str]) -> Symmetr
             "none of the starts has a finite log density: the model gives its own prior draws no probability. "
             "Check that the data can come from the model, or give starts=... inside the support."
         )
-    return find_symmetry(target, x, None if wanted is True else tuple(wanted)) if wanted else trivial(target.d)
+    found = find_symmetry(target, x, None if wanted is True else tuple(wanted)) if wanted else trivial(target.d)
+    return replace(found, angles=angles_of(target))
 
 
 def _merged(found: Found, value_and_grad: ValueAndGrad, min_barrier: float, rng: np.random.Generator) -> Modes:
@@ -160,7 +162,7 @@ def _holding(symmetry: Symmetry, target: Target, found: Found, rng: np.random.Ge
 
 def search_draws(target: Target, draws: Array, rng: np.random.Generator) -> Modes:
     """Find the modes that draws (n, d) of the posterior climb to, and no others."""
-    search = MultiStart(target.log_density_and_grad, trivial(target.d), draws, rng)
+    search = MultiStart(target.log_density_and_grad, trivial(target.d, angles_of(target)), draws, rng)
     chains = draws[rng.permutation(len(draws))[:N_CHAIN_STARTS]]
     found = search.run({"chains": chains}, lambda n: np.empty((n, target.d)), 0)
     return _merged(found, target.log_density_and_grad, MIN_BARRIER, rng)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from pymc_kl.approximations import Approximation
+from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.model.target import Target
 from pymc_kl.modes.draws import ModeDraws
 from pymc_kl.modes.modes import Modes
@@ -26,7 +27,7 @@ def weighted_draws(approximation: Approximation, target: Target, modes: Modes, r
         )
     weights = np.full(len(x), 1 / len(x))
     if approximation.has_log_prob:
-        weights, _ = smoothed_weights(log_density - approximation.log_prob(x))
+        weights, _ = smoothed_weights(log_density - log_prob_on_circle(approximation, x))
     canonical = modes.canonical(x)
     one_copy = modes.symmetry.is_trivial or not modes.proper
     copy = canonical.mode if one_copy else modes.copy_labels(x, canonical.maximum)

@@ -7,6 +7,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import IntArray, RandomSeed
+from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import to_mode_number
@@ -88,7 +89,7 @@ def correct(
         with stage("weight draws"):
             x = approximation.sample(n_proposals, random_seed=rng)
             log_density = target.log_density(x)
-            weights, khat = smoothed_weights(log_density - approximation.log_prob(x))
+            weights, khat = smoothed_weights(log_density - log_prob_on_circle(approximation, x))
             mode = modes.assign(x)
     _refuse(khat, modes, mode)
     rows = rng.permutation(systematic(weights, chains * draws, rng))

@@ -5,7 +5,7 @@ sum of its coordinates a positive sign.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,11 +26,17 @@ class CanonicalForm:
 
     def __call__(self, x: Array) -> tuple[Array, Element]:
         """Bring points (n, d) to their canonical copies (n, d); also return the elements that take them there."""
-        features = {b: self._features(b, x) for b in self.group.permuted_blocks}
+        within = self.group.in_one_turn(x)
+        features = {b: self._features(b, within) for b in self.group.permuted_blocks}
         orders = tuple(self._order(c, features) for c in range(len(self.group.classes)))
-        y = self.group.permute(orders, x)
+        y = self.group.permute(orders, within)
         signs = self._signs(y)
-        return self.group.flip(signs, y), Element(orders, signs)
+        flipped = self.group.flip(signs, y)
+        element = Element(orders, signs)
+        if not len(self.group.angles):
+            return flipped, element
+        copies = self.group.in_one_turn(flipped)  # a flip may leave the turn
+        return copies, replace(element, shift=within - x + self.group.undo(element, copies - flipped))
 
     def order(self, c: int, point: Array) -> IntArray:
         """Order (K,) of the labels of class c at one point (d,), by their keys."""

@@ -34,7 +34,7 @@ def equal_labels(form: CanonicalForm, c: int, point: Array, scale: Array) -> lis
 
 def moves(group: Group, element: Element, point: Array, scale: Array) -> BoolArray:
     """Whether each row of the element takes a point (d,) elsewhere."""
-    away = group.apply_each(element, point) - point
+    away = group.away(group.apply_each(element, point), point)
     return np.asarray((np.abs(solve_triangular(scale, away.T, lower=True)) > SAME_POINT).any(axis=0))
 
 
@@ -56,7 +56,7 @@ def symmetrised(form: CanonicalForm, point: Array, scale: Array) -> Array:
     if len(flips):
         still = group.identity(1)
         still.signs[0, ~moves(group, flips, point, scale)] = -1
-        point = (point + group.apply_each(still, point)[0]) / 2
+        point = point + group.away(group.apply_each(still, point), point)[0] / 2
     for c in range(len(group.classes)):
         for labels in equal_labels(form, c, point, scale):
             point = group.apply_each(_rotations(group, c, labels), point).mean(axis=0)
@@ -86,7 +86,7 @@ def images(group: Group, point: Array, limit: int) -> Array:
 def _neighbours(group: Group, point: Array) -> Array:
     """Images of a point under every swap of neighbouring labels and every flip."""
     generators = [*(group.all_swaps(c) for c in range(len(group.classes))), group.single_flips()]
-    return np.concatenate([group.apply_each(element, point) for element in generators])
+    return group.in_one_turn(np.concatenate([group.apply_each(element, point) for element in generators]))
 
 
 def _distinct(x: Array) -> Array:

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.model.periodic import in_one_turn, shortest
 from pymc_kl.modes.symmetry.labels import Block, LabelClass, SignFlip, take_labels
 
 HOLDS = 1e-6  # relative to |log p̃| + 1: change of log p̃ at a maximum that a symmetry may make by rounding; our choice
@@ -27,22 +28,28 @@ class Element:
         For each class: position i gets what label `orders[:, i]` of the class had.
     signs : array (n, F)
         For each flip 1 or -1, applied after the permutations.
+    shift : array (n, d), optional
+        Whole turns of angles, in radians, added before the permutations; None for none.
     """
 
     orders: tuple[IntArray, ...]
     signs: Array
+    shift: Array | None = None
 
     def __len__(self) -> int:
         return len(self.signs)
 
     def take(self, rows: IntArray) -> "Element":
         """Return the elements of some rows (m,)."""
-        return Element(tuple(order[rows] for order in self.orders), self.signs[rows])
+        shift = None if self.shift is None else self.shift[rows]
+        return Element(tuple(order[rows] for order in self.orders), self.signs[rows], shift)
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """A group of permutations of labels and flips of signs, and its action on points.
+    """A group of permutations of labels, flips of signs and whole turns of angles, and its action on points.
+
+    Points that differ by turns are one point: turns make no copies and add nothing to a mass.
 
     Parameters
     ----------
@@ -54,21 +61,25 @@ class Group:
         Sign flips of disjoint sets of coordinates, which permutations map to each other.
     blocks : tuple of Block
         The target's variables, to which the sites of classes refer.
+    angles : array of int
+        Coordinates that have the period 2π.
     """
 
     d: int
     classes: tuple[LabelClass, ...] = ()
     flips: tuple[SignFlip, ...] = ()
     blocks: tuple[Block, ...] = field(default=(), repr=False)
+    angles: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
     @property
     def is_trivial(self) -> bool:
         """Whether the identity is all there is."""
-        return not self.classes and not self.flips
+        return not self.classes and not self.flips and not len(self.angles)
 
     def apply(self, element: Element, x: Array) -> Array:
         """Apply one group element a row to points (n, d) of the unconstrained space."""
-        return self.flip(element.signs, self.permute(element.orders, np.asarray(x, dtype=float)))
+        x = np.asarray(x, dtype=float)
+        return self.flip(element.signs, self.permute(element.orders, x if element.shift is None else x + element.shift))
 
     def apply_each(self, element: Element, point: Array) -> Array:
         """Apply each of n elements to one point (d,); return its images (n, d)."""
@@ -77,7 +88,16 @@ class Group:
     def undo(self, element: Element, x: Array) -> Array:
         """Apply the inverse of one group element a row to points (n, d)."""
         inverse = tuple(np.argsort(order, axis=1) for order in element.orders)
-        return self.permute(inverse, self.flip(element.signs, np.asarray(x, dtype=float)))
+        y = self.permute(inverse, self.flip(element.signs, np.asarray(x, dtype=float)))
+        return y if element.shift is None else y - element.shift
+
+    def in_one_turn(self, x: Array) -> Array:
+        """Bring the angles of points (n, d) to one turn."""
+        return in_one_turn(x, self.angles) if len(self.angles) else x
+
+    def away(self, x: Array, y: Array) -> Array:
+        """Subtract points y from points x (n, d), angles the shorter way round."""
+        return shortest(x - y, self.angles) if len(self.angles) else x - y
 
     def permute(self, orders: Sequence[IntArray], x: Array) -> Array:
         """Permute the labels of every class in points (n, d), by one order (n, K) of each a row."""

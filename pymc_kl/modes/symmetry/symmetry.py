@@ -1,11 +1,12 @@
 """The symmetry of a posterior: a group of maps, the canonical form under it, and the copies that it makes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from pymc_kl._typing import Array
+from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.symmetry import copies
 from pymc_kl.modes.symmetry.canonical import CanonicalForm
 from pymc_kl.modes.symmetry.group import Element, Group
@@ -89,13 +90,15 @@ class Symmetry(Group):
         return copies.images(self, x, limit)
 
 
-def trivial(d: int) -> Symmetry:
+def trivial(d: int, angles: Sequence[int] | IntArray = ()) -> Symmetry:
     """Return the symmetry of a log density that has none.
 
     Parameters
     ----------
     d : int
         Number of unconstrained dimensions.
+    angles : sequence of int
+        Coordinates that have the period 2π.
 
     Returns
     -------
@@ -106,4 +109,4 @@ def trivial(d: int) -> Symmetry:
     >>> trivial(3).is_trivial
     True
     """
-    return Symmetry(d)
+    return Symmetry(d, angles=np.asarray(angles, dtype=np.int64))
