@@ -188,9 +188,9 @@ def _warn(path: xr.Dataset, d: int) -> None:
     if len(few):
         orders = ", ".join(f"{order:g}" for order in few)
         warnings.warn(
-            f"at α = {orders} the fit rests on fewer than {MIN_PATH_ESS * d:.0f} draws' worth of weight, {MIN_PATH_ESS:g} a "
-            "dimension, or there is none: no Gaussian is near enough to this posterior. Give more draws, or read these "
-            "orders with care.",
+            f"at α = {orders} the fit rests on fewer than {MIN_PATH_ESS * d:.0f} draws' worth of weight, "
+            f"{MIN_PATH_ESS:g} a dimension, or there is none: no Gaussian is near enough to this posterior. Give more "
+            "draws, or read these orders with care.",
             UserWarning,
             stacklevel=3,
         )
