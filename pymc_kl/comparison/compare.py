@@ -186,7 +186,7 @@ def _reference(
             given = sample_plainly(target, streams("plain draws"))
     rng = streams("reference")
     posterior = build_posterior(target, given, points, sampling, fit_draws=fit_draws, rng=rng, stage=stage)
-    rng = streams("draws of the reference")
+    rng = streams("reference draws")
     as_given = sampling.as_given or posterior.modes.reason
     return given_reference(posterior, rng) if as_given else completed_reference(posterior, rng)
 

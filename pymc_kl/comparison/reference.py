@@ -61,7 +61,15 @@ class ReferenceSample:
         weights = self.posterior.weights
         if weights is None:
             return np.arange(self.posterior.log_density.size).reshape(self.posterior.log_density.shape)
-        return rng.permutation(systematic(weights.ravel(), n, rng)).reshape(n_chains, -1)
+        w = weights.ravel()
+        modes = np.unique(self.mode[w > 0])
+        masses = np.array([w[self.mode == k].sum() for k in modes])
+        counts = np.bincount(systematic(masses / masses.sum(), n, rng), minlength=len(modes))
+        seed, parts = int(rng.integers(2**31)), []
+        for k, mass, count in zip(modes, masses, counts, strict=True):  # in each mode, whatever others there are
+            rows = np.flatnonzero(self.mode == k)
+            parts.append(rows[systematic(w[rows] / mass, int(count), np.random.default_rng(seed))])
+        return rng.permutation(np.concatenate(parts)).reshape(n_chains, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +128,7 @@ class Reference:
 def completed_reference(posterior: ModewisePosterior, rng: np.random.Generator) -> Reference:
     """Compare with draws of every mode, weighted by its mass and spread over its copies."""
     posterior.require_draws()
-    thinned = posterior.thinned.take(rng.permutation(len(posterior.thinned.weights)))
+    thinned = posterior.shuffled(posterior.thinned, rng)
     n_draws = np.append(np.bincount(thinned.mode, minlength=posterior.modes.k), 0)
     draws, training = _spread(thinned, posterior, rng), _spread(posterior.every, posterior, rng)
     without = np.array([not len(draws) for draws in posterior.local])
@@ -152,8 +160,9 @@ def _reference(
     """Gather a reference; `without` (K,) tells which modes have no draws."""
     modes, target = posterior.modes, posterior.target
     unvisited = {}
+    streams = modes.streams(rng)
     for k in np.flatnonzero(without & ~negligible(modes)):
-        x = rng.multivariate_normal(modes.x[k], modes.covariances[k], UNVISITED_DRAWS)
+        x = streams[k].multivariate_normal(modes.x[k], modes.covariances[k], UNVISITED_DRAWS)
         unvisited[int(k)] = (x, target.log_density(x))
     return Reference(
         target, draws, training, modes, masses, posterior.log_masses, unvisited, posterior.evidence, audit(posterior),

@@ -14,6 +14,7 @@ from pymc_kl.modes.assign import Basins, CanonicalPoints
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.random_streams import RandomStreams
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +128,15 @@ class Modes:
     def canonical(self, x: Array) -> CanonicalPoints:
         """Assign points (n, d) to modes and bring each to the first copy of its mode."""
         return self.basins.canonical(x)
+
+    def streams(self, rng: np.random.Generator) -> list[np.random.Generator]:
+        """Open a random stream for each mode, which does not depend on what modes there are besides.
+
+        Its name is the number of the mode's first maximum in the order in which the search found them.
+        """
+        streams, maxima = RandomStreams.of(rng), self.basins.mode_of_maximum
+        first = [int((maxima == k).argmax()) if len(maxima) else 0 for k in range(self.k)]
+        return [streams(f"mode {number}") for number in first]
 
     def scatter(self, x: Array, maximum: IntArray, rng: np.random.Generator) -> tuple[Array, IntArray]:
         """Move canonical points (n, d) of maxima (n,) to a random copy each; also number the copies (n,)."""

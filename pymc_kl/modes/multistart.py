@@ -33,6 +33,7 @@ class Found:
     Attributes
     ----------
     maxima : Maxima
+        In the order of finding.
     owner : array (n_starts,) of int
         Maximum that each start climbed to, or -1.
     source : array (n_starts,) of str
@@ -49,6 +50,8 @@ class Found:
         Chance that one more draw of the prior climbs to a new mode.
     partial : bool
         The search was interrupted.
+    n_before_late : int
+        Maxima found before the climbs from late starts, whose own come after them.
     """
 
     maxima: Maxima
@@ -60,6 +63,7 @@ class Found:
     proper: bool
     unseen: Estimate
     partial: bool
+    n_before_late: int = 0
 
 
 def is_settled(n_done: int, n_starts: int, last_new: int, unseen: Estimate) -> bool:
@@ -95,6 +99,7 @@ class MultiStart:
     scale: Array = field(init=False)
     climbs: list[tuple[str, IntArray]] = field(init=False, default_factory=list)
     last_new: int = field(init=False, default=0)
+    n_before_late: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.maxima = Maxima.none(self.symmetry)
@@ -125,6 +130,7 @@ class MultiStart:
             proper=proper,
             unseen=unseen,
             partial=partial,
+            n_before_late=self.n_before_late,
         )
 
     @property
@@ -182,11 +188,11 @@ class MultiStart:
 
     def _climb_late(self, starts: Mapping[str, Array]) -> None:
         """Climb from further starts by kind, and jump about what they find; their random numbers are their own."""
-        n_known = len(self.maxima)
+        self.n_before_late = len(self.maxima)
         self.rng, search = self.rng.spawn(1)[0], self.rng
         for source, x in starts.items():
             self.climb_from(source, x)
-        if self.matters()[n_known:].any():
+        if self.matters()[self.n_before_late :].any():
             self._climb_from_jumps()
         self.rng = search
 

@@ -127,10 +127,10 @@ def search_target(
         search = MultiStart(target.log_density_and_grad, symmetry, draws, rng, report)
         found = search.run(points, prior.take, settings.n_starts, late)
         modes = _merged(found, target.log_density_and_grad, settings.min_barrier, rng)
-        kept = symmetry if symmetry.is_trivial or found.partial else _holding(symmetry, target, found, rng)
+        kept = symmetry if symmetry.is_trivial or found.partial else _holding(symmetry, target, found, rng.spawn(1)[0])
         if len(kept.classes) == len(symmetry.classes) and len(kept.flips) == len(symmetry.flips):
             return modes
-        symmetry, points["maxima"] = kept, found.maxima.x
+        symmetry, points["maxima"] = kept, found.maxima.x[: found.n_before_late]
         prior = PriorStarts.draw(target, settings.n_starts, rng, ahead=2 * ROUND)
 
 

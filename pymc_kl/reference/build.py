@@ -13,7 +13,9 @@ from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.masses import Masses
 from pymc_kl.modes.merge import region_of_draws
 from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.search import search_target
+from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Report, Stages
 from pymc_kl.reference import policy
 from pymc_kl.reference.mode_sampler import ModeSampler, given_in_mode
@@ -51,12 +53,15 @@ def build_posterior(
         Draws of approximations, by name: some are climbed from when the search is over, and modes with a hundredth
         of any's draws are listed even if their mass is negligible.
     rng : Generator
+        Search, check of propriety and each mode have streams of their own.
     stage : Stages
     """
+    streams = RandomStreams.of(rng)
     with stage("search for modes") as report:
         draws = None if given is None else given.flat
         late = {name: x[:N_FIT_STARTS] for name, x in (fit_draws or {}).items()}
         try:
+            rng = streams("search")
             modes = search_target(target, draws, starts, sampling.search, late=late, rng=rng, report=report)
         except StepsError as steps:
             if draws is None:
@@ -65,9 +70,9 @@ def build_posterior(
             sampling = replace(sampling, as_given=True)
         modes = _that_matter(modes, sampling, (fit_draws or {}).values())
         if not sampling.as_given:
-            refuse_improper(target, modes, rng)
+            refuse_improper(target, modes, streams("propriety"))
         canonical = None if draws is None else modes.canonical(draws)
-    sampler = ModeSampler(target, modes, sampling, rng)
+    sampler = ModeSampler(target, modes, sampling, modes.streams(streams("modes")))
     states = _start(sampler, given, canonical)
     with stage("sample and weigh modes") as report:
         if sampling.as_given:
@@ -170,7 +175,7 @@ def _reordered(masses: Masses, order: IntArray) -> Masses:
 
 
 def _renumbered(mode: IntArray, order: IntArray) -> IntArray:
-    """Number the modes of draws (n,) anew, as in another order (K,); -1 stays elsewhere."""
+    """Number the modes of draws (n,) anew, as in another order (K,); elsewhere stays elsewhere."""
     new = np.empty(len(order) + 1, dtype=np.int64)
-    new[order], new[-1] = np.arange(len(order)), -1
+    new[order], new[ELSEWHERE] = np.arange(len(order)), ELSEWHERE
     return new[mode]

@@ -27,14 +27,14 @@ LONGER_TUNE = 3  # times as much tuning at a second try, and where chains start 
 class ModeSampler:
     """Sample and weigh the modes that a policy asks for.
 
-    Every method takes the state of a mode and returns the next one. Random numbers are drawn mode by mode, in the
-    order of the calls.
+    Every method takes the state of a mode and returns the next one. Each mode has its own of the K generators `rngs`,
+    from which it draws in the order of the calls.
     """
 
     target: Target
     modes: Modes
     sampling: Sampling
-    rng: np.random.Generator
+    rngs: Sequence[np.random.Generator]
 
     def start(self, draws: LocalDraws, given_suffice: bool, k: int) -> ModeState:
         """Take the given draws of a mode, and weigh it by them if they suffice."""
@@ -75,12 +75,12 @@ class ModeSampler:
             return state
         n_draws, tune, n_jobs = self.sampling.draws, self.sampling.tune, self.sampling.n_jobs
         mode = self._density(k)
-        found = log_mass_by_path(mode, state.draws, n_draws=n_draws, tune=tune, n_jobs=n_jobs, rng=self.rng)
+        found = log_mass_by_path(mode, state.draws, n_draws=n_draws, tune=tune, n_jobs=n_jobs, rng=self.rngs[k])
         return replace(state, log_mass=found) if found.known else state
 
     def about_maximum(self, k: int, state: ModeState) -> ModeState:
         """Weigh a mode by importance sampling about its maximum; the draws become those."""
-        found, draws = log_mass_by_importance(self._density(k), self.rng)
+        found, draws = log_mass_by_importance(self._density(k), self.rngs[k])
         return replace(state, log_mass=found, draws=draws)
 
     def _density(self, k: int) -> ModeDensity:
@@ -89,22 +89,22 @@ class ModeSampler:
     def _weigh(self, k: int, draws: LocalDraws) -> LogMass:
         if self.modes.reason or not len(draws):
             return unknown_log_mass(self.modes.reason or "no local draws were made")
-        return log_mass(self._density(k), draws, self.rng)
+        return log_mass(self._density(k), draws, self.rngs[k])
 
     def _task(self, k: int, tries: int, n_draws: int) -> Task:
         """Plan the chains of a mode: from close by, or from all over where there is no maximum to start from."""
         tune, chains = self.sampling.tune, self.sampling.chains
         if not self.modes.proper:
-            return self._task_from_all_over(n_draws, LONGER_TUNE * tune)
+            return self._task_from_all_over(n_draws, LONGER_TUNE * tune, self.rngs[k])
         tune *= LONGER_TUNE if tries else 1
         centre, covariance = self.modes.x[k], self.modes.covariances[k]
-        task = make_task(centre, covariance, draws=n_draws, tune=tune, chains=chains, rng=self.rng)
+        task = make_task(centre, covariance, draws=n_draws, tune=tune, chains=chains, rng=self.rngs[k])
         return starts_inside(self.target, task)
 
-    def _task_from_all_over(self, n_draws: int, tune: int) -> Task:
+    def _task_from_all_over(self, n_draws: int, tune: int, rng: np.random.Generator) -> Task:
         centre, scale = self.modes.x[0], self.modes.local_scale
         starts = np.linalg.solve(scale, (self.modes.dispersed - centre).T).T
-        return Task(centre, scale, starts, n_draws, tune, int(self.rng.integers(2**31)))
+        return Task(centre, scale, starts, n_draws, tune, int(rng.integers(2**31)))
 
     def _inside(self, k: int, chains: Chains) -> LocalDraws:
         """Bring the draws of chains that lie in mode k to its first copy, and count the others."""

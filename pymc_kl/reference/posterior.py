@@ -1,7 +1,7 @@
 """The posterior mode by mode: local draws of each and its mass, and weighted draws of the whole made from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -133,9 +133,22 @@ class ModewisePosterior:
         )
 
     def over_copies(self, draws: ModeDraws, rng: np.random.Generator) -> ModeDraws:
-        """Move canonical draws each to a random copy of its maximum."""
-        x, copy = self.modes.scatter(draws.x, draws.copy, rng)
-        return ModeDraws(x, draws.log_density, draws.weights, draws.mode, copy, draws.fold)
+        """Move canonical draws each to a random copy of its maximum, those of each mode by a stream of its own."""
+        x, copy, n_copies = draws.x.copy(), draws.copy.copy(), 0
+        for k, stream in enumerate(self.modes.streams(rng)):
+            rows = draws.mode == k
+            x[rows], found = self.modes.scatter(draws.x[rows], draws.copy[rows], stream)
+            copy[rows] = n_copies + found
+            n_copies += int(found.max(initial=-1)) + 1
+        return replace(draws, x=x, copy=copy)
+
+    def shuffled(self, draws: ModeDraws, rng: np.random.Generator) -> ModeDraws:
+        """Put draws in random order, which is the same among those of some modes whatever other modes there are."""
+        position = np.empty(len(draws))
+        for k, stream in enumerate(self.modes.streams(rng)):
+            rows = draws.mode == k
+            position[rows] = stream.random(int(rows.sum()))
+        return draws.take(np.argsort(position))
 
 
 def _evenly(n: int, size: int) -> IntArray:
