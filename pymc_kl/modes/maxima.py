@@ -8,6 +8,7 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.local_scale import whiten
 from pymc_kl.modes.numbering import ELSEWHERE
+from pymc_kl.modes.peak_shape import FLAT, peak_precision
 from pymc_kl.modes.symmetry.group import Element
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import Climbed, ValueAndGrad, climb
@@ -20,7 +21,6 @@ FIRST_ROUND = 32  # starts climbed from before any maximum is known; our choice
 GROWTH = 4  # factor by which the starts climbed from grow with each round; our choice
 ROUNDS = 9  # rounds at the most: 2 million starts
 NEWTON_STEPS = 3  # Newton steps at the end of a climb, at the most; our choice
-FLAT = 1e-6  # least curvature of a proper maximum, relative to its largest; bounds rounding; our choice
 HESSIAN_STEP = 1e-4  # local standard deviations: step of a central difference; our choice
 
 
@@ -67,9 +67,8 @@ class Maxima:
         """Index of the maximum whose close neighbourhood each point (n, d) lies in, else -1."""
         if not len(self):
             return np.full(len(x), ELSEWHERE, dtype=np.int64)
-        distance = self._squared_distances(self.canonical(x))
-        nearest = distance.argmin(axis=1)
-        near = distance[np.arange(len(x)), nearest] < CAPTURE_RADIUS**2
+        nearest, squared = self.nearest(x)
+        near = squared < CAPTURE_RADIUS**2
         near &= self.log_density[nearest] - value < CAPTURE_RADIUS**2
         return np.where(near, nearest, ELSEWHERE)
 
@@ -88,6 +87,12 @@ class Maxima:
         rises = (np.diff(np.concatenate(ends, axis=1), axis=1) > 0).all(axis=1)
         owner[open_[rises]] = nearest[rises]
         return owner
+
+    def nearest(self, x: Array) -> tuple[IntArray, Array]:
+        """Index (n,) of the maximum nearest to each point (n, d), and the squared distance, in that one's own sds."""
+        distance = self._squared_distances(self.canonical(x))
+        nearest = distance.argmin(axis=1)
+        return nearest, distance[np.arange(len(x)), nearest]
 
     def canonical(self, x: Array) -> Array:
         """Return the copy of each point (n, d) in the symmetry's canonical form."""
@@ -142,19 +147,22 @@ def _known(maxima: Maxima, x: Array, y: Array, log_density: float, scale: Array)
 
 
 def _polish(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> tuple[Array, float, Array] | None:
-    """Take Newton steps to a maximum: x, log p̃ and precision there; None where the Hessian says it is no proper one."""
+    """Take Newton steps to a maximum: x, log p̃ and precision there; None where it is no proper one."""
     for _ in range(NEWTON_STEPS):
         value, grad = value_and_grad(x[None])
         curvature = _whitened_precision(value_and_grad, x, scale)
         if not _is_positive(curvature):
-            return None
+            break
         step = scale @ np.linalg.solve(curvature, scale.T @ grad[0])
         moved = value_and_grad((x + step)[None])[0]
         if not np.isfinite(moved[0]) or moved[0] < value[0]:
             break
         x = x + step
+    precision = peak_precision(value_and_grad, x, curvature, scale)
+    if precision is None:
+        return None
     inverse = np.linalg.inv(scale)
-    return x, float(value_and_grad(x[None])[0][0]), inverse.T @ curvature @ inverse
+    return x, float(value_and_grad(x[None])[0][0]), inverse.T @ precision @ inverse
 
 
 def _is_positive(curvature: Array) -> bool:

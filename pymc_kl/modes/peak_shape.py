@@ -1,0 +1,139 @@
+"""How far a peak reaches: by its Hessian where log p̃ falls as that says, else by where log p̃ has fallen.
+
+A Hessian says nothing of a cusp (it is infinite), of a flat top (it is zero) and of a spike on a hill (it sees the
+spike). There the width along a principal axis is half the distance at which log p̃ has fallen by 2 nats, as it does
+two standard deviations from the maximum of a Gaussian.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pymc_kl._typing import Array, BoolArray
+from pymc_kl.numerics.lbfgs import ValueAndGrad, climb
+
+FLAT = 1e-6  # least curvature along an axis that counts, relative to the largest; bounds rounding; our choice
+LEVEL = 2.0  # nats below the maximum where a width is measured: two standard deviations of a Gaussian
+NEAR, FAR = 1.0, 4.0  # standard deviations by the Hessian between which log p̃ falls by LEVEL if it is right; our choice
+RISE = 1e-3  # nats that log p̃ may rise on the way from a maximum; bounds the error of where a climb ended; our choice
+RADII = 2.0 ** np.arange(-14, 15)  # local standard deviations at which log p̃ is looked at; our choice
+FLOOR = 1e-12  # nats: smaller falls are rounding
+RIDGE = (
+    0.5  # share of the distance that a climb back from a flat axis may leave, beyond which it is a ridge; our choice
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Axes:
+    """A maximum and orthogonal directions about it, in whitened coordinates.
+
+    Attributes
+    ----------
+    value_and_grad : callable
+        (n, d) -> log p̃ (n,) and its gradient (n, d), unconstrained space.
+    x : array (d,)
+        The maximum, unconstrained space.
+    value : float
+        log p̃ there, nats.
+    scale : array (d, d)
+        Lower Cholesky factor of the local covariance, which whitens.
+    axes : array (m, d)
+        Unit vectors.
+    """
+
+    value_and_grad: ValueAndGrad
+    x: Array
+    value: float
+    scale: Array
+    axes: Array
+
+    def points(self, radii: Array) -> Array:
+        """Points (m, 2, r, d), unconstrained space, at distances (m, r) on both sides along each axis."""
+        away = self.axes[:, None, None] * np.stack([radii, -radii], axis=1)[..., None]
+        return np.asarray(self.x + away @ self.scale.T)
+
+    def falls(self, radii: Array) -> Array:
+        """Nats (m, 2, r) by which log p̃ has fallen there; infinite outside the support."""
+        x = self.points(radii)
+        with np.errstate(invalid="ignore", over="ignore"):
+            value = self.value_and_grad(x.reshape(-1, len(self.x)))[0].reshape(x.shape[:-1])
+        return np.where(np.isfinite(value), self.value - value, np.inf)
+
+    def take(self, rows: BoolArray) -> "Axes":
+        """Return some of the axes."""
+        return Axes(self.value_and_grad, self.x, self.value, self.scale, self.axes[rows])
+
+
+def peak_precision(value_and_grad: ValueAndGrad, x: Array, curvature: Array, scale: Array) -> Array | None:
+    """Find the whitened precision (d, d) of a peak; None where x (d,) is no maximum, or one point of a ridge.
+
+    Parameters
+    ----------
+    value_and_grad : callable
+    x : array (d,)
+        Where a climb ended.
+    curvature : array (d, d)
+        Minus the Hessian there, in whitened coordinates; it need not be finite or positive.
+    scale : array (d, d)
+        Lower Cholesky factor of the local covariance, which whitens.
+    """
+    if not np.isfinite(curvature).all():
+        curvature = np.zeros_like(curvature)
+    eigenvalues, vectors = np.linalg.eigh(curvature)
+    value = float(value_and_grad(x[None])[0][0])
+    peak = Axes(value_and_grad, x, value, scale, vectors.T)
+    curved = eigenvalues > FLAT * max(eigenvalues[-1], FLAT)
+    doubtful = ~curved
+    doubtful[curved] = _contradicted(peak.take(curved), eigenvalues[curved])
+    if not doubtful.any():
+        return curvature
+    widths = _widths(peak.take(doubtful))
+    unknown = np.isnan(widths)
+    flat = ~curved[doubtful]
+    if (unknown & flat).any() or _on_a_ridge(peak.take(doubtful).take(flat), 2 * widths[flat]):
+        return None
+    eigenvalues[doubtful] = np.where(unknown, eigenvalues[doubtful], 1 / widths**2)
+    return np.asarray(vectors * eigenvalues @ vectors.T)
+
+
+def _contradicted(peak: Axes, eigenvalues: Array) -> BoolArray:
+    """Tell along which axes (m,) log p̃ falls far sooner or far later than the curvature says."""
+    sd = 1 / np.sqrt(eigenvalues)
+    fall = peak.falls(sd[:, None] * np.array([NEAR, FAR])).mean(axis=1)
+    return np.asarray((fall[:, 0] > LEVEL) | (fall[:, 1] < LEVEL))
+
+
+def _widths(peak: Axes) -> Array:
+    """Half the distance (m,) at which log p̃ has fallen by LEVEL; NaN where it rises before it has on both sides."""
+    falls = peak.falls(np.broadcast_to(RADII, (len(peak.axes), len(RADII))))
+    sides = _crossings(falls.reshape(-1, len(RADII))).reshape(-1, 2)
+    known = np.isfinite(sides)
+    total = np.where(known, sides, 0.0).sum(axis=1)
+    n = known.sum(axis=1)
+    return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan) / 2)
+
+
+def _crossings(falls: Array) -> Array:
+    """Distance (m,) at which falls (m, r) at RADII cross LEVEL; NaN where none does or log p̃ rises before."""
+    crossed = falls >= LEVEL
+    first = np.where(crossed.any(axis=1), crossed.argmax(axis=1), -1)
+    rows = np.arange(len(falls))
+    before = np.arange(falls.shape[1]) < first[:, None]
+    highest = np.maximum.accumulate(np.maximum(falls, 0.0), axis=1)
+    rises = (before & (falls < highest - RISE)).any(axis=1)
+    low = np.maximum(falls[rows, np.maximum(first - 1, 0)], FLOOR)
+    high = np.minimum(falls[rows, first], 1 / FLOOR)
+    with np.errstate(invalid="ignore", divide="ignore"):  # of rows that never cross
+        part = np.log(LEVEL / low) / np.log(high / low)  # log p̃ falls as a power of the distance between two radii
+    distance = RADII[np.maximum(first - 1, 0)] * 2.0**part
+    return np.where((first > 0) & ~rises, distance, np.nan)
+
+
+def _on_a_ridge(peak: Axes, radii: Array) -> bool:
+    """Tell whether climbs from both ends of any axis stay away from the maximum, as they do along a ridge."""
+    if not len(radii):
+        return False
+    starts = peak.points(radii[:, None]).reshape(-1, len(peak.x))
+    ends = climb(peak.value_and_grad, starts, peak.scale).x
+    away = np.linalg.norm(np.linalg.solve(peak.scale, (ends - peak.x).T), axis=0)
+    return bool((away > RIDGE * np.repeat(radii, 2)).any())
