@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg.lapack import dtrtri
 
-from pymc_kl._typing import Array, IntArray
+from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.fitting.gaussian_elbo import Gaussian
 from pymc_kl.fitting.maximise import FIT_DRAWS, advance, maximise
 from pymc_kl.numerics.lbfgs import ValueAndGrad
@@ -180,12 +180,23 @@ def _distinct(fits: Sequence[Gaussian], maps: Array, same: float) -> tuple[list[
     return first, owner
 
 
+def n_copies(fit: Gaussian, maps: Array, same: float) -> int:
+    """Count the distinct copies of a normal under a group `maps` (m, d, d): its order by the maps that leave it."""
+    whitener = dtrtri(fit.scale_tril, lower=1)[0]
+    return len(maps) // int(_near(fit, fit, whitener, maps, same).sum())
+
+
 def _is_copy(one: Gaussian, two: Gaussian, whitener: Array, maps: Array, same: float) -> bool:
-    """Tell if the KL from some copy of one normal to another is below so many nats; `whitener` is of the latter."""
+    """Tell if some copy of one normal is another; `whitener` is of the latter."""
+    return bool(_near(one, two, whitener, maps, same).any())
+
+
+def _near(one: Gaussian, two: Gaussian, whitener: Array, maps: Array, same: float) -> BoolArray:
+    """Tell of which maps (m,) the KL from the image of one normal to another is below so many nats."""
     squares = (((maps @ one.loc - two.loc) @ whitener.T) ** 2).sum(axis=1)
     near = 0.5 * squares < same  # the KL is at least the part that the means contribute
-    if not near.any():
-        return False
-    spreads = ((whitener @ maps[near] @ one.scale_tril) ** 2).sum(axis=(1, 2))
-    log_det = -np.log(np.diag(whitener)).sum() - np.log(np.diag(one.scale_tril)).sum()
-    return bool(0.5 * ((squares[near] + spreads).min() - one.d) + log_det < same)
+    if near.any():
+        spreads = ((whitener @ maps[near] @ one.scale_tril) ** 2).sum(axis=(1, 2))
+        log_det = -np.log(np.diag(whitener)).sum() - np.log(np.diag(one.scale_tril)).sum()
+        near[near] = 0.5 * (squares[near] + spreads - one.d) + log_det < same
+    return np.asarray(near)

@@ -10,12 +10,13 @@ from scipy.special import softmax
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Approximation, FitInfo, Mixture
 from pymc_kl.approximations.symmetrise import MAX_COPIES, symmetrised_mixture
-from pymc_kl.fitting.climbers import Ascent, Climbers
+from pymc_kl.fitting.climbers import Ascent, Climbers, n_copies
 from pymc_kl.fitting.gaussian_elbo import Gaussian, rows_of
 from pymc_kl.fitting.gaussian_starts import gaussian_starts, narrow
 from pymc_kl.fitting.maximise import points_for
 from pymc_kl.fitting.mixture_growth import grow_mixture
-from pymc_kl.fitting.successive_halving import LEVELS, settle
+from pymc_kl.fitting.mixture_weights import weighed
+from pymc_kl.fitting.successive_halving import LEVELS, SAME, settle
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.symmetry import Symmetry
@@ -67,7 +68,7 @@ class ReverseInfo(FitInfo):
     elbo, elbo_se : float
         Nats, on fresh draws.
     mixture : Mixture
-        All optima, weighted by their ELBOs; None where the fit is a mixture itself.
+        All optima, weighted by their ELBOs and numbers of copies; None where the fit is a mixture itself.
     family_elbos : mapping of str to Estimate
         The ELBO of each family that "auto" fitted, nats.
     """
@@ -111,8 +112,10 @@ class Optima:
         return replace(q, target=self.target, kind="reverse", info=info)
 
     def mixture(self) -> Mixture:
-        """Weight all optima by their ELBOs: the best mixture of them where they are apart."""
-        weights = softmax([optimum.elbo.value for optimum in self.optima])
+        """Weight one copy of all optima by exp(ELBO) times the number of copies: best where all copies are apart."""
+        maps = _copies(self.symmetry, self.target.d)
+        copies = [n_copies(optimum.approximation, maps, SAME) for optimum in self.optima]
+        weights = softmax([optimum.elbo.value for optimum in self.optima] + np.log(copies))
         kept = [optimum.approximation for optimum, w in zip(self.optima, weights, strict=True) if w > NEGLIGIBLE]
         weights = weights[weights > NEGLIGIBLE]
         return Mixture(
@@ -127,7 +130,9 @@ class Optima:
         """Spread a mixture over all copies of the posterior, if it has any and they are not too many."""
         if self.symmetry.is_trivial or group_order(self.symmetry) > MAX_COPIES:
             return mixture
-        return symmetrised_mixture(mixture, self.symmetry)
+        rng = np.random.default_rng(self.seed)
+        best = weighed(self.target.log_density, mixture, matrices(self.symmetry, mixture.d), rng)
+        return symmetrised_mixture(best, self.symmetry)
 
     def best_mixture(
         self, start: Mixture, n_components: int | None, rng: np.random.Generator

@@ -39,8 +39,8 @@ def fit_reverse(
 
     The ELBO is maximised on fixed, evenly spread normal points by a quasi-Newton method [1]_, from the modes of the
     posterior and from draws of the prior. Fits that agree are one optimum, up to relabelling; those that fall behind
-    are left, and the best are maximised on more points. A mixture starts from all optima, weighted by their ELBOs, and
-    splits components while that gains.
+    are left, and the best are maximised on more points. A mixture starts from all optima, weighted by their ELBOs and
+    numbers of copies, and splits components while that gains.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def fit_reverse(
         (nats, on fresh draws); `optima`, all that were found among Gaussians, best first, each with its
         `approximation`, its `elbo`, the number of starts that settled there, and `converged`, False where they were
         left on the way; `settled`, the optimum of each start; and, of a Gaussian family, `mixture`, all optima
-        weighted by their ELBOs.
+        weighted by their ELBOs and numbers of copies.
 
     References
     ----------

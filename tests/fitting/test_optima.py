@@ -10,6 +10,7 @@ from pymc_kl import find_modes, fit_reverse
 from pymc_kl.approximations import FullRank, LowRank, MeanField, Mixture
 from pymc_kl.fitting.gaussian_elbo import rows_of
 from pymc_kl.fitting.mixture_elbo import MixtureParameters
+from pymc_kl.fitting.mixture_weights import weighed
 from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.fitting.successive_halving import LEVELS
 from pymc_kl.model.target import Target
@@ -190,6 +191,51 @@ def test_copies_of_an_optimum_are_one(zoo):
     np.testing.assert_allclose(mean, matrices(modes.symmetry, target.d)[1] @ mean, atol=1e-9)
     best, second = (q.info["optima"] + (None,))[:2]
     assert second is None or second.elbo.value < best.elbo.value - 0.5
+
+
+def one_and_two_copies(swapped: bool) -> pm.Model:
+    """.4 N(0, 1) + .3 N(±6, 1) along one axis, by a sign flip; or along (1, -1), where swapping two labels does it."""
+    with pm.Model() as model:
+        if swapped:
+            x = pm.Normal("x", 0, 10, shape=2)
+            difference = (x[0] - x[1]) / np.sqrt(2)
+            prior = pm.logp(pm.Normal.dist(0, 10), difference)
+            mixture = pm.NormalMixture.dist(w=[0.4, 0.3, 0.3], mu=[0, -6, 6], sigma=1)
+            pm.Potential("three", pm.logp(mixture, difference) - prior)
+        else:
+            pm.NormalMixture("a", w=[0.4, 0.3, 0.3], mu=[0, -6, 6], sigma=1)
+            pm.Normal("b")
+    return model
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("family", ["fullrank", "mixture"])
+def test_modes_with_one_and_with_two_copies_have_their_weights(family, swapped):
+    """The posterior is three normals, two of them copies: weights are .4, .3, .3, and the reverse KL is 0."""
+    target = Target.from_model(one_and_two_copies(swapped))
+    q = fit_reverse(family, model=target, n_starts=3, random_seed=1, progressbar=False)
+    mixture = q if family == "mixture" else q.info["mixture"]
+    along = mixture.locs @ ([1, -1] / np.sqrt(2) if swapped else [1, 0])
+    near = np.abs(along[:, None] - [-6, 0, 6]) < 0.5
+    np.testing.assert_allclose(mixture.weights @ near, [0.3, 0.4, 0.3], atol=2e-3)
+    x = mixture.sample(4000, random_seed=3)
+    reverse_kl = mean_estimate(mixture.log_prob(x) - target.log_density(x))
+    assert abs(reverse_kl.value) < 3 * reverse_kl.se + 1e-3
+
+
+@pytest.mark.parametrize("weights", [(0.9, 0.1), (0.2, 0.8)])
+def test_components_that_are_their_own_images_count_once(weights, rng):
+    """Halves of one peak that a flip maps to each other, beside a mode with two copies: weights are masses."""
+    middle, outer = weights
+    log_w = np.log([middle, outer / 2, outer / 2])
+
+    def log_density(x):
+        return np.logaddexp.reduce(log_w - 0.5 * (x - [0, -8, 8]) ** 2 - 0.5 * np.log(2 * np.pi), axis=1)
+
+    halves = np.array([[-0.4], [0.4], [8.0]])
+    start = Mixture(weights=np.array([0.3, 0.3, 0.4]), locs=halves, scale_trils=np.array([[[0.9]], [[0.9]], [[1.0]]]))
+    q = weighed(log_density, start, np.array([[[1.0]], [[-1.0]]]), rng)
+    assert q.weights[:2].sum() == pytest.approx(middle, abs=2e-3)
 
 
 def test_auto_takes_the_simplest_that_is_as_good(zoo, fifty):

@@ -1,0 +1,57 @@
+"""Polished fits: what is called an optimum can gain nothing more."""
+
+import numpy as np
+import pytest
+
+from pymc_kl.approximations import FullRank, MeanField
+from pymc_kl.fitting import elbo_gap
+from pymc_kl.fitting.elbo_gap import ELBO_GAP_TOLERANCE, check_convergence
+
+
+def sharp_islands(x):
+    """Eight islands of width .05 in a narrow band; log density and gradient of (a, w), u = 2 + 2.5 sigmoid(w)."""
+    a, w = x.T
+    share, k = 1 / (1 + np.exp(-w)), np.arange(1, 9)
+    height = k * np.exp(2 + 2.5 * share)[:, None]
+    away = (60 - a[:, None] - height) / 0.05
+    log_islands = -0.5 * away**2
+    value = -0.5 * a**2 - 0.5 * ((0.2 - a) / 0.05) ** 2 + np.log(share * (1 - share))
+    value += np.logaddexp.reduce(log_islands, axis=1)
+    shares = np.exp(log_islands - np.logaddexp.reduce(log_islands, axis=1, keepdims=True))
+    by_a = -a + (0.2 - a) / 0.05**2 + (shares * away / 0.05).sum(axis=1)
+    by_u = (shares * away / 0.05 * height).sum(axis=1)
+    return value, np.stack([by_a, 1 - 2 * share + by_u * 2.5 * share * (1 - share)], axis=1)
+
+
+@pytest.mark.parametrize("sd", [0.6, 0.8, 1.0, 1.3, 1.6])
+def test_a_second_polish_gains_nothing(sd):
+    """A wide normal over sharp islands: one climb ends 1,000 nats below what another from there reaches."""
+    fit = FullRank(loc=np.array([0.2, 0.2]), scale_tril=np.array([[0.05, 0.0], [0.1, sd]]))
+    for seed in range(3):
+        first = check_convergence(sharp_islands, fit, random_seed=seed)
+        assert not first.converged
+        assert first.is_optimum
+        second = check_convergence(sharp_islands, first.polished, random_seed=seed + 100)
+        assert second.elbo_gap.value - 2 * second.elbo_gap.se < ELBO_GAP_TOLERANCE
+
+
+def test_a_climb_that_is_cut_off_is_no_optimum(monkeypatch):
+    monkeypatch.setattr(elbo_gap, "MOST_CLIMBS", 2)
+    fit = FullRank(loc=np.array([0.2, 0.2]), scale_tril=np.array([[0.05, 0.0], [0.1, 0.8]]))
+    found = check_convergence(sharp_islands, fit, random_seed=0)
+    assert not found.is_optimum
+    assert found.left.value > 100
+
+
+def test_a_fit_at_its_optimum_is_polished_once():
+    """The check costs a fit that has converged nothing."""
+    rows = []
+
+    def normal(x):
+        rows.append(len(x))
+        return -0.5 * (x**2).sum(axis=1), -x
+
+    found = check_convergence(normal, MeanField(loc=np.zeros(2), scale=np.ones(2)), random_seed=1)
+    assert found.converged
+    assert found.is_optimum
+    assert sum(rows) < 2 * 4000 + 10 * 512
