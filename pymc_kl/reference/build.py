@@ -14,6 +14,7 @@ from pymc_kl.modes.masses import Masses
 from pymc_kl.modes.merge import region_of_draws
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import ELSEWHERE
+from pymc_kl.modes.ridge import why_no_maximum
 from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Report, Stages
@@ -152,7 +153,7 @@ def _assemble(
     masses, log_z = relative_masses(states, sampler.modes, given, given_mode)
     order = np.argsort(-masses.mass[:-1], kind="stable")
     states = [states[k] for k in order]
-    reason = sampler.modes.reason or why_unknown(states)
+    reason = sampler.modes.reason or _explained(why_unknown(states), sampler, states[0])
     return ModewisePosterior(
         target=sampler.target,
         modes=sampler.modes.reorder(order),
@@ -164,6 +165,16 @@ def _assemble(
         canonical=None if canonical is None else replace(canonical, mode=_renumbered(canonical.mode, order)),
         partial=partial,
     )
+
+
+def _explained(reason: str, sampler: ModeSampler, region: ModeState) -> str:
+    """Add to why a region without a proper maximum has no log mass what log p̃ is flat along, or rises along."""
+    target, modes = sampler.target, sampler.modes
+    if modes.proper or not reason:
+        return reason
+    x = region.draws.x if len(region.draws) else modes.dispersed
+    cause = why_no_maximum(target, x, modes.local_scale)
+    return f"{reason}; {cause}" if cause else reason
 
 
 def _reordered(masses: Masses, order: IntArray) -> Masses:
