@@ -21,6 +21,7 @@ from pymc_kl.comparison.make_fits import (
     draw_from,
     forward_fit,
     given_fits,
+    polished_name,
     pymc_fit,
     reverse_fits,
 )
@@ -229,6 +230,7 @@ def _check_requests(
                 raise ValueError(f"unknown {kind} {name!r}; known are {', '.join(map(repr, known))}.")
     taken = [f"forward {family}" for family in forward] + [REVERSE[m] for m in reverse]
     beside = [f"{REVERSE[m]} ({ALL_OPTIMA})" for m in reverse if m not in PYMC_METHODS]
+    beside += [polished_name(REVERSE[m]) for m in reverse]
     for name in approximations or ():
         if not _names_a_group(name):
             raise ValueError(

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pymc as pm
 
+from pymc_kl._typing import Array
 from pymc_kl.adapters import as_approximation
 from pymc_kl.approximations import Approximation, FullRank, MeanField
 from pymc_kl.approximations.choice import AUTO
 from pymc_kl.approximations.symmetrise import MAX_COPIES
 from pymc_kl.approximations.wrapped import log_prob_on_circle
-from pymc_kl.comparison.failures import Failure
+from pymc_kl.comparison.failures import Attempts, Failure
 from pymc_kl.comparison.fit import AssignedFit, DrawnFit, FailedFit, Fit
 from pymc_kl.comparison.reference import Reference
 from pymc_kl.fitting.cross_fitting import CrossFit, cross_fit
@@ -30,6 +31,7 @@ from pymc_kl.numerics.random_streams import RandomStreams
 PYMC_METHODS = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}
 REVERSE = PYMC_METHODS | {name: f"reverse {name}" for name in (AUTO, *REVERSE_FAMILIES)}
 ADVI_STEPS = 30_000  # of `pm.fit`
+POLISHED = " (polished)"  # at the end of a polished fit's name
 ALL_OPTIMA = "all optima"  # in the name of the mixture of all optima that a reverse fit's starts settled in
 
 
@@ -40,14 +42,41 @@ def given_fits(approximations: Mapping[str, Any], target: Target) -> list[Fit]:
     """
     fits = []
     for name, given in approximations.items():
-        approximation = replace(as_approximation(given, model=target), target=target)
+        approximation = _adapted(name, given, target)
         fits.append(Fit(name, approximation))
         parts = approximation.info.parts or {}
         fits += [Fit(f"{name} ({part})", replace(q, target=target)) for part, q in parts.items()]
     names = [fit.name for fit in fits]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"{twice} names both a fit and a part of one; give the fit another name.")
+    beside = {polished_name(fit.name) for fit in fits if _can_be_polished(fit.approximation)}
+    if taken := sorted(beside & set(names)):
+        raise ValueError(
+            f"{taken} is what compare() calls the polished fit that may stand beside "
+            f"{taken[0].removesuffix(POLISHED)!r}; give yours another name."
+        )
     return fits
+
+
+def _adapted(name: str, given: Any, target: Target) -> Approximation:
+    """Adapt one of the user's fits; an error says which."""
+    try:
+        return replace(as_approximation(given, model=target), target=target)
+    except Exception as error:
+        for kind in (FileNotFoundError, ImportError, TypeError, ValueError):
+            if isinstance(error, kind):
+                raise kind(f"approximation {name!r}: {error}") from error
+        error.add_note(f"This was raised for the approximation {name!r}.")
+        raise
+
+
+def polished_name(name: str) -> str:
+    """Name the polished fit that stands beside one that had not converged."""
+    return f"{name}{POLISHED}"
+
+
+def _can_be_polished(q: Approximation) -> bool:
+    return q.kind == "reverse" and isinstance(q, MeanField | FullRank)
 
 
 def pymc_fit(method: str, target: Target, streams: RandomStreams) -> Fit | FailedFit:
@@ -103,7 +132,10 @@ def _made(name: str, make: Callable[[], Approximation | CrossFit]) -> Fit | Fail
 def draw_from(
     fits: Iterable[Fit | FailedFit], target: Target, n: int, streams: RandomStreams
 ) -> list[DrawnFit | FailedFit]:
-    """Draw n times from every fit and evaluate both log densities."""
+    """Draw n times from every fit and evaluate both log densities.
+
+    A log q that fails at the fit's own draws, or is not finite there, costs the scores that need it and no more.
+    """
     return [fit if isinstance(fit, FailedFit) else _drawn(fit, target, n, streams) for fit in fits]
 
 
@@ -111,30 +143,43 @@ def _drawn(fit: Fit, target: Target, n: int, streams: RandomStreams) -> DrawnFit
     q = fit.approximation
     try:
         x = q.sample(n, random_seed=streams(f"draws of {fit.name}"))
-        log_prob = log_prob_on_circle(q, x) if q.has_log_prob else None
-        return DrawnFit(fit=fit, x=x, log_density=target.log_density(x), log_prob=log_prob)
+        log_density = target.log_density(x)
     except Exception as error:  # noqa: BLE001 a fit that cannot be drawn from must not lose the others
         return FailedFit(fit.name, (Failure.of("", error),), fit.seconds)
+    attempts, log_prob = Attempts(), None
+    with attempts.kept("log q at its own draws"):
+        log_prob = _own_log_prob(q, x) if q.has_log_prob else None
+    return DrawnFit(fit=fit, x=x, log_density=log_density, log_prob=log_prob, failures=tuple(attempts.failures))
+
+
+def _own_log_prob(q: Approximation, x: Array) -> Array:
+    """Evaluate log q at draws of q (n, d), where it must be finite."""
+    log_prob = log_prob_on_circle(q, x)
+    if n_bad := int((~np.isfinite(log_prob)).sum()):
+        raise ValueError(
+            f"log_prob must be finite at draws of q itself; at {n_bad} of {len(x)} it is not. Is it the density of "
+            "what sample draws?"
+        )
+    return log_prob
 
 
 def check_all(
     fits: Sequence[DrawnFit | FailedFit], target: Target, n: int, streams: RandomStreams
 ) -> list[DrawnFit | FailedFit]:
     """Polish every Gaussian reverse-KL fit; beside one that had not converged stands its polished fit."""
-    names = {fit.name for fit in fits}
     checked: list[DrawnFit | FailedFit] = []
     for fit in fits:
         start = time.perf_counter()
         checked.append(fit if isinstance(fit, FailedFit) else _checked(fit, target, streams))
         polished = _polished(checked[-1], time.perf_counter() - start)
-        if polished is not None and polished.name not in names:
+        if polished is not None:
             checked += draw_from([polished], target, n, streams)
     return checked
 
 
 def _checked(drawn: DrawnFit, target: Target, streams: RandomStreams) -> DrawnFit:
     q = drawn.fit.approximation
-    if q.kind != "reverse" or not isinstance(q, MeanField | FullRank):
+    if not isinstance(q, MeanField | FullRank) or not _can_be_polished(q):
         return drawn
     rng = streams(f"convergence of {drawn.name}")
     try:
@@ -147,7 +192,7 @@ def _polished(fit: DrawnFit | FailedFit, seconds: float) -> Fit | None:
     """Take the polished fit of one that had not converged."""
     if isinstance(fit, FailedFit) or fit.convergence is None or fit.convergence.converged:
         return None
-    return Fit(f"{fit.name} (polished)", fit.convergence.polished, seconds)
+    return Fit(polished_name(fit.name), fit.convergence.polished, seconds)
 
 
 def assign_draws(fits: Iterable[DrawnFit | FailedFit], modes: Modes) -> list[AssignedFit | FailedFit]:

@@ -196,6 +196,10 @@ def fit_of_another_model():
         return pm.fit(1, progressbar=False)
 
 
+def reverse_normal() -> MeanField:
+    return MeanField(loc=np.zeros(1), scale=np.ones(1), kind="reverse")
+
+
 BAD = [
     (lambda d: {"approximations": {"a/b": d}}, ValueError, "text without a slash"),
     (lambda d: {"approximations": {".": d}}, ValueError, r"must be text.*got '\.'"),
@@ -205,11 +209,15 @@ BAD = [
     (lambda d: {"approximations": {"\ud800": d}}, ValueError, r"must be text.*got '\\ud800'"),
     (lambda d: {"approximations": {"forward mixture": d}}, ValueError, "'forward mixture' is taken by a fit"),
     (lambda d: {"approximations": [d]}, TypeError, r"must be a dict of fits by name.*got list"),
-    (lambda d: {"approximations": {"a": 3}}, TypeError, "cannot read a fit of type int; known are"),
+    (lambda d: {"approximations": {"b": d, "a": 3}}, TypeError, "approximation 'a': cannot read a fit of type int"),
     (lambda d: {"approximations": {}, "forward": ("svi",)}, ValueError, "'svi'; known are 'auto', 'meanfield', 'lowr"),
     (lambda d: {"approximations": {}, "reverse": "svi"}, ValueError, "unknown method 'svi'; known are 'advi'"),
     (lambda d: {"approximations": {"reverse meanfield (all optima)": d}, "reverse": "meanfield"}, ValueError, "taken"),
     (lambda d: {"approximations": {"a": in_parts(), "a (left)": d}}, ValueError, r"'a \(left\)'\] names both a fit"),
+    (lambda d: {"approximations": {"a": reverse_normal(), "a (polished)": d}}, ValueError, r"polished fit.*beside 'a'"),
+    (lambda d: {"approximations": {"ADVI (polished)": d}, "reverse": "advi"}, ValueError, "is taken by a fit that"),
+    (lambda d: {"approximations": {"b": d, "a": "no.nc"}}, FileNotFoundError, "approximation 'a': "),
+    (lambda d: {"approximations": {"b": d, "a": (lambda n, rng: 3, None)}}, ValueError, "approximation 'a': "),
     (lambda d: {"approximations": {}, "reverse": ("svgd",)}, ValueError, "unknown method 'svgd'; known are 'advi'"),
     (lambda d: {"approximations": {}, "n_draws": 10}, ValueError, "n_draws must be at least 100"),
     (lambda d: {"approximations": {}, "starts": np.zeros((3, 2))}, ValueError, r"shape \(n, 1\); got shape \(3, 2\)"),
@@ -435,16 +443,37 @@ class Broken(MeanField):
         raise FloatingPointError("no density today")
 
 
-def test_an_approximation_that_fails_is_a_row_with_its_error(two_modes, draws):
+class NotDrawn(MeanField):
+    """Can't be drawn from."""
+
+    def _sample(self, n, rng):  # noqa: ARG002
+        raise FloatingPointError("no draws today")
+
+
+def test_an_approximation_that_cannot_be_drawn_from_is_a_row_with_its_error(two_modes, draws):
+    _, target = two_modes
+    broken = NotDrawn(loc=np.zeros(1), scale=np.ones(1), kind="reverse")
+    dt = pkl.compare(draws, {"broken": broken}, model=target, forward="meanfield", random_seed=1, progressbar=False)
+    assert str(dt["scores"]["error"].sel(approximation="broken").item()) == "FloatingPointError: no draws today"
+    assert np.isfinite(float(dt["scores"]["elbo"].sel(approximation="forward meanfield")))
+    assert pkl.coverage(dt)[("broken", "mass")].isna().all()
+
+
+def test_an_approximation_whose_density_fails_costs_the_scores_that_need_it(two_modes, draws):
+    """One part of a fit's scores that fails costs that part."""
     _, target = two_modes
     broken = Broken(loc=np.zeros(1), scale=np.ones(1), kind="reverse")
     good = MeanField(loc=np.array([3.0]), scale=np.ones(1), kind="reverse")
     dt = pkl.compare(
         draws, {"broken": broken, "good": good}, model=target, forward=(), random_seed=1, progressbar=False
     )
-    assert "no density today" in str(dt["scores"]["error"].sel(approximation="broken").item())
+    row = dt["scores"].to_dataset().sel(approximation="broken")
+    assert str(row["error"].item()).startswith("log q at its own draws, log q at draws of the posterior")
+    assert "log q along the line: FloatingPointError: no density today" in str(row["error"].item())
     assert np.isfinite(float(dt["scores"]["elbo"].sel(approximation="good")))
-    assert pkl.coverage(dt)[("broken", "mass")].isna().all()
+    assert np.isfinite([float(row[name]) for name in ("spill", "mode_tv", "emc", "missed_mass")]).all()
+    assert np.isnan([float(row[name]) for name in ("elbo", "eubo", "reverse_kl", "forward_kl", "khat")]).all()
+    assert pkl.coverage(dt)[("broken", "mass")].notna().all()
 
 
 def in_parts() -> Draws:

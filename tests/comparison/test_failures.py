@@ -96,6 +96,69 @@ def test_its_draws_and_coverage_and_every_other_fit_are_untouched(name, compared
     assert "functions" in lost["approximations"].children
 
 
+class BadAtItsOwnDraws:
+    """A q in the right mode whose log_prob is not right at what was drawn, but is everywhere else."""
+
+    def __init__(self, bad):
+        self.bad, self.drawn = bad, [np.empty(0)]
+
+    def sample(self, n, rng):
+        x = RIGHT.rvs((n, 1), random_state=rng)
+        if n > 8:  # those that both functions are tried on
+            self.drawn.append(x[:, 0])
+        return x
+
+    def log_prob(self, x):
+        own = np.isin(x[:, 0], np.concatenate(self.drawn))
+        if self.bad is None and own.any():
+            raise FloatingPointError("not there")
+        return np.where(own, np.float64(self.bad or 0.0), RIGHT.logpdf(x[:, 0]))
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (None, "FloatingPointError: not there"),
+        (np.nan, "ValueError: log_prob(x) for x of shape (500, 1) must hold no NaN; 500 of 500 are not"),
+        (np.inf, "ValueError: log_prob must be finite at draws of q itself; at 500 of 500 it is not"),
+        (-np.inf, "ValueError: log_prob must be finite at draws of q itself; at 500 of 500 it is not"),
+    ],
+)
+def test_log_q_that_fails_at_its_own_draws_costs_the_scores_that_need_it(bad, reason, zoo, draws, compared):
+    _, target = zoo("two_modes")
+    q = BadAtItsOwnDraws(bad)
+    arguments = {"model": target, "forward": (), "n_draws": 500, "random_seed": 1, "progressbar": False}
+    dt = pkl.compare(draws, {"functions": (q.sample, q.log_prob)}, **arguments)
+    lost, sound = row(dt), row(compared("sound"))
+    needs_log_q = {"elbo", "khat", "ess_reverse", "reverse_kl", "reverse_kl_within"}
+    for name in (
+        {*OF_Q, *OF_P, "missed_mass", "mode_jsd", "emc_reference"} - needs_log_q - {"elbo_se", "ess_reverse_se"}
+    ):
+        assert float(lost[name]) == float(sound[name]), name
+    assert not known(lost, needs_log_q)
+    assert str(lost["error"].item()).startswith(f"log q at its own draws: {reason}")
+    for name in ("mass", "mass_se", "verdict", "elsewhere", "copies_reached"):
+        ours, theirs = (of["coverage"][name].sel(approximation="functions") for of in (dt, compared("sound")))
+        xr.testing.assert_identical(ours, theirs)
+    assert "functions" in dt["approximations"].children and len(pkl.summary(dt)) == 1
+
+
+def test_a_fit_whose_log_q_failed_is_left_out_of_its_contributions(zoo, draws):
+    _, target = zoo("two_modes")
+    own = BadAtItsOwnDraws(np.nan)
+    fits = {"at its own": (own.sample, own.log_prob), "at those of p": right(nan_on_the_left), "draws": draws}
+    arguments = {"model": target, "n_draws": 500, "random_seed": 1, "progressbar": False}
+    dt = pkl.compare(draws, fits | {"sound": right()}, forward=(), **arguments)
+    pc = pkl.plot_contributions(dt, kind="marginal", backend="none")
+    shown = pc.viz["forward"].to_dataset()["approximation"].values.tolist()
+    assert shown == ["sound"]
+    note = pc.viz["note"].item()["string"].replace("\n", " ")
+    assert "log q failed (see `error` in /scores): at its own, at those of p." in note
+    assert "No density: draws." in note
+    with pytest.raises(ValueError, match=r"none of \['at its own'\] has a density; log q of \['at its own'\] failed"):
+        pkl.plot_contributions(dt, kind="marginal", backend="none", approximations="at its own")
+
+
 @pytest.mark.parametrize("name", [name for name in FITS if name != "sound"])
 def test_a_comparison_that_lacks_a_part_is_read_as_any(name, compared, tmp_path):
     dt = compared(name)

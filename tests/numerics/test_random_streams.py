@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import pymc_kl as pkl
+from pymc_kl.approximations import MeanField
 from pymc_kl.comparison.reference import completed_reference
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.random_streams import RandomStreams
@@ -24,6 +25,21 @@ def test_a_generator_gives_new_streams_at_each_call():
     rng = np.random.default_rng(1)
     first, second = RandomStreams.of(rng), RandomStreams.of(rng)
     assert first("a").random() != second("a").random()
+
+
+@pytest.mark.parametrize("name", ["the reference", "reference draws", "layout", "mode 0"])
+def test_no_two_consumers_share_a_stream_whatever_a_fit_is_called(name, zoo, exact_draws, monkeypatch):
+    opened, open_stream = [], RandomStreams.__call__
+
+    def opening(streams, name):
+        opened.append((streams.root.spawn_key, name))
+        return open_stream(streams, name)
+
+    monkeypatch.setattr(RandomStreams, "__call__", opening)
+    draws = exact_draws("two_modes", 4000, 1)
+    arguments = {"model": zoo("two_modes")[1], "forward": "meanfield", "n_draws": 100, "progressbar": False}
+    pkl.compare(draws, {name: MeanField(loc=np.zeros(1), scale=np.ones(1))}, random_seed=1, **arguments)
+    assert len(opened) > 8 and len(set(opened)) == len(opened)
 
 
 @pytest.fixture(scope="module")

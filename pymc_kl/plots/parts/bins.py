@@ -25,9 +25,12 @@ def read_bins(dt: xr.DataTree, selection: Selection, *, approximations: Any, lab
         )
     known = known_approximations(dt)
     asked = subset(approximations, known, "approximations")
-    names = [name for name in asked if _has_density(dt, name)]
+    failed = [name for name in asked if _log_prob_failed(dt, name)]
+    lost = [name for name in asked if name not in failed and not _log_prob_at(dt, name)["its own draws"]]
+    names = [name for name in asked if name not in (*failed, *lost)]
     if not names:
-        raise ValueError(f"none of {asked} has a density, so that neither divergence is defined.")
+        why = f"; log q of {failed} failed (see `error` in /scores)" if failed else ""
+        raise ValueError(f"none of {asked} has a density{why}, so that neither divergence is known.")
     view = view_comparison(dt, selection, approximations=names, n=1, jointly=False, labeller=labeller)
     edges = np.linspace(*view.limits(0), BINS + 1)
     x, draws = view.reference[:, 0], [view.approximations[name][:, 0] for name in names]
@@ -51,13 +54,22 @@ def read_bins(dt: xr.DataTree, selection: Selection, *, approximations: Any, lab
         xlabel=view.labels[0],
         ylabel="contribution (nats)",
         is_binned=True,
-        note=_note(view, x, draws, edges, [forward, reverse], [name for name in asked if name not in names]),
+        note="\n".join([*_note(view, x, draws, edges, [forward, reverse]), *_left_out(lost, failed)]),
     )
 
 
-def _has_density(dt: xr.DataTree, name: str) -> bool:
+def _log_prob_at(dt: xr.DataTree, name: str) -> dict[str, bool]:
+    """Tell whether log q is there at draws of either side."""
     groups = dt["approximations"].children if "approximations" in dt.children else {}
-    return name in groups and "log_prob" in groups[name]["sample_stats"].data_vars
+    sides = {"its own draws": "sample_stats", "draws of the reference": "reference"}
+    children = groups[name].children if name in groups else {}
+    return {side: group in children and "log_prob" in children[group].data_vars for side, group in sides.items()}
+
+
+def _log_prob_failed(dt: xr.DataTree, name: str) -> bool:
+    """Tell whether a fit with a density lacks log q at draws of either side, since something of it failed."""
+    row = dt["scores"].to_dataset().sel(approximation=name)
+    return bool(str(row["error"].item())) and row["kind"].item() != "draws" and not all(_log_prob_at(dt, name).values())
 
 
 def _flat(da: xr.DataArray) -> Array:
@@ -107,8 +119,14 @@ def _totals(dt: xr.DataTree, names: list[str]) -> list[list[str]]:
     return [[format_estimate(value[i], se[i]) for value, se in columns] for i in range(len(names))]
 
 
-def _note(view: View, x: Array, draws: list[Array], edges: Array, ratios: list[list[Array]], lost: list[str]) -> str:
-    """Write which scalar was chosen, what lies outside, and which approximations have no density."""
+def _left_out(lost: list[str], failed: list[str]) -> list[str]:
+    """Write which approximations have no density, and of which log q failed."""
+    lines = [f"No density: {listed(lost)}."] if lost else []
+    return [*lines, f"log q failed (see `error` in /scores): {listed(failed)}."] if failed else lines
+
+
+def _note(view: View, x: Array, draws: list[Array], edges: Array, ratios: list[list[Array]]) -> list[str]:
+    """Write which scalar was chosen, and what lies outside."""
     lines = [view.choice] if view.choice else []
     outside = [_bin(values, edges) == len(edges) - 1 for values in (x, *draws)]
     if n := int(outside[0].sum()):
@@ -127,6 +145,4 @@ def _note(view: View, x: Array, draws: list[Array], edges: Array, ratios: list[l
     infinite = [name for name, ratio in zip(view.approximations, ratios[0], strict=True) if np.isinf(ratio).any()]
     if infinite:
         lines.append(f"q has no density at some draws of the reference: {listed(infinite)}.")
-    if lost:
-        lines.append(f"No density: {listed(lost)}.")
-    return "\n".join(lines)
+    return lines
