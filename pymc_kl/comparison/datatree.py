@@ -106,12 +106,12 @@ ESTIMATES = (
     "forward_kl", "reverse_kl", "elbo", "eubo", "forward_kl_between", "forward_kl_within",
     "reverse_kl_between", "reverse_kl_within", "elbo_gap", "elbo_gradient", "ess_forward", "ess_reverse",
     "forward_kl_relabelled", "reverse_kl_relabelled", "missed_mass", "spill", "emc", "emc_reference",
-    "mode_jsd", "mode_tv",
+    "mode_jsd", "mode_tv", "stein_spread",
 )  # fmt: skip
 SCORE_COLUMNS = (
     *(column for name in ESTIMATES for column in (name, f"{name}_se")),
     "forward_kl_is_bound", "reverse_kl_is_bound", "alarm", "converged", "khat", "khat_reference",
-    "seconds", "kind", "family", "error", "note",
+    "stein_z", "seconds", "kind", "family", "error", "note",
 )  # fmt: skip
 COVERAGE_COLUMNS = (
     "mass", "mass_se", "mass_upper", "ratio", "ratio_se", "forward_kl_within", "forward_kl_within_se",

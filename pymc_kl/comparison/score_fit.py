@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,11 @@ from pymc_kl.scores.divergences import (
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws
 from pymc_kl.scores.missed_modes import Missed, missed
 from pymc_kl.scores.reliability import ess_forward, ess_reverse, khat, khat_reference, spill
+from pymc_kl.scores.stein import SteinIdentities, stein_identities, stein_spread
 
 REACHED = 0.01  # share of an approximation's draws in a mode from which on it reaches a copy
+
+STEIN_DRAWS = 2000  # draws of an approximation at which the gradient is evaluated; bounds its cost; our choice
 
 type Parts[T] = dict[str, Callable[[], T]]
 
@@ -124,9 +127,14 @@ def score_fit(fit: AssignedFit, reference: Reference) -> ScoredFit:
     found = _side_by_side(fit, reference, attempts)
     convergence, q = fit.convergence, fit.fit.approximation
     estimates = found.estimates() | _relabelled(fit, reference, found)
+    numbers = found.numbers()
+    if not reference.modes.reason:  # where the density has steps, its gradient tells nothing
+        stein = _stein(fit, reference)
+        estimates |= {"stein_spread": lambda: stein_spread(stein())}
+        numbers |= {"stein_z": lambda: stein().greatest_z}
     if convergence is not None:
         estimates |= {"elbo_gap": lambda: convergence.elbo_gap, "elbo_gradient": lambda: convergence.gradient}
-    scores: dict[str, Any] = _with_errors(attempts.each(estimates)) | attempts.each(found.numbers())
+    scores: dict[str, Any] = _with_errors(attempts.each(estimates)) | attempts.each(numbers)
     scores |= {
         "converged": float("nan") if convergence is None else float(convergence.converged),
         "kind": q.kind,
@@ -197,6 +205,17 @@ def _relabelled(fit: AssignedFit, reference: Reference, found: FitScores) -> Par
         return reverse_kl(replace(found.q, log_prob=averaged(q, x)), found.log_evidence)
 
     return {"forward_kl_relabelled": forward, "reverse_kl_relabelled": reverse}
+
+
+def _stein(fit: AssignedFit, reference: Reference) -> Callable[[], SteinIdentities]:
+    """Return what evaluates Stein's identities at draws of q, once."""
+
+    @cache
+    def identities() -> SteinIdentities:
+        x = fit.x[:STEIN_DRAWS]
+        return stein_identities(x, reference.target.log_density_and_grad(x)[1], chains=False)
+
+    return identities
 
 
 def _in_sample(fit: AssignedFit) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
-"""Audit of the user's own draws: which modes they visited, and which they missed."""
+"""What the user's own draws saw of the posterior, what they missed, and whether they are draws of it."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
@@ -8,6 +10,7 @@ from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.table_names import OF_MEANS, free_names
 from pymc_kl.modes.masses import Masses, last_core
 from pymc_kl.modes.numbering import mode_numbers, to_region
+from pymc_kl.reference.given_check import GivenCheck
 from pymc_kl.reference.posterior import ModewisePosterior, core_draws
 from pymc_kl.scores.marginals import Source, mean_se
 from pymc_kl.scores.missed_modes import missed
@@ -21,7 +24,10 @@ def audit(posterior: ModewisePosterior) -> xr.DataTree | None:
     Returns
     -------
     DataTree
-        `n_draws` (chain, mode), `crossings` (chain), `rhat`, `ess`, `missed` (mode); `missed_mass` and its error;
+        `n_draws` (chain, mode), `crossings` (chain), `rhat`, `ess`, `missed` (mode); `stein_z`, `stein_spread`,
+        `stein_shift` (mode): by how many standard errors, and along which `stein_coordinate`, the draws of a mode fail
+        to be draws of the posterior, how many times too wide they are there and by how many standard deviations off;
+        `refusal` (mode): why they are not used, or empty; `missed_mass` and its error;
         and the child `means`: of every variable, on draws relabelled to one copy of their mode, the mean of
         the given draws, that of the reference, its standard error, and the difference in posterior standard
         deviations.
@@ -48,6 +54,7 @@ def _visits(posterior: ModewisePosterior, given: PosteriorDraws, masses: Masses,
             "rhat": ("mode", masses.rhat[:k]),
             "ess": ("mode", masses.ess[:k]),
             "missed": ("mode", not_visited.astype(float)),
+            **_checks(posterior.checks or (None,) * k),
             "missed_mass": alarm.mass.value,
             "missed_mass_se": alarm.mass.se,
             "alarm": float(alarm.sounds),
@@ -55,6 +62,18 @@ def _visits(posterior: ModewisePosterior, given: PosteriorDraws, masses: Masses,
         coords={"chain": np.arange(len(n_draws)), "mode": mode_numbers(k)},
         attrs={"mixes": int(masses.known), "reason": masses.reason},
     )
+
+
+def _checks(checks: Sequence[GivenCheck | None]) -> dict[str, tuple[str, Array]]:
+    """Lay out the checks (K,) of the given draws of each mode; NaN and empty where there was none."""
+    tests = [None if check is None else check.test for check in checks]
+    columns = {f"stein_{name}": [getattr(t, name, np.nan) for t in tests] for name in ("z", "spread", "shift")}
+    texts = {
+        "stein_coordinate": ["" if check is None else check.coordinate for check in checks],
+        "refusal": ["" if check is None else check.phrase for check in checks],
+    }
+    numbers = {name: ("mode", np.array(values)) for name, values in columns.items()}
+    return numbers | {name: ("mode", np.array(values, dtype=object)) for name, values in texts.items()}
 
 
 def _means(posterior: ModewisePosterior, x: Array, weights: Array | None) -> xr.Dataset:

@@ -19,6 +19,7 @@ from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Report, Stages
 from pymc_kl.reference import policy
+from pymc_kl.reference.local_draws import no_draws
 from pymc_kl.reference.mode_sampler import ModeSampler, given_in_mode
 from pymc_kl.reference.mode_state import ModeState
 from pymc_kl.reference.posterior import ModewisePosterior, negligible
@@ -103,10 +104,17 @@ def _laplace(modes: Modes) -> Array | None:
 
 
 def _start(sampler: ModeSampler, given: PosteriorDraws | None, canonical: CanonicalPoints | None) -> list[ModeState]:
-    """Begin with the given draws of each mode; weigh modes that are worth no chain without any."""
+    """Begin with the given draws of each mode; weigh modes that are worth no chain without any.
+
+    If the draws of one mode are not draws of this posterior, none are used: of one that has other widths, some of the
+    draws in each mode are another mode's tails.
+    """
     modes = sampler.modes
     local = [given_in_mode(given, canonical, k, sampler.target.d) for k in range(modes.k)]
-    states = [sampler.start(draws, policy.suffice(draws), k) for k, draws in enumerate(local)]
+    checks = [sampler.check(draws, k) for k, draws in enumerate(local)]
+    if any(check is not None and check.refused for check in checks):
+        local = [no_draws(sampler.target.d) for _ in local]
+    states = [sampler.start(local[k], policy.suffice(local[k]), k, check) for k, check in enumerate(checks)]
     worthless = np.flatnonzero(~policy.worth_chains(_laplace(modes), modes.k))
     return _weigh_without_chains(sampler, states, worthless)
 
@@ -150,7 +158,8 @@ def _assemble(
 ) -> ModewisePosterior:
     """Weigh all modes against each other and put them in order, highest mass first."""
     given_mode = None if canonical is None else canonical.mode
-    masses, log_z = relative_masses(states, sampler.modes, given, given_mode)
+    refused = any(state.check is not None and state.check.refused for state in states)
+    masses, log_z = relative_masses(states, sampler.modes, None if refused else given, given_mode)
     order = np.argsort(-masses.mass[:-1], kind="stable")
     states = [states[k] for k in order]
     reason = sampler.modes.reason or _explained(why_unknown(states), sampler, states[0])
@@ -164,6 +173,7 @@ def _assemble(
         given=given,
         canonical=None if canonical is None else replace(canonical, mode=_renumbered(canonical.mode, order)),
         partial=partial,
+        checks=tuple(state.check for state in states),
     )
 
 

@@ -9,6 +9,8 @@ from arviz_stats.base import array_stats
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.numerics.estimate import effective_size
 
+STUCK_BELOW = 50.0  # nats below others, plus those of each dimension, from which chains are stuck; our choice
+STUCK_BELOW_PER_DIMENSION = 5.0  # nats: room there may be e⁵ times as wide as elsewhere; our choice
 LOCAL_RHAT = 1.1  # R-hat over quarters of the draws; above it they have not seen the whole mode; our choice
 
 
@@ -98,6 +100,16 @@ def joined(one: LocalDraws, two: LocalDraws) -> LocalDraws:
         n_left=one.n_left + two.n_left,
         n_diverging=one.n_diverging + two.n_diverging,
     )
+
+
+def stuck_chains(log_density: Array, known: Array, d: int) -> BoolArray:
+    """Tell which chains (chain, draw) are stuck so far below others, or below known draws, that no mass can be there.
+
+    Of a chain its highest log p̃ (nats) counts, and of others and of the draws `known` (n,) their lowest.
+    """
+    top, bottom = log_density.max(axis=1), log_density.min(axis=1)
+    others = np.append(bottom, known.min()) if len(known) else bottom
+    return np.asarray(top < others.max() - (STUCK_BELOW + STUCK_BELOW_PER_DIMENSION * d))
 
 
 def greatest_rhat(columns: Array) -> float:

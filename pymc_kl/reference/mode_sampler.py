@@ -5,15 +5,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pymc_kl._typing import Array
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.modes import Modes
 from pymc_kl.progress import Report
+from pymc_kl.reference import policy
 from pymc_kl.reference.bridge_sampling import log_mass
 from pymc_kl.reference.evidence import LogMass, unknown_log_mass
+from pymc_kl.reference.given_check import GivenCheck, check_given
 from pymc_kl.reference.importance_sampling import log_mass_by_importance
-from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws, joined, no_draws
+from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws, joined, no_draws, stuck_chains
 from pymc_kl.reference.local_nuts import Chains, Task, make_task, sample_locally, starts_inside
 from pymc_kl.reference.mode_density import ModeDensity
 from pymc_kl.reference.mode_state import ModeState
@@ -36,11 +39,15 @@ class ModeSampler:
     sampling: Sampling
     rngs: Sequence[np.random.Generator]
 
-    def start(self, draws: LocalDraws, given_suffice: bool, k: int) -> ModeState:
+    def check(self, draws: LocalDraws, k: int) -> GivenCheck | None:
+        """Check whether the given draws of a mode are draws of it; None where they do not tell."""
+        return check_given(self._density(k), draws, self.modes.k)
+
+    def start(self, draws: LocalDraws, given_suffice: bool, k: int, check: GivenCheck | None = None) -> ModeState:
         """Take the given draws of a mode, and weigh it by them if they suffice."""
         if len(draws) and not given_suffice and not self.modes.reason:
-            return ModeState(draws, unknown_log_mass("the given draws do not suffice"), given_suffice)
-        return ModeState(draws, self._weigh(k, draws), given_suffice)
+            return ModeState(draws, unknown_log_mass("the given draws do not suffice"), given_suffice, check=check)
+        return ModeState(draws, self._weigh(k, draws), given_suffice, check=check)
 
     def sample(
         self, states: Sequence[ModeState], wanted: Sequence[int], n_draws: int, report: Report
@@ -62,12 +69,20 @@ class ModeSampler:
             return state
         if chains.error:
             return replace(state, log_mass=unknown_log_mass(f"NUTS failed there: {chains.error}"))
-        fresh, old = self._inside(k, chains), state.draws
+        fresh, old = self._inside(k, chains, state.draws.log_density), state.draws
         draws = joined(old, fresh) if state.rests_on_given or "NUTS" in old.source else fresh
         found = self._weigh(k, draws)
         if state.rests_on_given and not self.modes.proper and draws.rhat <= LOCAL_RHAT:
             draws = old  # NUTS agrees, and says less of necks that it can't enter
+        if policy.given_stand(old, draws):
+            draws, found = old, self._by_given(k, state, found)
         return replace(state, draws=draws, log_mass=found)
+
+    def _by_given(self, k: int, state: ModeState, found: LogMass) -> LogMass:
+        """Weigh a mode by given draws that stand for it and passed their check; chains from all over must agree."""
+        if self.modes.proper and state.check is not None:
+            return self._weigh(k, state.draws)
+        return replace(found, reason=f"{found.reason}; the given draws stand, which no chains made here agree with")
 
     def along_path(self, k: int, state: ModeState) -> ModeState:
         """Weigh a mode along a path if its draws are good and only their overlap with a proposal is not."""
@@ -106,10 +121,15 @@ class ModeSampler:
         starts = np.linalg.solve(scale, (self.modes.dispersed - centre).T).T
         return Task(centre, scale, starts, n_draws, tune, int(rng.integers(2**31)))
 
-    def _inside(self, k: int, chains: Chains) -> LocalDraws:
-        """Bring the draws of chains that lie in mode k to its first copy, and count the others."""
-        x = chains.x.reshape(-1, self.target.d)
-        log_density, canonical = self.target.log_density(x), self.modes.canonical(x)
+    def _inside(self, k: int, chains: Chains, known: Array) -> LocalDraws:
+        """Bring the draws of chains that lie in mode k to its first copy, and count the others.
+
+        Chains are left out that are stuck far below others, or below draws with `known` log p̃ (n,).
+        """
+        by_chain = self.target.log_density(chains.x.reshape(-1, self.target.d)).reshape(chains.x.shape[:2])
+        moving = ~stuck_chains(by_chain, known, self.target.d)
+        log_density = np.asarray(by_chain[moving]).ravel()
+        canonical = self.modes.canonical(chains.x[moving].reshape(-1, self.target.d))
         inside = (canonical.mode == k) & np.isfinite(log_density)
         draws = LocalDraws(canonical.x, log_density, canonical.maximum, canonical.n_copies, "NUTS").take(inside)
         return replace(draws, n_left=int((~inside).sum()), n_diverging=chains.n_diverging)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pymc_kl.reference.evidence import LogMass
+from pymc_kl.reference.given_check import GivenCheck
 from pymc_kl.reference.local_draws import LocalDraws
 
 
@@ -18,12 +19,15 @@ class ModeState:
         The user's draws of the mode are enough to represent it.
     tries : int
         How often chains were started there.
+    check : GivenCheck or None
+        Whether the user's draws there are draws of this posterior; None where they can't be checked.
     """
 
     draws: LocalDraws
     log_mass: LogMass
     given_suffice: bool
     tries: int = 0
+    check: GivenCheck | None = None
 
     @property
     def known(self) -> bool:

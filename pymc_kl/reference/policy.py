@@ -11,8 +11,9 @@ from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.masses import masses_from_log
+from pymc_kl.reference.bridge_sampling import MAX_DIVERGING
 from pymc_kl.reference.evidence import LogMass
-from pymc_kl.reference.local_draws import LocalDraws
+from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws
 from pymc_kl.reference.mode_state import ModeState
 
 MINOR = 6.0  # nats below the mass of all modes (0.25 % of it), from which no chain is started in a mode; our choice
@@ -24,12 +25,23 @@ MASS_SE = 0.008  # largest standard error of a mass from which no more draws are
 LOG_MASS_SE = 4 * MASS_SE  # nats: the same of the log mass, where there is only one mode
 MOST_OF_ERROR = 0.3  # share of the largest part of the masses' error; a mode above it is sampled again; our choice
 ENOUGH_ESS = 400.0  # least effective number of given draws that represent a mode; Vehtari et al. 2021
+LEAST_GIVEN = 100  # draws given in a mode; with fewer they never stand against chains made here; our choice
 ENOUGH_RHAT = 1.05  # largest R-hat, over quarters, of given draws that represent a mode; our choice
 
 
 def suffice(given: LocalDraws) -> bool:
     """Tell whether the user's draws of a mode are enough to represent it."""
     return len(given) >= ENOUGH_ESS and given.ess >= ENOUGH_ESS and given.rhat <= ENOUGH_RHAT
+
+
+def given_stand(given: LocalDraws, made: LocalDraws) -> bool:
+    """Tell whether the user's draws of a mode stand for it, because those made here are worse.
+
+    They do where chains made here diverge or disagree, by themselves or with the given ones, and the given ones agree.
+    """
+    if given.source != "given" or len(given) < LEAST_GIVEN or not given.rhat <= LOCAL_RHAT:
+        return False
+    return not made.rhat <= LOCAL_RHAT or made.n_diverging > MAX_DIVERGING * (len(made) + made.n_left)
 
 
 def worth_chains(laplace: Array | None, k: int) -> BoolArray:

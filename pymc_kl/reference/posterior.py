@@ -15,6 +15,7 @@ from pymc_kl.modes.draws import ModeDraws
 from pymc_kl.modes.masses import Masses, masses_from_chains, masses_from_weighted, unknown_masses
 from pymc_kl.modes.modes import Modes
 from pymc_kl.reference.evidence import Evidence, LogMass
+from pymc_kl.reference.given_check import GivenCheck, not_of_this_posterior
 from pymc_kl.reference.local_draws import LocalDraws
 
 NEGLIGIBLE_BELOW = 15.0  # nats below the highest Laplace mass, from which a mode's mass can't matter; our choice
@@ -46,6 +47,8 @@ class ModewisePosterior:
         The user's draws, brought to the first copy of their modes.
     partial : bool
         The search or the sampling was interrupted.
+    checks : tuple of GivenCheck or None
+        What the check of the user's draws of each mode found; empty where none were checked.
     """
 
     target: Target
@@ -57,6 +60,12 @@ class ModewisePosterior:
     given: PosteriorDraws | None
     canonical: CanonicalPoints | None
     partial: bool
+    checks: tuple[GivenCheck | None, ...] = ()
+
+    @property
+    def refusals(self) -> dict[int, str]:
+        """Why the user's draws of a mode are not used, by its number from 1; nothing of modes whose draws may be."""
+        return {i: check.phrase for i, check in enumerate(self.checks, 1) if check is not None and check.refused}
 
     @property
     def given_mode(self) -> IntArray | None:
@@ -66,10 +75,11 @@ class ModewisePosterior:
         return self.canonical.mode.reshape(self.given.log_density.shape)
 
     def given_masses(self) -> Masses | None:
-        """Weigh the modes by the user's draws alone; None without any."""
+        """Weigh the modes by the user's draws alone, if they are of this posterior; None without any."""
         if self.given is None or self.canonical is None:
             return None
-        return count_masses(self.given, self.canonical.mode, self.modes)
+        counted = count_masses(self.given, self.canonical.mode, self.modes)
+        return replace(counted, known=False, reason=not_of_this_posterior(self.refusals)) if self.refusals else counted
 
     @cached_property
     def mass_of_draws(self) -> Array:

@@ -1,5 +1,6 @@
 """`sample_reference`: draws that stand for the whole posterior, as a DataTree that ArviZ takes as any draws."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -16,6 +17,7 @@ from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import user_starts
 from pymc_kl.progress import stages
 from pymc_kl.reference.build import build_posterior
+from pymc_kl.reference.given_check import not_of_this_posterior
 from pymc_kl.reference.layout import posterior_tree
 from pymc_kl.reference.settings import Sampling
 
@@ -72,8 +74,9 @@ def sample_reference(
         mass asks for. `modes` has a row a distinct mode: location, `mass` (of all copies together) and its
         standard error, `copies`, `overlap` of the bridge. `evidence` has log Z in nats. `original` are the draws
         given and `local` those made here, with `mode` and `weight`: weights of both sum to 1, and draws that were
-        not used have none. `audit` says what the draws given missed. Masses and log Z that can't be trusted are
-        NaN, with the `reason` in the attributes. `partial` in the attributes is 1 if an interrupt cut this short.
+        not used have none. `audit` says what the draws given missed, and whether they are draws of this posterior: if
+        not, a warning says so and none are used. Masses and log Z that can't be trusted are NaN, with the `reason` in
+        the attributes. `partial` in the attributes is 1 if an interrupt cut this short.
 
     Examples
     --------
@@ -98,6 +101,8 @@ def sample_reference(
         posterior = build_posterior(target, given, points, sampling, rng=rng, stage=stage)
     if posterior.modes.reason:
         raise StepsError(posterior.modes.reason)
+    if posterior.refusals:
+        warnings.warn(f"{not_of_this_posterior(posterior.refusals)}. None of them are used.", UserWarning, stacklevel=2)
     dt = posterior_tree(posterior, draws=draws, chains=chains, relabel=relabel, rng=rng)
     for name in ("observed_data", "constant_data"):
         if isinstance(idata, xr.DataTree) and name in idata.children:

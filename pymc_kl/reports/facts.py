@@ -4,8 +4,8 @@ Nothing is judged here. Masses are probabilities, divergences are in nats; NaN i
 """
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -93,7 +93,10 @@ class Fit:
 
 @dataclass(frozen=True)
 class Audit:
-    """What the user's draws missed, and whether they tell the masses of the modes."""
+    """What the user's draws missed, whether they tell the masses of the modes, and where they are not of the posterior.
+
+    `refusals` say of each mode, by its number, why its draws are not used.
+    """
 
     missed: tuple[int, ...]
     missed_mass: Estimate
@@ -101,6 +104,7 @@ class Audit:
     masses_known: bool
     reason: str
     mean: tuple[str, float, Estimate] | None
+    refusals: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,4 +264,11 @@ def _audit(dt: xr.DataTree) -> Audit | None:
         masses_known=bool(int(ds.attrs.get("mixes", 1))),
         reason=str(ds.attrs.get("reason", "")),
         mean=largest_mean_error(dt["audit/means"].to_dataset()) if "means" in dt["audit"].children else None,
+        refusals=_refusals(ds),
     )
+
+
+def _refusals(ds: xr.Dataset) -> dict[int, str]:
+    if "refusal" not in ds:
+        return {}
+    return {int(k): str(text) for k, text in zip(ds["mode"].values, ds["refusal"].values, strict=True) if str(text)}

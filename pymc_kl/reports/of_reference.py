@@ -1,21 +1,25 @@
 """Write the sentences on the reference, the user's draws and the modes."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import factorial
 
 import numpy as np
 
+from pymc_kl.reference.given_check import not_of_this_posterior
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.phrases import listed, measured, numbered, percent, plain
 from pymc_kl.reports.sentence import Sentence
-from pymc_kl.reports.trust import judge_reference
+from pymc_kl.reports.trust import capital, judge_reference
 
 
 def of_reference(facts: Facts) -> Iterator[Sentence]:
-    """Write whether the reference can be trusted, what the user's draws missed, and how symmetry multiplies modes."""
+    """Write whether given draws and the reference can be trusted, what draws missed, how symmetry multiplies modes."""
+    refusals = {} if facts.audit is None else facts.audit.refusals
+    if refusals:
+        yield Sentence("", "draws refused", 0, _refused(facts, refusals))
     trust = judge_reference(facts)
-    if trust.answer == "no":
+    if trust.answer == "no" and (facts.completed or not refusals):  # refused draws that are compared with are said
         yield Sentence("", "untrusted", 0, _untrusted(facts))
     elif trust.answer == "with care":
         yield Sentence("", "care", 2, f"Take the reference with care. {' '.join(trust.reasons)}")
@@ -31,6 +35,13 @@ NO_LOG_Z = (
     "Log Z could not be estimated, so the two divergences are known up to one constant; their differences between "
     "approximations are not affected."
 )
+
+
+def _refused(facts: Facts, refusals: Mapping[int, str]) -> str:
+    after = (
+        "None of them are used." if facts.completed else "They are compared with as they are, and no masses are known."
+    )
+    return f"{capital(not_of_this_posterior(refusals))}. {after}"
 
 
 def _untrusted(facts: Facts) -> str:
@@ -59,7 +70,8 @@ def _missed_by_draws(facts: Facts) -> str | None:
             label, given, right = audit.mean
             text += f" Their mean of {label} is {plain(given, right.se)}; over all modes found it is {measured(right)}."
         return text
-    if not audit.masses_known and audit.reason and not audit.missed and len(facts.that_matter) > 1 and facts.completed:
+    unknown = not audit.masses_known and audit.reason and not audit.refusals
+    if unknown and not audit.missed and len(facts.that_matter) > 1 and facts.completed:
         return (
             f"Your draws reached every mode found, but {audit.reason}: the shares of draws in the modes are not "
             "their masses."

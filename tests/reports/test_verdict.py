@@ -120,6 +120,16 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ["Your draws reached every mode found, but the 4 chains never moved between modes"],
         ["Your draws miss"],
     ),
+    "the draws are of another posterior": (
+        facts(
+            TWO, audit=audit(masses_known=False, reason="said already", refusals={1: "their spread along `mu` is 2.0"})
+        ),
+        [
+            "Your draws are not draws of this posterior (in mode 1 their spread along `mu` is 2.0): another model, data "
+            "or transform, or chains that have not converged. None of them are used."
+        ],
+        ["said already"],
+    ),
     "high k-hat": (
         facts(TWO, fit("ADVI", covering(TWO), khat=0.9)),
         ["Importance sampling cannot correct it (k-hat 0.9, above 0.7)"],

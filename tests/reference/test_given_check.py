@@ -1,0 +1,183 @@
+"""Given draws are checked before they are believed, and better ones are never replaced by worse."""
+
+import re
+
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+
+import pymc_kl as pkl
+from pymc_kl.reference import mode_sampler, policy
+from pymc_kl.reference.given_check import not_of_this_posterior
+from pymc_kl.reference.local_draws import LocalDraws, stuck_chains
+from pymc_kl.reference.local_nuts import Chains
+from pymc_kl.reference.mode_sampler import ModeSampler
+from pymc_kl.reference.settings import Sampling
+from pymc_kl.reports.facts import read_facts
+from pymc_kl.reports.verdict import judge
+
+REFUSED = "your draws are not draws of this posterior"
+
+
+def two_modes(rng, *, left=0.6, right=1.0, shift=0.0):
+    """Four chains of 0.3 N(-3, left) + 0.7 N(3, right), moved to the right by so much."""
+    is_right = rng.random((4, 1000)) < 0.7
+    z = rng.standard_normal(is_right.shape)
+    return xr.Dataset({"x": (("chain", "draw"), shift + np.where(is_right, 3 + right * z, -3 + left * z))})
+
+
+def reference(draws, target, seed=1):
+    return pkl.sample_reference(draws, model=target, random_seed=seed, progressbar=False)
+
+
+OTHERS = {
+    "twice as wide": ({"left": 1.2, "right": 2.0}, r"spread along `x` is (1\.9|2\.\d) times what its slope allows"),
+    "half as wide": ({"left": 0.3, "right": 0.5}, r"spread along `x` is 0\.(49|50|51) times what its slope asks for"),
+    "the right one twice as wide": ({"right": 2.0}, r"in mode 1 their spread along `x` is (1\.9|2\.\d) times"),
+    "beside it": ({"shift": 0.3}, r"along `x` they lie 0\.\d+ sd above where its slope puts them"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_draws_of_another_posterior_are_refused_and_cost_nothing(name, zoo, rng):
+    """Log Z is 0 and the masses are 0.699957 and 0.300043, by draws of the package's own."""
+    widths, said = OTHERS[name]
+    _, target = zoo("two_modes")
+    with pytest.warns(UserWarning, match=REFUSED) as caught:
+        dt = reference(two_modes(rng, **widths), target)
+    assert re.search(said, str(caught[0].message))
+    evidence, modes = dt["evidence"].to_dataset(), dt["modes"].to_dataset()
+    assert abs(float(evidence["log_evidence"])) < 3 * float(evidence["log_evidence_se"])
+    assert abs(float(modes["mass"][0]) - 0.699957) < 3 * float(modes["mass_se"][0])
+    assert float(dt["original"]["sample_stats"]["weight"].sum()) == 0
+    assert float(dt["local"]["sample_stats"]["weight"].sum()) == pytest.approx(1)
+    audit = dt["audit"].to_dataset()
+    assert audit.attrs["mixes"] == 0
+    assert audit.attrs["reason"].startswith(REFUSED)
+
+
+def test_exact_draws_are_used_as_ever(zoo, exact_draws):
+    _, target = zoo("two_modes")
+    dt = reference(exact_draws("two_modes", 4000, 3), target)
+    assert float(dt["original"]["sample_stats"]["weight"].sum()) == pytest.approx(1)
+    audit = dt["audit"].to_dataset()
+    assert audit["refusal"].values.tolist() == ["", ""]
+    assert (audit["stein_z"] < 4).all()
+    assert np.abs(audit["stein_spread"] - 1).max() < 0.1
+
+
+@pytest.mark.slow
+def test_exact_draws_are_hardly_ever_refused(zoo, exact_draws):
+    """Of 100 seeds at most one, where one in a thousand is expected."""
+    _, target = zoo("two_modes")
+    refused = 0
+    for seed in range(100):
+        dt = reference(exact_draws("two_modes", 4000, seed), target)
+        refused += any(dt["audit"]["refusal"].values != "")
+    assert refused <= 1
+
+
+@pytest.mark.parametrize("how", ["complete", "as given"])
+def test_the_first_sentence_says_so(how, zoo, rng):
+    _, target = zoo("two_modes")
+    draws = two_modes(rng, left=1.2, right=2.0)
+    dt = pkl.compare(draws, {}, model=target, reference=how, forward="fullrank", reverse=(), random_seed=1,
+                     progressbar=False)  # fmt: skip
+    first = judge(read_facts(dt))[0]
+    assert first.rule == "draws refused"
+    assert first.text.startswith("Your draws are not draws of this posterior (in mode 1 their spread along `x` is ")
+    assert dt["modes"].attrs["mixes"] == (how == "complete")
+    if how == "as given":
+        assert first.text.endswith("They are compared with as they are, and no masses are known.")
+        assert all("cannot be trusted" not in sentence.text for sentence in judge(read_facts(dt)))
+        assert dt["modes"].attrs["reason"].startswith(REFUSED)
+
+
+def test_a_score_tells_widths_of_draws_alone(zoo, exact_draws, rng):
+    """Draws of N(0, 1.5) under N(0, 1) are 1.5 times too wide; exact ones are not."""
+    _, target = zoo("standard_normal_1")
+    wide = target.to_dataset(1.5 * rng.standard_normal((4, 500, 1)))
+    right = target.to_dataset(rng.standard_normal((4, 500, 1)))
+    dt = pkl.compare(exact_draws("standard_normal_1", 4000, 1), {"wide": wide, "right": right}, model=target,
+                     forward=(), random_seed=1, progressbar=False)  # fmt: skip
+    row = dt["scores"].to_dataset()
+    for name, spread in (("wide", 1.5), ("right", 1.0)):
+        of_q = row.sel(approximation=name)
+        assert abs(float(of_q["stein_spread"]) - spread) < 4 * float(of_q["stein_spread_se"])
+    assert float(row["stein_z"].sel(approximation="wide")) > 10
+    assert float(row["stein_z"].sel(approximation="right")) < 5
+
+
+def test_modes_are_named_up_to_a_few():
+    text = not_of_this_posterior({i: f"phrase {i}" for i in range(1, 6)})
+    assert "in mode 1 phrase 1; in mode 2 phrase 2; in mode 3 phrase 3; and in 2 more)" in text
+
+
+def local(x, source="given", n_diverging=0):
+    n = len(x)
+    x = np.asarray(x, dtype=float).reshape(n, -1)
+    return LocalDraws(x, -0.5 * (x**2).sum(1), np.zeros(n, dtype=int), np.ones(n), source, n_diverging=n_diverging)
+
+
+class TestGivenStand:
+    """Draws of N(0, 1), and chains made here that are worse, or as good."""
+
+    def test_against_chains_that_disagree(self, rng):
+        apart = np.concatenate([rng.standard_normal(500), 5 + rng.standard_normal(500)])
+        assert policy.given_stand(local(rng.standard_normal(500)), local(apart, "NUTS"))
+
+    def test_against_chains_that_diverge(self, rng):
+        good, diverging = local(rng.standard_normal(500)), local(rng.standard_normal(1000), "NUTS", n_diverging=100)
+        assert policy.given_stand(good, diverging)
+
+    def test_not_against_good_chains(self, rng):
+        assert not policy.given_stand(local(rng.standard_normal(500)), local(rng.standard_normal(1000), "NUTS"))
+
+    def test_not_if_they_disagree_themselves_or_are_few_or_are_not_given(self, rng):
+        apart = np.concatenate([rng.standard_normal(500), 5 + rng.standard_normal(500)])
+        for given in (local(apart), local(rng.standard_normal(50)), local(rng.standard_normal(500), "NUTS")):
+            assert not policy.given_stand(given, local(apart, "NUTS"))
+
+
+def test_chains_are_stuck_where_nothing_is(rng):
+    """Of two chains about -10 and one at -500; at -60 no mass is ruled out in three dimensions (65 nats)."""
+    log_density = np.array([[-10.0], [-12.0], [-500.0]]) + 0.1 * rng.random((3, 50))
+    assert stuck_chains(log_density, np.empty(0), 3).tolist() == [False, False, True]
+    assert stuck_chains(log_density[2:], np.empty(0), 3).tolist() == [False]
+    assert stuck_chains(log_density[2:], np.array([-10.0, -20.0]), 3).tolist() == [True]
+    assert stuck_chains(log_density - [[0.0], [0.0], [-440.0]], np.empty(0), 3).tolist() == [False] * 3
+
+
+def test_good_given_draws_are_kept_where_chains_made_here_are_not(zoo, rng, monkeypatch):
+    """300 exact draws of N(0, 1) do not suffice, and are weighed (log Z 0) when the chains made here disagree."""
+    _, target = zoo("standard_normal_1")
+    modes = pkl.find_modes(model=target, random_seed=1)
+    sampler = ModeSampler(target, modes, Sampling(), [rng])
+    x = rng.standard_normal((300, 1))
+    draws = LocalDraws(x, target.log_density(x), np.zeros(300, dtype=int), np.ones(300), "given")
+    state = sampler.start(draws, policy.suffice(draws), 0, sampler.check(draws, 0))
+    assert not state.known
+    apart = np.stack([rng.standard_normal((500, 1)) - 2, rng.standard_normal((500, 1)) + 2])
+    monkeypatch.setattr(mode_sampler, "sample_locally", lambda *_, **__: ([Chains(apart, 0)], False))
+    (after,), _ = sampler.sample([state], [0], 500, lambda _: None)
+    assert after.draws.source == "given"
+    assert abs(after.log_mass.estimate.value) < 4 * after.log_mass.estimate.se + 1e-9
+
+
+@pytest.mark.slow
+def test_a_chain_stuck_at_a_bound_replaces_no_good_draws():
+    """Centred effects and a flat intercept: chains from all over, of which some stay near ±1000, where nothing is."""
+    rng = np.random.default_rng(5)
+    y = 2 + rng.normal(0, 1.2, 30)
+    with pm.Model():
+        b = pm.Uniform("b", -1000, 1000)
+        s = pm.Uniform("s", 0, 3)
+        z = pm.Normal("z", 0, s, shape=30)
+        pm.Normal("y", b + z, 1.0, observed=y)
+        idata = pm.sample(500, tune=500, chains=4, cores=1, random_seed=1, progressbar=False,
+                          compute_convergence_checks=False)  # fmt: skip
+        dt = pkl.sample_reference(idata, random_seed=1, progressbar=False)
+    b = dt["posterior"]["b"]
+    assert abs(float(b.mean()) - y.mean()) < 0.1
+    assert 0.15 < float(b.std()) < 0.3
