@@ -18,11 +18,11 @@ UNCHANGED = 1e-6  # relative to |log p̃| + 1: change by a rotation that is roun
 MOVED = 0.1  # local standard deviations that a point moves at the least along a ridge; our choice
 NULL = 1e-4  # curvature relative to the largest, below which a direction may be that of a ridge; our choice
 ALONG = 0.5  # local standard deviations of one step along a ridge; our choice
-LEVEL = 1e-3  # nats that log p̃ may change along a ridge; our choice
+RIDGE_LEVEL = 1e-3  # nats that log p̃ may change along a ridge; our choice
 HESSIAN_STEP = 1e-4  # local standard deviations: step of a central difference of the gradient; our choice
 TAKES_PART = 0.01  # of a ridge's squared direction: least share of a variable that is named; our choice
 MOST_LOST = 0.5  # share of climbs that may end nowhere before log p̃ is taken to rise without end; our choice
-FAR = 10.0  # standard deviations from its start at which a climb has run away; our choice
+RUN_AWAY = 10.0  # standard deviations from its start at which a climb has run away; our choice
 
 type Site = tuple[Variables, int]
 
@@ -47,7 +47,7 @@ def why_no_maximum(target: Target, x: Array, scale: Array) -> str:
 def _rise(target: Target, away: Array) -> str:
     """Name the coordinates that climbs run away along, and whither; `away` (n, d) is in standard deviations."""
     furthest = away[np.abs(away).max(axis=1).argmax()]
-    leading = np.flatnonzero((np.abs(furthest) > FAR) & (np.abs(furthest) >= np.abs(furthest).max() / 2))
+    leading = np.flatnonzero((np.abs(furthest) > RUN_AWAY) & (np.abs(furthest) >= np.abs(furthest).max() / 2))
     if not len(leading):
         return ""
     to = [f"`{target.labels[j]}` → {'∞' if furthest[j] > 0 else '-∞'}" for j in leading[:3]]
@@ -103,7 +103,7 @@ def _ridge(target: Target, end: Array, scale: Array) -> list[str]:
         step = scale @ direction
         again = climb(value_and_grad, end + np.array([[-ALONG], [ALONG]]) * step, scale)
         moved = np.linalg.norm(whiten(again.x - end, scale), axis=1)
-        if (np.abs(again.log_density - height) < LEVEL).all() and (moved > ALONG / 2).all():
+        if (np.abs(again.log_density - height) < RIDGE_LEVEL).all() and (moved > ALONG / 2).all():
             share = (step / np.sqrt((scale**2).sum(axis=1))) ** 2
             names = coordinate_names(target)
             shares = {name: share[[n == name for n in names]].sum() / share.sum() for name in names}
