@@ -49,7 +49,7 @@ class ModeCoverage:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class FitFacts:
     """One approximation, as its row of `/scores` has it, and how it covers each mode."""
 
     name: str
@@ -112,7 +112,7 @@ class Facts:
     """Everything that the first page of a report is made from."""
 
     modes: tuple[Mode, ...]
-    fits: tuple[Fit, ...]
+    fits: tuple[FitFacts, ...]
     audit: Audit | None
     symmetries: tuple[str, ...]
     masses_known: bool
@@ -143,7 +143,7 @@ class Facts:
         error = min(float(np.linalg.norm([mass.se for mass in part])) for part in (inside, rest))
         return Estimate(float(sum(mass.value for mass in inside)), error)
 
-    def polished(self, fit: Fit) -> Fit | None:
+    def polished(self, fit: FitFacts) -> FitFacts | None:
         """Return the polished companion of a fit, if there is one."""
         return next((other for other in self.fits if other.name == f"{fit.name} (polished)"), None)
 
@@ -201,11 +201,11 @@ def _modes(ds: xr.Dataset) -> tuple[Mode, ...]:
     )
 
 
-def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> Fit:
+def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> FitFacts:
     row = dt["scores"].to_dataset().sel(approximation=name)
     coverage = dt["coverage"].to_dataset().sel(approximation=name)
     errors = parameter_errors(dt, name)
-    return Fit(
+    return FitFacts(
         name=name,
         kind=_text(row, "kind"),
         family=_text(row, "family"),

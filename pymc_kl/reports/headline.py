@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.reports.facts import Facts, Fit
+from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.phrases import percent
 from pymc_kl.reports.trust import Trust
 
@@ -32,7 +32,7 @@ def headlines(facts: Facts, trust: Trust) -> list[Headline]:
     ]
 
 
-def covered_mass(facts: Facts, fit: Fit) -> Estimate:
+def covered_mass(facts: Facts, fit: FitFacts) -> Estimate:
     """Return the posterior mass of the modes in which a fit has enough mass, with its error."""
     covered = {c.mode.number for c in fit.coverage if c.verdict in ("covered", "over")}
     return facts.held(covered)
@@ -49,6 +49,6 @@ def _best(facts: Facts) -> Headline:
     return Headline(mass, f"of the mass found is covered by {best.name}, the best here")
 
 
-def _loss(fit: Fit) -> float:
+def _loss(fit: FitFacts) -> float:
     value = fit.within("forward").value
     return float(value) if np.isfinite(value) else np.inf

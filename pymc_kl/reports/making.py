@@ -14,7 +14,7 @@ from pymc_kl.comparison.make_fits import REVERSE
 from pymc_kl.fitting.reverse import REVERSE_FAMILIES
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.reports.cells import Table, words
-from pymc_kl.reports.facts import Facts, Fit
+from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.page import Block, Code, Details, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.trust import Trust
@@ -75,7 +75,7 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
     )
 
 
-def _correction(fit: Fit) -> str:
+def _correction(fit: FitFacts) -> str:
     """Write the call that corrects a fit; one of this package is made again first, the user has their own."""
     direction, _, family = fit.name.partition(" ")
     if direction == fit.kind and direction in OURS and family in OURS[direction]:

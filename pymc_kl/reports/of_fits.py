@@ -9,7 +9,7 @@ import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
-from pymc_kl.reports.facts import Facts, Fit, ModeCoverage
+from pymc_kl.reports.facts import Facts, FitFacts, ModeCoverage
 from pymc_kl.reports.phrases import counted, nats, numbered, percent, plain
 from pymc_kl.reports.sentence import Sentence
 
@@ -20,10 +20,10 @@ CLOSE_PERCENT = 10  # per cent of the posterior up to which a difference of mass
 AT_OPTIMUM = "an optimum of its family: more steps will not mend that; another start or a larger family may"
 GAUSSIAN = {"meanfield": "means and variances", "fullrank": "mean and covariance"}
 
-type FitRule = Callable[[Facts, Fit], str | None]
+type FitRule = Callable[[Facts, FitFacts], str | None]
 
 
-def of_fit(facts: Facts, fit: Fit) -> Sentence:
+def of_fit(facts: Facts, fit: FitFacts) -> Sentence:
     """Return the sentence of the first rule whose condition holds."""
     for severity, (rule, function) in enumerate(FIT_RULES.items()):
         if (text := function(facts, fit)) is not None:
@@ -33,15 +33,15 @@ def of_fit(facts: Facts, fit: Fit) -> Sentence:
     raise AssertionError("the last rule holds always")  # pragma: no cover
 
 
-def _failed(_facts: Facts, fit: Fit) -> str | None:
+def _failed(_facts: Facts, fit: FitFacts) -> str | None:
     return f"{fit.name} failed and has no scores: {fit.error}" if fit.error and not fit.scored else None
 
 
-def _no_scores(_facts: Facts, fit: Fit) -> str | None:
+def _no_scores(_facts: Facts, fit: FitFacts) -> str | None:
     return None if fit.scored else f"{fit.name} has no scores, so nothing can be said of it."
 
 
-def _not_converged(facts: Facts, fit: Fit) -> str | None:
+def _not_converged(facts: Facts, fit: FitFacts) -> str | None:
     if fit.converged != 0:
         return None
     text = f"{fit.name} has not converged: its ELBO can still gain {nats(fit.scores['elbo_gap'])} where it stands."
@@ -52,7 +52,7 @@ def _not_converged(facts: Facts, fit: Fit) -> str | None:
     return f"{text}{_whose_fault(missed, polished)} As it stands it {_reach(facts, fit)}."
 
 
-def _whose_fault(missed: tuple[ModeCoverage, ...], polished: Fit | None) -> str:
+def _whose_fault(missed: tuple[ModeCoverage, ...], polished: FitFacts | None) -> str:
     """Write that the modes missed are due to the optimiser, except those that the polished fit misses too."""
     if polished is None or not polished.scored:
         return " Whether its misses are the optimiser's or the divergence's can only be told of a fit that has arrived."
@@ -67,7 +67,7 @@ def _whose_fault(missed: tuple[ModeCoverage, ...], polished: Fit | None) -> str:
     )
 
 
-def _misses(facts: Facts, fit: Fit) -> str | None:
+def _misses(facts: Facts, fit: FitFacts) -> str | None:
     missed = fit.that_matter("missed")
     if not missed:
         return None
@@ -90,7 +90,7 @@ def _misses(facts: Facts, fit: Fit) -> str | None:
     )
 
 
-def _reach(facts: Facts, fit: Fit) -> str:
+def _reach(facts: Facts, fit: FitFacts) -> str:
     """Write what a fit covers and misses: `covers mode 1 (…) and misses mode 2 (…)`."""
     missed = fit.that_matter("missed")
     reached = [c for c in fit.that_matter() if c.verdict != "missed"]
@@ -107,7 +107,7 @@ def _mass_of(facts: Facts, covers: list[ModeCoverage] | tuple[ModeCoverage, ...]
     return f" ({percent(facts.held([c.mode.number for c in covers]))} of the posterior)"
 
 
-def _within(fit: Fit, covers: list[ModeCoverage]) -> Estimate | None:
+def _within(fit: FitFacts, covers: list[ModeCoverage]) -> Estimate | None:
     """Average the reverse KL within the modes reached by the fit's mass in each; missing copies do not count."""
     if np.isfinite(fit.scores["reverse_kl_relabelled"].value):
         return fit.within("reverse")
@@ -119,7 +119,7 @@ def _within(fit: Fit, covers: list[ModeCoverage]) -> Estimate | None:
     return Estimate(value, float(np.sqrt(sum((v * e.se) ** 2 for v, e in parts))) / total)
 
 
-def _spills(facts: Facts, fit: Fit) -> str | None:
+def _spills(facts: Facts, fit: FitFacts) -> str | None:
     spill = fit.scores["spill"]
     if not spill.value - 2 * spill.se > SPILLS or fit.kind == "draws":
         return None
@@ -136,13 +136,13 @@ def _spills(facts: Facts, fit: Fit) -> str | None:
     return f"{reached}, but {where}.{_correctable(fit)}"
 
 
-def _best_forward(facts: Facts, fit: Fit) -> str:
+def _best_forward(facts: Facts, fit: FitFacts) -> str:
     same = [f for f in facts.fits if f.kind == "forward" and f.family == fit.family and f.scored]
     known = [f.scores["forward_kl"] for f in same if np.isfinite(f.scores["forward_kl"].value)]
     return f" The best forward fit of that family has forward KL {nats(known[0])}." if known else ""
 
 
-def _weighs_wrongly(facts: Facts, fit: Fit) -> str | None:
+def _weighs_wrongly(facts: Facts, fit: FitFacts) -> str | None:
     wrong = fit.that_matter("under", "over")
     if not wrong or not facts.masses_known:
         return None
@@ -157,7 +157,7 @@ def _weighs_wrongly(facts: Facts, fit: Fit) -> str | None:
     )
 
 
-def _shape(fit: Fit) -> str:
+def _shape(fit: FitFacts) -> str:
     """Write what is lost within modes and why, if it is more than half a nat by two standard errors."""
     direction = "reverse" if fit.kind == "reverse" else "forward"
     within = fit.within(direction)
@@ -168,7 +168,7 @@ def _shape(fit: Fit) -> str:
     return f"{lost}, though it stands at {AT_OPTIMUM}." if at_optimum else f"{lost}."
 
 
-def _draws_only(facts: Facts, fit: Fit) -> str | None:
+def _draws_only(facts: Facts, fit: FitFacts) -> str | None:
     if fit.kind != "draws":
         return None
     return (
@@ -177,14 +177,14 @@ def _draws_only(facts: Facts, fit: Fit) -> str | None:
     )
 
 
-def _one_mode(facts: Facts, fit: Fit) -> str | None:
+def _one_mode(facts: Facts, fit: FitFacts) -> str | None:
     if len(facts.that_matter) != 1 or len(facts.modes) != 1:
         return None
     said = _spread(fit)
     return f"{fit.name} covers the one mode found{_divergence(fit)}.{said}{_correctable(fit)}"
 
 
-def _spread(fit: Fit) -> str:
+def _spread(fit: FitFacts) -> str:
     """Write how standard deviations compare with the reference's; differences below two errors do not count."""
     differing = [r for r in fit.sd_ratios if abs(r.value - 1) > 2 * r.se]
     if not fit.sd_ratios:
@@ -197,7 +197,7 @@ def _spread(fit: Fit) -> str:
     return f" Its standard deviations are {min(ratios):.2f} to {max(ratios):.2f} times the reference's."
 
 
-def _covers(facts: Facts, fit: Fit) -> str | None:
+def _covers(facts: Facts, fit: FitFacts) -> str | None:
     """Write that every mode is covered, or, where masses are not known, that every mode is reached."""
     components = f" ({counted(fit.n_components, 'component', 'components')})" if fit.n_components else ""
     if not facts.masses_known:
@@ -214,7 +214,7 @@ def _covers(facts: Facts, fit: Fit) -> str | None:
     return text + shape + _correctable(fit)
 
 
-def _copies(fit: Fit) -> str:
+def _copies(fit: FitFacts) -> str:
     """Write how many copies of the heaviest mode a fit reaches, if not all."""
     first = fit.that_matter()[0] if fit.that_matter() else None
     if first is None or first.mode.copies == 1 or not first.copies_reached < first.mode.copies:
@@ -232,7 +232,7 @@ def _every(facts: Facts) -> str:
     return "both modes found" if n == 2 else f"all {n} modes found"
 
 
-def _divergence(fit: Fit) -> str:
+def _divergence(fit: FitFacts) -> str:
     forward, relabelled = fit.scores["forward_kl"], fit.scores["forward_kl_relabelled"]
     if np.isnan(forward.value):
         return ""
@@ -241,7 +241,7 @@ def _divergence(fit: Fit) -> str:
     return f", forward KL {nats(forward)}"
 
 
-def _correctable(fit: Fit) -> str:
+def _correctable(fit: FitFacts) -> str:
     """Write whether importance sampling can correct the fit, by its k-hat."""
     khat = fit.khat
     if fit.kind == "draws":

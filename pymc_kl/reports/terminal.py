@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pymc_kl.comparison.tables import format_estimate, format_percent
-from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts, Fit, read_facts
+from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts, FitFacts, read_facts
 from pymc_kl.reports.phrases import counted
 from pymc_kl.reports.verdict import judge
 
@@ -64,7 +64,7 @@ def _listed(facts: Facts) -> list[int]:
     return [row for row, mass in enumerate(held) if facts.modes[row].matters or mass > LEAST_COUNTED_MASS]
 
 
-def _mass(fit: Fit, row: int) -> str:
+def _mass(fit: FitFacts, row: int) -> str:
     cover = fit.coverage[row]
     return f"{_short(format_percent(*cover.mass, cover.upper))} {MARKS.get(cover.verdict, ' ')}"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
-from pymc_kl.reports.facts import Facts, Fit
+from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.parameters import LargestError
 from pymc_kl.reports.phrases import numbered
 
@@ -28,7 +28,7 @@ class Use:
     why: str
 
 
-type UseRule = Callable[[Facts, Fit], Use]
+type UseRule = Callable[[Facts, FitFacts], Use]
 
 
 def _within_limits(error: LargestError | None, limits: tuple[float, float], write: Callable[[Estimate], str]) -> Use:
@@ -48,22 +48,22 @@ def _ratio(by: Estimate) -> str:
     return f"{ratio:.2f} ± {ratio * by.se:.2f} times the sd at worst"
 
 
-def means(_facts: Facts, fit: Fit) -> Use:
+def means(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for posterior means of single parameters."""
     return _within_limits(fit.mean_error, MEAN_LIMITS, _in_sd)
 
 
-def spreads(_facts: Facts, fit: Fit) -> Use:
+def spreads(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for posterior standard deviations."""
     return _within_limits(fit.sd_error, SD_LIMITS, _ratio)
 
 
-def tails(_facts: Facts, fit: Fit) -> Use:
+def tails(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for central 90 % intervals."""
     return _within_limits(fit.tail_error, TAIL_LIMITS, _in_sd)
 
 
-def multimodal(_facts: Facts, fit: Fit) -> Use:
+def multimodal(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for summaries that tell how much mass each mode has."""
     if missed := fit.that_matter("missed"):
         return Use("no", f"misses {numbered([c.mode.number for c in missed])}")
@@ -72,7 +72,7 @@ def multimodal(_facts: Facts, fit: Fit) -> Use:
     return Use("yes", "every mode that matters has its mass")
 
 
-def starts(_facts: Facts, fit: Fit) -> Use:
+def starts(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for starting points of MCMC."""
     reached = [c for c in fit.that_matter() if c.verdict != "missed"]
     all_of_them = len(fit.that_matter())
@@ -80,7 +80,7 @@ def starts(_facts: Facts, fit: Fit) -> Use:
     return Use(answer, f"reaches {len(reached)} of {all_of_them} modes")
 
 
-def importance(_facts: Facts, fit: Fit) -> Use:
+def importance(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for importance sampling."""
     if fit.kind == "draws" or np.isnan(fit.khat):
         return Use(

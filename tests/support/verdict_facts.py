@@ -7,7 +7,7 @@ import numpy as np
 
 from pymc_kl.comparison.datatree import ESTIMATES
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
-from pymc_kl.reports.facts import Audit, Facts, Fit, Mode, ModeCoverage
+from pymc_kl.reports.facts import Audit, Facts, FitFacts, Mode, ModeCoverage
 
 NAN = float("nan")
 HELD = Estimate(0.3, 0.01)
@@ -30,7 +30,7 @@ def cover(
     return ModeCoverage(mode, verdict, Estimate(mass, se), upper, Estimate(within, 0.001), reached)
 
 
-def fit(name: str, covers: tuple[ModeCoverage, ...], **changes: Any) -> Fit:
+def fit(name: str, covers: tuple[ModeCoverage, ...], **changes: Any) -> FitFacts:
     """An approximation with good scores, but for what is changed; scores go by their name."""
     scores = dict.fromkeys(ESTIMATES, UNKNOWN)
     scores |= {
@@ -43,7 +43,7 @@ def fit(name: str, covers: tuple[ModeCoverage, ...], **changes: Any) -> Fit:
         "spill": Estimate(0.001, 0.0005),
     }
     scores |= {key: changes.pop(key) for key in list(changes) if key in scores}
-    made = Fit(
+    made = FitFacts(
         name=name,
         kind="reverse",
         family="meanfield",
@@ -64,7 +64,7 @@ def fit(name: str, covers: tuple[ModeCoverage, ...], **changes: Any) -> Fit:
     return replace(made, **changes)
 
 
-def facts(found: tuple[Mode, ...], *fits: Fit, **changes: Any) -> Facts:
+def facts(found: tuple[Mode, ...], *fits: FitFacts, **changes: Any) -> Facts:
     """A comparison whose reference can be trusted, but for what is changed."""
     made = Facts(
         modes=found,

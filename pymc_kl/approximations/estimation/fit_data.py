@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import EFFECTIVE_ROUNDING, Components, WeightedDraws, effective_number
+from pymc_kl.modes.numbering import ELSEWHERE
 
 SMALLEST_PIVOT = 1e-7  # about 5 sqrt(eps); a smaller pivot of a correlation matrix is rounding
 
@@ -124,9 +125,9 @@ def _checked_ids(name: str, ids: npt.ArrayLike, n: int) -> IntArray:
 
 
 def _numbered(mode: IntArray) -> IntArray:
-    """Number the modes from 0; -1 for none."""
+    """Number the modes from 0; elsewhere stays elsewhere."""
     names = np.unique(mode[mode >= 0])
-    return np.where(mode < 0, -1, np.searchsorted(names, mode))
+    return np.where(mode < 0, ELSEWHERE, np.searchsorted(names, mode))
 
 
 def _check_varies(varies: npt.NDArray[np.bool_]) -> None:
