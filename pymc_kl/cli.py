@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, get_args
 
 import pymc_kl as pkl  # its names are imported when they are used: `--help` waits for none of them
 from pymc_kl._typing import ForwardFamily, ReverseMethod
+from pymc_kl.comparison.whole_files import check_new, check_writable, recover
 
 if TYPE_CHECKING:
     import pymc as pm
     import xarray as xr
     from rich.console import Console
 
-SAVED = "comparison.nc"  # in the folder for the results
+SAVED = "comparison.nc"  # name of the comparison in the folder for the results
+REPORT = "report.html"  # name of the report in the same folder
 EXAMPLES = """examples:
   pymc-kl demo                                              the 82 galaxies, from nothing to pictures
   pymc-kl compare model.py:model --draws trace.nc --out results
@@ -89,10 +91,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(parsed: argparse.Namespace, console: "Console") -> int:
-    from pymc_kl.comparison.io import check_place
+    _check_out(parsed)
     from pymc_kl.data import galaxies
 
-    check_place(parsed.out / SAVED, overwrite=True)
     console.print("82 galaxy velocities, three normal components: NUTS, ADVI and full-rank ADVI, forward-KL fits.")
     with galaxies.model():
         comparison = pkl.compare(random_seed=parsed.seed, progressbar=not parsed.quiet)
@@ -102,11 +103,14 @@ def _demo(parsed: argparse.Namespace, console: "Console") -> int:
 def _compare(parsed: argparse.Namespace, console: "Console") -> int:
     if parsed.draws is not None and not parsed.draws.exists():
         raise FileNotFoundError(f"no such file of draws: {parsed.draws}")
-    model = _load_model(parsed.model)
-    from pymc_kl.comparison.io import check_place
+    for name, fit in parsed.fit:
+        if not Path(fit).exists():
+            raise FileNotFoundError(f"no such file of the fit {name!r}: {fit}")
+    file, name = _model_file(parsed.model)
+    _check_out(parsed)
+    model = _load_model(file, name)
     from pymc_kl.model.datatree import read_tree
 
-    check_place(parsed.out / SAVED, overwrite=True)
     draws = None if parsed.draws is None else read_tree(parsed.draws)
     comparison = pkl.compare(
         draws,
@@ -129,20 +133,45 @@ def _named_file(text: str) -> tuple[str, str]:
 
 
 def _summary(parsed: argparse.Namespace, console: "Console") -> int:
+    _check_comparison(parsed.comparison)
     return _print(pkl.load(parsed.comparison), console)
 
 
-def _load_model(place: str) -> "pm.Model":
-    """Import FILE.py and take the model NAME from it."""
-    file, _, name = place.rpartition(":")
+def _check_comparison(path: Path) -> None:
+    """Raise if there is no such file, before anything is imported to read it."""
+    recover(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no such comparison: {path}")
+
+
+def _check_out(parsed: argparse.Namespace) -> None:
+    """Raise if the results can't be written, before they are made."""
+    check_writable(parsed.out / SAVED)
+    from pymc_kl.comparison.io import check_path
+    from pymc_kl.reports.build import writable
+
+    check_path(parsed.out / SAVED, overwrite=True)
+    if parsed.report:
+        writable(parsed.out / REPORT, overwrite=True)
+
+
+def _model_file(text: str) -> tuple[Path, str]:
+    """Read FILE.py:NAME."""
+    file, _, name = text.rpartition(":")
     if not file or not Path(file).is_file():
-        raise ValueError(f"the model is given as FILE.py:NAME; got {place!r} and there is no file {file!r}.")
+        raise ValueError(f"the model is given as FILE.py:NAME; got {text!r} and there is no file {file!r}.")
+    return Path(file), name
+
+
+def _load_model(file: Path, name: str) -> "pm.Model":
+    """Import a file and take the model NAME from it."""
     import pymc as pm
 
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    assert spec is not None and spec.loader is not None
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"the model's file must be one of Python, FILE.py; got {str(file)!r}.")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(Path(file).resolve().parent))
+    sys.path.insert(0, str(file.resolve().parent))
     try:
         spec.loader.exec_module(module)
     finally:
@@ -164,8 +193,8 @@ def _finish(comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Con
         draw(comparison, backend="matplotlib").savefig(out / f"{name}.png")
         written.append(f"{name}.png")
     if parsed.report:
-        pkl.report(comparison, out / "report.html", overwrite=True)
-        written.append("report.html")
+        pkl.report(comparison, out / REPORT, overwrite=True)
+        written.append(REPORT)
     console.print(f"\nWritten to {out}: {', '.join(written)}", soft_wrap=True)
     return code
 
@@ -182,8 +211,12 @@ def _print(comparison: "xr.DataTree", console: "Console") -> int:
 
 
 def _report(parsed: argparse.Namespace, console: "Console") -> int:
-    comparison = pkl.load(parsed.comparison)
+    _check_comparison(parsed.comparison)
     path = parsed.output or parsed.comparison.with_suffix(".html")
+    if not path.is_dir():  # `report` says what to do of a folder
+        check_new(path, overwrite=parsed.overwrite)
+    check_writable(path)
+    comparison = pkl.load(parsed.comparison)
     pkl.report(
         comparison,
         path,

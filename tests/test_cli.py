@@ -1,5 +1,6 @@
 """The command line, run as a user runs it."""
 
+import shutil
 import subprocess
 import sys
 from typing import get_args
@@ -86,33 +87,57 @@ def test_a_function_may_build_the_model():
     ("arguments", "message"),
     [
         (["compare", "two.py:number", "--draws", "draws.nc"], "no pm.Model named 'number'; it has ['model']"),
+        (["compare", "draws.nc:model"], "the model's file must be one of Python, FILE.py; got 'draws.nc'"),
         (["compare", "nowhere.py:model"], "there is no file 'nowhere.py'"),
         (["compare", "two.py:model", "--draws", "none.nc"], "no such file of draws: none.nc"),
         (["summary", "none.nc"], "no such comparison: none.nc"),
         (["summary", "draws.nc"], "this DataTree is no comparison"),
+        (["demo", "--out", "mine"], "comparison.nc is there and was written by"),
+        (["demo", "--out", "page"], "report.html is there and is no report"),
     ],
 )
-@pytest.mark.usefixtures("folder")
-def test_bad_input_exits_with_two(arguments, message, capsys):
+def test_bad_input_exits_with_two(arguments, message, folder, capsys):
+    for name in ("mine", "page"):
+        (folder / name).mkdir()
+    shutil.copy("draws.nc", "mine/comparison.nc")
+    (folder / "page" / "report.html").write_text("mine")
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["compare", "--help"], ["compare", "m.py:m", "--forward", "mixtures"]]
+    ("arguments", "message"),
+    [
+        (["--help"], ""),
+        (["compare", "--help"], ""),
+        (["compare", "m.py:m", "--forward", "mixtures"], "invalid choice: 'mixtures'"),
+        (["summary", "none.nc"], "no such comparison: none.nc"),
+        (["report", "none.nc"], "no such comparison: none.nc"),
+        (["report", "c.nc", "-o", "old.html"], "old.html exists"),
+        (["report", "c.nc", "-o", "c.nc/new.html"], "A file stands where a folder is needed"),
+        (["compare", "none.py:model"], "there is no file 'none.py'"),
+        (["compare", "two.py:model", "--draws", "none.nc"], "no such file of draws: none.nc"),
+        (["compare", "two.py:model", "--fit", "laplace=none.nc"], "no such file of the fit 'laplace': none.nc"),
+        (["compare", "two.py:model", "--out", "c.nc/out"], "A file stands where a folder is needed"),
+        (["demo", "--out", "c.nc"], "A file stands where a folder is needed"),
+    ],
 )
-def test_help_and_mistakes_wait_for_no_import(arguments):
+def test_help_and_mistakes_wait_for_no_import(arguments, message, tmp_path):
+    for name in ("two.py", "c.nc", "old.html"):
+        (tmp_path / name).touch()
     code = f"""
 import sys
 from pymc_kl.cli import main
 try:
-    main({arguments!r})
-except SystemExit:
-    pass
+    code = main({arguments!r})
+except SystemExit as stop:
+    code = stop.code
+assert code == {2 if message else 0}, code
 print(*{{"pymc", "pytensor", "matplotlib", "arviz", "xarray", "scipy", "jax"}} & set(sys.modules), file=sys.stderr)
 """
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert run.stderr.splitlines()[-1] == ""
+    assert message in run.stderr
 
 
 def test_the_choices_are_those_there_are():

@@ -102,8 +102,9 @@ def compare(
     DataTree
         Groups `posterior`, `sample_stats`, `modes`, `approximations/<name>`, `scores`, `coverage`, `evidence`
         and, with draws given, `audit`. Log densities and divergences are in nats, on the unconstrained space.
-        Modes are numbered from 1, 0 is elsewhere. A fit that failed is a row of NaN with its `error`; where a part
-        of its scores failed, that part alone is NaN, and `error` names it.
+        Modes are numbered from 1, 0 is elsewhere. A slash in a fit's name is `%2F` in that of its group. A fit that
+        failed is a row of NaN with its `error`; where a part of its scores failed, that part alone is NaN, and `error`
+        names it.
 
     Examples
     --------
@@ -204,7 +205,7 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _names_a_group(name: Any) -> bool:
-    return isinstance(name, str) and name.strip() not in ("", ".", "..") and "/" not in name and fits_as_text(name)
+    return isinstance(name, str) and name.strip() not in ("", ".", "..") and fits_as_text(name)
 
 
 def _check_requests(
@@ -234,8 +235,8 @@ def _check_requests(
     for name in approximations or ():
         if not _names_a_group(name):
             raise ValueError(
-                "an approximation's name must be text without a slash, a NUL or a lone surrogate, and neither blank, "
-                f"'.' nor '..', since it names a group; got {name!r}."
+                "an approximation's name must be text without a NUL or a lone surrogate, and neither blank, '.' nor "
+                f"'..', since it names a group; got {name!r}."
             )
         if name in (*taken, *beside):
             raise ValueError(f"the name {name!r} is taken by a fit that compare() makes; give yours another.")

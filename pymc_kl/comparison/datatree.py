@@ -4,6 +4,7 @@ Modes are numbered from 1, highest mass first; 0 is elsewhere.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,51 +13,61 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.fitting.optima import optima_of
-from pymc_kl.modes.numbering import mode_numbers
+from pymc_kl.model.datatree import draws_tree, plain
+from pymc_kl.modes.numbering import mode_numbers, to_mode_number
 
 if TYPE_CHECKING:
     from pymc_kl.approximations import Approximation
-from pymc_kl.model.datatree import draws_tree, plain
+    from pymc_kl.comparison.fit import AssignedFit
+    from pymc_kl.model.target import Target
 
-CHAINS = 4  # that independent draws are laid out in, so that ArviZ can set them side by side
-MAX_STEPS = 2000  # of a loss history that are kept
+CHAINS = 4  # number of chains that independent draws are laid out in, as from pm.sample, for ArviZ; our choice
+MAX_STEPS = 2000  # number of steps of a loss history that are kept, at most; bounds a file's size; our choice
+
+
+def group_of_fit(name: str) -> str:
+    """Return the name of a fit's group: a slash, which a DataTree takes for a path, is written `%2F`.
+
+    A `%2F` in the fit's own name becomes `%252F`, and so on, so that every group has one fit.
+    """
+    return re.sub("%(?=(25)*2F)", "%25", name).replace("/", "%2F")
+
+
+def fit_groups(dt: xr.DataTree) -> dict[str, xr.DataTree]:
+    """Return the groups of a comparison's fits by the fits' own names, in the order of `/scores`."""
+    groups = dt["approximations"].children if "approximations" in dt.children else {}
+    names = dt["scores"].to_dataset()["approximation"].values.tolist()
+    return {name: groups[group_of_fit(name)] for name in names if group_of_fit(name) in groups}
 
 
 def approximation_tree(
-    q: "Approximation",
-    x: Array,
-    log_density: Array,
-    log_prob: Array | None,
-    mode: IntArray,
-    reference_log_prob: Array | None,
-    optimum_mode: IntArray,
+    target: "Target", fit: "AssignedFit", reference_log_prob: Array | None, optimum_mode: IntArray
 ) -> xr.DataTree:
     """Build the groups of one approximation: draws (n, d), log q at the reference, loss history, optima of its starts.
 
     Modes, of draws and of the optima's centres, are numbered from 1; 0 is elsewhere.
     """
-    assert q.target is not None
+    q, x = fit.fit.approximation, fit.x
     shape = (CHAINS if len(x) % CHAINS == 0 else 1, -1)
-    stats = {"log_density": log_density, "log_prob": log_prob, "mode": mode}
+    stats = {"log_density": fit.log_density, "log_prob": fit.log_prob, "mode": to_mode_number(fit.canonical.mode)}
     laid_out = {name: None if values is None else values.reshape(shape) for name, values in stats.items()}
-    tree = draws_tree(q.target, x.reshape(*shape, x.shape[1]), laid_out)
+    tree = draws_tree(target, x.reshape(*shape, x.shape[1]), laid_out)
     if reference_log_prob is not None:
         tree["reference"] = xr.DataTree(xr.Dataset({"log_prob": (("chain", "draw"), reference_log_prob)}))
     history = np.asarray(() if q.info.history is None else q.info.history, dtype=float)
-    fit = xr.Dataset(attrs={"info": json.dumps(plain(q.info.stored()))})
+    known = xr.Dataset(attrs={"info": json.dumps(plain(q.info.stored()))})
     if len(history):
         step = np.unique(np.linspace(0, len(history) - 1, min(len(history), MAX_STEPS)).astype(int))
-        fit["loss"] = xr.DataArray(history[step], dims="step", coords={"step": step})
+        known["loss"] = xr.DataArray(history[step], dims="step", coords={"step": step})
     if len(optimum_mode):
-        fit = fit.merge(_optima_dataset(q, optimum_mode))
-    tree["fit"] = xr.DataTree(fit)
+        known = known.merge(_optima_dataset(target, q, optimum_mode))
+    tree["fit"] = xr.DataTree(known)
     return tree
 
 
-def _optima_dataset(q: "Approximation", mode: IntArray) -> xr.Dataset:
+def _optima_dataset(target: "Target", q: "Approximation", mode: IntArray) -> xr.Dataset:
     """Lay out what the starts of a reverse-KL fit settled in, best first: a row an optimum."""
-    optima, target = optima_of(q), q.target
-    assert target is not None
+    optima = optima_of(q)
     columns = {
         "optimum_starts": [o.n_starts for o in optima],
         "optimum_elbo": [o.elbo.value for o in optima],
@@ -110,7 +121,7 @@ ESTIMATES = (
 )  # fmt: skip
 SCORE_COLUMNS = (
     *(column for name in ESTIMATES for column in (name, f"{name}_se")),
-    "forward_kl_is_bound", "reverse_kl_is_bound", "alarm", "converged", "khat", "khat_reference",
+    "forward_kl_is_bound", "reverse_kl_is_bound", "alarm", "converged", "khat", "khat_se", "khat_reference",
     "stein_z", "seconds", "kind", "family", "error", "note",
 )  # fmt: skip
 COVERAGE_COLUMNS = (

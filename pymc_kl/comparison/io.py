@@ -1,23 +1,29 @@
 """Write a comparison to a file and read it; refuse what is none, is of a newer format or was cut short."""
 
+import json
+import os
 import re
 import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from pymc_kl.comparison.stored_names import from_file, to_file
-from pymc_kl.comparison.whole_files import interrupts_wait, recover, written_whole
+from pymc_kl.comparison.whole_files import check_new, interrupts_wait, recover, written_whole
 from pymc_kl.model.datatree import FORMAT, read_tree, reader_options
 
 SUFFIXES = (".nc", ".zarr")
 NEEDED = ("posterior", "modes", "scores", "coverage", "evidence")
 NEEDED_OF_FITS = ("posterior", "sample_stats", "fit")
 MARK = "pymc_kl_groups"  # root attribute of a file: how many groups it has, written when all of them are
-FIRST_MARKED = 3  # format
-STORE_FILE = re.compile(r"\.z(group|attrs|array|metadata)|zarr\.json|\d+(\.\d+)*|\.DS_Store")
-NAMED = 3  # files of others that an error names
+CONTENT = "pymc_kl_content"  # root attribute of a file, as JSON: how much it holds, and which texts were objects
+FIRST_MARKED = 3  # format number, that of the DataTree, from which on a file bears a mark; our choice
+CHUNK = re.compile(r"\d+(\.\d+)*")  # names of files with numbers in a Zarr array; Zarr's specification, version 2
+OF_GROUP = {".zgroup", ".zattrs", ".zmetadata", ".DS_Store"}  # names of files in a Zarr group; same source, and macOS
+OF_ARRAY = {".zarray", ".zattrs", ".DS_Store"}  # names of files beside the chunks of a Zarr array; same source
+NAMED = 3  # files of others that an error names, at most; our choice
 
 
 def save(comparison: xr.DataTree, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -32,7 +38,8 @@ def save(comparison: xr.DataTree, path: str | Path, *, overwrite: bool = False) 
     path : path
         Its suffix chooses the format; missing folders are made.
     overwrite : bool
-        Replace a comparison that is there. Files of other tools and folders with other files are never replaced.
+        Replace a comparison that is there, or an empty file or folder. Nothing else is ever replaced: no file of
+        another tool, no other result of this package, no folder that holds anything else, no link to a folder.
 
     Returns
     -------
@@ -48,19 +55,18 @@ def save(comparison: xr.DataTree, path: str | Path, *, overwrite: bool = False) 
     """
     path = Path(path)
     dt = check_comparison(comparison)
-    check_place(path, overwrite=overwrite)
+    check_path(path, overwrite=overwrite)
     with written_whole(path) as new:
         _write(dt, new, path.suffix)
     return path
 
 
-def check_place(path: Path, *, overwrite: bool) -> None:
+def check_path(path: Path, *, overwrite: bool) -> None:
     """Refuse a path that a comparison can't be saved to."""
     if path.suffix not in SUFFIXES:
         raise ValueError(f"the path must end in .nc (NetCDF) or .zarr (Zarr); got {path.name!r}.")
     recover(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+    check_new(path, overwrite=overwrite)
     if path.exists() and (found := _not_ours(path)):
         raise FileExistsError(
             f"{path} is there and {found}. Only a comparison by pymc_kl is replaced: save to another path, or remove "
@@ -69,44 +75,84 @@ def check_place(path: Path, *, overwrite: bool) -> None:
 
 
 def _not_ours(path: Path) -> str:
-    """Say what stands at a path if it may not be replaced."""
+    """Say why what stands at a path may not be replaced; nothing if it may be."""
     if path.is_dir() != (path.suffix == ".zarr"):
         return "is a folder" if path.is_dir() else "is a file"
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    if not any(file.stat().st_size for file in files):
+    if path.is_dir() and path.is_symlink():
+        return f"is a link to the folder {os.path.realpath(path)}"
+    if not (any(path.iterdir()) if path.is_dir() else path.stat().st_size):
         return ""
-    if path.is_dir() and (others := [file for file in files if not STORE_FILE.fullmatch(file.name)]):
-        named = ", ".join(str(file.relative_to(path)) for file in others[:NAMED])
-        return f"holds other files, such as {named}"
+    if path.is_dir() and (others := [file for file in sorted(path.rglob("*")) if not _of_a_store(file)]):
+        return f"holds other files, such as {', '.join(str(file.relative_to(path)) for file in others[:NAMED])}"
     try:
-        attrs = _root_attrs(path)
+        groups, attrs = _outline(path)
     except Exception as error:  # noqa: BLE001 whatever its readers say of a file that is not theirs
         return f"cannot be read ({type(error).__name__}: {error})"
-    if attrs.get("creation_library") == "pymc_kl" or "pymc_kl_format" in attrs:
-        return ""
-    return f"was written by {attrs.get('creation_library', 'another tool')}"
+    if attrs.get("creation_library") != "pymc_kl" and "pymc_kl_format" not in attrs:
+        return f"was written by {attrs.get('creation_library', 'another tool')}"
+    return "" if groups.issuperset(NEEDED) else f"holds no comparison but {', '.join(sorted(groups)) or 'nothing'}"
 
 
-def _root_attrs(path: Path) -> dict[str, Any]:
-    with warnings.catch_warnings(), xr.open_dataset(path, decode_cf=False, **reader_options(path)) as ds:
-        return ds.attrs
+def _of_a_store(path: Path) -> bool:
+    """Tell whether a file or folder is one that Zarr writes."""
+    if path.is_symlink():
+        return False
+    if path.is_dir():
+        return (path / ".zgroup").is_file() or (path / ".zarray").is_file()
+    if (path.parent / ".zarray").is_file():
+        return path.name in OF_ARRAY or bool(CHUNK.fullmatch(path.name))
+    return path.name in OF_GROUP
+
+
+def _outline(path: Path) -> tuple[set[str], dict[str, Any]]:
+    """Read the names of a file's first groups and its attributes."""
+    options = reader_options(path)
+    with (
+        warnings.catch_warnings(),
+        xr.open_datatree(path, decode_cf=False, **options) as dt,
+    ):
+        return set(dt.children), {str(name): value for name, value in dt.attrs.items()}
 
 
 def _write(dt: xr.DataTree, path: Path, suffix: str) -> None:
-    """Write all groups, then the mark that says so."""
+    """Write all groups, then the marks that say so."""
     dt = to_file(dt)
-    marked = xr.Dataset(attrs={**dt.attrs, MARK: _n_groups(dt)})
+    content: dict[str, Any] = {"variables": _n_variables(dt), "objects": _object_texts(dt)}
     with interrupts_wait():
         if suffix == ".zarr":
             dt.to_zarr(path, mode="w", zarr_format=2, consolidated=False)
-            marked.to_zarr(path, mode="a", zarr_format=2, consolidated=False)
+            content["chunks"] = _n_chunks(path)
+            _marks(dt, content).to_zarr(path, mode="a", zarr_format=2, consolidated=False)
         else:
             dt.to_netcdf(path, mode="w", engine="netcdf4")
-            marked.to_netcdf(path, mode="a", engine="netcdf4")
+            _marks(dt, content).to_netcdf(path, mode="a", engine="netcdf4")
+
+
+def _marks(dt: xr.DataTree, content: Mapping[str, Any]) -> xr.Dataset:
+    return xr.Dataset(attrs={**dt.attrs, MARK: _n_groups(dt), CONTENT: json.dumps(content)})
 
 
 def _n_groups(dt: xr.DataTree) -> int:
     return len(dt.descendants)
+
+
+def _n_variables(dt: xr.DataTree) -> int:
+    return sum(len(node.to_dataset(inherit=False).variables) for node in dt.subtree)
+
+
+def _n_chunks(path: Path) -> int:
+    """Count the files of a Zarr store that hold numbers."""
+    return sum(CHUNK.fullmatch(file.name) is not None and file.is_file() for file in path.rglob("*"))
+
+
+def _object_texts(dt: xr.DataTree) -> list[str]:
+    """List arrays of texts as objects: NetCDF gives them back as numpy's texts, and Zarr as another kind of them."""
+    nodes = [(node.path.rstrip("/"), node.to_dataset(inherit=False).variables) for node in dt.subtree]
+    return [f"{path}/{name}" for path, variables in nodes for name, v in variables.items() if _holds_objects(v)]
+
+
+def _holds_objects(variable: xr.Variable) -> bool:
+    return variable.dtype == object and all(isinstance(text, str) for text in variable.values.ravel())
 
 
 def load(path: str | Path) -> xr.DataTree:
@@ -132,7 +178,16 @@ def load(path: str | Path) -> xr.DataTree:
         ) from error
     if MARK not in dt.attrs and int(dt.attrs.get("pymc_kl_format", 0)) >= FIRST_MARKED:
         raise ValueError(f"{path} was not written to its end, and what it lacks is lost. Make it again with compare().")
-    return check_comparison(dt)
+    comparison = check_comparison(dt)
+    _check_chunks(path, dt)
+    return comparison
+
+
+def _check_chunks(path: Path, dt: xr.DataTree) -> None:
+    """Raise if a Zarr store has lost files of numbers, which its readers take for missing values."""
+    expected = json.loads(dt.attrs.get(CONTENT, "{}")).get("chunks", 0) if path.is_dir() else 0
+    if (found := _n_chunks(path) if expected else 0) < expected:
+        raise ValueError(f"{path} holds {found} files of numbers of the {expected} that were saved. Make it again.")
 
 
 def _read_unchanged(path: Path) -> xr.DataTree:
@@ -163,12 +218,27 @@ def check_comparison(dt: Any) -> xr.DataTree:
 
 
 def _from_file(dt: xr.DataTree) -> xr.DataTree:
-    """Take the mark of a file off and give names back; raise if groups are missing."""
-    expected, found = int(dt.attrs[MARK]), _n_groups(dt)
-    if found < expected:
-        raise ValueError(f"this comparison holds {found} groups of the {expected} that were saved. Make it again.")
-    dt = from_file(dt.copy())
-    del dt.attrs[MARK]
+    """Take the marks of a file off and give names back; raise if groups or variables are missing."""
+    content = json.loads(dt.attrs.get(CONTENT, "{}"))  # what earlier files of this format do not say
+    for what, expected, found in (
+        ("groups", dt.attrs[MARK], _n_groups(dt)), ("variables", content.get("variables", 0), _n_variables(dt)),
+    ):  # fmt: skip
+        if found < int(expected):
+            raise ValueError(f"this comparison holds {found} {what} of the {expected} that were saved. Make it again.")
+    dt = from_file(_with_objects(dt, content.get("objects", ())))
+    dt.attrs = {name: value for name, value in dt.attrs.items() if name not in (MARK, CONTENT)}
+    return dt
+
+
+def _with_objects(dt: xr.DataTree, paths: Iterable[str]) -> xr.DataTree:
+    """Return a copy in which some arrays of texts are arrays of objects again."""
+    dt = dt.copy()
+    nodes = {node.path: node for node in dt.subtree}
+    for path in paths:
+        node, _, name = path.rpartition("/")
+        group = nodes[node or "/"]
+        ds = group.to_dataset(inherit=False)
+        group.dataset = ds.assign({name: ds.variables[name].astype(object)})
     return dt
 
 

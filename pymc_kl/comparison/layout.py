@@ -12,6 +12,7 @@ from pymc_kl.comparison.datatree import (
     SCORE_COLUMNS,
     approximation_tree,
     coverage_dataset,
+    group_of_fit,
     line_dataset,
     scores_dataset,
 )
@@ -61,7 +62,9 @@ def lay_out(
     dt["modes"] = xr.DataTree(describe_modes(reference.target, reference.modes, reference.masses, reference.log_masses))
     for fit in scored:
         with attempts[fit.name].kept("its draws, as a group of the comparison"):
-            dt[f"approximations/{fit.name}"] = _approximation_tree(fit, reference, rows, attempts[fit.name])
+            dt[f"approximations/{group_of_fit(fit.name)}"] = _approximation_tree(
+                fit, reference, rows, attempts[fit.name]
+            )
     if reference.audit is not None:
         dt["audit"] = reference.audit
     line = _line(scored, reference, attempts) if reference.target.d == 1 else None
@@ -106,15 +109,8 @@ def _approximation_tree(fit: ScoredFit, reference: Reference, rows: IntArray, at
             flat = fit.fit.at_draws(x, fold, log_prob_on_circle)
             reference_log_prob = None if flat is None else flat.reshape(rows.shape)
     centres = np.reshape([optimum.approximation.loc for optimum in optima_of(q)], (-1, fit.x.shape[1]))
-    return approximation_tree(
-        q,
-        fit.x,
-        fit.log_density,
-        fit.log_prob,
-        to_mode_number(fit.canonical.mode),
-        reference_log_prob,
-        to_mode_number(reference.modes.assign(centres)),
-    )
+    optimum_mode = to_mode_number(reference.modes.assign(centres))
+    return approximation_tree(reference.target, fit, reference_log_prob, optimum_mode)
 
 
 def _parameters(fits: Iterable[ScoredFit], reference: Reference) -> xr.Dataset:

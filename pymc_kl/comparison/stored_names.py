@@ -138,9 +138,10 @@ def _reworded(variable: xr.Variable, texts: Forms) -> xr.Variable:
     if variable.dtype.kind not in "OTU":
         return xr.Variable(variable.dims, variable.values, attrs)
     words = [_replaced(word, texts) for word in variable.values.ravel().tolist()]
-    # xarray takes lone surrogates in numpy's own texts only, which can't end in a NUL
-    fixed = any(isinstance(word, str) and re.search("[\ud800-\udfff]", word) for word in words)
-    return xr.Variable(variable.dims, np.array(words, str if fixed else object).reshape(variable.shape), attrs)
+    texts_of_numpy = variable.dtype.kind != "O" and not any(str(word).endswith("\0") for word in words)  # it cuts NULs
+    # xarray takes lone surrogates in numpy's own texts only
+    texts_of_numpy |= any(isinstance(word, str) and re.search("[\ud800-\udfff]", word) for word in words)
+    return xr.Variable(variable.dims, np.array(words, str if texts_of_numpy else object).reshape(variable.shape), attrs)
 
 
 def _replaced(value: Any, texts: Forms) -> Any:

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: written beside their place and moved into it when they are complete.
+"""Files and folders that are whole or not there: written beside their path, and moved to it when they are complete.
 
 Whatever interrupts a write, the old or the new stands there whole. A file is replaced in one step. A folder can't be:
 the old one is moved aside before the new one is moved in, and `recover` finishes a swap that was cut short in between.
@@ -19,16 +19,21 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
 
-NEW, OLD = "new", "old"  # what is being written and what it replaces, in the folder beside their place
-READABLE = 50  # letters of a file's name that the folder beside it bears
-SYNCS = 8  # files that are flushed at a time: one by one, a Zarr store takes seconds
-STALE = 86_400  # seconds after which a folder that a killed process left is removed
-TRIES = 20  # swaps against other processes, and removals of a folder that a thread still writes to
+NEW = "new"  # name of what is being written, in the folder beside its path
+OLD = "old"  # name, before a number, of what it replaces, in the same folder
+READABLE = 50  # letters of a file's name in the name of the folder beside it, which file systems bound by 255; ours
+SYNCS = 8  # files flushed at a time; bounds threads: one file at a time, a Zarr store takes seconds; our choice
+STALE = 86_400  # seconds after which the folder of a killed process is removed: longer than any write; our choice
+TRIES = 20  # attempts to swap two folders while other processes do, or to remove one still written to; our choice
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)  # error numbers of a folder that can't be written to
+NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)  # error numbers of a file that stands where a folder is needed
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a place to write a file or folder to; it replaces `path` if the block ends without an error.
+    """Yield the path of a new file or folder for the block to write, and move it to `path` once the block is done.
+
+    If the block raises, what it wrote is removed, and what was at `path` stays.
 
     Raises
     ------
@@ -47,7 +52,30 @@ def written_whole(path: Path) -> Iterator[Path]:
             _put(folder / NEW, path)
             _flush(path.parent)
     except (OSError, RuntimeError) as error:  # NetCDF's errors are RuntimeErrors
-        raise OSError(f"{path} could not be written: {error}. {_cause(path)} What was there is unchanged.") from error
+        raise _told(path, error) from error
+
+
+def check_writable(path: Path) -> None:
+    """Make the folders above a path, and a file beside it that is removed again, before long work whose result it is.
+
+    Raises
+    ------
+    OSError
+        If nothing can be written there.
+    """
+    path = Path(os.path.realpath(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent, prefix=_prefix(path)):
+            pass
+    except OSError as error:
+        raise _told(path, error) from error
+
+
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Raise if there is something at a path that may not be replaced."""
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
 
 
 @contextmanager
@@ -78,7 +106,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def recover(path: Path) -> None:
-    """Finish a swap of folders that was cut short: what was about to take the empty place takes it."""
+    """Finish a swap of folders that was cut short: move the new one to the path that the old one has left."""
     path = Path(os.path.realpath(path))
     if path.exists():
         return
@@ -169,12 +197,19 @@ def _flush_opened(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def _cause(path: Path) -> str:
-    """Say what the likely causes are and what helps."""
+def _told(path: Path, error: Exception) -> OSError:
+    """Return the error that says what could not be written, why, and what helps."""
+    return OSError(f"{path} could not be written: {error}. {_cure(path, error)} What was there is unchanged.")
+
+
+def _cure(path: Path, error: Exception) -> str:
+    """Say what helps: NetCDF's errors have no number, and may be those of a full disk."""
+    number = getattr(error, "errno", None)
+    if number in NOT_ALLOWED:
+        return f"You may not write to the folder {path.parent}: choose another path, or change its permissions."
+    if number in NO_FOLDER:
+        return "A file stands where a folder is needed: choose another path."
     with suppress(OSError):
         free = shutil.disk_usage(path.parent).free / 1e6
-        return (
-            f"The disk may be full ({free:,.1f} MB are free) or a limit reached, or the folder can't be written to: "
-            "make room, or choose another path."
-        )
-    return "The folder can't be written to: choose another path."
+        return f"The disk may be full ({free:,.1f} MB are free) or a limit reached: make room, or choose another path."
+    return "Choose another path."

@@ -20,12 +20,15 @@ FORMAT = 3  # of the DataTree; raised when a reader of the last one would misrea
 
 
 def check_dims(target: "Target") -> None:
-    """Raise for a dim with a slash in its name, which a DataTree takes for a path, before any long computation."""
+    """Refuse dims whose names a DataTree takes for paths, before anything long is done with the model.
+
+    No DataTree holds their labels, so that `pm.sample` fails on such a model too. PyMC refuses such variables itself.
+    """
     dims = {dim for name in target.posterior_names for dim in target.dims.get(name, ())}
     if slashed := sorted(dim for dim in dims if dim is not None and "/" in dim):
         raise ValueError(
-            f"dims must have names without a slash, which a DataTree takes for a path; got {slashed}. Rename them in "
-            "the model."
+            "dims must have names without a slash, which a DataTree takes for a path, that of pm.sample too; got "
+            f"{slashed}. Rename them in the model."
         )
 
 

@@ -13,6 +13,7 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import line_xy
 
 from pymc_kl._typing import Array
+from pymc_kl.comparison.datatree import fit_groups
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots.parts import style
@@ -137,7 +138,7 @@ def _open(dt: xr.DataTree, names: Sequence[str], backend: str, pc_kwargs: Mappin
 
 def _read_histories(dt: xr.DataTree, asked: Sequence[str]) -> dict[str, xr.DataArray]:
     """Return the losses over their steps of each approximation asked for that has a history."""
-    groups = dt["approximations"].children if "approximations" in dt.children else {}
+    groups = fit_groups(dt)
     fits = {name: groups[name].children.get("fit") for name in asked if name in groups}
     found = {name: fit["loss"] for name, fit in fits.items() if fit is not None and "loss" in fit.data_vars}
     if not found:

@@ -11,7 +11,7 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 
 from pymc_kl.comparison.io import check_comparison
-from pymc_kl.comparison.whole_files import write_text
+from pymc_kl.comparison.whole_files import check_new, write_text
 from pymc_kl.plots import plot_coverage
 from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.reports.evidence import coverage_section, modes_section, reference_section
@@ -31,6 +31,9 @@ from pymc_kl.reports.verdict import judge
 MOST_MARKS = 60  # marks, one a mode and approximation, that the first picture has room for
 FEWEST_PICTURED = 4  # modes in the first picture, however many approximations there are
 MOST_PICTURED = 16  # modes in the first picture, however few approximations there are
+SIGN = b'<meta name="generator" content="pymc_kl">'  # by which a page of ours is known, as the template writes it
+SIGN_OF_EARLIER = b": which modes each approximation covers</title>"  # the same of pages before they bore that sign
+HEAD = 20_000  # bytes of a page in which its sign stands; bounds what is read of a file that may be large; our choice
 IN_NOTEBOOKS = ("heat", "divergence-table")  # names of the tables that a notebook shows
 
 
@@ -64,7 +67,7 @@ class Report:
         Raises
         ------
         FileExistsError
-            If there is a file and `overwrite` is not True.
+            If there is a file, and `overwrite` is not True or it is neither a report nor empty.
         OSError
             If it could not be written, as on a full disk; what was there is unchanged.
         """
@@ -113,7 +116,7 @@ def report(
     interactive : bool
         Draw with plotly, which adds 4.7 MB to the page, instead of SVG.
     overwrite : bool
-        Replace a file that is there.
+        Replace a report that is there, or an empty file; no other file is replaced.
 
     Returns
     -------
@@ -123,7 +126,7 @@ def report(
     Raises
     ------
     FileExistsError
-        If there is a file at `path` and `overwrite` is not True.
+        If there is a file at `path`, and `overwrite` is not True or it is neither a report nor empty.
     ValueError
         If `comparison` is none, or of a newer version.
 
@@ -217,8 +220,19 @@ def writable(path: str | Path, overwrite: bool) -> Path:
         raise IsADirectoryError(f"{path} is a folder; name a file in it, such as {path / 'report.html'}.")
     if path.suffix not in (".html", ".htm"):
         raise ValueError(f"the path of a report must end in .html; got {path.name!r}.")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+    check_new(path, overwrite=overwrite)
+    if path.exists() and not _is_a_report(path):
+        raise FileExistsError(
+            f"{path} is there and is no report. Only a report by pymc_kl is replaced: name another file, or remove "
+            "what is there."
+        )
     if (file := next((parent for parent in path.parents if parent.exists()), path.parent)).is_file():
         raise NotADirectoryError(f"{file} is a file, so no report can be written into it; name a folder.")
     return path
+
+
+def _is_a_report(path: Path) -> bool:
+    """Tell whether a file is a page of this package, of an earlier version too, or is empty."""
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    return not head or any(sign in head for sign in (SIGN, SIGN_OF_EARLIER))

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
-from pymc_kl.comparison.datatree import ESTIMATES
+from pymc_kl.comparison.datatree import ESTIMATES, fit_groups
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.reports.parameters import LargestError, largest_mean_error, parameter_errors
@@ -68,6 +68,7 @@ class FitFacts:
     sd_error: LargestError | None
     tail_error: LargestError | None
     sd_ratios: tuple[Estimate, ...]
+    khat_se: float = float("nan")
 
     @property
     def scored(self) -> bool:
@@ -222,14 +223,14 @@ def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> FitFacts:
         sd_error=errors.sd,
         tail_error=errors.tail,
         sd_ratios=errors.sd_ratios,
+        khat_se=_number(row, "khat_se"),
     )
 
 
 def _n_components(dt: xr.DataTree, name: str) -> int:
     """Return the number of components of a mixture, 0 for any other approximation."""
-    path = f"approximations/{name}/fit"
-    groups = [node.path.lstrip("/") for node in dt.subtree]
-    info = json.loads(dt[path].attrs.get("info", "{}")) if path in groups else {}
+    group = fit_groups(dt).get(name, xr.DataTree())
+    info = json.loads(group["fit"].attrs.get("info", "{}")) if "fit" in group.children else {}
     return int(info.get("n_components", 0))
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from pymc_kl.comparison.datatree import fit_groups, group_of_fit
 from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.fitting.elbo_gap import ELBO_GAP_TOLERANCE
 from pymc_kl.numerics.khat import KHAT_RELIABLE
@@ -151,8 +152,7 @@ def fits_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Optio
 
 
 def _fits(dt: xr.DataTree) -> dict[str, xr.Dataset]:
-    groups = dt["approximations"].children if "approximations" in dt.children else {}
-    return {name: group["fit"].to_dataset() for name, group in groups.items() if "fit" in group.children}
+    return {name: group["fit"].to_dataset() for name, group in fit_groups(dt).items() if "fit" in group.children}
 
 
 def _starts_table(dt: xr.DataTree, options: Options) -> Table | None:
@@ -160,7 +160,7 @@ def _starts_table(dt: xr.DataTree, options: Options) -> Table | None:
     rows = []
     for name, fit in _fits(dt).items():
         for k in fit["optimum"].values if "optimum" in fit else ():
-            group, at = f"approximations/{name}/fit", {"optimum": k}
+            group, at = f"approximations/{group_of_fit(name)}/fit", {"optimum": k}
             mode, arrived = int(fit["optimum_mode"].sel(at)), bool(fit["optimum_converged"].sel(at))
             rows.append([
                 words(f"{name}, optimum {k}"),

@@ -1,6 +1,8 @@
 """Files are whole or not there: interrupts, full disks, files of others, files cut short, names."""
 
+import errno
 import json
+import os
 import pickle
 import shutil
 import signal
@@ -22,13 +24,14 @@ from hypothesis import strategies as st
 import pymc_kl as pkl
 from pymc_kl.comparison.io import FORMAT, check_comparison
 from pymc_kl.comparison.stored_names import fits_as_name, written_forms
-from pymc_kl.comparison.whole_files import interrupts_wait, written_whole
+from pymc_kl.comparison.whole_files import check_writable, interrupts_wait, written_whole
 from pymc_kl.model.datatree import read_tree
 from pymc_kl.reports.build import Report
 
 SUFFIXES = (".nc", ".zarr")
 GROUPS = 11  # of a small comparison
 SMALL = 10_000  # bytes that a file may have on a full disk
+PAGE = '<!DOCTYPE html><meta name="generator" content="pymc_kl">old'
 
 
 def small(value: float, fit: str = "ADVI", n: int = 4000) -> xr.DataTree:
@@ -178,8 +181,8 @@ def test_a_folder_between_its_two_renames_is_found_again(tmp_path):
     """A swap that a kill cut short leaves an empty place, and the old and the new folder in one beside it."""
     path = pkl.save(small(1.0), tmp_path / "c.zarr")
     new = pkl.save(small(2.0), tmp_path / "new.zarr")
-    with suppress(ZeroDivisionError), written_whole(path) as place:
-        beside = place.parent
+    with suppress(ZeroDivisionError), written_whole(path) as written:
+        beside = written.parent
         raise ZeroDivisionError
     assert names_in(tmp_path) == {"c.zarr", "new.zarr"}
     beside.mkdir()
@@ -233,10 +236,10 @@ def test_a_full_disk_costs_no_file(suffix, rng, tmp_path):
 
 
 def test_a_full_disk_costs_no_report(tmp_path):
-    path = Report("old", "", ()).save(tmp_path / "report.html")
+    path = Report(PAGE, "", ()).save(tmp_path / "report.html")
     with full_disk(), pytest.raises(OSError, match=r"report\.html could not be written.*disk may be full"):
         Report("new" * SMALL, "", ()).save(path, overwrite=True)
-    assert path.read_text() == "old"
+    assert path.read_text() == PAGE
     assert names_in(tmp_path) == {"report.html"}
 
 
@@ -311,6 +314,109 @@ def test_an_empty_place_may_be_filled(tmp_path):
         assert value_of(pkl.save(small(1.0), tmp_path / f"c{suffix}", overwrite=True)) == 1.0
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_another_result_of_ours_is_left_alone(suffix, tmp_path):
+    """What `sample_reference` returns says that it is ours too, and can be saved as any DataTree."""
+    path = tmp_path / f"reference{suffix}"
+    reference = small(1.0)
+    for name in ("scores", "coverage", "approximations"):
+        del reference[name]
+    if suffix == ".nc":
+        reference.to_netcdf(path)
+    else:
+        reference.to_zarr(path, zarr_format=2, consolidated=False)
+    with pytest.raises(FileExistsError, match=r"holds no comparison but evidence, modes, posterior, sample_stats"):
+        pkl.save(small(2.0), path, overwrite=True)
+    assert float(read_tree(path)["evidence"]["log_evidence"]) == 1.0
+
+
+@pytest.mark.parametrize("other", ["empty.txt", "1", "folder/", "scores/folder/", "scores/1", "scores/mass/notes"])
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_folders_with_empty_files_and_folders_are_left_alone(is_ours, other, tmp_path):
+    path = tmp_path / "c.zarr"
+    if is_ours:
+        pkl.save(small(1.0), path)
+    added = path / other
+    added.parent.mkdir(parents=True, exist_ok=True)
+    added.mkdir() if other.endswith("/") else added.touch()
+    with pytest.raises(FileExistsError, match=r"c\.zarr is there and holds other files"):
+        pkl.save(small(2.0), path, overwrite=True)
+    assert added.exists()
+
+
+def test_links_to_folders_are_left_alone(tmp_path):
+    path = pkl.save(small(1.0), tmp_path / "c.zarr")
+    link, inside = tmp_path / "link.zarr", path / "scores" / "0"
+    link.symlink_to(path)
+    with pytest.raises(FileExistsError, match=r"link\.zarr is there and is a link to the folder .*c\.zarr"):
+        pkl.save(small(2.0), link, overwrite=True)
+    inside.symlink_to(tmp_path)
+    with pytest.raises(FileExistsError, match=r"scores.0"):
+        pkl.save(small(2.0), path, overwrite=True)
+    inside.unlink()
+    assert value_of(link) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "is_replaced"),
+    [
+        ("", True),
+        (PAGE, True),
+        ("<title>x: which modes each approximation covers</title>", True),
+        ("mine", False),
+        ("<!DOCTYPE html><title>mine</title>", False),
+    ],
+)
+def test_only_a_report_is_replaced_by_one(text, is_replaced, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(text)
+    if is_replaced:
+        assert Report("new", "", ()).save(path, overwrite=True).read_text() == "new"
+        return
+    with pytest.raises(FileExistsError, match=r"is no report.*name another file"):
+        Report("new", "", ()).save(path, overwrite=True)
+    assert path.read_text() == text
+
+
+# ---- paths that can't be written to ----
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "You may not write to the folder .*change its permis"),
+        (OSError(errno.EROFS, "Read-only file system"), "You may not write to the folder"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), "A file stands where a folder is needed"),
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk may be full .*make room"),
+        (RuntimeError("NetCDF: HDF error"), "The disk may be full .*make room"),
+    ],
+)
+def test_an_error_is_told_as_what_it_is(error, cure, tmp_path):
+    with (
+        pytest.raises(OSError, match=rf"c\.nc could not be written: .*{cure}") as told,
+        written_whole(tmp_path / "c.nc"),
+    ):
+        raise error
+    assert ("disk" in str(told.value)) == ("disk" in cure)
+
+
+def test_a_path_is_tried_before_the_work(tmp_path):
+    path = tmp_path / "new" / "folder" / "c.nc"
+    check_writable(path)
+    assert names_in(path.parent) == set()
+    (tmp_path / "file").touch()
+    for below in ("c.nc", "folder/c.nc"):
+        with pytest.raises(OSError, match=r"could not be written.*A file stands where a folder is needed"):
+            check_writable(tmp_path / "file" / below)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_one_may_not_write_to_is_said_so(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match="You may not write to the folder"):
+        check_writable(tmp_path / "c.nc")
+
+
 def test_what_is_no_comparison_makes_no_folders(tmp_path):
     with pytest.raises(ValueError, match="no comparison"):
         pkl.save(xr.DataTree(), tmp_path / "new" / "c.nc")
@@ -320,14 +426,14 @@ def test_what_is_no_comparison_makes_no_folders(tmp_path):
 # ---- files that were not written to their end ----
 
 
-def without_mark(path: Path) -> None:
+def without_mark(path: Path, mark: str = "pymc_kl_groups") -> None:
     """Take from a file what is written last."""
     if path.suffix == ".nc":
         with netCDF4.Dataset(path, "a") as file:
-            file.delncattr("pymc_kl_groups")
+            file.delncattr(mark)
     else:
         attrs = json.loads((path / ".zattrs").read_text())
-        del attrs["pymc_kl_groups"]
+        del attrs[mark]
         (path / ".zattrs").write_text(json.dumps(attrs))
 
 
@@ -347,6 +453,29 @@ def test_a_file_that_lost_a_group_is_refused(tmp_path):
     shutil.rmtree(path / "approximations" / "ADVI" / "fit")
     with pytest.raises(ValueError, match=r"holds 10 groups of the 11"):
         pkl.load(path)
+
+
+@pytest.mark.parametrize(
+    ("lost", "match"),
+    [
+        ("posterior/x", "holds 16 variables of the 17"),
+        ("posterior/x/0.0", "holds 14 files of numbers of the 15"),
+    ],
+)
+def test_a_store_that_lost_an_array_is_refused(lost, match, tmp_path):
+    path = pkl.save(small(1.0), tmp_path / "c.zarr")
+    file = path / lost
+    shutil.rmtree(file) if file.is_dir() else file.unlink()
+    with pytest.raises(ValueError, match=match):
+        pkl.load(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_whose_mark_counts_groups_alone_is_read(suffix, tmp_path):
+    path = pkl.save(small(1.0), tmp_path / f"c{suffix}")
+    without_mark(path, "pymc_kl_content")
+    assert value_of(path) == 1.0
+    assert not any(name.startswith("pymc_kl_") and name != "pymc_kl_format" for name in pkl.load(path).attrs)
 
 
 @pytest.mark.parametrize("lost", ["/approximations/ADVI/fit", "/approximations/ADVI", "/sample_stats"])
@@ -415,6 +544,23 @@ def with_names(where: str) -> xr.DataTree:
     return dt
 
 
+def kinds_of(dt: xr.DataTree) -> dict[tuple[str, str], str]:
+    """Return the kind of every array: objects, numpy's texts, numbers."""
+    return {(node.path, str(name)): v.dtype.kind for node in dt.subtree for name, v in node.variables.items()}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_texts_are_given_back_as_they_were(suffix, tmp_path):
+    dt = small(1.0, n=2)
+    texts = {"objects": ["a", "bb"], "blank": ["", ""], "texts": np.array(["a", "bb"])}
+    arrays = {name: np.asarray(words, None if name == "texts" else object) for name, words in texts.items()}
+    dt["scores"] = dt["scores"].to_dataset().assign({name: ("of", words) for name, words in arrays.items()})
+    loaded = pkl.load(pkl.save(dt, tmp_path / f"c{suffix}"))
+    assert kinds_of(loaded) == kinds_of(dt)
+    assert [loaded["scores"][name].dtype.kind for name in texts] == ["O", "O", "U"]
+    xr.testing.assert_identical(loaded, dt)
+
+
 @pytest.mark.parametrize(
     "where", ["fit", "variable", "dim", "coordinate", "other coordinate", "label", "text", "attribute"]
 )
@@ -426,6 +572,7 @@ def test_every_name_is_given_back(suffix, where, tmp_path):
     loaded = pkl.load(path)
     xr.testing.assert_identical(loaded, dt)
     xr.testing.assert_identical(dt, before)
+    assert kinds_of(loaded) == kinds_of(dt)
     again = pkl.save(loaded, tmp_path / f"again{suffix}")
     xr.testing.assert_identical(pkl.load(again), dt)
     assert names_in(tmp_path) == {path.name, again.name}

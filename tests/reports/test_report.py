@@ -133,6 +133,10 @@ def test_a_report_that_is_there_is_kept_unless_asked(typical, html, tmp_path):
     with pytest.raises(FileExistsError, match="overwrite=True"):
         pkl.report(typical, path)
     assert path.read_text() == "mine"
+    with pytest.raises(FileExistsError, match="is no report"):
+        pkl.report(typical, path, overwrite=True)
+    assert path.read_text() == "mine"
+    path.write_text(html.replace("</html>", "an older one</html>"), encoding="utf-8")
     pkl.report(typical, path, overwrite=True)
     assert path.read_text(encoding="utf-8") == html
 

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.comparison.datatree import fit_groups
 from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots.parts.captions import listed
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, Selection, known_approximations, subset
@@ -60,8 +61,8 @@ def read_bins(dt: xr.DataTree, selection: Selection, *, approximations: Any, lab
 
 def _log_prob_at(dt: xr.DataTree, name: str) -> dict[str, bool]:
     """Tell whether log q is there at draws of either side."""
-    groups = dt["approximations"].children if "approximations" in dt.children else {}
     sides = {"its own draws": "sample_stats", "draws of the reference": "reference"}
+    groups = fit_groups(dt)
     children = groups[name].children if name in groups else {}
     return {side: group in children and "log_prob" in children[group].data_vars for side, group in sides.items()}
 
@@ -79,7 +80,7 @@ def _flat(da: xr.DataArray) -> Array:
 def _reference_log_prob(dt: xr.DataTree, name: str) -> Array:
     """Return log q at the draws of the reference, in their order."""
     needed = dt["sample_stats"].to_dataset()["log_density"].sizes
-    group = dt["approximations"][name].children.get("reference")
+    group = fit_groups(dt)[name].children.get("reference")
     log_prob = xr.DataArray() if group is None else group.to_dataset()["log_prob"]
     sizes = log_prob.sizes
     if dict(sizes) != dict(needed):
@@ -92,7 +93,7 @@ def _reference_log_prob(dt: xr.DataTree, name: str) -> Array:
 
 def _log_ratio(dt: xr.DataTree, name: str) -> Array:
     """Return log p̃ - log q at the draws of q."""
-    stats = dt["approximations"][name]["sample_stats"].to_dataset()
+    stats = fit_groups(dt)[name]["sample_stats"].to_dataset()
     return _flat(stats["log_density"] - stats["log_prob"])
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.comparison.datatree import fit_groups
 from pymc_kl.model.table_names import LOCATION, OF_MODES, distinct, free_coords, free_name
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, Selection, known_approximations, select_variables, subset
@@ -74,7 +75,7 @@ def view_comparison(
 ) -> View:
     """Read the draws of a comparison in n scalars, chosen by how far modes or approximations lie apart."""
     known = known_approximations(dt)
-    groups = dt["approximations"].children if "approximations" in dt.children else {}
+    groups = fit_groups(dt)
     names = subset(approximations, [name for name in known if name in groups], "approximations")
     posterior = select_variables(dt["posterior"].to_dataset(), *selection)
     scalars = Scalars(posterior.isel(dict.fromkeys(SAMPLE_DIMS, 0), drop=True))
