@@ -8,7 +8,7 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.local_scale import whiten
 from pymc_kl.modes.numbering import ELSEWHERE
-from pymc_kl.modes.peak_shape import FLAT, peak_precision
+from pymc_kl.modes.peak_shape import FLAT, Peak, peak_shape
 from pymc_kl.modes.symmetry.group import Element
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import Climbed, ValueAndGrad, climb
@@ -35,7 +35,9 @@ class Maxima:
     log_density : array (P,)
         Nats.
     precisions : array (P, d, d)
-        Minus the Hessian of log p̃, positive definite.
+        Of a Gaussian as wide as each peak: minus the Hessian of log p̃, unless lines about the maximum contradict it.
+    log_volumes : array (P,)
+        Log of the integral of p̃ over each basin, less log p̃ at its maximum: of that Gaussian, and of a hill below.
     symmetry : Symmetry
         What maps copies to each other: a point that climbs to a copy of a maximum climbs to that maximum.
     """
@@ -43,24 +45,26 @@ class Maxima:
     x: Array
     log_density: Array
     precisions: Array
+    log_volumes: Array
     symmetry: Symmetry
 
     @classmethod
     def none(cls, symmetry: Symmetry) -> "Maxima":
         """Begin a search that has found nothing yet."""
         d = symmetry.d
-        return cls(np.empty((0, d)), np.empty(0), np.empty((0, d, d)), symmetry)
+        return cls(np.empty((0, d)), np.empty(0), np.empty((0, d, d)), np.empty(0), symmetry)
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def add(self, x: Array, log_density: float, precision: Array) -> "Maxima":
+    def add(self, x: Array, log_density: float, peak: Peak) -> "Maxima":
         """Return these and one more at x (d,)."""
         return replace(
             self,
             x=np.vstack([self.x, x]),
             log_density=np.append(self.log_density, log_density),
-            precisions=np.concatenate([self.precisions, precision[None]]),
+            precisions=np.concatenate([self.precisions, peak.precision[None]]),
+            log_volumes=np.append(self.log_volumes, peak.log_volume),
         )
 
     def capture(self, x: Array, value: Array) -> IntArray:
@@ -146,8 +150,8 @@ def _known(maxima: Maxima, x: Array, y: Array, log_density: float, scale: Array)
     return int(near[0] if len(near) else maxima.capture(x[None], np.array([log_density]))[0])
 
 
-def _polish(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> tuple[Array, float, Array] | None:
-    """Take Newton steps to a maximum: x, log p̃ and precision there; None where it is no proper one."""
+def _polish(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> tuple[Array, float, Peak] | None:
+    """Take Newton steps to a maximum: x, log p̃ there and the peak's shape; None where it is no proper one."""
     for _ in range(NEWTON_STEPS):
         value, grad = value_and_grad(x[None])
         curvature = _whitened_precision(value_and_grad, x, scale)
@@ -158,11 +162,8 @@ def _polish(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> tuple[Array
         if not np.isfinite(moved[0]) or moved[0] < value[0]:
             break
         x = x + step
-    precision = peak_precision(value_and_grad, x, curvature, scale)
-    if precision is None:
-        return None
-    inverse = np.linalg.inv(scale)
-    return x, float(value_and_grad(x[None])[0][0]), inverse.T @ precision @ inverse
+    peak = peak_shape(value_and_grad, x, curvature, scale)
+    return None if peak is None else (x, float(value_and_grad(x[None])[0][0]), peak)
 
 
 def _is_positive(curvature: Array) -> bool:

@@ -29,7 +29,10 @@ class Modes:
     log_density : array (K,)
         log p̃ there, nats.
     covariances : array (K, d, d)
-        Inverse of minus the Hessian there; NaN without a proper maximum.
+        Of a Gaussian as wide as the peak: the inverse of minus the Hessian, unless lines about the maximum contradict
+        it (a cusp, a flat top, a spike on a hill); NaN without a proper maximum.
+    log_volumes : array (K,)
+        Log of the integral of p̃ over one copy of each basin, less log p̃ at its maximum, as that Gaussian has it.
     copies : array (K,)
         Points that the symmetries of log p̃ make of the location, itself included.
     barrier : array (K,)
@@ -62,6 +65,7 @@ class Modes:
     x: Array
     log_density: Array
     covariances: Array
+    log_volumes: Array
     copies: Array
     barrier: Array
     passes: Array
@@ -104,10 +108,7 @@ class Modes:
     @property
     def log_mass_laplace(self) -> Array:
         """Laplace's approximation of log ∫ p̃ over each mode and its copies (K,), in nats: no estimate."""
-        if not self.proper:
-            return np.full(self.k, np.nan)
-        log_det = np.linalg.slogdet(2 * np.pi * self.covariances)[1]
-        return self.log_density + 0.5 * log_det + np.log(self.copies)
+        return self.log_density + self.log_volumes + np.log(self.copies)
 
     def assign(self, x: Array) -> IntArray:
         """Assign points to modes by climbing from each.
@@ -164,6 +165,7 @@ class Modes:
             x=self.x[rows],
             log_density=self.log_density[rows],
             covariances=self.covariances[rows],
+            log_volumes=self.log_volumes[rows],
             copies=self.copies[rows],
             barrier=self.barrier[rows],
             passes=self.passes[np.ix_(rows, rows)],

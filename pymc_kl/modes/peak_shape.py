@@ -1,13 +1,15 @@
 """How far a peak reaches: by its Hessian where log p̃ falls as that says, else by where log p̃ has fallen.
 
-A Hessian says nothing of a cusp (it is infinite), of a flat top (it is zero) and of a spike on a hill (it sees the
-spike). There the width along a principal axis is half the distance at which log p̃ has fallen by 2 nats, as it does
-two standard deviations from the maximum of a Gaussian.
+A Hessian says nothing of a cusp (it is infinite) and of a flat top (it is zero). There the width along a principal
+axis is half the distance at which log p̃ has fallen by 2 nats, as it does two standard deviations from the maximum of
+a Gaussian. Of a spike on a hill the Hessian sees the spike; rays from the maximum tell what lies further out, for as
+long as log p̃ falls along them.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray
 from pymc_kl.numerics.lbfgs import ValueAndGrad, climb
@@ -18,9 +20,10 @@ NEAR, FAR = 1.0, 4.0  # standard deviations by the Hessian between which log p̃
 RISE = 1e-3  # nats that log p̃ may rise on the way from a maximum; bounds the error of where a climb ended; our choice
 RADII = 2.0 ** np.arange(-14, 15)  # local standard deviations at which log p̃ is looked at; our choice
 FLOOR = 1e-12  # nats: smaller falls are rounding
-RIDGE = (
-    0.5  # share of the distance that a climb back from a flat axis may leave, beyond which it is a ridge; our choice
-)
+RIDGE = 0.5  # part of the way from a flat axis back that a climb may leave; if more, it is a ridge; our choice
+N_RAYS = 16  # random directions, each with its opposite, along which mass further out is looked for; our choice
+RAY_RADII = 2.0 ** (np.arange(-4, 27) / 2)  # distances along a ray over √d standard deviations; our choice
+HILL = 4.0  # mean square distance per dimension, in standard deviations, from which there is a hill; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +67,24 @@ class Axes:
         return Axes(self.value_and_grad, self.x, self.value, self.scale, self.axes[rows])
 
 
-def peak_precision(value_and_grad: ValueAndGrad, x: Array, curvature: Array, scale: Array) -> Array | None:
-    """Find the whitened precision (d, d) of a peak; None where x (d,) is no maximum, or one point of a ridge.
+@dataclass(frozen=True, eq=False)
+class Peak:
+    """The shape of a peak.
+
+    Attributes
+    ----------
+    precision : array (d, d)
+        That of a Gaussian as wide as the peak, unconstrained space.
+    log_volume : float
+        Log of the integral of p̃ over its basin, less log p̃ at the maximum, as far as lines and rays tell.
+    """
+
+    precision: Array
+    log_volume: float
+
+
+def peak_shape(value_and_grad: ValueAndGrad, x: Array, curvature: Array, scale: Array) -> Peak | None:
+    """Find the shape of a peak; None where x (d,) is no maximum, or one point of a ridge.
 
     Parameters
     ----------
@@ -77,23 +96,57 @@ def peak_precision(value_and_grad: ValueAndGrad, x: Array, curvature: Array, sca
     scale : array (d, d)
         Lower Cholesky factor of the local covariance, which whitens.
     """
+    value = float(value_and_grad(x[None])[0][0])
+    eigen = _principal_axes(value_and_grad, x, value, curvature, scale)
+    if eigen is None:
+        return None
+    eigenvalues, vectors = eigen
+    inverse = np.linalg.inv(scale)
+    precision = inverse.T @ (vectors * eigenvalues @ vectors.T) @ inverse
+    laplace = -0.5 * float(np.linalg.slogdet(precision / (2 * np.pi))[1])
+    width, more = _further_out(value_and_grad, x, value, scale @ vectors / np.sqrt(eigenvalues))
+    return Peak(precision / width**2, laplace + more)
+
+
+def _principal_axes(
+    value_and_grad: ValueAndGrad, x: Array, value: float, curvature: Array, scale: Array
+) -> tuple[Array, Array] | None:
+    """Find the precisions (d,) of a peak along its principal axes, the columns of (d, d), in whitened coordinates."""
     if not np.isfinite(curvature).all():
         curvature = np.zeros_like(curvature)
     eigenvalues, vectors = np.linalg.eigh(curvature)
-    value = float(value_and_grad(x[None])[0][0])
     peak = Axes(value_and_grad, x, value, scale, vectors.T)
     curved = eigenvalues > FLAT * max(eigenvalues[-1], FLAT)
     doubtful = ~curved
     doubtful[curved] = _contradicted(peak.take(curved), eigenvalues[curved])
     if not doubtful.any():
-        return curvature
+        return eigenvalues, vectors
     widths = _widths(peak.take(doubtful))
     unknown = np.isnan(widths)
     flat = ~curved[doubtful]
     if (unknown & flat).any() or _on_a_ridge(peak.take(doubtful).take(flat), 2 * widths[flat]):
         return None
     eigenvalues[doubtful] = np.where(unknown, eigenvalues[doubtful], 1 / widths**2)
-    return np.asarray(vectors * eigenvalues @ vectors.T)
+    return eigenvalues, vectors
+
+
+def _further_out(value_and_grad: ValueAndGrad, x: Array, value: float, factor: Array) -> tuple[float, float]:
+    """Look along rays for a hill under the peak: how many times as wide it is, and how many nats more mass it holds.
+
+    The integral over shells about the maximum is compared with that of the Gaussian that has the covariance
+    `factor factorᵀ`; a ray ends where log p̃ rises again, since what lies beyond is another basin's.
+    """
+    d = len(x)
+    rays = np.random.default_rng(0).standard_normal((N_RAYS, d))  # the same rays whatever was drawn before
+    radii = np.sqrt(d) * RAY_RADII
+    lines = Axes(value_and_grad, x, value, factor, rays / np.linalg.norm(rays, axis=1, keepdims=True))
+    falls = lines.falls(np.broadcast_to(radii, (N_RAYS, len(radii)))).reshape(-1, len(radii))
+    highest = np.maximum.accumulate(falls, axis=1)
+    falls = np.where(np.maximum.accumulate(falls < highest - RISE, axis=1), np.inf, falls)
+    shells = d * np.log(radii) + logsumexp(-falls, axis=0) - np.log(len(falls))
+    more = float(logsumexp(shells) - logsumexp(d * np.log(radii) - 0.5 * radii**2))
+    width = float(np.exp(0.5 * (logsumexp(shells + 2 * np.log(radii)) - logsumexp(shells)))) / np.sqrt(d)
+    return (width, more) if more > 0 and width**2 > HILL else (1.0, 0.0)
 
 
 def _contradicted(peak: Axes, eigenvalues: Array) -> BoolArray:
