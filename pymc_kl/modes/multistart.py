@@ -1,4 +1,4 @@
-"""Multi-start search: climb from thousands of starts until new ones stop finding modes."""
+"""Multi-start search: climb from many starts until new ones stop finding modes, and from what heated chains pass."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,16 +6,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.modes.heated import search_heated
 from pymc_kl.modes.local_scale import local_scale
 from pymc_kl.modes.maxima import Maxima, end_maxima, find_maxima
 from pymc_kl.modes.starts import jumps
 from pymc_kl.modes.symmetry.symmetry import Symmetry
-from pymc_kl.numerics.estimate import UNKNOWN, Estimate
-from pymc_kl.numerics.lbfgs import ValueAndGrad
+from pymc_kl.modes.unseen import estimate_unseen, is_settled
+from pymc_kl.numerics.constants import LOG_2PI
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.lbfgs import ValueAndGrad, climb
 from pymc_kl.progress import Report, silent
 
 ROUND = 512  # draws of the prior climbed from between two decisions whether to go on; our choice
 N_JUMPS = 128  # starts about the modes found, after each round; our choice
+N_AGAIN = 64  # lost draws of the prior that are climbed from again, at the most; our choice
+NUDGE = 0.3  # local standard deviations between the end of a lost climb and the start of the next; our choice
 MATTERS = 9.0  # nats of log mass below the highest: modes further down do not keep the search going; our choice
 MAX_AWAY = 0.5  # share of climbs that may reach no proper maximum, beyond which there is none; our choice
 SCALE_DRAWS = 1000  # points whose gradients set the local scale, at the most; our choice
@@ -52,6 +57,8 @@ class Found:
         The search was interrupted.
     n_before_late : int
         Maxima found before the climbs from late starts, whose own come after them.
+    lost : array (m, d)
+        Where climbs from the prior ended at no proper maximum, and a mode could matter.
     """
 
     maxima: Maxima
@@ -64,14 +71,7 @@ class Found:
     unseen: Estimate
     partial: bool
     n_before_late: int = 0
-
-
-def is_settled(n_done: int, n_starts: int, last_new: int, unseen: Estimate) -> bool:
-    """Decide whether to stop early, after a quarter of the starts at the least.
-
-    The later half of the starts found no mode that matters, and no such mode was found by one start alone.
-    """
-    return n_done >= n_starts / 4 and last_new <= n_done / 2 and unseen.value == 0
+    lost: Array = field(default_factory=lambda: np.empty((0, 0)))
 
 
 @dataclass(eq=False)
@@ -99,10 +99,14 @@ class MultiStart:
     scale: Array = field(init=False)
     climbs: list[tuple[str, IntArray]] = field(init=False, default_factory=list)
     last_new: int = field(init=False, default=0)
+    lost_starts: Array = field(init=False)
+    lost_ends: Array = field(init=False)
+    lost_share: float = field(init=False, default=1.0)
     n_before_late: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self.maxima = Maxima.none(self.symmetry)
+        self.lost_starts = self.lost_ends = np.empty((0, self.symmetry.d))
 
     def run(
         self, starts: Mapping[str, Array], prior: Prior, n_starts: int, late: Mapping[str, Array] | None = None
@@ -115,11 +119,14 @@ class MultiStart:
         try:
             for source, x in starts.items():
                 self.climb_from(source, x)
-            n_done = self._climb_from_prior(prior, first, n_starts)
-            proper, unseen = not self._runs_away(), self.unseen(n_done)
+            self._climb_from_prior(prior, first, n_starts)
+            if n_starts:
+                self._climb_again()
+                self._climb_heated(every)
+            proper = not self._runs_away()
             self._climb_late(late or {})
         except KeyboardInterrupt:
-            partial, proper, unseen = True, not self._runs_away(), self.unseen(self._count("prior"))
+            partial, proper = True, not self._runs_away()
         return Found(
             maxima=self.maxima,
             owner=self.owner,
@@ -128,7 +135,8 @@ class MultiStart:
             prior=first,
             typical=every if self.draws is None else self.draws,
             proper=proper,
-            unseen=unseen,
+            unseen=self.unseen(),
+            lost=self.lost_ends,
             partial=partial,
             n_before_late=self.n_before_late,
         )
@@ -151,40 +159,69 @@ class MultiStart:
         n_known = len(self.maxima)
         self.maxima, owner = find_maxima(self.value_and_grad, self.maxima, x, self.scale, self.rng)
         self.climbs.append((source, owner))
+        if source == "prior":
+            self.lost_starts = np.concatenate([self.lost_starts, x[owner < 0]])
         matters = self.matters()
-        if matters[n_known:].any():
-            self.last_new = self._count("prior")
+        if len(new := n_known + np.flatnonzero(matters[n_known:])):
+            later = min(len(owner) - 1 - int((owner == k).argmax()) for k in new) if source == "prior" else 0
+            self.last_new = self._count("prior") - later
         self.report(f"{len(self.owner)} starts, {int(matters.sum())} modes")
 
     def matters(self) -> BoolArray:
         """Whether each maximum (P,) has a mass, by Laplace's approximation, that could be told from none."""
-        if not len(self.maxima):
-            return np.zeros(0, dtype=bool)
-        log_det = np.linalg.slogdet(self.maxima.precisions / (2 * np.pi))[1]
-        log_mass = self.maxima.log_density - 0.5 * log_det
-        log_mass = log_mass + np.log(self.symmetry.n_copies(self.maxima.x, self.scale))
-        return np.asarray(log_mass > log_mass.max() - MATTERS)
+        log_masses = self._log_masses()
+        return np.asarray(log_masses > log_masses.max(initial=-np.inf) - MATTERS)
 
-    def unseen(self, n: int) -> Estimate:
-        """Estimate the chance that a draw of the prior climbs to a new mode (Good 1953, doi:10.1093/biomet/40.3-4.237).
+    def _log_masses(self) -> Array:
+        """Laplace's approximation of the mass (P,) of each maximum and its copies, in log."""
+        n_copies = self.symmetry.n_copies(self.maxima.x, self.scale) if len(self.maxima) else np.empty(0)
+        return np.asarray(self.maxima.log_density + self.maxima.log_volumes + np.log(n_copies))
 
-        That is the number of modes found by one of n draws alone, over n.
-        """
-        once = float((self._prior_hits()[self.matters()] == 1).sum())
-        return Estimate(once / n, max(np.sqrt(once), 1.0) / n) if n else UNKNOWN
+    def unseen(self) -> Estimate:
+        """Estimate the chance that one more draw of the prior climbs to a mode that matters and is not found yet."""
+        n_lost = self._count("prior") - int(self._prior_hits().sum())
+        return estimate_unseen(self._prior_hits()[self.matters()], n_lost * self.lost_share, self._count("prior"))
 
-    def _climb_from_prior(self, prior: Prior, first: Array, n_starts: int) -> int:
-        """Climb from draws of the prior, and from jumps about what was found; return how many draws it took."""
+    def _climb_from_prior(self, prior: Prior, first: Array, n_starts: int) -> None:
+        """Climb from draws of the prior, and from jumps about what was found."""
         self.climb_from("prior", first)
         n_done = len(first)
         if n_starts:
             self._climb_from_jumps()
-        while n_done < n_starts and not is_settled(n_done, n_starts, self.last_new, self.unseen(n_done)):
+        while n_done < n_starts and not is_settled(self._prior_hits()[self.matters()], self.last_new, n_done, n_starts):
             n = min(ROUND, n_starts - n_done)
             self.climb_from("prior", prior(n))
             n_done += n
             self._climb_from_jumps()
-        return n_done
+
+    def _climb_again(self) -> None:
+        """Climb again from beside the ends of climbs from the prior that reached no maximum: some are saddles."""
+        rng = self.rng.spawn(1)[0]
+        x = rng.permutation(self.lost_starts)[:N_AGAIN]
+        if not len(x) or not len(self.maxima):
+            return
+        ends = climb(self.value_and_grad, x, self.scale)
+        nudged = ends.x + NUDGE * rng.standard_normal(x.shape) @ self.scale.T
+        finite = np.isfinite(self.value_and_grad(nudged)[0])
+        self.climb_from("again", np.where(finite[:, None], nudged, ends.x))
+        lost = self.climbs[-1][1] < 0
+        log_volume = 0.5 * x.shape[1] * LOG_2PI + np.log(np.diag(self.scale)).sum()
+        lost &= ends.log_density + log_volume > self._log_masses().max() - MATTERS
+        self.lost_ends, self.lost_share = ends.x[lost], float(lost.mean())
+
+    def _climb_heated(self, x: Array) -> None:
+        """Climb from what heated chains that begin at points (m, d) pass, and jump about what that finds."""
+
+        def climb_on(points: Array) -> bool:
+            n_known = len(self.maxima)
+            self.climb_from("heated", points)
+            if found := bool(self.matters()[n_known:].any()):
+                self._climb_from_jumps()
+            return found
+
+        self.rng, search = self.rng.spawn(1)[0], self.rng
+        search_heated(self.value_and_grad, x, self.scale, lambda: self.maxima, climb_on, self.rng)
+        self.rng = search
 
     def _climb_late(self, starts: Mapping[str, Array]) -> None:
         """Climb from further starts by kind, and jump about what they find; their random numbers are their own."""
@@ -232,7 +269,7 @@ class MultiStart:
         """Tell whether most climbs reach no proper maximum: those from draws, if there are any."""
         if not len(self.maxima):
             return True
-        owner = self.owner
+        owner = self.owner[~np.isin(self.source, ("again", "heated"))]  # those look for what others did not reach
         if self.draws is not None:
             thinned = self.draws[self.rng.permutation(len(self.draws))[:AWAY_DRAWS]]
             owner, _ = end_maxima(self.value_and_grad, self.maxima, thinned, self.scale)

@@ -22,7 +22,7 @@ from pymc_kl.numerics.lbfgs import ValueAndGrad
 from pymc_kl.progress import Report, silent, stages
 
 MIN_BARRIER = 1.0  # nats: log p̃ falls to 37 % of the lower maximum; our choice
-N_STARTS = 4096  # draws of the prior at the most; our choice
+N_STARTS = 2048  # draws of the prior at the most; our choice
 N_CHAIN_STARTS = 200  # draws of the posterior that climbs start from; our choice
 NEAR_MAXIMUM = 0.3  # local standard deviations from a maximum, where a symmetry is checked again; our choice
 

@@ -12,7 +12,7 @@ import numpy as np
 from pymc_kl._typing import Array, BoolArray
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
-FIRST_STEP = 1.0  # whitened units: step size that the adaptation begins with; our choice
+FIRST_STEP = 0.3  # whitened units: step size that the adaptation begins with; our choice
 ADAPTATION = 2.0  # change of the log step size per unit of acceptance above the target; our choice
 
 

@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from pymc_kl import find_modes
 from pymc_kl.modes.barriers import merge_by_persistence, passes_between
+from pymc_kl.modes.heated import IDLE_PASSES, N_OUTSTANDING
 from pymc_kl.modes.local_scale import local_scale
 from pymc_kl.numerics.lbfgs import climb
 
@@ -167,5 +168,5 @@ def test_a_symmetry_that_a_narrow_mode_breaks_is_dropped():
 def test_a_larger_budget_searches_longer(zoo):
     _, target = zoo("two_modes")
     few, many = (find_modes(model=target, n_starts=n, random_seed=1) for n in (512, 16_384))
-    assert few.n_starts == 512 + 128
+    assert 512 + 128 <= few.n_starts <= 512 + 128 + 2 * IDLE_PASSES * N_OUTSTANDING
     assert many.n_starts >= 4096
