@@ -16,6 +16,7 @@ from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.ridge import why_no_maximum
 from pymc_kl.modes.search import search_target
+from pymc_kl.numerics.estimate import UNKNOWN
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Report, Stages
 from pymc_kl.reference import policy
@@ -26,6 +27,7 @@ from pymc_kl.reference.posterior import ModewisePosterior, negligible
 from pymc_kl.reference.propriety import refuse_improper
 from pymc_kl.reference.relative_masses import evidence_of, relative_masses, why_unknown
 from pymc_kl.reference.settings import Sampling
+from pymc_kl.reference.unweighed import unknown, why_unweighed
 
 N_FIT_STARTS = 64  # draws of each approximation that the search climbs from at its end; our choice
 LISTED_ABOVE = 0.01  # share of an approximation's draws; a mode with more is listed however small its mass; our choice
@@ -160,9 +162,12 @@ def _assemble(
     given_mode = None if canonical is None else canonical.mode
     refused = any(state.check is not None and state.check.refused for state in states)
     masses, log_z = relative_masses(states, sampler.modes, None if refused else given, given_mode)
+    believed = None if refused or sampler.sampling.as_given else given
+    if outside := "" if believed is None or given_mode is None else why_unweighed(believed, given_mode):
+        masses, log_z = unknown(masses, outside), UNKNOWN
     order = np.argsort(-masses.mass[:-1], kind="stable")
     states = [states[k] for k in order]
-    reason = sampler.modes.reason or _explained(why_unknown(states), sampler, states[0])
+    reason = sampler.modes.reason or outside or _explained(why_unknown(states), sampler, states[0])
     return ModewisePosterior(
         target=sampler.target,
         modes=sampler.modes.reorder(order),

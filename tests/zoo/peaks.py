@@ -62,3 +62,20 @@ def spike_draws(n: int, rng: np.random.Generator) -> Array:
     x = rng.normal(size=(n, 3))
     x[:, 0] += 12 * (rng.random(n) < 0.5)
     return x
+
+
+def mesa(d: int = 2, power: int = 40) -> pm.Model:
+    """½ N(0, I) and ½ a smooth mesa 4 wide about (10, 0, …): where a climb begins on its top it stays."""
+
+    def graph(x: Tensor) -> Tensor:
+        top = -pt.sum(((x - 10 * np.eye(d)[0]) / 2) ** power) - d * np.log(4 * gamma(1 + 1 / power))
+        return logsumexp_graph(pt.stack([HALF + top, HALF + _normal(x, np.zeros(d), 1.0)]))
+
+    return cancelled_prior(d, 6.0, graph)()
+
+
+def mesa_draws(n: int, d: int, part: float, rng: np.random.Generator) -> Array:
+    """Draws (n, d) of which a part is uniform on the mesa."""
+    x, on_top = rng.normal(size=(n, d)), rng.random(n) < part
+    x[on_top] = rng.uniform(-1.9, 1.9, (int(on_top.sum()), d)) + 10 * np.eye(d)[0]
+    return x

@@ -1,0 +1,45 @@
+"""Given draws where nothing was weighed: while they are there, the masses of the modes are not known."""
+
+import numpy as np
+
+from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.model.draws import PosteriorDraws
+from pymc_kl.modes.masses import Masses, unknown_masses
+from pymc_kl.modes.numbering import ELSEWHERE
+
+MOST_UNWEIGHED = 0.01  # weight of the given draws outside all weighed modes that is left out of account; our choice
+
+
+def why_unweighed(given: PosteriorDraws, mode: IntArray) -> str:
+    """Say how many of the user's draws lie in no mode, and along what; empty where they are too few to matter.
+
+    `mode` (n,) is that of each draw, -1 for elsewhere.
+    """
+    outside = mode == ELSEWHERE
+    weights = np.full(len(mode), 1 / len(mode)) if given.flat_weights is None else given.flat_weights
+    part = float(weights[outside].sum() / weights.sum())
+    if part <= MOST_UNWEIGHED:
+        return ""
+    return (
+        f"{100 * part:.2g} % of your draws lie in none of these modes{_along(given, outside)}: climbs from there reach "
+        "no maximum that could be weighed, so that what that region holds is not known"
+    )
+
+
+def _along(given: PosteriorDraws, outside: BoolArray) -> str:
+    """Name the coordinate along which draws outside all modes are furthest from the others; empty if all are."""
+    if outside.all():
+        return ""
+    x = given.flat
+    away = np.abs(np.median(x[outside], axis=0) - np.median(x[~outside], axis=0)) / _spread(x)
+    return f", most of them apart along `{given.target.labels[int(away.argmax())]}`"
+
+
+def _spread(x: Array) -> Array:
+    spread = x.std(axis=0)
+    return np.where(spread > 0, spread, 1.0)
+
+
+def unknown(masses: Masses, reason: str) -> Masses:
+    """Take masses as guesses that nothing bounds, and say why."""
+    return unknown_masses(masses.mass[:-1] / masses.mass[:-1].sum(), masses.n_draws, reason)

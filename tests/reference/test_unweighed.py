@@ -1,0 +1,50 @@
+"""Given draws where no mode was weighed leave the masses unknown, and the reason says so."""
+
+import numpy as np
+import pytest
+from zoo import peaks
+
+from pymc_kl import sample_reference
+from pymc_kl.model.draws import PosteriorDraws
+from pymc_kl.model.target import Target
+from pymc_kl.modes.numbering import ELSEWHERE
+from pymc_kl.reference.unweighed import MOST_UNWEIGHED, why_unweighed
+
+
+@pytest.fixture
+def given(zoo, rng):
+    _, target = zoo("two_modes")
+    x = rng.normal(size=(4, 250, target.d))
+    return PosteriorDraws(target, x, target.log_density(x.reshape(-1, target.d)).reshape(4, 250))
+
+
+def test_few_draws_elsewhere_say_nothing(given):
+    mode = np.zeros(1000, dtype=int)
+    mode[: int(1000 * MOST_UNWEIGHED)] = ELSEWHERE
+    assert why_unweighed(given, mode) == ""
+
+
+def test_many_draws_elsewhere_are_counted_and_located(given):
+    mode = np.where(given.flat[:, 0] > 1.0, ELSEWHERE, 0)
+    text = why_unweighed(given, mode)
+    assert f"{100 * (mode == ELSEWHERE).mean():.2g} % of your draws" in text
+    assert f"`{given.target.labels[0]}`" in text
+
+
+def test_weights_count(given):
+    weights = np.full(given.log_density.shape, 1.0)
+    weights.ravel()[:100] = 1e-6
+    weighted = PosteriorDraws(given.target, given.x, given.log_density, weights / weights.sum())
+    mode = np.zeros(1000, dtype=int)
+    mode[:100] = ELSEWHERE
+    assert why_unweighed(given, mode)
+    assert why_unweighed(weighted, mode) == ""
+
+
+def test_half_of_the_draws_on_a_mesa_leave_the_masses_unknown(rng):
+    target = Target.from_model(peaks.mesa())
+    draws = target.to_dataset(peaks.mesa_draws(2000, 2, 0.5, rng).reshape(4, 500, 2))
+    dt = sample_reference(draws, model=target, random_seed=1, progressbar=False)
+    assert not dt["modes"].attrs["mixes"]
+    assert "of your draws lie in none of these modes, most of them apart along `x[0]`" in dt["modes"].attrs["reason"]
+    assert np.isnan(dt["evidence"]["log_evidence"])
