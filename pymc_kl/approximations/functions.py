@@ -26,8 +26,9 @@ class Functions:
         `sample(n, rng)` returns n independent draws (n, d); all its randomness comes from the
         `numpy.random.Generator` rng, so that the same seed gives the same draws.
     log_prob : callable, optional
-        `log_prob(x)` evaluates the **normalised** log density at points (n, d): (n,), in nats. That it is normalised,
-        and the density of what `sample` draws, can't be checked. Without it, scores that need log q are NaN.
+        `log_prob(x)` evaluates the **normalised** log density at points (n, d): (n,), in nats. A comparison refuses it
+        where it is proven not to be normalised, or not the density of what `sample` draws. Without it, scores that
+        need log q are NaN.
     d : int, optional
         Number of unconstrained dimensions; checked against the model's.
     kind : {"forward", "reverse", "laplace", "other"}
@@ -93,6 +94,12 @@ class SampleAndDensityFunction(SampleFunction):
     has_log_prob: ClassVar[bool] = True
 
     density: Callable[[Array], Any]
+
+    def without_density(self) -> SampleFunction:
+        """Return the same draws, with no claim to a density."""
+        return SampleFunction(
+            functions=self.functions, size=self.size, target=self.target, kind="draws", info=self.info
+        )
 
     def _log_prob(self, x: Array) -> Array:
         return _checked(self.density(x), f"log_prob(x) for x of shape {x.shape}", (len(x),), finite=False)

@@ -1,11 +1,12 @@
 """The steps of one fit through a comparison: made, drawn from, assigned to modes, scored; or failed, with its error."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Approximation
+from pymc_kl.approximations.functions import SampleFunction
 from pymc_kl.comparison.failures import Failure
 from pymc_kl.fitting.cross_fitting import CrossFit, Evaluate
 from pymc_kl.fitting.elbo_gap import Convergence
@@ -68,6 +69,11 @@ class DrawnFit:
     def name(self) -> str:
         """The fit's name."""
         return self.fit.name
+
+    def without_density(self, q: SampleFunction, reason: str) -> Self:
+        """Take the fit as its draws alone, `q`, since the density that came with them is not theirs."""
+        fit = replace(self.fit, approximation=q)
+        return replace(self, fit=fit, log_prob=None, failures=(*self.failures, Failure("log_prob", reason)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

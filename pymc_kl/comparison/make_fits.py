@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,8 @@ from pymc_kl._typing import Array
 from pymc_kl.adapters import as_approximation
 from pymc_kl.approximations import Approximation, FullRank, MeanField
 from pymc_kl.approximations.choice import AUTO
+from pymc_kl.approximations.draws import Draws
+from pymc_kl.approximations.functions import SampleAndDensityFunction
 from pymc_kl.approximations.symmetrise import MAX_COPIES
 from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.comparison.failures import Attempts, Failure
@@ -27,6 +30,7 @@ from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.symmetry.enumerate import group_order
 from pymc_kl.numerics.random_streams import RandomStreams
+from pymc_kl.scores.own_density import why_not_its_density
 
 PYMC_METHODS = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}
 REVERSE = PYMC_METHODS | {name: f"reverse {name}" for name in (AUTO, *REVERSE_FAMILIES)}
@@ -142,6 +146,7 @@ def draw_from(
 def _drawn(fit: Fit, target: Target, n: int, streams: RandomStreams) -> DrawnFit | FailedFit:
     q = fit.approximation
     try:
+        n = min(n, len(q.x)) if isinstance(q, Draws) else n
         x = q.sample(n, random_seed=streams(f"draws of {fit.name}"))
         log_density = target.log_density(x)
     except Exception as error:  # noqa: BLE001 a fit that cannot be drawn from must not lose the others
@@ -149,7 +154,8 @@ def _drawn(fit: Fit, target: Target, n: int, streams: RandomStreams) -> DrawnFit
     attempts, log_prob = Attempts(), None
     with attempts.kept("log q at its own draws"):
         log_prob = _own_log_prob(q, x) if q.has_log_prob else None
-    return DrawnFit(fit=fit, x=x, log_density=log_density, log_prob=log_prob, failures=tuple(attempts.failures))
+    drawn = DrawnFit(fit=fit, x=x, log_density=log_density, log_prob=log_prob, failures=tuple(attempts.failures))
+    return _with_its_own_density(drawn, streams(f"density of {fit.name}"))
 
 
 def _own_log_prob(q: Approximation, x: Array) -> Array:
@@ -163,6 +169,17 @@ def _own_log_prob(q: Approximation, x: Array) -> Array:
     return log_prob
 
 
+def _with_its_own_density(drawn: DrawnFit, rng: np.random.Generator) -> DrawnFit:
+    """Leave out a user's density that is proven not to be that of the draws; one that can't be tested stays."""
+    q = drawn.fit.approximation
+    if not isinstance(q, SampleAndDensityFunction) or drawn.log_prob is None:
+        return drawn
+    with suppress(Exception):  # what fails here fails again, and is told, where scores need it
+        if reason := why_not_its_density(drawn.x, q.log_prob, rng):
+            return drawn.without_density(q.without_density(), reason)
+    return drawn
+
+
 def check_all(
     fits: Sequence[DrawnFit | FailedFit], target: Target, n: int, streams: RandomStreams
 ) -> list[DrawnFit | FailedFit]:
@@ -173,8 +190,15 @@ def check_all(
         checked.append(fit if isinstance(fit, FailedFit) else _checked(fit, target, streams))
         polished = _polished(checked[-1], time.perf_counter() - start)
         if polished is not None:
-            checked += draw_from([polished], target, n, streams)
+            checked += [_not_optimal(drawn, checked[-1]) for drawn in draw_from([polished], target, n, streams)]
     return checked
+
+
+def _not_optimal(polished: DrawnFit | FailedFit, fit: DrawnFit | FailedFit) -> DrawnFit | FailedFit:
+    """Say of a polished fit what one more climb gained, where that is so much that it is no optimum either."""
+    if isinstance(polished, FailedFit) or isinstance(fit, FailedFit) or fit.convergence is None:
+        return polished
+    return polished if fit.convergence.is_optimum else replace(polished, convergence=fit.convergence.of_polished())
 
 
 def _checked(drawn: DrawnFit, target: Target, streams: RandomStreams) -> DrawnFit:

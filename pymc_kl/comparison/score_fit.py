@@ -1,6 +1,7 @@
 """Draws of p and of one fit → its scores by name, each computed by itself, so that one that fails costs no other."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from pymc_kl._typing import Array
 from pymc_kl.approximations import Approximation
+from pymc_kl.approximations.functions import SampleAndDensityFunction
 from pymc_kl.approximations.symmetrise import MAX_ORDER, symmetrised_log_prob
 from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.comparison.failures import Attempts
@@ -16,12 +18,20 @@ from pymc_kl.comparison.fit import AssignedFit, ScoredFit
 from pymc_kl.comparison.reference import Reference
 from pymc_kl.fitting.cross_fitting import IN_SAMPLE, Evaluate
 from pymc_kl.modes.assign import MAX_COPY_LABELS, CanonicalPoints
-from pymc_kl.modes.masses import masses_from_independent
+from pymc_kl.modes.masses import masses_from_distinct
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import to_region
 from pymc_kl.modes.symmetry.enumerate import group_order
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.scores.coverage import entropic_coverage, hdr_coverage, mass_jsd, mass_ratio, mass_tv, verdicts
+from pymc_kl.scores.coverage import (
+    entropic_coverage,
+    hdr_coverage,
+    mass_jsd,
+    mass_ratio,
+    mass_tv,
+    verdicts,
+    within_reach,
+)
 from pymc_kl.scores.divergences import (
     ChainRule,
     elbo,
@@ -33,11 +43,13 @@ from pymc_kl.scores.divergences import (
 )
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws
 from pymc_kl.scores.missed_modes import Missed, missed
-from pymc_kl.scores.reliability import ess_forward, ess_reverse, khat, khat_reference, spill
+from pymc_kl.scores.own_density import why_no_divergence
+from pymc_kl.scores.reliability import ess_forward, ess_reverse, khat, khat_reference, khat_se, spill
 from pymc_kl.scores.stein import SteinIdentities, stein_identities, stein_spread
 
 REACHED = 0.01  # share of an approximation's draws in a mode from which on it reaches a copy
 
+LEAST_STEIN_DRAWS = 100  # draws from which on Stein's identities have normal errors; our choice
 STEIN_DRAWS = 2000  # draws of an approximation at which the gradient is evaluated; bounds its cost; our choice
 
 type Parts[T] = dict[str, Callable[[], T]]
@@ -100,6 +112,7 @@ class FitScores:
             "forward_kl_is_bound": lambda: float(self.forward.is_bound),
             "reverse_kl_is_bound": lambda: float(self.reverse.is_bound),
             "khat": lambda: khat(self.q),
+            "khat_se": lambda: khat_se(self.q),
             "khat_reference": lambda: khat_reference(self.p),
         }
 
@@ -122,13 +135,26 @@ class FitScores:
 
 
 def score_fit(fit: AssignedFit, reference: Reference) -> ScoredFit:
-    """Score one fit: its columns of `/scores` and of `/coverage`."""
+    """Score one fit: its columns of `/scores` and of `/coverage`.
+
+    A user's density that gives a negative divergence is not that of the fit's draws and is left out.
+    """
     attempts = Attempts(list(fit.failures))
     found = _side_by_side(fit, reference, attempts)
+    if isinstance(q := fit.fit.approximation, SampleAndDensityFunction):
+        with suppress(Exception):  # what fails here fails again, and is told, below
+            both = forward_kl(found.p, found.log_evidence), reverse_kl(found.q, found.log_evidence)
+            if reason := why_no_divergence(*both):
+                return score_fit(fit.without_density(q.without_density(), reason), reference)
+    return _scored(fit, reference, found, attempts)
+
+
+def _scored(fit: AssignedFit, reference: Reference, found: FitScores, attempts: Attempts) -> ScoredFit:
     convergence, q = fit.convergence, fit.fit.approximation
     estimates = found.estimates() | _relabelled(fit, reference, found)
     numbers = found.numbers()
-    if not reference.modes.reason:  # where the density has steps, its gradient tells nothing
+    # Where the density has steps, its gradient tells nothing.
+    if not reference.modes.reason and len(fit.x) >= LEAST_STEIN_DRAWS:
         stein = _stein(fit, reference)
         estimates |= {"stein_spread": lambda: stein_spread(stein())}
         numbers |= {"stein_z": lambda: stein().greatest_z}
@@ -164,9 +190,16 @@ def _side_by_side(fit: AssignedFit, reference: Reference, attempts: Attempts) ->
         _at_unvisited(fit.fit.approximation, reference, attempts),
         reference.tail,
     )
-    mode = fit.canonical.mode
-    q = ApproximationDraws(fit.log_density, fit.log_prob, to_region(mode, k), masses_from_independent(mode, k))
+    own = [_log_density_within(reference, j) for j in range(k)]
+    mode = within_reach(fit.canonical.mode, fit.log_density, own, reference.modes.log_density)
+    q = ApproximationDraws(fit.log_density, fit.log_prob, to_region(mode, k), masses_from_distinct(fit.x, mode, k))
     return FitScores(p, q, reference.log_evidence)
+
+
+def _log_density_within(reference: Reference, k: int) -> Array:
+    """Return log p̃ at the draws of one mode, or of Laplace's approximation there if it has none."""
+    own = reference.draws.posterior.log_density.ravel()[reference.draws.mode == k]
+    return own if len(own) or k not in reference.unvisited else reference.unvisited[k][1]
 
 
 def _reference_log_prob(fit: AssignedFit, reference: Reference, evaluate: Evaluate) -> Array | None:

@@ -8,12 +8,12 @@ from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.approximations import FullRank, MeanField
 from pymc_kl.fitting.maximise import polish
 from pymc_kl.fitting.optima import CHECK_DRAWS
-from pymc_kl.numerics.estimate import Estimate, mean_estimate
+from pymc_kl.numerics.estimate import UNKNOWN, Estimate, mean_estimate
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
 ELBO_GAP_TOLERANCE = 0.1  # nats; largest gap of a fit that has converged: a mean off by 0.45 sd in one dimension
 MOST_CLIMBS = 10  # climbs to an optimum from which one more gains nothing; measured: 2, or 6 among sharp islands
-NUDGE = 0.1  # standard deviations by which a climb that checks an optimum starts beside it; our choice
+CLIMB_AGAIN_FROM = 0.1  # standard deviations by which a climb that checks an optimum starts beside it; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,10 @@ class Convergence:
     def is_optimum(self) -> bool:
         """Whether one more climb from the polished fit gained nothing."""
         return not _matters(self.left)
+
+    def of_polished(self) -> "Convergence":
+        """Return what the last climb says of the polished fit itself."""
+        return replace(self, elbo_gap=self.left, gradient=UNKNOWN, converged=self.is_optimum)
 
 
 def check_convergence(
@@ -93,7 +97,7 @@ def _matters(gain: Estimate) -> bool:
 def _nudged[G: MeanField | FullRank](fit: G, rng: np.random.Generator) -> G:
     """Move a fit a tenth of its standard deviations in a random direction, away from a saddle that it may stand on."""
     u = rng.standard_normal(fit.d)
-    return replace(fit, loc=fit.loc + NUDGE * fit.scale_tril @ u / np.linalg.norm(u))
+    return replace(fit, loc=fit.loc + CLIMB_AGAIN_FROM * fit.scale_tril @ u / np.linalg.norm(u))
 
 
 def _elbo_terms(value_and_grad: ValueAndGrad, fit: MeanField | FullRank, z: Array) -> tuple[Array, Array]:

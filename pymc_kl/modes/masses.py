@@ -66,11 +66,17 @@ def masses_from_independent(mode: IntArray, k: int) -> Masses:
     return masses_from_weighted(mode, np.ones(mode.size), k)
 
 
+def masses_from_distinct(x: Array, mode: IntArray, k: int) -> Masses:
+    """Count independent draws x (n, d) per mode (n,); a draw that is there many times tells as much as one."""
+    _, first, counts = np.unique(x, axis=0, return_index=True, return_counts=True)
+    return masses_from_weighted(mode[first], counts.astype(float), k)
+
+
 def masses_from_weighted(mode: IntArray, weights: Array, k: int) -> Masses:
     """Add up the weights (n,) of independent draws (n,) per mode; -1 counts as elsewhere."""
     region = to_region(mode, k).ravel()
     w = weights.ravel() / weights.sum()
-    mass = np.bincount(region, weights=w, minlength=k + 1)
+    mass = np.bincount(region, weights=weights.ravel(), minlength=k + 1) / weights.sum()
     ess = np.full(k + 1, 1 / (w**2).sum())
     return Masses(
         mass=mass,

@@ -18,6 +18,7 @@ from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, Details, Items, Options, Section, Text
 from pymc_kl.reports.phrases import counted, percent
 from pymc_kl.reports.trust import Trust
+from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 
 SHOWN_MODES = 8  # most modes with a column of their own in a table
 TELLING = 4  # most scalars in the table of modes, those that tell the modes apart best
@@ -201,7 +202,8 @@ def _heat_cell(coverage: xr.Dataset, name: str, k: int, options: Options) -> Cel
     word = str(row["verdict"].item())
     ratio = float(row["ratio"])
     log_ratio = np.log(ratio) if ratio > 0 else -np.inf if ratio == 0 else np.nan
-    strength = 0.0 if np.isnan(log_ratio) or word == "covered" else float(np.clip(abs(log_ratio) / HEAT_FULL, 0.15, 1))
+    plain = np.isnan(log_ratio) or word in ("covered", TOO_FEW_DRAWS)
+    strength = 0.0 if plain else float(np.clip(abs(log_ratio) / HEAT_FULL, 0.15, 1))
     side = "over" if log_ratio > 0 else "under"
     style = f"--heat:{strength:.2f}" if strength else ""
     return Cell(f"{cell.text} {word}".strip(), cell.source, cell.at, f"number heat {side} {word}", style=style)

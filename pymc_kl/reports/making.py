@@ -18,6 +18,7 @@ from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.page import Block, Code, Details, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.trust import Trust
+from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 
 MOST_STEPS = 4  # most commands that are suggested
 # Families that this package fits, by direction.
@@ -55,7 +56,7 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
     good = [
         fit
         for fit in facts.fits
-        if fit.scored and fit.kind != "draws" and not fit.that_matter("missed", "under", "over")
+        if fit.scored and fit.kind != "draws" and not fit.that_matter("missed", "under", "over", TOO_FEW_DRAWS)
     ]
     good = [fit for fit in good if fit.khat < KHAT_RELIABLE and not fit.is_polished]
     if good:

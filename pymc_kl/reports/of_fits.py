@@ -8,10 +8,13 @@ from collections.abc import Callable
 import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.reports.facts import Facts, FitFacts, ModeCoverage
+from pymc_kl.reports.importance import correctable
 from pymc_kl.reports.phrases import counted, nats, numbered, percent, plain
+from pymc_kl.reports.reach import reach, with_draws
 from pymc_kl.reports.sentence import Sentence
+from pymc_kl.scores.coverage import TOO_FEW_DRAWS
+from pymc_kl.scores.own_density import NOT_ITS_DENSITY
 
 ACCURATE = 0.1  # nats of divergence within modes up to which a shape is called accurate: 0.45 sd off in one mean
 OFF = 0.5  # nats of divergence within modes above which a shape is called off: one sd off in one mean
@@ -41,15 +44,43 @@ def _no_scores(_facts: Facts, fit: FitFacts) -> str | None:
     return None if fit.scored else f"{fit.name} has no scores, so nothing can be said of it."
 
 
+def _not_its_density(facts: Facts, fit: FitFacts) -> str | None:
+    if NOT_ITS_DENSITY not in fit.error:
+        return None
+    reached = "has too few draws to say more" if fit.that_matter(TOO_FEW_DRAWS) else reach(facts, fit)
+    return (
+        f"{fit.name} is refused as a density, and scores that need one are left out ({fit.error}). As draws alone it "
+        f"{reached}."
+    )
+
+
+def _too_few_draws(_facts: Facts, fit: FitFacts) -> str | None:
+    unclear = fit.that_matter(TOO_FEW_DRAWS)
+    if not unclear:
+        return None
+    them = f"{numbered([c.mode.number for c in unclear])} or misses {'it' if len(unclear) == 1 else 'them'}"
+    return f"{fit.name} has too few draws to tell whether it covers {them}; its other scores have errors as large."
+
+
 def _not_converged(facts: Facts, fit: FitFacts) -> str | None:
     if fit.converged != 0:
         return None
     text = f"{fit.name} has not converged: its ELBO can still gain {nats(fit.scores['elbo_gap'])} where it stands."
     missed, polished = fit.that_matter("missed"), facts.polished(fit)
+    if not missed and polished is not None and polished.scores["reverse_kl"].value > _surely(polished, "reverse_kl"):
+        return (
+            f"{text} That is the optimiser's fault. The rest is not: the polished fit, shown beside it, has a reverse "
+            f"KL of {nats(polished.scores['reverse_kl'])} still."
+        )
     if not missed:
         beside = "; the polished fit is shown beside it" if polished else ""
         return f"{text} What it gets wrong is the optimiser's, not the divergence's{beside}."
-    return f"{text}{_whose_fault(missed, polished)} As it stands it {_reach(facts, fit)}."
+    return f"{text}{_whose_fault(missed, polished)} As it stands it {reach(facts, fit)}."
+
+
+def _surely(fit: FitFacts, score: str) -> float:
+    """Return what a score must exceed to be surely above what is called accurate."""
+    return ACCURATE + 2 * fit.scores[score].se
 
 
 def _whose_fault(missed: tuple[ModeCoverage, ...], polished: FitFacts | None) -> str:
@@ -68,18 +99,17 @@ def _whose_fault(missed: tuple[ModeCoverage, ...], polished: FitFacts | None) ->
 
 
 def _misses(facts: Facts, fit: FitFacts) -> str | None:
-    missed = fit.that_matter("missed")
-    if not missed:
+    reached = with_draws(fit)
+    if len(reached) == len(fit.that_matter()):
         return None
-    text = f"{fit.name} {_reach(facts, fit)}."
-    reached = [c for c in fit.that_matter() if c.verdict != "missed"]
+    text = f"{fit.name} {reach(facts, fit)}."
     if not reached:
         return f"{text} Use it for nothing but starting points."
     where = numbered([c.mode.number for c in reached])
     within = _within(fit, reached)
     if within is None or np.isnan(within.value):
         return f"{text} Use it for {where} alone, not for means or intervals of the whole."
-    if within.value + 2 * within.se <= ACCURATE:
+    if abs(within.value) + 2 * within.se <= ACCURATE:
         return (
             f"{text} Within {where} it is accurate (reverse KL {nats(within)}): use it there, not for means or "
             "intervals of the whole."
@@ -88,23 +118,6 @@ def _misses(facts: Facts, fit: FitFacts) -> str | None:
         f"{text} Within {where} its reverse KL is {nats(within)}. Its means and intervals are not those of the "
         "whole posterior."
     )
-
-
-def _reach(facts: Facts, fit: FitFacts) -> str:
-    """Write what a fit covers and misses: `covers mode 1 (…) and misses mode 2 (…)`."""
-    missed = fit.that_matter("missed")
-    reached = [c for c in fit.that_matter() if c.verdict != "missed"]
-    lost = f"misses {numbered([c.mode.number for c in missed])}{_mass_of(facts, missed)}"
-    if not reached:
-        return f"{lost}: it reaches no mode that may hold a hundredth of the posterior"
-    return f"covers {numbered([c.mode.number for c in reached])}{_mass_of(facts, reached)} and {lost}"
-
-
-def _mass_of(facts: Facts, covers: list[ModeCoverage] | tuple[ModeCoverage, ...]) -> str:
-    """Write the mass that modes have together."""
-    if not facts.masses_known:
-        return ""
-    return f" ({percent(facts.held([c.mode.number for c in covers]))} of the posterior)"
 
 
 def _within(fit: FitFacts, covers: list[ModeCoverage]) -> Estimate | None:
@@ -130,10 +143,15 @@ def _spills(facts: Facts, fit: FitFacts) -> str | None:
             f"{reached} and matches the {GAUSSIAN[fit.family]} of the unconstrained parameters, but {where}: right for "
             "moments there, wrong for plausible draws."
         )
-    if fit.kind == "reverse" and (fit.converged == 1 or fit.is_polished):
+    if _at_optimum(fit):
         best = _best_forward(facts, fit)
         return f"{reached}, but {where}. It stands at {AT_OPTIMUM}.{best}"
-    return f"{reached}, but {where}.{_correctable(fit)}"
+    return f"{reached}, but {where}.{correctable(fit)}"
+
+
+def _at_optimum(fit: FitFacts) -> bool:
+    """Tell if a reverse-KL fit stands at an optimum of its family, for all that was checked."""
+    return fit.kind == "reverse" and (fit.converged == 1 or (fit.is_polished and fit.converged != 0))
 
 
 def _best_forward(facts: Facts, fit: FitFacts) -> str:
@@ -149,11 +167,11 @@ def _weighs_wrongly(facts: Facts, fit: FitFacts) -> str | None:
     worst = max(wrong, key=lambda c: (round(abs(c.mass.value - c.mode.mass.value), 9), c.mode.mass.value))
     has = f"{percent(worst.mass, worst.upper)} where the posterior has {percent(worst.mode.mass)}"
     if len(facts.that_matter) == 1:
-        return f"{fit.name} reaches mode {worst.mode.number} but holds only {has}.{_shape(fit)}{_correctable(fit)}"
+        return f"{fit.name} reaches mode {worst.mode.number} but holds only {has}.{_shape(fit)}{correctable(fit)}"
     rest = f" Off as well: {numbered([c.mode.number for c in wrong if c is not worst])}." if len(wrong) > 1 else ""
     return (
         f"{fit.name} reaches {_every(facts)} but weighs them wrongly: mode {worst.mode.number} has {has}.{rest}"
-        f"{_shape(fit)}{_correctable(fit)}"
+        f"{_shape(fit)}{correctable(fit)}"
     )
 
 
@@ -164,8 +182,7 @@ def _shape(fit: FitFacts) -> str:
     if not within.value - 2 * within.se > OFF:
         return ""
     lost = f" Within the modes its shape is off: {nats(within)} of {direction} KL are lost there"
-    at_optimum = fit.kind == "reverse" and (fit.converged == 1 or fit.is_polished)
-    return f"{lost}, though it stands at {AT_OPTIMUM}." if at_optimum else f"{lost}."
+    return f"{lost}, though it stands at {AT_OPTIMUM}." if _at_optimum(fit) else f"{lost}."
 
 
 def _draws_only(facts: Facts, fit: FitFacts) -> str | None:
@@ -181,7 +198,7 @@ def _one_mode(facts: Facts, fit: FitFacts) -> str | None:
     if len(facts.that_matter) != 1 or len(facts.modes) != 1:
         return None
     said = _spread(fit)
-    return f"{fit.name} covers the one mode found{_divergence(fit)}.{said}{_correctable(fit)}"
+    return f"{fit.name} covers the one mode found{_divergence(fit)}.{said}{correctable(fit)}"
 
 
 def _spread(fit: FitFacts) -> str:
@@ -201,7 +218,7 @@ def _covers(facts: Facts, fit: FitFacts) -> str | None:
     """Write that every mode is covered, or, where masses are not known, that every mode is reached."""
     components = f" ({counted(fit.n_components, 'component', 'components')})" if fit.n_components else ""
     if not facts.masses_known:
-        return f"{fit.name}{components} reaches {_every(facts)}.{_correctable(fit)}"
+        return f"{fit.name}{components} reaches {_every(facts)}.{correctable(fit)}"
     off = [
         abs(c.mass.value - c.mode.mass.value) + 2 * float(np.hypot(c.mass.se, c.mode.mass.se))
         for c in fit.that_matter()
@@ -211,7 +228,7 @@ def _covers(facts: Facts, fit: FitFacts) -> str | None:
     shape = _shape(fit)
     verb = "reaches" if shape else "covers"
     text = f"{fit.name}{components} {verb} {_every(facts)}{_copies(fit)}{masses}{_divergence(fit)}."
-    return text + shape + _correctable(fit)
+    return text + shape + correctable(fit)
 
 
 def _copies(fit: FitFacts) -> str:
@@ -241,25 +258,11 @@ def _divergence(fit: FitFacts) -> str:
     return f", forward KL {nats(forward)}"
 
 
-def _correctable(fit: FitFacts) -> str:
-    """Write whether importance sampling can correct the fit, by its k-hat."""
-    khat = fit.khat
-    if fit.kind == "draws":
-        return ""
-    if np.isnan(khat):
-        return " Its k-hat is not known, so nothing is said of importance sampling."
-    if khat == np.inf:
-        return " Importance sampling cannot correct it: its weights are not finite."
-    if khat >= KHAT_RELIABLE:
-        return f" Importance sampling cannot correct it (k-hat {khat:.2g}, above {KHAT_RELIABLE})."
-    care = "" if khat < KHAT_FINITE_VARIANCE else ", with many draws"
-    shown = "constant weights" if khat == -np.inf else f"k-hat {khat:.2g}"
-    return f" It can be corrected by importance sampling{care} ({shown})."
-
-
 FIT_RULES: dict[str, FitRule] = {
     "failed": _failed,
     "no scores": _no_scores,
+    "not its density": _not_its_density,
+    "too few draws": _too_few_draws,
     "not converged": _not_converged,
     "misses modes": _misses,
     "draws only": _draws_only,

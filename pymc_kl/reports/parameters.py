@@ -10,6 +10,8 @@ from pymc_kl._typing import Array
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.plots.parts.scalars import Scalars
 
+CONSTANT_TO = 1e-12  # relative to a number's size: a standard deviation up to which it does not vary; our choice
+
 type Statistics = dict[str, Array]  # of every scalar (D,), by name
 
 
@@ -62,8 +64,16 @@ def parameter_rows(table: xr.Dataset, *sources: str) -> tuple[list[str], list[St
     rows = []
     for source in sources:
         matrix = scalars.matrix(table.sel(source=source), ["statistic"])
-        rows.append(dict(zip(table["statistic"].values.tolist(), matrix, strict=True)))
+        rows.append(_where_it_varies(dict(zip(table["statistic"].values.tolist(), matrix, strict=True))))
     return labels, rows
+
+
+def _where_it_varies(row: Statistics) -> Statistics:
+    """Leave out standard deviations that are rounding, of parts of a Deterministic that are constant."""
+    if "sd" not in row:
+        return row
+    size = np.max([np.abs(row[name]) for name in ("mean", "lower", "upper")], axis=0)
+    return row | {"sd": np.where(row["sd"] > CONSTANT_TO * size, row["sd"], np.nan)}
 
 
 def largest_mean_error(means: xr.Dataset) -> tuple[str, float, Estimate] | None:
@@ -71,7 +81,8 @@ def largest_mean_error(means: xr.Dataset) -> tuple[str, float, Estimate] | None:
     table = means.expand_dims(source=["all"]).rename(quantity="statistic")
     labels, (row,) = parameter_rows(table, "all")
     with np.errstate(invalid="ignore"):
-        sure = np.abs(row["given"] - row["reference"]) > 2 * row["reference_se"]
+        off = np.abs(row["given"] - row["reference"])
+        sure = (off > 2 * row["reference_se"]) & (off > CONSTANT_TO * np.abs(row["reference"]))
         off = np.where(sure & np.isfinite(row["off_in_sd"]), np.abs(row["off_in_sd"]), 0.0)
     if not (off > 0).any():
         return None

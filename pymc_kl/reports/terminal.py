@@ -15,8 +15,9 @@ from pymc_kl.comparison.tables import format_estimate, format_percent
 from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts, FitFacts, read_facts
 from pymc_kl.reports.phrases import counted
 from pymc_kl.reports.verdict import judge
+from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 
-MARKS = {"covered": "✓", "under": "↓", "over": "↑", "missed": "✗"}
+MARKS = {"covered": "✓", "under": "↓", "over": "↑", "missed": "✗", TOO_FEW_DRAWS: "?"}
 MODE_COLUMNS = 22  # characters of the first two columns, mode and reference
 FIT_COLUMN = 15  # characters of the column of an approximation
 

@@ -6,8 +6,10 @@ from typing import Literal
 
 import numpy as np
 
-from pymc_kl.reports.facts import Facts
-from pymc_kl.reports.phrases import counted, numbered, percent
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.reports.facts import Facts, FitFacts
+from pymc_kl.reports.phrases import counted, nats, numbered, percent
+from pymc_kl.scores.own_density import MOST_ERRORS
 
 UNCERTAIN = 0.05  # standard error of a mode's mass above which it is called uncertain
 LITTLE_OVERLAP = 0.1  # overlap of a mode's draws and the bridge's proposal below which a mass is doubted
@@ -52,6 +54,8 @@ def _short_doubts(facts: Facts) -> Iterator[str]:
         yield "starts were still finding new modes"
     if np.isnan(facts.log_evidence.value):
         yield "log Z could not be estimated"
+    if any(map(_above_log_evidence, facts.fits)):
+        yield "a fit's ELBO is above log Z"
     if any(mode.overlap < LITTLE_OVERLAP for mode in facts.that_matter):
         yield "a mode was weighed with little overlap"
 
@@ -75,11 +79,20 @@ def _doubts(facts: Facts) -> Iterator[str]:
         )
     if np.isnan(facts.log_evidence.value) and facts.masses_known:
         yield f"Log Z could not be estimated: {facts.evidence_reason or 'no mode has a known integral'}."
+    for fit in filter(_above_log_evidence, facts.fits):
+        by = Estimate(-fit.scores["reverse_kl"].value, fit.scores["reverse_kl"].se)
+        yield f"The ELBO of {fit.name} is {nats(by)} above log Z, so log Z is too low: a mode may be missed."
     thin = [mode for mode in facts.that_matter if mode.overlap < LITTLE_OVERLAP]
     for mode in thin:
         yield f"The mass of mode {mode.number} rests on an overlap of {mode.overlap:.2f} of its draws and the proposal."
     if unweighed := [mode.number for mode in facts.that_matter if mode.reason and not facts.masses_known]:
         yield f"{counted(len(unweighed), 'mode', 'modes')} could not be weighed: {numbered(unweighed)}."
+
+
+def _above_log_evidence(fit: FitFacts) -> bool:
+    """Tell if the ELBO of a fit is surely above log Z, which no ELBO is."""
+    kl = fit.scores["reverse_kl"]
+    return kl.value < -MOST_ERRORS * kl.se
 
 
 def capital(text: str) -> str:

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
+from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE
 from pymc_kl.reports.facts import Facts, FitFacts
+from pymc_kl.reports.importance import can_correct, written_khat
 from pymc_kl.reports.parameters import LargestError
 from pymc_kl.reports.phrases import numbered
+from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 
 # The largest errors for "yes" and for "with care".
 MEAN_LIMITS = (0.1, 0.5)  # largest error of a mean, in reference sd; our choice
@@ -67,6 +69,8 @@ def multimodal(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for summaries that tell how much mass each mode has."""
     if missed := fit.that_matter("missed"):
         return Use("no", f"misses {numbered([c.mode.number for c in missed])}")
+    if unclear := fit.that_matter(TOO_FEW_DRAWS):
+        return Use("unknown", f"too few draws to tell of {numbered([c.mode.number for c in unclear])}")
     if wrong := fit.that_matter("under", "over"):
         return Use("with care", f"mass off in {numbered([c.mode.number for c in wrong])}")
     return Use("yes", "every mode that matters has its mass")
@@ -74,7 +78,7 @@ def multimodal(_facts: Facts, fit: FitFacts) -> Use:
 
 def starts(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for starting points of MCMC."""
-    reached = [c for c in fit.that_matter() if c.verdict != "missed"]
+    reached = [c for c in fit.that_matter() if c.verdict != "missed" and c.mass.value != 0]
     all_of_them = len(fit.that_matter())
     answer = "yes" if len(reached) == all_of_them else "with care" if reached else "no"
     return Use(answer, f"reaches {len(reached)} of {all_of_them} modes")
@@ -86,10 +90,11 @@ def importance(_facts: Facts, fit: FitFacts) -> Use:
         return Use(
             "no" if fit.kind == "draws" else "unknown", "no density" if fit.kind == "draws" else "k-hat not known"
         )
-    shown = "constant weights" if fit.khat == -np.inf else f"k-hat {fit.khat:.2f}"
+    shown, can = written_khat(fit), can_correct(fit)
     if missed := fit.that_matter("missed"):
         return Use("no", f"{shown}, but blind to {numbered([c.mode.number for c in missed])}")
-    answer = "yes" if fit.khat < KHAT_FINITE_VARIANCE else "with care" if fit.khat < KHAT_RELIABLE else "no"
+    sure = "yes" if fit.khat < KHAT_FINITE_VARIANCE else "with care"
+    answer = "with care" if can is None else sure if can else "no"
     return Use(answer, shown)
 
 

@@ -9,8 +9,8 @@ from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, TailDraws, 
 SPILL_QUANTILE = 0.001  # probability of the quantile of log p̃ under p below which a draw of q is spill; our choice
 
 
-def share_below(tail: TailDraws, log_density: Array) -> Estimate:
-    """Share of draws of q, with log p̃ (n,) at each, below the 0.1 % quantile of log p̃ under p.
+def share_below(tail: TailDraws, log_density: Array, n: float) -> Estimate:
+    """Share of draws of q, n of them distinct, with log p̃ at each, below the 0.1 % quantile of log p̃ under p.
 
     The error includes that of the quantile, which is large where draws of p are few.
     """
@@ -18,7 +18,6 @@ def share_below(tail: TailDraws, log_density: Array) -> Estimate:
     probs = np.array([SPILL_QUANTILE / factor, SPILL_QUANTILE, min(SPILL_QUANTILE * factor, 1.0)])
     floors = np.quantile(tail.log_density, probs, weights=tail.weights, method="inverted_cdf")
     low, share, high = ((log_density < floor).mean() for floor in floors)
-    n = log_density.size
     smoothed = (share * n + 0.5) / (n + 1)
     return Estimate(float(share), float(np.hypot(np.sqrt(smoothed * (1 - smoothed) / n), (high - low) / 2)))
 
@@ -26,6 +25,21 @@ def share_below(tail: TailDraws, log_density: Array) -> Estimate:
 def khat(q: ApproximationDraws) -> float:
     """Pareto k-hat of p/q under q: below 0.7, importance sampling can correct q where q has mass."""
     return float("nan") if q.log_prob is None else pareto_k(q.log_density - q.log_prob)
+
+
+def khat_se(q: ApproximationDraws) -> float:
+    """Standard error of k-hat: (1 + k) / √m for the m largest ratios that it is fitted to; NaN without a tail.
+
+    That of the maximum likelihood estimate [1]_, for k above -0.5.
+
+    References
+    ----------
+    .. [1] Smith, R. L. (1987). Estimating tails of probability distributions. Annals of Statistics 15(3), 1174-1207.
+       doi:10.1214/aos/1176350499
+    """
+    k, n = khat(q), q.log_density.size
+    tail = np.ceil(min(0.2 * n, 3 * np.sqrt(n)))  # of PSIS; Vehtari et al. 2024
+    return float((1 + max(k, -0.5)) / np.sqrt(tail)) if np.isfinite(k) else float("nan")
 
 
 def khat_reference(p: ReferenceDraws) -> float:
@@ -60,4 +74,5 @@ def ess_forward(p: ReferenceDraws, log_evidence: Estimate) -> Estimate:
 
 def spill(p: ReferenceDraws, q: ApproximationDraws) -> Estimate:
     """Share of q's draws where log p̃ is below its 0.1 % quantile under p."""
-    return share_below(p.tail or tail_of(p.log_density, p.weights), q.log_density)
+    n = float(q.masses.ess[-1])
+    return share_below(p.tail or tail_of(p.log_density, p.weights), q.log_density, n)

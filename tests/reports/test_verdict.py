@@ -17,6 +17,8 @@ from pymc_kl.reports.phrases import listed, nats, numbered, percent, plain
 from pymc_kl.reports.trust import judge_reference
 from pymc_kl.reports.uses import USES
 from pymc_kl.reports.verdict import judge
+from pymc_kl.scores.coverage import TOO_FEW_DRAWS
+from pymc_kl.scores.own_density import NOT_ITS_DENSITY
 
 ONE, TWO = modes(1.0), modes(0.7, 0.3)
 TINY = modes(0.7, 0.297, 0.003, se=0.001)
@@ -230,6 +232,81 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         facts(TWO, fit("ADVI", missing(TWO, 2), converged=0.0, elbo_gap=Estimate(1.81, 0.01))),
         ["can only be told of a fit that has arrived"],
         ["Its misses are the optimiser's, not"],
+    ),
+    "not converged, and polishing leaves most": (
+        facts(
+            ONE,
+            fit("ADVI", covering(ONE), converged=0.0, elbo_gap=Estimate(1.1, 0.01)),
+            fit("ADVI (polished)", covering(ONE), reverse_kl=Estimate(5.9, 0.05)),
+        ),
+        [
+            "can still gain 1.100 ± 0.010 nats where it stands. That is the optimiser's fault. The rest is not: the "
+            "polished fit, shown beside it, has a reverse KL of 5.900 ± 0.050 nats still."
+        ],
+        ["not the divergence's"],
+    ),
+    "polished, and one more climb gains": (
+        facts(
+            TWO,
+            fit(
+                "ADVI (polished)",
+                covering(TWO),
+                converged=0.0,
+                elbo_gap=Estimate(1477.0, 24.0),
+                spill=Estimate(0.12, 0.01),
+            ),
+        ),
+        ["ADVI (polished) has not converged", "1477 ± 24 nats"],
+        ["at an optimum"],
+    ),
+    "a density of other draws": (
+        facts(TWO, fit("q", missing(TWO, 2), kind="draws", error=f"log_prob: {NOT_ITS_DENSITY}: by 20 errors")),
+        ["q is refused as a density", "do not belong together: by 20 errors", "As draws alone it covers mode 1"],
+        ["accurate", "use it"],
+    ),
+    "too few draws": (
+        facts(TWO, fit("q", tuple(cover(m, 1.0 - i, TOO_FEW_DRAWS, se=0.3) for i, m in enumerate(TWO)), kind="draws")),
+        ["q has too few draws to tell whether it covers modes 1 and 2 or misses them"],
+        ["covers mode 1", "reaches"],
+    ),
+    "far from all": (
+        facts(TWO, fit("q", missing(TWO, 1, 2), elsewhere=Estimate(1.0, 0.0004))),
+        ["misses modes 1 and 2", "lies far from every mode found"],
+        ["covers", "use it for mode"],
+    ),
+    "no draw in a small mode": (
+        facts(
+            modes(0.84, 0.145, 0.015),
+            fit(
+                "q",
+                tuple(
+                    cover(m, mass, word)
+                    for m, mass, word in zip(
+                        modes(0.84, 0.145, 0.015), (1.0, 0.0, 0.0), ("over", "missed", "under"), strict=True
+                    )
+                ),
+            ),
+        ),
+        ["q covers mode 1 (84", "has no draw in mode 3", "and misses mode 2"],
+        ["modes 1 and 3"],
+    ),
+    "k-hat around its limit": (
+        facts(ONE, fit("q", covering(ONE), khat=0.66, khat_se=0.14)),
+        ["Whether importance sampling can correct it is not sure (k-hat 0.66 ± 0.14; it can below 0.7)"],
+        ["cannot", "can be corrected"],
+    ),
+    "k-hat surely above its limit": (
+        facts(ONE, fit("q", covering(ONE), khat=1.1, khat_se=0.15)),
+        ["Importance sampling cannot correct it (k-hat 1.10 ± 0.15, above 0.7)"],
+        ["not sure"],
+    ),
+    "negative divergence": (
+        facts(TWO, fit("q", missing(TWO, 2, within=-17.96), reverse_kl=Estimate(-17.5, 0.13))),
+        [
+            "Take the reference with care",
+            "The ELBO of q is 17.50 ± 0.13 nats above log Z, so log Z is too low: a mode may be missed.",
+        ],
+        ["accurate"],
     ),
     "not converged, nothing missed": (
         facts(TWO, fit("ADVI", covering(TWO), converged=0.0, elbo_gap=Estimate(0.5, 0.01))),

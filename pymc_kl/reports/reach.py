@@ -1,0 +1,33 @@
+"""Write which modes an approximation covers and which it misses, with the mass that they hold."""
+
+from collections.abc import Sequence
+
+from pymc_kl.reports.facts import Facts, FitFacts, ModeCoverage
+from pymc_kl.reports.phrases import numbered, percent
+
+FAR_SHARE = 0.9  # probability of a fit in no mode from which on it is said to lie far from all; our choice
+
+
+def reach(facts: Facts, fit: FitFacts) -> str:
+    """Write what a fit covers and misses: `covers mode 1 (…) and misses mode 2 (…)`."""
+    reached = with_draws(fit)
+    empty = [c for c in fit.that_matter() if c.verdict != "missed" and c not in reached]
+    groups = {"covers": reached, "has no draw in": empty, "misses": fit.that_matter("missed")}
+    parts = [f"{verb} {numbered([c.mode.number for c in g])}{_mass_of(facts, g)}" for verb, g in groups.items() if g]
+    text = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    if reached:
+        return text
+    far = ", and lies far from every mode found" if fit.elsewhere.value > FAR_SHARE else ""
+    return f"{text}: it reaches no mode that may hold a hundredth of the posterior{far}"
+
+
+def with_draws(fit: FitFacts) -> list[ModeCoverage]:
+    """List the modes that matter where a fit has draws and that it does not miss."""
+    return [c for c in fit.that_matter() if c.verdict != "missed" and c.mass.value != 0]
+
+
+def _mass_of(facts: Facts, covers: Sequence[ModeCoverage]) -> str:
+    """Write the mass that modes have together."""
+    if not facts.masses_known:
+        return ""
+    return f" ({percent(facts.held([c.mode.number for c in covers]))} of the posterior)"
