@@ -49,7 +49,8 @@ class Modes:
         Starts in all, and those that reached no proper maximum.
     unseen : Estimate
         Good and Turing's estimate of the chance that one more draw of the prior climbs to a mode that matters
-        and is not in this list: modes found once, over starts. It knows only what such starts can reach.
+        and is not in this list: modes found once, and draws that reached no proper maximum where a mode could
+        matter, over draws. A value of 0 means at most three standard errors. It knows only what such starts can reach.
     proper : bool
         False where the posterior is one region without a proper maximum.
     partial : bool

@@ -53,7 +53,8 @@ def find_modes(
     """Search for the modes of a model's posterior.
 
     Starts are draws of the prior at several scales about its centre, jumps about the modes found, draws of the
-    posterior and points of yours. The search ends when new starts stop finding modes that matter.
+    posterior, points of yours, and points that stand out among those that chains of the flattened density pass.
+    The search ends when new starts stop finding modes that matter.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ def find_modes(
     starts : DataTree, Dataset or array (n, d), optional
         More starts; an array is in the unconstrained space.
     n_starts : int
-        Draws of the prior to start from, at the most; a search that finds nothing new ends after a quarter.
+        Draws of the prior to start from, at the most; a search that finds nothing new ends after a quarter,
+        or half where modes are many.
     symmetry : bool or sequence of str
         Whether to look for exchangeable labels and signs, or names of the dims and variables to look at.
         Copies of a mode are one mode then.

@@ -88,7 +88,8 @@ def _unseen(dt: xr.DataTree, facts: Facts) -> str:
     if np.isfinite(facts.unseen.value):
         text += (
             f" The chance that one more draw of the prior climbs to a mode that is not listed is estimated at "
-            f"{percent(facts.unseen)} (Good and Turing): it knows only what such starts can reach."
+            f"{percent(facts.unseen, 3 * facts.unseen.se)} (Good and Turing, and climbs that reached no maximum where "
+            "a mode could matter): it knows only what such starts can reach."
         )
     return text
 

@@ -12,6 +12,7 @@ from pymc_kl.approximations import FAMILIES
 from pymc_kl.approximations.choice import AUTO
 from pymc_kl.comparison.make_fits import REVERSE
 from pymc_kl.fitting.reverse import REVERSE_FAMILIES
+from pymc_kl.modes.search import N_STARTS
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.reports.cells import Table, words
 from pymc_kl.reports.facts import Facts, FitFacts
@@ -24,7 +25,7 @@ MOST_STEPS = 4  # most commands that are suggested
 # Families that this package fits, by direction.
 OURS = {"forward": (AUTO, *FAMILIES), "reverse": (AUTO, *REVERSE_FAMILIES)}
 # Defaults of `compare`: a call that is shown leaves them out.
-USUAL = {"reference": "complete", "n_starts": 4096, "symmetry": True, "min_barrier": 1.0, "n_draws": 2000}
+USUAL = {"reference": "complete", "n_starts": N_STARTS, "symmetry": True, "min_barrier": 1.0, "n_draws": 2000}
 
 
 def next_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
