@@ -5,7 +5,7 @@ else is found by name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, product
 from typing import Any
@@ -150,6 +150,12 @@ class Target:
             for variable in self.variables
             for index in product(*map(range, variable.value_shape))
         )
+
+    def with_density(self, evaluator: Evaluator) -> "Target":
+        """Return a target of the same variables with another density; what was compiled for the variables is shared."""
+        other = replace(self, _evaluator=evaluator)
+        vars(other).update({name: value for name, value in vars(self).items() if name != "_evaluator"})
+        return other
 
     def log_density(self, x: Array) -> Array:
         """Evaluate log p̃, Jacobian terms included.
