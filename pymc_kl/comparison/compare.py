@@ -25,12 +25,14 @@ from pymc_kl.comparison.make_fits import (
     pymc_fit,
     reverse_fits,
 )
+from pymc_kl.comparison.planted import planted_group
 from pymc_kl.comparison.reference import Reference, completed_reference, given_reference, sample_plainly
 from pymc_kl.comparison.score_fit import score_fit
 from pymc_kl.comparison.stored_names import fits_as_text
 from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target
+from pymc_kl.modes.planted import search_from
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import check_initial_point, user_starts
 from pymc_kl.numerics.random_streams import RandomStreams
@@ -55,6 +57,7 @@ def compare(
     symmetry: bool | Sequence[str] = True,
     min_barrier: float = MIN_BARRIER,
     n_draws: int = 2000,
+    planted: bool | float = False,
     backend: str = "auto",
     random_seed: RandomSeed = None,
     progressbar: bool = True,
@@ -91,6 +94,9 @@ def compare(
         Basins between which the log density need not fall by this (nats) are one mode.
     n_draws : int
         Draws of each approximation that are scored.
+    planted : bool or float
+        Whether to plant modes into the density, which tells how often the search finds them, or for how many seconds
+        (60): see :func:`pymc_kl.modes.planted_modes`.
     backend : {"auto", "jax", "numba"}
         What evaluates the log density.
     random_seed : int, Generator, SeedSequence or None
@@ -100,8 +106,8 @@ def compare(
     Returns
     -------
     DataTree
-        Groups `posterior`, `sample_stats`, `modes`, `approximations/<name>`, `scores`, `coverage`, `evidence`
-        and, with draws given, `audit`. Log densities and divergences are in nats, on the unconstrained space.
+        Groups `posterior`, `sample_stats`, `modes`, `approximations/<name>`, `scores`, `coverage`, `evidence`; with
+        draws given, `audit`; `planted`, if asked for. Log densities and divergences are in nats, unconstrained space.
         Modes are numbered from 1, 0 is elsewhere. A slash in a fit's name is `%2F` in that of its group. A fit that
         failed is a row of NaN with its `error`; where a part of its scores failed, that part alone is NaN, and `error`
         names it.
@@ -125,7 +131,7 @@ def compare(
     streams = RandomStreams.of(random_seed)
     forward, reverse = _names(forward), _reverse_methods(reverse, approximations)
     _check_requests(approximations, forward, reverse, reference)
-    _check_numbers(n_draws=(n_draws, 100), n_starts=(n_starts, 1))
+    _check_numbers(n_draws=(n_draws, 100), n_starts=(n_starts, 1), planted=(planted, 0))
     sampling = Sampling(
         n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED,
         as_given=reference == "as given",
@@ -154,10 +160,14 @@ def compare(
         with stage("scores"):
             scored = [fit if isinstance(fit, FailedFit) else score_fit(fit, against) for fit in assigned]
             comparison = lay_out(against, scored, idata, n_draws, streams("layout"))
+        if planted:
+            with stage("planted modes") as report:
+                search = search_from(None if given is None else given.flat, points, sampling.search)
+                comparison["planted"] = planted_group(against, search, planted, streams("planted modes"), report)
     settings = {
         "approximations": list(approximations or ()), "reference": reference, "forward": list(forward),
         "reverse": list(reverse), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
-        "n_draws": n_draws, "backend": target.backend,
+        "n_draws": n_draws, "planted": planted, "backend": target.backend,
     }  # fmt: skip
     comparison.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
     comparison.attrs["partial"] = int(against.partial)
@@ -244,8 +254,8 @@ def _check_requests(
         raise ValueError(f"each fit may be asked for once; got {taken}.")
 
 
-def _check_numbers(**numbers: tuple[int, int]) -> None:
+def _check_numbers(**numbers: tuple[float, float]) -> None:
     """Refuse numbers below the least that makes sense."""
     for name, (number, least) in numbers.items():
-        if number < least:
+        if not number >= least:
             raise ValueError(f"{name} must be at least {least}; got {number}.")

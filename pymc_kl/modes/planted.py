@@ -15,7 +15,7 @@ from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
-from pymc_kl.modes.planting import Planter, Search
+from pymc_kl.modes.planting import Planted, Planter, Search
 from pymc_kl.modes.search import N_STARTS, SearchSettings, search_target
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Report, silent, stages
@@ -113,7 +113,7 @@ def planted_modes(
     >>> planted.attrs["summary"]
     'A mode of 10 % half as wide as yours would have been found in 2 of 2 tries (95 % interval: 34 % to 100 %).'
     """
-    planting = Planting(tuple(masses), tuple(widths), repeats, seconds)
+    planting = Planting(tuple(dict.fromkeys(masses)), tuple(dict.fromkeys(widths)), repeats, seconds)
     settings = SearchSettings(n_starts, symmetry)
     streams = RandomStreams.of(random_seed)
     target = reference.target if isinstance(reference, PosteriorDraws) else as_target(model)
@@ -144,22 +144,35 @@ def plant_modes(
     """Plant modes into a target, whose own `modes` are known, and tabulate how many a search finds."""
     log_z = float(logsumexp(modes.log_mass_laplace)) if log_evidence is None else log_evidence
     planter = Planter.prepare(target, modes, log_z, streams("places"))
-    tally = Tally.empty(tuple(planter.places), planting)
-    begin = time.monotonic()
+    tally, partial = Tally.empty(tuple(planter.places), planting), modes.partial
+    try:
+        if not partial:
+            _fill(tally, planter, search, streams, report)
+    except KeyboardInterrupt:
+        partial = True
+    ds = tally.dataset()
+    return ds.assign_attrs(summary=summarise(ds), ci_prob=CI_PROB, partial=int(partial), log_evidence=log_z)
+
+
+def _fill(tally: "Tally", planter: Planter, search: Search, streams: RandomStreams, report: Report) -> None:
+    """Try every mass and width in turn, until there are as many tries as wanted or the time is over."""
+    begin, planting = time.monotonic(), tally.planting
     for i, mass, width in product(range(planting.repeats), planting.masses, planting.widths):
-        kind = tally.kinds[i % len(tally.kinds)]
-        try:
-            planted, n_merged = planter.plant(mass, width, kind, rng := streams(f"{mass} {width} {i}"))
-            found = None if planted is None else search(planted.target, rng)
-        except KeyboardInterrupt:
-            return tally.dataset(partial=True)
-        if found is not None and found.partial:
-            return tally.dataset(partial=True)
-        tally.add(kind, mass, width, n_merged, None if found is None or planted is None else planted.is_among(found))
+        kind, rng = tally.kinds[i % len(tally.kinds)], streams(f"{mass} {width} {i}")
+        planted, n_merged = planter.plant(mass, width, kind, rng)
+        found = None if planted is None else _is_found(planted, search, rng)
+        tally.add(kind, mass, width, n_merged, found)
         report(f"{tally.counts['found'].sum()} of {tally.counts['tried'].sum()} found")
         if time.monotonic() - begin > planting.seconds:
-            break
-    return tally.dataset(partial=False).assign_attrs(log_evidence=log_z)
+            return
+
+
+def _is_found(planted: Planted, search: Search, rng: np.random.Generator) -> bool:
+    """Tell whether a search finds a planted mode; one that was interrupted, and returned what it had, does not tell."""
+    modes = search(planted.target, rng)
+    if modes.partial:
+        raise KeyboardInterrupt
+    return planted.is_among(modes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +198,7 @@ class Tally:
         self.counts["tried"][at] += found is not None
         self.counts["found"][at] += bool(found)
 
-    def dataset(self, *, partial: bool) -> xr.Dataset:
+    def dataset(self) -> xr.Dataset:
         """Tabulate the counts with their shares."""
         ds = xr.Dataset(
             {name: (("place", "mass", "width"), counts) for name, counts in self.counts.items()},
@@ -195,7 +208,7 @@ class Tally:
         share, lower, upper = np.vectorize(_share, otypes=[float] * 3)(found, tried)
         for name, values in {"share": share, "share_lower": lower, "share_upper": upper}.items():
             ds[name] = (("mass", "width"), values)
-        return ds.assign_attrs(summary=summarise(ds), ci_prob=CI_PROB, partial=int(partial))
+        return ds
 
 
 def _share(found: int, tried: int) -> tuple[float, float, float]:

@@ -35,6 +35,8 @@ def reference_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
     if "audit" in dt.children:
         blocks.append(_chains_table(dt))
     blocks += [_search_table(dt, facts), Text(f"{_unseen(dt, facts)} {BLIND_SPOT}")]
+    if "planted" in dt.children:
+        blocks.append(Text(_planted(dt["planted"].to_dataset())))
     lead = (
         f"Trust it: {trust.answer}. The table shows how each mode was found and weighed; a mode whose mass rests on "
         "little overlap or few draws is the first to doubt."
@@ -92,6 +94,13 @@ def _unseen(dt: xr.DataTree, facts: Facts) -> str:
             "a mode could matter): it knows only what such starts can reach."
         )
     return text
+
+
+def _planted(planted: xr.Dataset) -> str:
+    """Write how often the search found modes that were planted, or why none were."""
+    cut_short = " The tries were interrupted." if planted.attrs["partial"] else ""
+    said = "Modes planted into the density test the search. " if "share" in planted else ""
+    return f"{said}{planted.attrs['summary']}{cut_short}"
 
 
 def modes_section(dt: xr.DataTree, painter: Painter, options: Options) -> Section:

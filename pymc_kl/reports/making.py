@@ -25,7 +25,14 @@ MOST_STEPS = 4  # most commands that are suggested
 # Families that this package fits, by direction.
 OURS = {"forward": (AUTO, *FAMILIES), "reverse": (AUTO, *REVERSE_FAMILIES)}
 # Defaults of `compare`: a call that is shown leaves them out.
-USUAL = {"reference": "complete", "n_starts": N_STARTS, "symmetry": True, "min_barrier": 1.0, "n_draws": 2000}
+USUAL = {
+    "reference": "complete",
+    "n_starts": N_STARTS,
+    "symmetry": True,
+    "min_barrier": 1.0,
+    "n_draws": 2000,
+    "planted": False,
+}
 
 
 def next_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:

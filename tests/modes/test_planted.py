@@ -135,10 +135,10 @@ def test_easy_modes_are_found_and_needles_are_not(line):
 @pytest.mark.slow
 def test_the_share_is_that_of_modes_which_are_really_there():
     """.7 N + .3 N, d = 3, and a third mode written into the PyMC model at the same kinds of places."""
-    d, mass, width, n, target = 3, 0.03, 0.15, 20, Target.from_model(nested(3))
+    d, mass, width, n, target = 3, 0.03, 0.15, 12, Target.from_model(nested(3))
     settings = SearchSettings(32)
     modes = search_from(None, {}, settings)(target, np.random.default_rng(1))
-    printed = planted_modes(model=target, masses=[mass], widths=[width], repeats=n, random_seed=1, **QUICK)
+    printed = planted_modes(model=target, masses=[mass], widths=[width], repeats=2 * n, random_seed=1, **QUICK)
     planter = Planter.prepare(target, modes, 0.0, np.random.default_rng(2))
     sd = width * float(np.exp(np.log(np.diag(modes.local_scale)).mean()))
     there = nested(d, planted_at=np.zeros(d), mass=mass, sd=sd)
@@ -151,7 +151,7 @@ def test_the_share_is_that_of_modes_which_are_really_there():
         found += bool((np.linalg.norm(real.x - planting.peak.centres[0], axis=1) < sd / 2).any())
     share = printed["share"].item()
     assert 0.05 < share < 0.95
-    assert abs(share - found / n) < 3 * np.sqrt(2 * 0.25 / n)
+    assert abs(share - found / n) < 3 * np.sqrt(0.25 / n + 0.25 / (2 * n))
 
 
 def test_intervals_hold_in_replicates():
@@ -217,6 +217,29 @@ def test_an_interrupt_keeps_what_was_tried(line, monkeypatch, how):
     assert ds.attrs["partial"] == 1
     assert ds["tried"].sum() == 2
     assert ds["tried"].sel(mass=0.3).sum() == ds["tried"].sel(mass=0.1).sum() == 1
+
+
+def test_nothing_is_tried_after_a_search_that_was_interrupted(line, monkeypatch):
+    monkeypatch.setattr("pymc_kl.modes.multistart.search_heated", raise_interrupt)
+    ds = planted_modes(model=line, random_seed=1, **QUICK)
+    assert ds.attrs["partial"] == 1
+    assert ds["tried"].sum() == 0
+    assert np.isnan(ds["share"]).all()
+    assert ds.attrs["summary"].startswith("No mode of 10 % half as wide as yours was tried")
+
+
+def test_on_a_circle_the_planted_mode_comes_round_again(rng):
+    with pm.Model() as model:
+        pm.VonMises("angle", mu=1.0, kappa=20.0)
+    target = Target.from_model(model)
+    modes = find_modes(model=target, n_starts=64, random_seed=1, progressbar=False)
+    planter = Planter.prepare(target, modes, 0.0, rng)
+    planting, _ = planter.plant(0.3, 0.5, "heated", rng)
+    x = np.linspace(-np.pi, np.pi, 4001)[:, None]
+    value = planting.target.log_density(x)
+    np.testing.assert_allclose(planting.target.log_density(x + 4 * np.pi), value, rtol=1e-8)
+    assert np.trapezoid(np.exp(value), x[:, 0]) == pytest.approx(1, abs=1e-4)
+    assert planting.is_among(search_from(None, {}, SearchSettings(64))(planting.target, rng))
 
 
 def raise_interrupt(*_arguments):
