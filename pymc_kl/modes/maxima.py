@@ -8,7 +8,8 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.local_scale import whiten
 from pymc_kl.modes.numbering import ELSEWHERE
-from pymc_kl.modes.peak_shape import FLAT, Peak, peak_shape
+from pymc_kl.modes.peak_shape import FLAT, RISE, Peak, peak_shape
+from pymc_kl.modes.symmetry.copies import SAME_POINT
 from pymc_kl.modes.symmetry.group import Element
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import Climbed, ValueAndGrad, climb
@@ -140,8 +141,20 @@ def _add_maxima(
         ends[i] = _known(maxima, x[i], y[i], climbed.log_density[i], scale)
         if ends[i] < 0 and (maximum := _polish(value_and_grad, x[i], scale)) is not None:
             ends[i] = len(maxima)
-            maxima = maxima.add(*maximum)
+            maxima = maxima.add(*_centred(value_and_grad, maxima.symmetry, *maximum))
     return maxima, ends
+
+
+def _centred(
+    value_and_grad: ValueAndGrad, symmetry: Symmetry, x: Array, log_density: float, peak: Peak
+) -> tuple[Array, float, Peak]:
+    """Move the end of a climb on a flat top to the mean of its images there, since they are no copies of the peak."""
+    if not peak.misled or symmetry.is_trivial:
+        return x, log_density, peak
+    near = np.linalg.cholesky(np.linalg.inv(peak.precision)) * (CAPTURE_RADIUS / SAME_POINT)
+    centre = symmetry.symmetrised(x, near)
+    height = float(value_and_grad(centre[None])[0][0])
+    return (centre, height, peak) if height > log_density - RISE else (x, log_density, peak)
 
 
 def _known(maxima: Maxima, x: Array, y: Array, log_density: float, scale: Array) -> int:

@@ -77,10 +77,13 @@ class Peak:
         That of a Gaussian as wide as the peak, unconstrained space.
     log_volume : float
         Log of the integral of p̃ over its basin, less log p̃ at the maximum, as far as lines and rays tell.
+    misled : bool
+        The Hessian misleads along some axis, so that a climb may end anywhere near the top.
     """
 
     precision: Array
     log_volume: float
+    misled: bool = False
 
 
 def peak_shape(value_and_grad: ValueAndGrad, x: Array, curvature: Array, scale: Array) -> Peak | None:
@@ -100,18 +103,18 @@ def peak_shape(value_and_grad: ValueAndGrad, x: Array, curvature: Array, scale: 
     eigen = _principal_axes(value_and_grad, x, value, curvature, scale)
     if eigen is None:
         return None
-    eigenvalues, vectors = eigen
+    eigenvalues, vectors, misled = eigen
     inverse = np.linalg.inv(scale)
     precision = inverse.T @ (vectors * eigenvalues @ vectors.T) @ inverse
     laplace = -0.5 * float(np.linalg.slogdet(precision / (2 * np.pi))[1])
     width, more = _further_out(value_and_grad, x, value, scale @ vectors / np.sqrt(eigenvalues))
-    return Peak(precision / width**2, laplace + more)
+    return Peak(precision / width**2, laplace + more, misled)
 
 
 def _principal_axes(
     value_and_grad: ValueAndGrad, x: Array, value: float, curvature: Array, scale: Array
-) -> tuple[Array, Array] | None:
-    """Find the precisions (d,) of a peak along its principal axes, the columns of (d, d), in whitened coordinates."""
+) -> tuple[Array, Array, bool] | None:
+    """Find a peak's whitened precisions (d,) along axes, the columns of (d, d), and whether the Hessian misleads."""
     if not np.isfinite(curvature).all():
         curvature = np.zeros_like(curvature)
     eigenvalues, vectors = np.linalg.eigh(curvature)
@@ -120,14 +123,14 @@ def _principal_axes(
     doubtful = ~curved
     doubtful[curved] = _contradicted(peak.take(curved), eigenvalues[curved])
     if not doubtful.any():
-        return eigenvalues, vectors
+        return eigenvalues, vectors, False
     widths = _widths(peak.take(doubtful))
     unknown = np.isnan(widths)
     flat = ~curved[doubtful]
     if (unknown & flat).any() or _on_a_ridge(peak.take(doubtful).take(flat), 2 * widths[flat]):
         return None
     eigenvalues[doubtful] = np.where(unknown, eigenvalues[doubtful], 1 / widths**2)
-    return eigenvalues, vectors
+    return eigenvalues, vectors, True
 
 
 def _further_out(value_and_grad: ValueAndGrad, x: Array, value: float, factor: Array) -> tuple[float, float]:
@@ -183,10 +186,11 @@ def _crossings(falls: Array) -> Array:
 
 
 def _on_a_ridge(peak: Axes, radii: Array) -> bool:
-    """Tell whether climbs from both ends of any axis stay away from the maximum, as they do along a ridge."""
+    """Tell whether a climb from either end of any axis stays away from the maximum, as high as it: along a ridge."""
     if not len(radii):
         return False
     starts = peak.points(radii[:, None]).reshape(-1, len(peak.x))
-    ends = climb(peak.value_and_grad, starts, peak.scale).x
-    away = np.linalg.norm(np.linalg.solve(peak.scale, (ends - peak.x).T), axis=0)
-    return bool((away > RIDGE * np.repeat(radii, 2)).any())
+    ends = climb(peak.value_and_grad, starts, peak.scale)
+    away = np.linalg.norm(np.linalg.solve(peak.scale, (ends.x - peak.x).T), axis=0)
+    as_high = ends.log_density > peak.value - RISE
+    return bool((as_high & (away > RIDGE * np.repeat(radii, 2))).any())

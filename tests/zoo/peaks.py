@@ -37,12 +37,14 @@ def flat_top(power: int = 6, d: int = 2) -> pm.Model:
 
 
 def lasso(d: int = 4, scale: float = 0.05) -> pm.Model:
-    """b ~ Laplace(0, scale)^d for z > 0, b ~ N(8 scale, scale) for z < 0: half of the mass each."""
+    """b ~ Laplace(0, scale)^d where z is about 4, b ~ N(8 scale, scale) where it is about -4: half of the mass each."""
     with pm.Model() as model:
         z = pm.NormalMixture("z", w=[0.5, 0.5], mu=[-4, 4], sigma=[1, 1])
         b = pm.Laplace("b", 0, scale, shape=d)
         prior = -pt.sum(pt.abs(b)) / scale - d * np.log(2 * scale)
-        pm.Potential("measured", pt.switch(z < 0, _normal(b, np.full(d, 8 * scale), scale) - prior, 0.0))
+        measured = _normal(b, np.full(d, 8 * scale), scale) - prior
+        either = pt.stack([-pt.softplus(10 * z) + measured, -pt.softplus(-10 * z)])
+        pm.Potential("measured", logsumexp_graph(either))
     return model
 
 
