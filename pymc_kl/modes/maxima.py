@@ -135,7 +135,7 @@ def _add_maxima(
     """Add the new proper maxima among the ends of climbs, highest first; also the maximum of each end, or -1."""
     ends = np.full(len(climbed.x), ELSEWHERE, dtype=np.int64)
     new = np.flatnonzero(climbed.converged & (climbed.captured < 0))
-    x = maxima.canonical(climbed.x)
+    x = _canonical_if_as_high(value_and_grad, maxima, climbed, new)
     y = whiten(x, scale)
     for i in new[np.argsort(-climbed.log_density[new], kind="stable")]:
         ends[i] = _known(maxima, x[i], y[i], climbed.log_density[i], scale)
@@ -143,6 +143,20 @@ def _add_maxima(
             ends[i] = len(maxima)
             maxima = maxima.add(*_centred(value_and_grad, maxima.symmetry, *maximum))
     return maxima, ends
+
+
+def _canonical_if_as_high(value_and_grad: ValueAndGrad, maxima: Maxima, climbed: Climbed, new: IntArray) -> Array:
+    """Bring the ends of climbs to canonical form, but those new ones (m,) whose copy is lower.
+
+    There the symmetry does not hold, which shows once the end itself is among the maxima.
+    """
+    x = maxima.canonical(climbed.x)
+    if maxima.symmetry.is_trivial or not len(new):
+        return x
+    lower = new[~(value_and_grad(x[new])[0] > climbed.log_density[new] - RISE)]
+    x = x.copy()
+    x[lower] = climbed.x[lower]
+    return x
 
 
 def _centred(
