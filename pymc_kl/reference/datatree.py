@@ -74,7 +74,11 @@ def _log_mass_columns(log_masses: "Sequence[LogMass]") -> dict[str, Any]:
     return {
         "log_mass": [m.estimate.value for m in log_masses],
         "log_mass_se": [m.estimate.se for m in log_masses],
+        "log_mass_se_sandwich": [m.checks.se_sandwich for m in log_masses],
+        "log_mass_se_blocks": [m.checks.se_blocks for m in log_masses],
         "overlap": [m.overlap for m in log_masses],
+        "khat_draws": [m.checks.khat_draws for m in log_masses],
+        "khat_proposal": [m.checks.khat_proposal for m in log_masses],
         "method": np.array([m.method for m in log_masses], dtype=object),
         "reason": np.array([m.reason for m in log_masses], dtype=object),
     }

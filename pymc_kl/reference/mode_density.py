@@ -8,7 +8,7 @@ from pymc_kl._typing import Array, BoolArray
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.reference.local_draws import LocalDraws
-from pymc_kl.reference.proposals import Proposal
+from pymc_kl.reference.proposals import NormalisedDensity
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,12 @@ class ModeDensity:
         inside = (canonical.mode == self.k) & canonical.is_canonical & np.isfinite(log_density)
         return LocalDraws(x, log_density, canonical.maximum, canonical.n_copies, "importance"), inside
 
-    def log_ratio(self, x: Array, q: Proposal) -> Array:
+    def log_ratio(self, x: Array, q: NormalisedDensity) -> Array:
         """Evaluate the log density less that of q (n,), nats, at points x (n, d); -inf outside the first copy."""
         draws, inside = self.evaluate(x)
         return np.where(inside, log_ratio(draws, q), -np.inf)
 
 
-def log_ratio(draws: LocalDraws, q: Proposal) -> Array:
+def log_ratio(draws: LocalDraws, q: NormalisedDensity) -> Array:
     """Evaluate the mode's log density less that of q (n,), nats, at draws of the mode."""
     return np.asarray(draws.log_density_of_copies - q.log_prob(draws.x))

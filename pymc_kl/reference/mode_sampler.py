@@ -20,6 +20,7 @@ from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws, joined, no_dra
 from pymc_kl.reference.local_nuts import Chains, Task, make_task, sample_locally, starts_inside
 from pymc_kl.reference.mode_density import ModeDensity
 from pymc_kl.reference.mode_state import ModeState
+from pymc_kl.reference.nested_bridge import log_mass_by_nested_laplace
 from pymc_kl.reference.settings import Sampling
 from pymc_kl.reference.tempered_bridge import log_mass_by_path
 
@@ -76,7 +77,18 @@ class ModeSampler:
             draws = old  # NUTS agrees, and says less of necks that it can't enter
         if policy.given_stand(old, draws):
             draws, found = old, self._by_given(k, state, found)
-        return replace(state, draws=draws, log_mass=found)
+        state = replace(state, draws=draws, log_mass=found)
+        return state if self.modes.proper else self._region(k, state)
+
+    def _region(self, k: int, state: ModeState) -> ModeState:
+        """Weigh a region without a proper maximum: with its log scales on a grid, else as before, else along a path."""
+        found = self._nested(k, state)
+        return found if found.known else self._tempered(k, state)
+
+    def _nested(self, k: int, state: ModeState) -> ModeState:
+        """Weigh a mode by a nested Laplace approximation; draws that miss a part of it are replaced."""
+        found, draws = log_mass_by_nested_laplace(self._density(k), state.draws, self.rngs[k])
+        return replace(state, log_mass=found, draws=draws) if found.known else state
 
     def _by_given(self, k: int, state: ModeState, found: LogMass) -> LogMass:
         """Weigh a mode by given draws that stand for it and passed their check; chains from all over must agree."""
@@ -85,8 +97,15 @@ class ModeSampler:
         return replace(found, reason=f"{found.reason}; the given draws stand, which no chains made here agree with")
 
     def along_path(self, k: int, state: ModeState) -> ModeState:
-        """Weigh a mode along a path if its draws are good and only their overlap with a proposal is not."""
+        """Weigh a mode by a better proposal or along a path if only the overlap of its draws with one is at fault."""
         if self.sampling.as_given or not np.isfinite(state.log_mass.overlap):
+            return state
+        found = self._nested(k, state)
+        return found if found.known else self._tempered(k, state)
+
+    def _tempered(self, k: int, state: ModeState) -> ModeState:
+        """Weigh a mode without a mass along a tempered path."""
+        if state.known or self.sampling.as_given or not np.isfinite(state.log_mass.overlap):
             return state
         n_draws, tune, n_jobs = self.sampling.draws, self.sampling.tune, self.sampling.n_jobs
         mode = self._density(k)

@@ -1,19 +1,44 @@
 """Normalised densities fitted to the draws of a mode: the other end of a bridge."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations import Mixture
+from pymc_kl.approximations import Mixture, StudentTMixture
 from pymc_kl.approximations.estimation.moments import weighted_moments
 from pymc_kl.numerics.constants import LOG_2PI
+from pymc_kl.reference.local_draws import LocalDraws
 
 HEAVY_DF = 5.0  # degrees of freedom of heavy-tailed proposals, whose variance is finite; our choice
 GAIN = 0.01  # nats a draw that a mixture must gain over one component; our choice
 N_BLOCKS = 20  # runs of neighbouring draws that a mixture is cross-validated on; our choice
+
+
+class NormalisedDensity(Protocol):
+    """What a bridge needs of its other end."""
+
+    @property
+    def name(self) -> str:
+        """What was fitted."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        """Draw (n, d)."""
+
+    def log_prob(self, x: Array) -> Array:
+        """Evaluate the log density (n,) at x (n, d), in nats."""
+
+
+def log_kernel(square: Array, d: int, df: float) -> Array:
+    """Log density of the standard normal or Student-t in d dimensions at squared distances (n,)."""
+    if np.isinf(df):
+        return np.asarray(-0.5 * square - 0.5 * d * LOG_2PI)
+    half = (df + d) / 2
+    constant = gammaln(half) - gammaln(df / 2) - 0.5 * d * np.log(df * np.pi)
+    return np.asarray(constant - half * np.log1p(square / df))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +86,8 @@ class Proposal:
         for k, tril in enumerate(self._trils):
             z = solve_triangular(tril, (x - self.locs[k]).T, lower=True, check_finite=False)
             log_det = np.log(np.diag(tril)).sum()
-            parts[k] = self._log_kernel((z**2).sum(axis=0), d) - log_det + np.log(self.weights[k])
+            parts[k] = log_kernel((z**2).sum(axis=0), d, self.df) - log_det + np.log(self.weights[k])
         return np.asarray(logsumexp(parts, axis=0))
-
-    def _log_kernel(self, square: Array, d: int) -> Array:
-        """Log density of the standard normal or Student-t in d dimensions at squared distances (n,)."""
-        if np.isinf(self.df):
-            return -0.5 * square - 0.5 * d * LOG_2PI
-        half = (self.df + d) / 2
-        constant = gammaln(half) - gammaln(self.df / 2) - 0.5 * d * np.log(self.df * np.pi)
-        return np.asarray(constant - half * np.log1p(square / self.df))
 
     def with_df(self, df: float) -> "Proposal":
         """Return the proposal with other tails."""
@@ -128,6 +145,30 @@ def shrunk_gaussian(x: Array, laplace: tuple[Array, Array] | None) -> Proposal:
     towards = np.diag(np.diag(covariance)) if laplace is None else laplace[1]
     share = (d + 1) / (n + d + 1)
     return _single("Gaussian", mean, (1 - share) * covariance + share * towards)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """An approximation as the other end of a bridge."""
+
+    name: str
+    q: StudentTMixture
+
+    def sample(self, n: int, rng: np.random.Generator) -> Array:
+        return self.q.sample(n, random_seed=rng)
+
+    def log_prob(self, x: Array) -> Array:
+        return self.q.log_prob(x)
+
+
+def fit_student_mixture(draws: LocalDraws, rng: np.random.Generator) -> NormalisedDensity | None:
+    """Fit a mixture of Student-t's, each with tails of its own; None where draws are too few for one."""
+    blocks = np.arange(len(draws)) * N_BLOCKS // len(draws)
+    try:
+        fit = StudentTMixture.fit_forward(draws.x, mode=draws.maximum, blocks=blocks, rng=rng)
+    except (ValueError, np.linalg.LinAlgError):
+        return None
+    return _Fitted(f"mixture of {fit.n_components} Student-t's", fit)
 
 
 def _mixture(x: Array, maximum: IntArray, rng: np.random.Generator) -> tuple[Proposal, float] | None:

@@ -96,7 +96,7 @@ def _sum_of_bridges(levels: list[Array], draws: LocalDraws) -> LogMass:
     for i, step in enumerate(steps):
         efficiency = draws.ess / len(draws) if i == len(steps) - 1 else 1.0
         below = 1.0 if i == 0 else effective_size(levels[i][None]) / len(levels[i])
-        estimate, shared = bridge(step * levels[i + 1], step * levels[i], efficiency, below)
+        estimate, shared, _ = bridge(step * levels[i + 1], step * levels[i], efficiency, below)
         total, variance, least = total + estimate.value, variance + estimate.se**2, min(least, shared)
     overlap = least / len(draws)
     if least < MIN_INFORMATION or not np.isfinite(total):

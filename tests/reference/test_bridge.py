@@ -2,18 +2,20 @@
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal, norm, skewnorm
 
 from pymc_kl import find_modes
 from pymc_kl.modes.masses import masses_from_log, unknown_masses
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.reference.bridge_sampling import bridge, log_mass
+from pymc_kl.numerics.khat import KHAT_RELIABLE
+from pymc_kl.reference.bridge_sampling import WIDE_OVERLAP, bridge, doubt, log_mass
 from pymc_kl.reference.importance_sampling import log_mass_by_importance
 from pymc_kl.reference.local_draws import LocalDraws
 from pymc_kl.reference.local_nuts import make_task, sample_locally
 from pymc_kl.reference.mode_density import ModeDensity
-from pymc_kl.reference.proposals import fit_proposal
+from pymc_kl.reference.proposals import fit_proposal, fit_student_mixture
 from pymc_kl.reference.tempered_bridge import log_mass_by_path
+from pymc_kl.reference.warped_proposal import fit_warped
 
 
 def exact_local(problem, target, k, n, rng):
@@ -34,7 +36,7 @@ def test_bridge_between_two_normals_is_calibrated(rng):
         def log_ratio(x):
             return 2 + norm.logpdf(x) - norm.logpdf(x, 0.5, 1.5)
 
-        estimate, shared = bridge(log_ratio(p), log_ratio(q))
+        estimate, shared, _ = bridge(log_ratio(p), log_ratio(q))
         values.append(estimate.value)
         errors.append(estimate.se)
     z = (np.array(values) - 2) / np.array(errors)
@@ -43,11 +45,33 @@ def test_bridge_between_two_normals_is_calibrated(rng):
     assert 250 < shared < 500
 
 
+def test_the_larger_of_two_errors_counts(rng):
+    """A chain that slowly goes to and fro: blocks of it differ; and k-hat of both sides is that of its terms."""
+    p = np.zeros(4000)
+    for i in range(1, len(p)):
+        p[i] = 0.95 * p[i - 1] + rng.normal() * np.sqrt(1 - 0.95**2)
+    q = rng.normal(0.5, 1.5, 4000)
+    found = bridge(*(norm.logpdf(x) - norm.logpdf(x, 0.5, 1.5) for x in (p, q)))
+    checks = found.checks
+    assert found.estimate.se == max(checks.se_sandwich, checks.se_blocks)
+    assert checks.se_blocks == pytest.approx(checks.se_sandwich, rel=0.5)
+    assert max(checks.khat_draws, checks.khat_proposal) < KHAT_RELIABLE
+
+
+def test_khat_of_terms_says_that_an_error_is_not_reliable(rng):
+    """N(0, 3²) in ten dimensions seen from N(0, 1): a few terms carry the sum."""
+    p, q = rng.normal(0, 3, (2000, 10)), rng.normal(size=(2000, 10))
+    found = bridge(*((norm.logpdf(x, 0, 3) - norm.logpdf(x)).sum(axis=1) for x in (p, q)))
+    assert found.shared / 2000 < WIDE_OVERLAP
+    assert "not reliable (k-hat" in doubt(found.checks, found.shared / 2000)
+    assert doubt(found.checks, 0.5) == ""  # terms are bounded, so that with much overlap none is far above their mean
+
+
 def test_bridge_without_overlap_says_so():
-    estimate, shared = bridge(np.full(100, 800.0), np.full(100, -800.0))
+    estimate, shared, _ = bridge(np.full(100, 800.0), np.full(100, -800.0))
     assert shared < 1e-6
     assert not np.isfinite(estimate.value) or estimate.se > 10
-    estimate, shared = bridge(np.zeros(10), np.full(10, -np.inf))
+    estimate, shared, _ = bridge(np.zeros(10), np.full(10, -np.inf))
     assert np.isnan(estimate.value)
     assert shared == 0
 
@@ -58,7 +82,7 @@ def test_bridge_respects_the_autocorrelation_of_chains(rng):
     for _ in range(100):
         p, q = np.repeat(rng.normal(size=50), 10), rng.normal(0.5, 1.5, 2000)
         ratios = (norm.logpdf(x) - norm.logpdf(x, 0.5, 1.5) for x in (p, q))
-        estimate, _ = bridge(*ratios)
+        estimate, *_ = bridge(*ratios)
         z.append(estimate.value / estimate.se)
     assert 0.75 < np.std(z) < 1.3
 
@@ -140,6 +164,26 @@ def test_proposals_fit_what_they_are_given(rng):
     assert abs((light.log_prob(y) - truth.logpdf(y)).mean()) < 0.02
     grid = np.stack(np.meshgrid(*[np.linspace(-60, 60, 1201)] * 2), -1).reshape(-1, 2)
     assert np.exp(heavy.log_prob(grid)).sum() * 0.01 == pytest.approx(1, abs=0.01)
+
+
+def as_draws(x):
+    none = np.zeros(len(x), dtype=np.int64)
+    return LocalDraws(x, np.zeros(len(x)), none, np.ones(len(x)), "NUTS")
+
+
+def test_better_proposals_are_densities_and_fit_better(rng):
+    """A skewed density that no single Gaussian fits, and one with tails of a Student-t: both integrate to 1."""
+    skewed = skewnorm.rvs(8, size=(4000, 2), random_state=rng)
+    heavy = rng.standard_t(2, size=(4000, 2))
+    grid = np.stack(np.meshgrid(*[np.linspace(-80, 80, 1601)] * 2), -1).reshape(-1, 2)
+    gaussian = multivariate_normal(skewed.mean(axis=0), np.cov(skewed.T))
+    warped = fit_warped(as_draws(skewed[:2000]))
+    assert warped.log_prob(skewed[2000:]).mean() > gaussian.logpdf(skewed[2000:]).mean() + 0.2
+    np.testing.assert_allclose(warped.sample(4000, rng).mean(axis=0), skewed.mean(axis=0), atol=0.06)
+    students = fit_student_mixture(as_draws(heavy), rng)
+    assert "Student-t" in students.name
+    for q in (warped, students):
+        assert np.exp(q.log_prob(grid)).sum() * 0.01 == pytest.approx(1, abs=0.03)
 
 
 def test_local_chains_know_nothing_of_other_modes(zoo, rng):
