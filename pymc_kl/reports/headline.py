@@ -1,5 +1,6 @@
 """Sum up a comparison in three figures: modes found, mass that the best fit covers, trust in the reference."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,11 +45,20 @@ def _best(facts: Facts) -> Headline:
         return Headline("–", "no approximation could be scored")
     if not facts.masses_known:
         return Headline("unknown", "mass that the best approximation covers, since masses are not known")
-    best = max(scored, key=lambda fit: (round(covered_mass(facts, fit).value, 2), -_loss(fit)))
+    by, loss = _yardstick(scored)
+    best = max(scored, key=lambda fit: (round(covered_mass(facts, fit).value, 2), -loss(fit)))
     mass = percent(covered_mass(facts, best))
-    return Headline(mass, f"of the mass found is covered by {best.name}, the best here")
+    return Headline(mass, f"of the mass found is covered by {best.name}{by}")
 
 
-def _loss(fit: FitFacts) -> float:
-    value = fit.within("forward").value
+def _yardstick(fits: Sequence[FitFacts]) -> tuple[str, Callable[[FitFacts], float]]:
+    """Choose what fits are ranked by, with how it is told: forward KL, without log Z k-hat, or else nothing."""
+    if any(np.isfinite(fit.within("forward").value) for fit in fits):
+        return ", the best here", lambda fit: _or_infinite(fit.within("forward").value)
+    if any(np.isfinite(fit.khat) for fit in fits):
+        return ", the best here by k-hat, since log Z is not known", lambda fit: _or_infinite(fit.khat)
+    return "; nothing tells which fit is the best", lambda _: 0.0
+
+
+def _or_infinite(value: float) -> float:
     return float(value) if np.isfinite(value) else np.inf

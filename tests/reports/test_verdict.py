@@ -469,6 +469,23 @@ def test_headlines_and_uses_hold_for_every_case(name: str) -> None:
                 assert "nan" not in use.why
 
 
+def test_the_best_fit_is_named_by_what_is_known() -> None:
+    """By forward KL; without log Z, which makes that NaN, by k-hat; and by nothing where that is not known either."""
+    unknown = {"forward_kl": UNKNOWN, "forward_kl_within": UNKNOWN}
+    covers = (cover(ONE[0], 1.0, "covered"),)
+    scored = [fit("first", covers, khat=0.9), fit("second", covers, khat=0.47)]
+    blind = [fit("first", covers, khat=0.9, **unknown), fit("second", covers, khat=0.47, **unknown)]
+    nothing = [fit(name, covers, khat=NAN, **unknown) for name in ("first", "second")]
+    expected = {
+        "first, the best here": scored,
+        "second, the best here by k-hat, since log Z is not known": blind,
+        "first; nothing tells which fit is the best": nothing,
+    }
+    for ending, fits in expected.items():
+        case = facts(ONE, *fits)
+        assert headlines(case, judge_reference(case))[1].label.endswith(f"is covered by {ending}")
+
+
 def test_an_untrusted_reference_is_no_and_a_doubtful_one_with_care() -> None:
     assert judge_reference(CASES["chains do not mix"][0]).answer == "no"
     assert judge_reference(CASES["masses uncertain"][0]).answer == "with care"
