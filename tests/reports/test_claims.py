@@ -191,7 +191,7 @@ def test_the_forward_fit_is_the_worse_proposal_in_a_hundred_dimensions():
         target.to_dataset(x), {}, model=target, reference="as given", forward="meanfield", reverse="meanfield",
         n_draws=4000, n_starts=64, random_seed=2, progressbar=False,
     )  # fmt: skip
-    # Over seeds, k-hat of 4,000 draws of the exact optimum is 0.86 with a standard deviation of 0.13, and 1.97 with 0.18.
+    # Over seeds, k-hat of 4,000 draws of the exact optimum is 0.86 (standard deviation 0.13), and 1.97 (0.18).
     scores = dt["scores"].to_dataset()
     khat, ess = (scores[name].to_series() for name in ("khat", "ess_reverse"))
     assert khat["forward meanfield"] > 1.5 > 1.0 > khat["reverse meanfield"]
