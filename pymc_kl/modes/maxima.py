@@ -21,6 +21,7 @@ UPHILL_EVERY = 8  # steps of a climb from one check of that line to the next; ou
 FIRST_ROUND = 32  # starts climbed from before any maximum is known; our choice
 GROWTH = 4  # factor by which the starts climbed from grow with each round; our choice
 ROUNDS = 9  # rounds at the most: 2 million starts
+SHARPEST = 1e14  # largest curvature of a peak where that of the posterior is about 1: a width of 1e-7; our choice
 NEWTON_STEPS = 3  # Newton steps at the end of a climb, at the most; our choice
 HESSIAN_STEP = 1e-4  # local standard deviations: step of a central difference; our choice
 
@@ -190,7 +191,20 @@ def _polish(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> tuple[Array
             break
         x = x + step
     peak = peak_shape(value_and_grad, x, curvature, scale)
-    return None if peak is None else (x, float(value_and_grad(x[None])[0][0]), peak)
+    if peak is None or not _has_width(scale.T @ peak.precision @ scale):
+        return None
+    return x, float(value_and_grad(x[None])[0][0]), peak
+
+
+def _has_width(precision: Array) -> bool:
+    """Tell whether a whitened precision (d, d) is of a peak, and not of a climb that stopped deep in a neck."""
+    if np.linalg.eigvalsh(precision)[-1] > SHARPEST:
+        return False
+    try:
+        np.linalg.cholesky(np.linalg.inv(precision))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _is_positive(curvature: Array) -> bool:
