@@ -20,7 +20,8 @@ from pymc_kl.reference.bridge_sampling import (
 from pymc_kl.reference.evidence import LogMass, unknown_log_mass
 from pymc_kl.reference.local_draws import LocalDraws
 from pymc_kl.reference.mode_density import ModeDensity, log_ratio
-from pymc_kl.reference.nested_laplace import NODES, fit_nested_laplace, outer_coordinates
+from pymc_kl.reference.nested_grid import NODES
+from pymc_kl.reference.nested_laplace import fit_nested_laplace, outer_coordinates
 
 NESTED_DRAWS = 4000  # draws of the proposal; our choice
 ENOUGH_OVERLAP = 0.5  # overlap from which no further outer coordinate is tried; our choice
