@@ -20,7 +20,8 @@ OF_MEANS = (*OF_PARAMETERS, "quantity", "mode")
 OF_MODES = (
     "mode", "other_mode", "mass", "mass_se", "mass_upper", "log_density", "log_mass_laplace", "barrier", "copies",
     "n_draws", "hits", "found_by", "ess", "rhat", "log_mass", "log_mass_se", "overlap", "method", "reason",
-    "pass_log_density", "n_left", "n_diverging",
+    "pass_log_density", "n_left", "n_diverging", "khat_draws", "khat_proposal", "log_mass_se_blocks",
+    "log_mass_se_sandwich",
 )  # fmt: skip
 
 
