@@ -32,6 +32,7 @@ NOT_MIXED = "draws within the mode have not mixed"  # how the reason begins wher
 WIDE_OVERLAP = 0.2  # overlap from which k-hat is not asked: no term is above 1, or 20 times their mean; the least
 # where there is no maximum to tell what the region is, and nothing but the draws speaks for it; our choice
 BRACKET = 50.0  # nats beyond the extreme log ratios within which the root is sought; our choice
+MAX_HALVINGS_OF_BRACKET = 2200  # steps to a root; those from the widest bracket of doubles to the narrowest
 N_BLOCKS_OF_CHAIN = 40  # blocks of a chain whose means tell its error to a tenth; our choice
 
 
@@ -224,4 +225,4 @@ def _root(excess: Callable[[float], float], log_ratios: Array) -> float:
     low, high = log_ratios.min() - BRACKET, log_ratios.max() + BRACKET
     if excess(low) > 0 or excess(high) < 0:
         return float("nan")
-    return float(brentq(excess, low, high, xtol=1e-10))
+    return float(brentq(excess, low, high, xtol=1e-10, maxiter=MAX_HALVINGS_OF_BRACKET))

@@ -76,6 +76,12 @@ def test_bridge_without_overlap_says_so():
     assert shared == 0
 
 
+def test_one_draw_absurdly_far_out_stops_no_bridge(rng):
+    """A proposal with very light tails may put a draw 10⁴³ nats down; the root is found in that range too."""
+    p, q = np.append(rng.normal(size=999), 1e43), rng.normal(size=1000)
+    assert bridge(p, q).estimate.value == pytest.approx(0, abs=0.3)
+
+
 def test_bridge_respects_the_autocorrelation_of_chains(rng):
     """A chain that says everything ten times over has a tenth of the draws."""
     z = []
