@@ -54,7 +54,7 @@ def two_modes(zoo):
     problem, target = zoo("two_modes")
     draws = stuck(target, 3.0, 1.0)
     fits = {"ADVI": normal(2.999018, 1.001903), "halfway": normal(1.5, 2.0)}
-    dt = compare(draws, fits, model=target, random_seed=3, progressbar=False)
+    dt = compare(draws, fits, model=target, random_seed=8, progressbar=False)
     return problem, dt, verdict_of(dt)
 
 
@@ -85,7 +85,7 @@ def test_a_fit_that_has_not_arrived_is_the_optimiser_s_fault(two_modes):
     _, dt, said = two_modes
     [text] = said["halfway"]
     assert "halfway has not converged: its ELBO can still gain" in text
-    assert "the optimiser's, not the divergence's; the polished fit is shown beside it" in text
+    assert "That is the optimiser's fault. The rest is not: the polished fit" in text
     gain = float(re.search(r"can still gain ([\d.]+) ±", text)[1])
     assert gain == pytest.approx(float(dt["scores"]["elbo_gap"].sel(approximation="halfway")), abs=0.01)
     assert "halfway (polished)" in said
@@ -171,8 +171,8 @@ def test_nothing_is_missed_where_there_is_one_mode(name, zoo, exact_draws):
 def test_draws_as_given_that_never_moved_cannot_be_trusted(zoo):
     _, target = zoo("two_modes")
     rng = np.random.default_rng(1)
-    centres = np.array([-3.0, 3.0, 3.0, 3.0])[:, None, None]
-    draws = target.to_dataset(centres + 0.6 * rng.standard_normal((4, 500, 1)))
+    centres, sds = np.array([[-3.0, 3.0, 3.0, 3.0], [0.6, 1.0, 1.0, 1.0]])[..., None, None]
+    draws = target.to_dataset(centres + sds * rng.standard_normal((4, 500, 1)))
     fits = {"ADVI": normal(3.0, 1.0)}
     dt = compare(draws, fits, model=target, reference="as given", forward=(), random_seed=1, progressbar=False)
     said = verdict_of(dt)
