@@ -24,7 +24,7 @@ def fitted(zoo, name: str, family: str, seed: int = 1, **kwargs) -> tuple[Proble
 
 
 def test_thirty_two_starts_settle_in_the_two_optima(zoo):
-    problem, _, q = fitted(zoo, "two_modes", "meanfield", seed=2)
+    problem, _, q = fitted(zoo, "two_modes", "meanfield", seed=3)
     optima = q.info["optima"]
     assert len(optima) == 2
     assert sum(optimum.n_starts for optimum in optima) == 32
