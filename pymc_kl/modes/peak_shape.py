@@ -23,7 +23,7 @@ FLOOR = 1e-12  # nats: smaller falls are rounding
 RIDGE = 0.5  # part of the way from a flat axis back that a climb may leave; if more, it is a ridge; our choice
 N_RAYS = 8  # random directions, each with its opposite, along which mass further out is looked for; our choice
 RAY_RADII = 2.0 ** (np.arange(-4, 27) / 2)  # distances along a ray over √d standard deviations; our choice
-HILL = 4.0  # mean square distance per dimension, in standard deviations, from which there is a hill; our choice
+HILL = 16.0  # mean square distance per dimension, in standard deviations, from which there is a hill; our choice
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,9 +48,8 @@ def test_one_curved_and_one_flat_axis():
     assert found[1, 1] == pytest.approx((2 / 2**0.25) ** 2, rel=0.02)
 
 
-@pytest.mark.parametrize("d", [2, 10])
-@pytest.mark.parametrize("height", [4.0, 6.0, 12.0])
-def test_a_spike_does_not_hide_the_hill_below_it(height, d):
+@pytest.mark.parametrize(("d", "height"), [(2, 4.0), (2, 12.0), (10, 12.0), (10, 20.0)])
+def test_a_spike_does_not_hide_the_hill_below_it(d, height):
     sd = np.exp(-(height + 5) / d)  # of the mass, e⁻⁵ is in the spike
 
     def log_density(x):
