@@ -1,24 +1,18 @@
 """A posterior whose density is a staircase: what `compare` still says by the draws given, and what it refuses."""
 
 import numpy as np
-import pymc as pm
 import pytest
 import xarray as xr
 from scipy.special import gammaln
+from zoo.edges import COUNTS, change_point
 
 import pymc_kl as pkl
 from pymc_kl.model.smoothness import SmoothnessError
 
-COUNTS = np.array([4, 6, 3, 5, 4, 5, 2, 6, 1, 0, 2, 1, 1, 0, 3, 1, 0, 1, 2, 1])
-
 
 @pytest.fixture(scope="module")
 def staircase():
-    with pm.Model() as model:
-        switch = pm.Uniform("switch", 0, 19)
-        early, late = pm.Exponential("early", 1), pm.Exponential("late", 1)
-        pm.Poisson("count", pm.math.switch(np.arange(20) < switch, early, late), observed=COUNTS)
-    return model
+    return change_point()
 
 
 def exact_draws(rng):

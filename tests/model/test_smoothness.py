@@ -6,12 +6,11 @@ import pytensor.tensor as pt
 import pytest
 from problems import ALL
 from pytensor.compile.builders import OpFromGraph
+from zoo.edges import change_point
 
 import pymc_kl as pkl
 from pymc_kl.model.smoothness import SmoothnessError, Steps, WrongGradient, coordinate_names, find_roughness
 from pymc_kl.model.target import Target
-
-COUNTS = np.array([4, 6, 3, 5, 4, 5, 2, 6, 1, 0, 2, 1, 1, 0, 3, 1, 0, 1, 2, 1])
 
 
 def normal_and(more, x):
@@ -108,14 +107,6 @@ def test_no_posterior_of_the_zoo_alarms(name, zoo):
         rng = np.random.default_rng(seed)
         x = target.initial_points(1000, rng) if problem.sample is None or seed % 2 else problem.sample(4000, rng)
         assert find_roughness(target.log_density_and_grad, x, coordinate_names(target)) is None
-
-
-def change_point():
-    with pm.Model() as model:
-        switch = pm.Uniform("switch", 0, 19)
-        early, late = pm.Exponential("early", 1), pm.Exponential("late", 1)
-        pm.Poisson("count", pm.math.switch(np.arange(20) < switch, early, late), observed=COUNTS)
-    return model
 
 
 @pytest.mark.parametrize("search", [pkl.find_modes, pkl.sample_reference])

@@ -38,3 +38,15 @@ def improper() -> pm.Model:
         x = pm.Flat("x", shape=2)
         pm.Potential("target", -0.5 * x[0] ** 2)
     return model
+
+
+COUNTS = np.array([4, 6, 3, 5, 4, 5, 2, 6, 1, 0, 2, 1, 1, 0, 3, 1, 0, 1, 2, 1])
+
+
+def change_point() -> pm.Model:
+    """Build twenty yearly counts whose rate changes at a continuous time: the density is a staircase in that."""
+    with pm.Model() as model:
+        switch = pm.Uniform("switch", 0, 19)
+        early, late = pm.Exponential("early", 1), pm.Exponential("late", 1)
+        pm.Poisson("count", pm.math.switch(np.arange(20) < switch, early, late), observed=COUNTS)
+    return model
