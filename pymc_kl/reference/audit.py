@@ -92,7 +92,12 @@ def _means(posterior: ModewisePosterior, x: Array, weights: Array | None) -> xr.
 
 
 def _beside_reference(mean: Array, reference: Array, source: Source) -> Array:
-    """Stack a given mean, the reference's (from draws, first axis), its error, and the difference in sd."""
+    """Stack a given mean, the reference's (from draws, first axis), its error, and the difference in sd.
+
+    All but the given mean are NaN where the reference has no draws, as where given ones are compared and refused.
+    """
+    if not len(reference):
+        return np.stack([mean, *np.full((len(QUANTITIES) - 1, *mean.shape), np.nan)])
     right = np.average(reference, axis=0, weights=source.weights)
     sd = np.sqrt(np.average((reference - right) ** 2, axis=0, weights=source.weights))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -57,6 +57,18 @@ def test_draws_of_another_posterior_are_refused_and_cost_nothing(name, zoo, rng)
     assert audit.attrs["reason"].startswith(REFUSED)
 
 
+def test_refused_draws_of_a_region_without_maximum_are_compared_as_given(zoo, exact_draws):
+    _, target = zoo("shells_2")
+    wide = 1.5 * exact_draws("shells_2", 4000, 1)
+    dt = pkl.compare(wide, {}, model=target, reference="as given", forward="fullrank", random_seed=1, progressbar=False)
+    assert dt["audit"]["refusal"].values[0]
+    assert dt["modes"].attrs["proper"] == 0
+    assert np.isfinite(float(dt["scores"]["eubo"].sel(approximation="forward fullrank")))
+    for values in dt["audit/means"].data_vars.values():
+        assert np.isfinite(values.sel(quantity="given")).all()
+        assert values.sel(quantity=["reference", "reference_se", "off_in_sd"]).isnull().all()
+
+
 def test_exact_draws_are_used_as_ever(zoo, exact_draws):
     _, target = zoo("two_modes")
     dt = reference(exact_draws("two_modes", 4000, 3), target)
