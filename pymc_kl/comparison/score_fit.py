@@ -23,6 +23,7 @@ from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import to_region
 from pymc_kl.modes.symmetry.enumerate import group_order
 from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.scores.chain_rule import ChainRule, forward_chain_rule, reverse_chain_rule
 from pymc_kl.scores.coverage import (
     entropic_coverage,
     hdr_coverage,
@@ -32,15 +33,7 @@ from pymc_kl.scores.coverage import (
     verdicts,
     within_reach,
 )
-from pymc_kl.scores.divergences import (
-    ChainRule,
-    elbo,
-    eubo,
-    forward_chain_rule,
-    forward_kl,
-    reverse_chain_rule,
-    reverse_kl,
-)
+from pymc_kl.scores.divergences import elbo, eubo, forward_kl, reverse_kl
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws
 from pymc_kl.scores.missed_modes import Missed, missed
 from pymc_kl.scores.own_density import why_no_divergence
@@ -50,6 +43,11 @@ from pymc_kl.scores.stein import SteinIdentities, stein_identities, stein_spread
 REACHED = 0.01  # share of an approximation's draws in a mode from which on it reaches a copy
 
 LEAST_STEIN_DRAWS = 100  # draws from which on Stein's identities have normal errors; our choice
+WITHOUT_ERROR = {
+    "eubo": "Its forward KL may be infinite and has no error: log p̃ - log q has too heavy a tail over draws of p.",
+    "elbo": "Its reverse KL may be infinite and has no error: log p̃ - log q has too heavy a tail over draws of q.",
+    "elbo_gap": "Its ELBO gap has no error: log p̃ has too heavy a tail over draws of q.",
+}  # what is said of estimates whose error is infinite
 STEIN_DRAWS = 2000  # draws of an approximation at which the gradient is evaluated; bounds its cost; our choice
 
 type Parts[T] = dict[str, Callable[[], T]]
@@ -160,12 +158,13 @@ def _scored(fit: AssignedFit, reference: Reference, found: FitScores, attempts: 
         numbers |= {"stein_z": lambda: stein().greatest_z}
     if convergence is not None:
         estimates |= {"elbo_gap": lambda: convergence.elbo_gap, "elbo_gradient": lambda: convergence.gradient}
-    scores: dict[str, Any] = _with_errors(attempts.each(estimates)) | attempts.each(numbers)
+    found_estimates = attempts.each(estimates)
+    scores: dict[str, Any] = _with_errors(found_estimates) | attempts.each(numbers)
     scores |= {
         "converged": float("nan") if convergence is None else float(convergence.converged),
         "kind": q.kind,
         "family": q.family,
-        "note": " ".join((*(q.info.warnings or ()), *_in_sample(fit))),
+        "note": " ".join((*(q.info.warnings or ()), *_in_sample(fit), *_without_error(found_estimates))),
     }
     coverage: dict[str, Any] = attempts.each(found.coverage())
     coverage["elsewhere"], coverage["elsewhere_se"] = found.q.masses.mass[-1], found.q.masses.se[-1]
@@ -254,6 +253,11 @@ def _stein(fit: AssignedFit, reference: Reference) -> Callable[[], SteinIdentiti
 def _in_sample(fit: AssignedFit) -> tuple[str, ...]:
     cross_fit = fit.fit.cross_fit
     return (IN_SAMPLE,) if cross_fit is not None and not cross_fit.others else ()
+
+
+def _without_error(estimates: dict[str, Estimate]) -> tuple[str, ...]:
+    """Say which estimates have no finite error, and why."""
+    return tuple(text for name, text in WITHOUT_ERROR.items() if name in estimates and np.isinf(estimates[name].se))
 
 
 def _with_errors(estimates: dict[str, Estimate]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from pymc_kl.fitting.maximise import polish
 from pymc_kl.fitting.optima import CHECK_DRAWS
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, mean_estimate
 from pymc_kl.numerics.lbfgs import ValueAndGrad
+from pymc_kl.numerics.tails import tailed_mean
 
 ELBO_GAP_TOLERANCE = 0.1  # nats; largest gap of a fit that has converged: a mean off by 0.45 sd in one dimension
 MOST_CLIMBS = 10  # climbs to an optimum from which one more gains nothing; measured: 2, or 6 among sharp islands
@@ -25,7 +26,8 @@ class Convergence:
     polished : Approximation
         The optimum of the family that climbs from the fit lead to; the fit itself if its ELBO is no lower.
     elbo_gap : Estimate
-        ELBO of that optimum less that of the fit, nats.
+        ELBO of that optimum less that of the fit, nats; the error is infinite where the tail of what draws gain is too
+        heavy for a finite variance.
     gradient : Estimate
         Length of the ELBO's gradient at the fit, nats for a step of one standard deviation, and the length
         that Monte Carlo error alone would give.
@@ -74,7 +76,8 @@ def check_convergence(
     z = rng.standard_normal((CHECK_DRAWS, fit.d))
     before, grad = _elbo_terms(value_and_grad, fit, z)
     after, _ = _elbo_terms(value_and_grad, polished, z)
-    gap = left = mean_estimate(after - before)
+    gained = after - before
+    gap = left = mean_estimate(gained)
     if not gap.value > 0:
         polished, after = fit, before
     climbs = 1
@@ -84,9 +87,9 @@ def check_convergence(
         left = mean_estimate(higher - after)
         climbs += 1
         if _matters(left):
-            polished, after = further, higher
-            gap = mean_estimate(after - before)
-    return Convergence(polished, gap, _gradient_length(fit, grad, z), not _matters(gap), left)
+            polished, after, gained = further, higher, higher - before
+            gap = mean_estimate(gained)
+    return Convergence(polished, tailed_mean(gained), _gradient_length(fit, grad, z), not _matters(gap), left)
 
 
 def _matters(gain: Estimate) -> bool:

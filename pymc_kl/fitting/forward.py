@@ -15,8 +15,8 @@ from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.search import search_draws
-from pymc_kl.numerics.estimate import tail_index
 from pymc_kl.numerics.khat import KHAT_RELIABLE
+from pymc_kl.numerics.tails import tail_index
 
 
 def fit_forward(

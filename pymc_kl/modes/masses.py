@@ -47,6 +47,8 @@ class Masses:
         Why the masses are not known; empty where they are.
     covariance : array (K + 1, K + 1), optional
         Of the masses, where they come from normalising constants.
+    with_evidence : array (K + 1,), optional
+        Covariance of each mass with log Z over the standard error of log Z (nats), where both come from these.
     """
 
     mass: Array
@@ -59,6 +61,7 @@ class Masses:
     known: bool
     reason: str
     covariance: Array | None = None
+    with_evidence: Array | None = None
 
 
 def masses_from_independent(mode: IntArray, k: int) -> Masses:
@@ -172,8 +175,10 @@ def masses_from_log(log_masses: Sequence[Estimate], n_draws: IntArray) -> tuple[
         ess = np.where(se > 0, mass * (1 - mass) / se**2, np.nan)
     upper = np.minimum(np.append(w + NORMAL_95 * se[:-1], rest), 1.0)
     blank = np.full(len(mass), np.nan)
-    masses = Masses(mass, se, upper, n_draws, ess, blank, 0, True, "", covariance)
-    return masses, Estimate(log_z, float(np.sqrt((w**2 * errors**2).sum())))
+    log_z_se = float(np.sqrt((w**2 * errors**2).sum()))
+    with_evidence = np.append(slope @ (w * errors**2), 0.0) / (log_z_se or 1.0)
+    masses = Masses(mass, se, upper, n_draws, ess, blank, 0, True, "", covariance, with_evidence)
+    return masses, Estimate(log_z, log_z_se)
 
 
 def unknown_masses(guess: Array, n_draws: IntArray, reason: str) -> Masses:

@@ -102,12 +102,3 @@ def smoothed_weights(log_ratio: Array) -> tuple[Array, float]:
         with np.errstate(all="ignore"), suppress(ValueError):  # it raises if the tail is one value
             log_weights, k = array_stats.psislw(-log_ratio)
     return softmax(log_weights if np.isfinite(k) else log_ratio), float(k)
-
-
-def tail_index(values: Array) -> float:
-    """Pareto k-hat of the upper tail of values above their median: 0.5 and more means no finite variance."""
-    excess = values.ravel() - np.median(values)
-    if not np.isfinite(excess).all():
-        return float("inf")
-    upper = excess[excess > 0]
-    return pareto_k(np.log(upper)) if len(upper) > 25 else float("-inf")

@@ -197,7 +197,8 @@ def _reordered(masses: Masses, order: IntArray) -> Masses:
     rows = np.append(order, len(order))
     columns = {name: getattr(masses, name)[rows] for name in ("mass", "se", "upper", "n_draws", "ess", "rhat")}
     covariance = None if masses.covariance is None else masses.covariance[np.ix_(rows, rows)]
-    return replace(masses, **columns, covariance=covariance)
+    with_evidence = None if masses.with_evidence is None else masses.with_evidence[rows]
+    return replace(masses, **columns, covariance=covariance, with_evidence=with_evidence)
 
 
 def _renumbered(mode: IntArray, order: IntArray) -> IntArray:

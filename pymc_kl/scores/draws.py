@@ -42,6 +42,9 @@ class ReferenceDraws:
         Mean of log p̃ - log q over local draws of modes that no draw visited; NaN for the others.
     tail : TailDraws, optional
         More draws of p, for quantiles far out in the tail; the draws above by default.
+    fit_variance : array (chain, draw), optional
+        Where q was fitted to the same draws: what each adds, in nats² and times its squared weight, to the variance of
+        a mean of log q.
     """
 
     log_density: Array
@@ -51,6 +54,7 @@ class ReferenceDraws:
     masses: Masses
     unvisited: Array
     tail: TailDraws | None = None
+    fit_variance: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +76,25 @@ def region_means(values: Array, p: ReferenceDraws) -> Array:
     return np.asarray(np.where(total > 0, summed / np.where(total > 0, total, 1.0), np.nan))
 
 
-def function_of_masses_se(slope: Array, masses: Masses) -> float:
+def function_of_masses_se(slope: Array, masses: Masses, log_evidence_se: float = 0.0) -> float:
     """Standard error of a function of the masses whose partial derivatives are `slope` (K + 1,).
 
-    Since masses sum to 1, only differences of the slopes matter; for a multinomial sample this is exact.
+    Since masses sum to 1, only differences of the slopes matter; for a multinomial sample this is exact. To a
+    function that log Z is added to, `log_evidence_se` (nats) adds, negative if log Z is subtracted; where masses and
+    log Z come from the same normalising constants, their covariance counts.
     """
-    if masses.covariance is not None:
-        return float(np.sqrt(max(float(slope @ masses.covariance @ slope), 0.0)))
-    centred = slope - (masses.mass * slope).sum()
-    left = np.maximum(1 - masses.mass, masses.se)
-    return float(np.sqrt((centred**2 * masses.se**2 / left).sum()))
+    if masses.covariance is None:
+        centred = slope - (masses.mass * slope).sum()
+        left = np.maximum(1 - masses.mass, masses.se)
+        return float(np.sqrt((centred**2 * masses.se**2 / left).sum() + log_evidence_se**2))
+    both = 0.0 if masses.with_evidence is None else 2 * log_evidence_se * float(slope @ masses.with_evidence)
+    return float(np.sqrt(max(float(slope @ masses.covariance @ slope) + both + log_evidence_se**2, 0.0)))
+
+
+def log_mass_se(masses: Masses, log_evidence_se: float) -> Array:
+    """Standard error (K + 1,) of log Z_k = log w_k + log Z, nats; infinite where there is no mass."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = masses.se / masses.mass
+        both = 0.0 if masses.with_evidence is None else 2 * log_evidence_se * masses.with_evidence / masses.mass
+        variance = relative**2 + both + log_evidence_se**2
+    return np.sqrt(np.where(masses.mass > 0, np.maximum(variance, 0.0), np.inf))

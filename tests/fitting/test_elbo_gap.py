@@ -55,3 +55,21 @@ def test_a_fit_at_its_optimum_is_polished_once():
     assert found.converged
     assert found.is_optimum
     assert sum(rows) < 2 * 4000 + 10 * 512
+
+
+def quartic(x):
+    return -0.25 * x[:, 0] ** 4, -(x**3)
+
+
+def steep(x):
+    """Log density that falls as exp(a²/3): its square has no mean over a normal of sd 1, but over the optimum."""
+    a = x[:, 0]
+    return -np.exp(a**2 / 3), -2 / 3 * (a * np.exp(a**2 / 3))[:, None]
+
+
+def test_a_gap_without_a_finite_variance_has_no_error():
+    start = MeanField(loc=np.zeros(1), scale=np.ones(1))
+    gaps = [check_convergence(steep, start, random_seed=seed).elbo_gap for seed in range(20)]
+    assert np.mean([np.isinf(se) for _, se in gaps]) > 0.6
+    gaps = [check_convergence(quartic, start, random_seed=seed).elbo_gap for seed in range(20)]
+    assert all(np.isfinite(se) for _, se in gaps)

@@ -11,8 +11,9 @@ from scipy import stats
 from pymc_kl.approximations import FullRank
 from pymc_kl.modes.masses import masses_from_chains, masses_from_independent, masses_from_weighted
 from pymc_kl.numerics.estimate import Estimate, mean_estimate, pareto_k, smoothed_weights
+from pymc_kl.scores.chain_rule import forward_chain_rule, reverse_chain_rule
 from pymc_kl.scores.coverage import entropic_coverage, hdr_coverage, mass_jsd, mass_tv, verdicts
-from pymc_kl.scores.divergences import elbo, eubo, forward_chain_rule, forward_kl, reverse_chain_rule, reverse_kl
+from pymc_kl.scores.divergences import elbo, eubo, forward_kl, reverse_kl
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, TailDraws
 from pymc_kl.scores.reliability import ess_forward, ess_reverse, khat, khat_reference, spill
 
