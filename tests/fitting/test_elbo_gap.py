@@ -68,8 +68,8 @@ def steep(x):
 
 
 def test_a_gap_without_a_finite_variance_has_no_error():
-    start = MeanField(loc=np.zeros(1), scale=np.ones(1))
+    start = MeanField(loc=np.ones(1), scale=np.ones(1))
     gaps = [check_convergence(steep, start, random_seed=seed).elbo_gap for seed in range(20)]
-    assert np.mean([np.isinf(se) for _, se in gaps]) > 0.6
+    assert np.mean([np.isinf(se) for _, se in gaps]) > 0.9
     gaps = [check_convergence(quartic, start, random_seed=seed).elbo_gap for seed in range(20)]
-    assert all(np.isfinite(se) for _, se in gaps)
+    assert np.mean([np.isfinite(se) for _, se in gaps]) > 0.9
