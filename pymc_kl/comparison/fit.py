@@ -8,7 +8,7 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.functions import SampleFunction
 from pymc_kl.comparison.failures import Failure
-from pymc_kl.fitting.cross_fitting import CrossFit, Evaluate
+from pymc_kl.fitting.cross_fitting import CrossFit, Evaluate, HeldOut
 from pymc_kl.fitting.elbo_gap import Convergence
 from pymc_kl.modes.assign import CanonicalPoints
 
@@ -25,11 +25,11 @@ class Fit:
     seconds: float = float("nan")
     cross_fit: CrossFit | None = None
 
-    def at_draws(self, x: Array, fold: IntArray, evaluate: Evaluate) -> Array | None:
-        """Evaluate q at draws of p (n, d); a forward fit by those that have not seen the draw."""
+    def at_draws(self, x: Array, fold: IntArray, evaluate: Evaluate, weights: Array | None = None) -> HeldOut:
+        """Evaluate q at draws of p (n, d); a forward fit as if they were new to it."""
         if self.cross_fit is None:
-            return evaluate(self.approximation, x)
-        return self.cross_fit.at_draws(x, fold, evaluate)
+            return HeldOut(evaluate(self.approximation, x))
+        return self.cross_fit.at_draws(x, fold, evaluate, weights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,8 +106,7 @@ def _approximation_tree(fit: ScoredFit, reference: Reference, rows: IntArray, at
         training = reference.training
         with attempts.kept("log q at the draws that are kept"):
             x, fold = training.posterior.flat[rows.ravel()], training.canonical.fold[rows.ravel()]
-            flat = fit.fit.at_draws(x, fold, log_prob_on_circle)
-            reference_log_prob = None if flat is None else flat.reshape(rows.shape)
+            reference_log_prob = fit.fit.at_draws(x, fold, log_prob_on_circle).reshaped(rows.shape).log_prob
     centres = np.reshape([optimum.approximation.loc for optimum in optima_of(q)], (-1, fit.x.shape[1]))
     optimum_mode = to_mode_number(reference.modes.assign(centres))
     return approximation_tree(reference.target, fit, reference_log_prob, optimum_mode)

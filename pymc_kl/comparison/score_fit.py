@@ -16,7 +16,7 @@ from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.comparison.failures import Attempts
 from pymc_kl.comparison.fit import AssignedFit, ScoredFit
 from pymc_kl.comparison.reference import Reference
-from pymc_kl.fitting.cross_fitting import IN_SAMPLE, Evaluate
+from pymc_kl.fitting.cross_fitting import IN_SAMPLE, Evaluate, HeldOut
 from pymc_kl.modes.assign import MAX_COPY_LABELS, CanonicalPoints
 from pymc_kl.modes.masses import masses_from_distinct
 from pymc_kl.modes.modes import Modes
@@ -177,17 +177,18 @@ def _scored(fit: AssignedFit, reference: Reference, found: FitScores, attempts: 
 def _side_by_side(fit: AssignedFit, reference: Reference, attempts: Attempts) -> FitScores:
     """Put the draws of p and of one fit side by side; log q is left out where it can't be evaluated."""
     k, draws = reference.modes.k, reference.draws
-    log_prob = None
+    held_out = HeldOut(None)
     with attempts.kept("log q at draws of the posterior"):
-        log_prob = _reference_log_prob(fit, reference, log_prob_on_circle)
+        held_out = _at_reference(fit, reference, log_prob_on_circle)
     p = ReferenceDraws(
         draws.posterior.log_density,
-        log_prob,
+        held_out.log_prob,
         to_region(draws.mode, k).reshape(draws.posterior.log_density.shape),
         draws.posterior.weights,
         reference.masses,
         _at_unvisited(fit.fit.approximation, reference, attempts),
         reference.tail,
+        held_out.fit_variance,
     )
     own = [_log_density_within(reference, j) for j in range(k)]
     mode = within_reach(fit.canonical.mode, fit.log_density, own, reference.modes.log_density)
@@ -201,13 +202,14 @@ def _log_density_within(reference: Reference, k: int) -> Array:
     return own if len(own) or k not in reference.unvisited else reference.unvisited[k][1]
 
 
-def _reference_log_prob(fit: AssignedFit, reference: Reference, evaluate: Evaluate) -> Array | None:
+def _at_reference(fit: AssignedFit, reference: Reference, evaluate: Evaluate) -> HeldOut:
     """Evaluate log q (chain, draw) at the draws of p that are scored on."""
-    if not fit.fit.approximation.has_log_prob:
-        return None
     posterior, fold = reference.draws.posterior, reference.draws.canonical.fold
-    values = fit.fit.at_draws(posterior.flat, fold, evaluate)
-    return None if values is None else values.reshape(posterior.log_density.shape)
+    if not fit.fit.approximation.has_log_prob:
+        return HeldOut(None)
+    return fit.fit.at_draws(posterior.flat, fold, evaluate, posterior.flat_weights).reshaped(
+        posterior.log_density.shape
+    )
 
 
 def _at_unvisited(q: Approximation, reference: Reference, attempts: Attempts) -> Array:
@@ -230,8 +232,8 @@ def _relabelled(fit: AssignedFit, reference: Reference, found: FitScores) -> Par
         return symmetrised_log_prob(partial(log_prob_on_circle, approximation), symmetry, x)
 
     def forward() -> Estimate:
-        log_prob = _reference_log_prob(fit, reference, averaged)
-        return forward_kl(replace(found.p, log_prob=log_prob), found.log_evidence)
+        held_out = _at_reference(fit, reference, averaged)
+        return forward_kl(replace(found.p, **held_out._asdict()), found.log_evidence)
 
     def reverse() -> Estimate:
         return reverse_kl(replace(found.q, log_prob=averaged(q, x)), found.log_evidence)

@@ -65,4 +65,4 @@ def fit_se(p: ReferenceDraws, inside: BoolArray) -> float:
         return 0.0
     w = np.where(inside, 1.0 if p.weights is None else p.weights, 0.0)
     efficiency = effective_size(p.log_density - p.log_prob) / w.size if p.weights is None else 1.0
-    return float(np.sqrt(((w / w.sum()) ** 2 * p.fit_variance).sum() / efficiency))
+    return float(np.sqrt(max(((w / w.sum()) ** 2 * p.fit_variance).sum() / efficiency, 0.0)))
