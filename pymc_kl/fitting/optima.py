@@ -21,7 +21,8 @@ from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.symmetry import Symmetry
 from pymc_kl.modes.symmetry.enumerate import group_order, matrices
-from pymc_kl.numerics.estimate import Estimate, mean_estimate
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.tails import tailed_mean
 
 CHECK_DRAWS = 4000  # fresh draws on which an ELBO, or a gap between two, is measured
 ROUGH_DRAWS = 1000  # the same for fits that were left on their way
@@ -42,7 +43,7 @@ class Optimum:
     ----------
     approximation : MeanField, LowRank or FullRank
     elbo : Estimate
-        Nats, on fresh draws.
+        Nats, on draws that had no part in finding it or putting it in order.
     n_starts : int
         Starts that settled there.
     converged : bool
@@ -97,7 +98,7 @@ def mixture_of(q: Approximation) -> Mixture | None:
 class Optima:
     """What the starts led to: optima, best first, and the optimum that each start settled in (n_starts,).
 
-    `symmetry` is that of the posterior; `seed` that of the draws on which ELBOs are measured, the same for all fits.
+    `symmetry` is that of the posterior; `seed` that of the draws on which ELBOs are compared, the same for all fits.
     """
 
     target: Target
@@ -139,8 +140,8 @@ class Optima:
     ) -> tuple[Mixture, Estimate]:
         """Maximise and grow a mixture of one copy, and spread it over all; the start stays if that is better."""
         grown = grow_mixture(self.target.log_density_and_grad, start, n_components, rng)
-        both = [(q, measure_elbo(self.target, q, self.seed)) for q in map(self.symmetrised, (start, grown))]
-        return max(both, key=lambda fit: fit[1].value)
+        best = max(map(self.symmetrised, (start, grown)), key=lambda q: elbo_terms(self.target, q, self.seed).mean())
+        return best, tailed_mean(elbo_terms(self.target, best, fresh(self.seed)))
 
 
 def find_optima(
@@ -152,7 +153,8 @@ def find_optima(
     ascent = Ascent(target.log_density_and_grad, _copies(modes.symmetry, target.d), rng)
     found = settle(ascent, starts, FINE_NUMBERS // (target.d + target.n_data))
     seed = int(rng.integers(2**31))
-    optima, settled = _sorted(found, _elbos(target, found, seed))
+    order = np.argsort([-elbo.value for elbo in _elbos(target, found, seed)], kind="stable")
+    optima, settled = _sorted(found, order, _elbos(target, found, fresh(seed)))
     return Optima(target, modes.symmetry, optima, settled, seed)
 
 
@@ -161,16 +163,21 @@ def _copies(symmetry: Symmetry, d: int) -> Array:
     return matrices(symmetry, d) if group_order(symmetry) <= MAX_COPIES else np.eye(d)[None]
 
 
-def measure_elbo(target: Target, q: Approximation, seed: int, n_draws: int = CHECK_DRAWS) -> Estimate:
-    """Estimate an ELBO (nats) on fresh draws, made of the same random numbers for all fits."""
+def fresh(seed: int) -> int:
+    """Derive the seed of draws that are independent of those of `seed`."""
+    return int(np.random.SeedSequence(seed).generate_state(1)[0])
+
+
+def elbo_terms(target: Target, q: Approximation, seed: int, n_draws: int = CHECK_DRAWS) -> Array:
+    """Evaluate log p̃ - log q (n,), nats, whose mean is the ELBO, on draws made of the same numbers for all fits."""
     x = q.sample(n_draws, random_seed=seed)
-    return mean_estimate(target.log_density(x) - q.log_prob(x))
+    return np.asarray(target.log_density(x) - q.log_prob(x))
 
 
 def _elbos(target: Target, found: Climbers, seed: int) -> list[Estimate]:
     """Estimate the ELBO of each fit; raise a ValueError if none is finite."""
     elbos = [
-        measure_elbo(target, fit, seed, CHECK_DRAWS if there else ROUGH_DRAWS)
+        tailed_mean(elbo_terms(target, fit, seed, CHECK_DRAWS if there else ROUGH_DRAWS))
         for fit, there in zip(found.fits, found.converged, strict=True)
     ]
     if not any(np.isfinite(elbo.value) for elbo in elbos):
@@ -178,9 +185,8 @@ def _elbos(target: Target, found: Climbers, seed: int) -> list[Estimate]:
     return elbos
 
 
-def _sorted(found: Climbers, elbos: list[Estimate]) -> tuple[tuple[Optimum, ...], IntArray]:
-    """Put the optima in order, best first, and number them anew for the starts (n_starts,)."""
-    order = np.argsort([-elbo.value for elbo in elbos], kind="stable")
+def _sorted(found: Climbers, order: IntArray, elbos: list[Estimate]) -> tuple[tuple[Optimum, ...], IntArray]:
+    """Put the optima in this order, best first, and number them anew for the starts (n_starts,)."""
     n_starts = np.bincount(found.settled, minlength=len(order))
     optima = tuple(Optimum(found.fits[i], elbos[i], int(n_starts[i]), found.converged[i]) for i in order)
     return optima, np.argsort(order)[found.settled]

@@ -8,11 +8,11 @@ import pymc as pm
 from pymc_kl._typing import RandomSeed
 from pymc_kl.approximations import Approximation, Family, FullRank, LowRank, MeanField, Mixture
 from pymc_kl.approximations.choice import AUTO, LOWRANK_FROM, explain
-from pymc_kl.fitting.optima import Optima, ReverseInfo, find_optima
+from pymc_kl.fitting.optima import Optima, ReverseInfo, elbo_terms, find_optima
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.search import search_target
-from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.estimate import Estimate, mean_estimate
 from pymc_kl.progress import stages
 
 N_REVERSE_STARTS = 32  # starts of a reverse fit, all fitted together; our choice
@@ -134,7 +134,8 @@ def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generato
     found = {base: find_optima(target, modes, base, n_starts, None, rng) for base in bases}
     fits = {name: _best_fit(found[_starting(name)], name, None, rng) for name in names}
     infos = {name: fit.info for name, fit in fits.items() if isinstance(fit.info, ReverseInfo)}
-    elbos = {name: Estimate(info.elbo, info.elbo_se) for name, info in infos.items()}
+    seed = int(rng.integers(2**31))  # draws to choose by are not those that tell the ELBO of what is chosen
+    elbos = {name: mean_estimate(elbo_terms(target, fit, seed)) for name, fit in fits.items()}
 
     def gain(one: str, two: str) -> Estimate:
         return Estimate(elbos[one].value - elbos[two].value, float(np.hypot(elbos[one].se, elbos[two].se)))
