@@ -18,6 +18,7 @@ SAME_MAXIMUM = 0.05  # local standard deviations within which the ends of two cl
 CAPTURE_RADIUS = 0.5  # standard deviations of a maximum within which climbs are sure to end there; our choice
 LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p̃ must rise; our choice
 UPHILL_EVERY = 8  # steps of a climb from one check of that line to the next; our choice
+ASSIGN_STEPS = 1000  # evaluations of a point that is assigned to a maximum, at the most; our choice
 FIRST_ROUND = 32  # starts climbed from before any maximum is known; our choice
 GROWTH = 4  # factor by which the starts climbed from grow with each round; our choice
 ROUNDS = 9  # rounds at the most: 2 million starts
@@ -235,7 +236,7 @@ def end_maxima(value_and_grad: ValueAndGrad, maxima: Maxima, x: Array, scale: Ar
             return maxima.capture_uphill(value_and_grad, points, value)
         return maxima.capture(points, value)
 
-    climbed = climb(value_and_grad, x, scale, capture=capture)
+    climbed = climb(value_and_grad, x, scale, capture=capture, max_steps=ASSIGN_STEPS)
     copies, element = maxima.symmetry.canonical(climbed.x)
     ends = climbed.captured.copy()
     left = np.flatnonzero((climbed.captured < 0) & climbed.converged)

@@ -9,6 +9,7 @@ from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.heated import search_heated
 from pymc_kl.modes.local_scale import local_scale
 from pymc_kl.modes.maxima import Maxima, end_maxima, find_maxima
+from pymc_kl.modes.peak_shape import scale_beside
 from pymc_kl.modes.starts import jumps
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.modes.unseen import estimate_unseen, is_settled
@@ -258,7 +259,7 @@ class MultiStart:
         rough = local_scale(self.value_and_grad(x[:SCALE_DRAWS])[1])
         maxima, owner = find_maxima(self.value_and_grad, self.maxima, x[:SCALE_CLIMBS], rough, self.rng)
         if not len(maxima):
-            return rough
+            return scale_beside(self.value_and_grad, climb(self.value_and_grad, x[:SCALE_CLIMBS], rough), rough)
         owner = owner[owner >= 0]
         factors = np.linalg.cholesky(np.linalg.inv(maxima.precisions))[owner]
         z = self.rng.standard_normal((len(owner), SCALE_NEAR, x.shape[1]))

@@ -12,7 +12,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray
-from pymc_kl.numerics.lbfgs import ValueAndGrad, climb
+from pymc_kl.modes.local_scale import local_scale
+from pymc_kl.numerics.lbfgs import Climbed, ValueAndGrad, climb
 
 FLAT = 1e-6  # least curvature along an axis that counts, relative to the largest; bounds rounding; our choice
 LEVEL = 2.0  # nats below the maximum where a width is measured: two standard deviations of a Gaussian
@@ -23,6 +24,7 @@ FLOOR = 1e-12  # nats: smaller falls are rounding
 RIDGE = 0.5  # part of the way from a flat axis back that a climb may leave; if more, it is a ridge; our choice
 N_RAYS = 8  # random directions, each with its opposite, along which mass further out is looked for; our choice
 RAY_RADII = 2.0 ** (np.arange(-4, 27) / 2)  # distances along a ray over √d standard deviations; our choice
+N_BESIDE = 16  # ends of climbs beside which the local scale is measured; our choice
 HILL = 16.0  # mean square distance per dimension, in standard deviations, from which there is a hill; our choice
 
 
@@ -131,6 +133,21 @@ def _principal_axes(
         return None
     eigenvalues[doubtful] = np.where(unknown, eigenvalues[doubtful], 1 / widths**2)
     return eigenvalues, vectors, True
+
+
+def scale_beside(value_and_grad: ValueAndGrad, ends: Climbed, scale: Array) -> Array:
+    """Estimate the local scale (d, d) where climbs stopped short: on a ridge of which they knew nothing but the width.
+
+    It is that of gradients on both sides of the highest ends, where log p̃ has fallen by half a nat along each axis.
+    """
+    highest = np.argsort(-np.nan_to_num(ends.log_density, nan=-np.inf), kind="stable")[:N_BESIDE]
+    beside = []
+    for x, value in zip(ends.x[highest], ends.log_density[highest], strict=True):
+        lines = Axes(value_and_grad, x, float(value), scale, np.eye(len(x)))
+        widths = _widths(lines)
+        beside.append(lines.take(np.isfinite(widths)).points(widths[np.isfinite(widths), None]).reshape(-1, len(x)))
+    grads = value_and_grad(np.concatenate(beside))[1]
+    return local_scale(grads) if len(grads) else scale
 
 
 def _further_out(value_and_grad: ValueAndGrad, x: Array, value: float, factor: Array) -> tuple[float, float]:

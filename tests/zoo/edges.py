@@ -50,3 +50,11 @@ def change_point() -> pm.Model:
         early, late = pm.Exponential("early", 1), pm.Exponential("late", 1)
         pm.Poisson("count", pm.math.switch(np.arange(20) < switch, early, late), observed=COUNTS)
     return model
+
+
+def tied_simplex(width: float = 1e-4) -> pm.Model:
+    """A flat simplex and a normal tied to its first share: a bent ridge that wide, log Z = 0."""
+    with pm.Model() as model:
+        share = pm.Dirichlet("share", np.ones(3))
+        pm.Normal("copy", share[0], width)
+    return model
