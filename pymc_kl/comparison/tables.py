@@ -17,7 +17,7 @@ SUMMARY = (
     "forward_kl_between_se", "forward_kl_within", "forward_kl_within_se", "forward_kl_is_bound",
     "reverse_kl_between", "reverse_kl_between_se", "reverse_kl_within", "reverse_kl_within_se",
     "reverse_kl_is_bound", "elbo", "elbo_se", "elbo_gap", "elbo_gap_se", "converged", "missed_mass",
-    "missed_mass_se", "alarm", "khat", "ess_reverse",
+    "missed_mass_se", "alarm", "khat", "khat_se", "ess_reverse",
     "ess_reverse_se", "spill", "spill_se", "seconds", "error",
 )  # fmt: skip
 

@@ -187,7 +187,7 @@ def _fit_row(scores: xr.Dataset, facts: Facts, i: int, options: Options) -> list
         words(family),
         words(converged),
         estimate(scores, "scores", "elbo_gap", at, options.round_to),
-        number(scores, "scores", "khat", at),
+        estimate(scores, "scores", "khat", at, options.round_to),
         number(scores, "scores", "khat_reference", at),
         estimate(scores, "scores", "ess_reverse", at, options.round_to),
         estimate(scores, "scores", "spill", at, options.round_to, unit=100),

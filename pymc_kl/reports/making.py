@@ -13,9 +13,9 @@ from pymc_kl.approximations.choice import AUTO
 from pymc_kl.comparison.make_fits import REVERSE
 from pymc_kl.fitting.reverse import REVERSE_FAMILIES
 from pymc_kl.modes.search import N_STARTS
-from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.reports.cells import Table, words
 from pymc_kl.reports.facts import Facts, FitFacts
+from pymc_kl.reports.importance import can_correct
 from pymc_kl.reports.page import Block, Code, Details, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.trust import Trust
@@ -66,7 +66,7 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
         for fit in facts.fits
         if fit.scored and fit.kind != "draws" and not fit.that_matter("missed", "under", "over", TOO_FEW_DRAWS)
     ]
-    good = [fit for fit in good if fit.khat < KHAT_RELIABLE and not fit.is_polished]
+    good = [fit for fit in good if can_correct(fit) and not fit.is_polished]
     if good:
         best = min(good, key=lambda fit: np.nan_to_num(fit.within("forward").value, nan=np.inf))
         yield Code(

@@ -89,6 +89,6 @@ def _divergence_table(facts: Facts) -> Table:
         table.add_column(heading, justify="left" if heading == "q" else "right", no_wrap=True)
     for i, fit in enumerate(facts.fits):
         cells = [format_estimate(*fit.scores[score]) for score in (*pairs, "spill")]
-        khat = "-" if np.isnan(fit.khat) else f"{fit.khat:.2f}"
+        khat = format_estimate(fit.khat, fit.khat_se)
         table.add_row(Text(f"[{_letter(i)}]"), *cells[:2], khat, cells[2])
     return table
