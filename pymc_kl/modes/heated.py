@@ -51,10 +51,10 @@ class Trail:
         self.passed.append((x, value))
         return value, grad
 
-    def points(self) -> tuple[Array, Array]:
-        """Return the points (time, n, d) and log p̃ there (time, n)."""
-        x, value = zip(*self.passed, strict=True)
-        return np.array(x), np.array(value)
+    def points(self, lowest: float) -> tuple[Array, Array]:
+        """Return the points (time, n, d) and log p̃ there (time, n), -inf where it is lower than any chain stands."""
+        x, value = (np.array(part) for part in zip(*self.passed, strict=True))
+        return x, np.where(value < lowest, -np.inf, value)
 
 
 def search_heated(
@@ -87,7 +87,7 @@ def search_heated(
         outstanding = []
         for beta in BETAS:
             chains, trail = roam(value_and_grad, chains, scale, beta, rng)
-            outstanding.append(outstanding_points(known(), *trail.points()))
+            outstanding.append(outstanding_points(known(), *trail.points(chains.log_density.min())))
         n_idle = 0 if climb(np.concatenate(outstanding)) else n_idle + 1
         if n_idle == IDLE_PASSES:
             return

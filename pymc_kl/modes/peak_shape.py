@@ -117,9 +117,7 @@ def _principal_axes(
     value_and_grad: ValueAndGrad, x: Array, value: float, curvature: Array, scale: Array
 ) -> tuple[Array, Array, bool] | None:
     """Find a peak's whitened precisions (d,) along axes, the columns of (d, d), and whether the Hessian misleads."""
-    if not np.isfinite(curvature).all():
-        curvature = np.zeros_like(curvature)
-    eigenvalues, vectors = np.linalg.eigh(curvature)
+    eigenvalues, vectors = np.linalg.eigh(curvature if np.isfinite(curvature).all() else np.zeros_like(curvature))
     peak = Axes(value_and_grad, x, value, scale, vectors.T)
     curved = eigenvalues > FLAT * max(eigenvalues[-1], FLAT)
     doubtful = ~curved
@@ -131,8 +129,32 @@ def _principal_axes(
     flat = ~curved[doubtful]
     if (unknown & flat).any() or _on_a_ridge(peak.take(doubtful).take(flat), 2 * widths[flat]):
         return None
+    if (secant := _secant_curvature(value_and_grad, x, value, scale)) is not None:
+        return *np.linalg.eigh(secant), True
     eigenvalues[doubtful] = np.where(unknown, eigenvalues[doubtful], 1 / widths**2)
     return eigenvalues, vectors, True
+
+
+def _secant_curvature(value_and_grad: ValueAndGrad, x: Array, value: float, scale: Array) -> Array | None:
+    """Whitened curvature (d, d) by gradients a width away along each coordinate; None where it is not positive.
+
+    Cusps lie along coordinates mostly. Steps along whitened axes cross several of them at once, and a Hessian by such
+    steps mixes narrow directions into all others. Along each coordinate the curvature is that of the width.
+    """
+    lines = Axes(value_and_grad, x, value, np.diag(np.linalg.norm(scale, axis=1)), np.eye(len(x)))
+    widths = _widths(lines)
+    if not np.isfinite(widths).all():
+        return None
+    points = lines.points(widths[:, None])[:, :, 0]
+    grads = value_and_grad(points.reshape(-1, len(x)))[1].reshape(points.shape)
+    across = np.diagonal(points[:, 0] - points[:, 1])
+    secant = (grads[:, 1] - grads[:, 0]) / across[:, None]
+    if not np.isfinite(secant).all() or (np.diag(secant) <= 0).any():
+        return None
+    to_width = 2 / across / np.sqrt(np.diag(secant))
+    secant = scale.T @ (to_width[:, None] * (secant + secant.T) / 2 * to_width) @ scale
+    eigenvalues = np.linalg.eigvalsh(secant)
+    return secant if eigenvalues[0] > FLAT * eigenvalues[-1] else None
 
 
 def scale_beside(value_and_grad: ValueAndGrad, ends: Climbed, scale: Array) -> Array:

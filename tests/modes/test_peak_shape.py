@@ -96,3 +96,19 @@ def test_points_of_a_ridge_a_saddle_and_a_slope_are_no_maxima():
         shape_of(lambda x: x[:, 0] - x[:, 1] ** 2, lambda x: np.column_stack([np.ones(len(x)), -2 * x[:, 1]]), [0, 0])
         is None
     )
+
+
+@pytest.mark.parametrize("slant", [0.0, 0.05])
+def test_cusps_leave_a_smooth_direction_its_width_whatever_the_axes(slant):
+    """A normal of sd 1 beside four Laplace densities of scale 0.05, looked at along axes that cross the cusps."""
+    scale = np.diag([8.0, *[0.05] * 4])
+    scale[1:, 0] = slant
+
+    def value_and_grad(x):
+        value = -0.5 * x[:, 0] ** 2 - np.abs(x[:, 1:]).sum(axis=1) / 0.05
+        return value, np.column_stack([-x[:, 0], -np.sign(x[:, 1:]) / 0.05])
+
+    x = np.zeros(5)
+    peak = peak_shape(value_and_grad, x, _whitened_precision(value_and_grad, x, scale), scale)
+    sds = np.sqrt(np.diag(np.linalg.inv(peak.precision)))
+    np.testing.assert_allclose(sds, [1, *[0.05] * 4], rtol=0.05)
