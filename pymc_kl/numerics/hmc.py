@@ -14,6 +14,7 @@ from pymc_kl.numerics.lbfgs import ValueAndGrad
 
 FIRST_STEP = 0.3  # whitened units: step size that the adaptation begins with; our choice
 ADAPTATION = 2.0  # change of the log step size per unit of acceptance above the target; our choice
+DIVERGENT = 1000.0  # nats of energy gained from which a trajectory has diverged; Carpenter et al. 2017, as in Stan
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Chains:
         Step size in whitened units at power one; a chain of power β takes steps 1/√β as long, as wide as p̃^β is.
     acceptance : float
         Mean probability that the last move was accepted; NaN before the first.
+    n_diverging : int
+        Trajectories of the last move that diverged: their energy rose by a thousand nats, or is not finite.
     """
 
     x: Array
@@ -66,6 +69,7 @@ class Chains:
     grad: Array
     step: float = FIRST_STEP
     acceptance: float = float("nan")
+    n_diverging: int = 0
 
     @classmethod
     def at(cls, value_and_grad: ValueAndGrad, x: Array) -> "Chains":
@@ -115,9 +119,10 @@ def advance(
         end, last = _leapfrog(value_and_grad, chains, momentum, scale, power, step, trajectory.n_leapfrog)
         lost = 0.5 * ((last**2).sum(axis=1) - (momentum**2).sum(axis=1))
         gain = power * (end.log_density - chains.log_density) - lost
-    probability = np.exp(np.minimum(np.where(np.isfinite(gain), gain, -np.inf), 0.0))
-    taken = rng.random(len(chains)) < probability
-    return _adapted(_where(taken, end, chains), float(probability.mean()), trajectory)
+    gain = np.where(np.isfinite(gain), gain, -np.inf)
+    probability = np.exp(np.minimum(gain, 0.0))
+    moved = where(rng.random(len(chains)) < probability, end, chains)
+    return _adapted(replace(moved, n_diverging=int((gain < -DIVERGENT).sum())), float(probability.mean()), trajectory)
 
 
 def _leapfrog(
@@ -142,8 +147,8 @@ def _leapfrog(
     return replace(chains, x=x, log_density=value, grad=grad), momentum
 
 
-def _where(taken: BoolArray, end: Chains, start: Chains) -> Chains:
-    """Put each chain at its end where that was accepted (n,), else leave it."""
+def where(taken: BoolArray, end: Chains, start: Chains) -> Chains:
+    """Put each chain at its end where that was accepted (n,), else leave it at its start."""
     return replace(
         start,
         x=np.where(taken[:, None], end.x, start.x),

@@ -18,6 +18,10 @@ LOCAL_RHAT = 1.1  # R-hat over quarters of the draws; above it they have not see
 class LocalDraws:
     """Canonical draws of one mode, in the order of their chains.
 
+    Chains of one start are neighbours. The effective size of all draws as one series is right for many short chains
+    too: their autocorrelation ends where the next chain, which knows nothing of the last, begins. R-hat over quarters
+    of them compares chains of different starts.
+
     Attributes
     ----------
     x : array (n, d)
@@ -29,9 +33,9 @@ class LocalDraws:
     n_copies : array (n,)
         Copies of that maximum under the symmetries.
     source : str
-        "given", "NUTS", both joined by "+", or "importance".
+        "given", "HMC", "NUTS", some of them joined by "+", or "importance".
     n_left : int
-        Draws of the same chains that lay outside the mode.
+        Draws of the same chains that lay outside the mode, or were turned back on their way out.
     n_diverging : int
         Divergent transitions of the chains.
     """
@@ -61,6 +65,11 @@ class LocalDraws:
     def holds_given(self) -> bool:
         """Whether the user's draws are among them, and first."""
         return "given" in self.source
+
+    @property
+    def made_here(self) -> bool:
+        """Whether draws of chains made here are among them."""
+        return "HMC" in self.source or "NUTS" in self.source
 
     @property
     def inside(self) -> float:

@@ -1,4 +1,4 @@
-"""NUTS by `pm.sample` from each mode, in coordinates that the mode's own curvature has whitened.
+"""NUTS by `pm.sample` from modes that chains in batches do not mix in, whitened by the mode's own curvature.
 
 One PyMC model serves all modes: z has a flat prior and the target's density at centre + factor z. It is compiled once
 in each process, and only the data `centre`, `factor` and `beta` change from mode to mode.
@@ -6,119 +6,32 @@ in each process, and only the data `centre`, `factor` and `beta` change from mod
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 import cloudpickle
 import joblib
 import numpy as np
 import pymc as pm
 
-from pymc_kl._typing import Array
 from pymc_kl.model.graphs import Variables, affine_model, same_arithmetic
 from pymc_kl.model.target import Target
-
-type Show = Callable[[int], None]
+from pymc_kl.reference.local_chains import Chains, Task
 
 LOCAL_TARGET_ACCEPT = 0.95  # acceptance rate, above PyMC's 0.8: modes are curved, and short trajectories cost little
 MAX_TREEDEPTH = 8  # most doublings of a trajectory (255 steps), which on a plateau are always reached; our choice
 TUNE = 400  # tuning draws of a chain; our choice
-START_SPREAD = 0.5  # standard deviations of the chains' starts about the mode; our choice
-MAX_HALVINGS = 30  # of the distance from the mode of starts outside the support; our choice
 COMPILING = threading.Lock()  # PyTensor compiles, and changes its settings, in one thread at a time
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """Chains to be sampled about one mode.
+def sample_with_nuts(
+    target: Target, tasks: Sequence[Task], *, n_jobs: int | None = None
+) -> Iterator[tuple[int, Chains]]:
+    """Sample each task with NUTS, here or in as many processes as there are jobs; give the number and chains of each.
 
-    Attributes
-    ----------
-    centre : array (d,)
-    factor : array (d, d)
-        Cholesky factor of the covariance that whitens the mode.
-    starts : array (chain, d)
-        In whitened coordinates.
-    draws, tune : int
-        Of each chain.
-    seed : int
-    beta : float
-        Below 1 the density is p̃^β times that of a Gaussian with this centre and scale to the power 1 - β.
+    The results do not depend on `n_jobs`; without it the jobs are those of an enclosing `joblib.parallel_config`, else
+    one.
     """
-
-    centre: Array
-    factor: Array
-    starts: Array
-    draws: int
-    tune: int
-    seed: int
-    beta: float = 1.0
-
-
-def make_task(
-    centre: Array, covariance: Array, *, draws: int, tune: int, chains: int, rng: np.random.Generator
-) -> Task:
-    """Plan chains from a mode; they start about half a standard deviation from it, so that none starts outside."""
-    starts = START_SPREAD * rng.standard_normal((chains, len(centre)))
-    return Task(centre, np.linalg.cholesky(covariance), starts, draws, tune, int(rng.integers(2**31)))
-
-
-def starts_inside(target: Target, task: Task) -> Task:
-    """Move starts outside the support towards the mode until every chain starts inside."""
-    starts = task.starts.copy()
-    for _ in range(MAX_HALVINGS):
-        outside = ~np.isfinite(target.log_density(task.centre + starts @ task.factor.T))
-        if not outside.any():
-            break
-        starts[outside] /= 2
-    return replace(task, starts=starts)
-
-
-@dataclass(frozen=True, eq=False)
-class Chains:
-    """Draws x (chain, draw, d) of one task, unconstrained, how many diverged, or why NUTS failed."""
-
-    x: Array
-    n_diverging: int
-    error: str = ""
-
-
-def sample_locally(
-    target: Target, tasks: Sequence[Task], *, n_jobs: int | None = None, show: Show | None = None
-) -> tuple[list[Chains | None], bool]:
-    """Sample each task with NUTS.
-
-    Parameters
-    ----------
-    target : Target
-    tasks : sequence of Task
-    n_jobs : int, optional
-        Jobs of joblib; without it those of an enclosing `joblib.parallel_config`, else one. The results do
-        not depend on it.
-    show : callable, optional
-        Called with the number of tasks done.
-
-    Returns
-    -------
-    list of Chains or None
-        None for a task that an interrupt left undone.
-    bool
-        Whether an interrupt cut the sampling short.
-    """
-    results: list[Chains | None] = [None] * len(tasks)
-    try:
-        for i, chains in _run_all(target, tasks, n_jobs):
-            results[i] = chains
-            if show is not None:
-                show(sum(made is not None for made in results))
-    except KeyboardInterrupt:
-        return results, True
-    return results, False
-
-
-def _run_all(target: Target, tasks: Sequence[Task], n_jobs: int | None) -> Iterator[tuple[int, Chains]]:
-    """Sample all tasks, here or in as many processes as there are jobs; give the index and the chains of each."""
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
     size = 1 if parallel.n_jobs == 1 else max(joblib.effective_n_jobs(parallel.n_jobs), 1)
     if size == 1:
@@ -158,17 +71,18 @@ def _sample(affine: pm.Model, step: pm.NUTS, task: Task) -> Chains:
             trace = pm.sample(
                 task.draws,
                 tune=task.tune,
-                chains=len(task.starts),
+                chains=task.chains,
                 cores=1,
                 step=step,
-                initvals=[{"z": start} for start in task.starts],
+                initvals=[{"z": start} for start in task.starts[: task.chains]],
                 random_seed=task.seed,
                 progressbar=False,
                 compute_convergence_checks=False,
                 quiet=True,
             )
     except (pm.exceptions.SamplingError, ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
-        return Chains(np.empty((0, 0, len(task.centre))), 0, f"{type(error).__name__}: {error}".splitlines()[0])
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Chains(np.empty((0, 0, len(task.centre))), 0, error=reason)
     if trace.posterior.sizes["draw"] < task.draws:
         raise KeyboardInterrupt
     x = task.centre + trace.posterior["z"].values @ task.factor.T

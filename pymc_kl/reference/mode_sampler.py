@@ -1,11 +1,12 @@
-"""Draws and log masses of one mode at a time: from given draws, by NUTS, along a path, by importance sampling."""
+"""Draws and log masses of one mode at a time: from given draws, by chains, along a path, by importance sampling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from pymc_kl._typing import Array
+from pymc_kl._typing import Array, BoolArray
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.assign import CanonicalPoints
@@ -16,8 +17,9 @@ from pymc_kl.reference.bridge_sampling import log_mass
 from pymc_kl.reference.evidence import LogMass, unknown_log_mass
 from pymc_kl.reference.given_check import GivenCheck, check_given
 from pymc_kl.reference.importance_sampling import log_mass_by_importance
+from pymc_kl.reference.local_chains import Chains, Task, make_task, starts_inside
 from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws, joined, no_draws, stuck_chains
-from pymc_kl.reference.local_nuts import Chains, Task, make_task, sample_locally, starts_inside
+from pymc_kl.reference.local_sampling import sample_locally
 from pymc_kl.reference.mode_density import ModeDensity
 from pymc_kl.reference.mode_state import ModeState
 from pymc_kl.reference.nested_bridge import log_mass_by_nested_laplace
@@ -53,28 +55,41 @@ class ModeSampler:
     def sample(
         self, states: Sequence[ModeState], wanted: Sequence[int], n_draws: int, report: Report
     ) -> tuple[list[ModeState], bool]:
-        """Sample some modes with NUTS and weigh them again; also whether an interrupt cut that short."""
-        chains, interrupted = sample_locally(
+        """Sample some modes with chains and weigh them again; also whether an interrupt cut that short."""
+
+        def take(i: int, chains: Chains) -> LocalDraws | str:
+            k = wanted[i]
+            return chains.error or self._inside(k, chains, states[k].draws.log_density)
+
+        made, interrupted = sample_locally(
             self.target,
             [self._task(k, states[k].tries, n_draws) for k in wanted],
+            [partial(self._stays, k) for k in wanted],
+            take,
+            lambda draws: not isinstance(draws, str) and policy.mixed(draws),
             n_jobs=self.sampling.n_jobs,
-            show=lambda n: report(f"NUTS in {n} of {len(wanted)} modes"),
+            report=report,
         )
-        made = dict(zip(wanted, chains, strict=True))
-        return [self._updated(k, s, made[k]) if k in made else s for k, s in enumerate(states)], interrupted
+        fresh = dict(zip(wanted, made, strict=True))
+        return [self._updated(k, s, fresh[k]) if k in fresh else s for k, s in enumerate(states)], interrupted
 
-    def _updated(self, k: int, state: ModeState, chains: Chains | None) -> ModeState:
-        """Take the draws that NUTS made of a mode, and weigh it by them."""
+    def _stays(self, k: int, x: Array) -> BoolArray:
+        """Tell which points (n, d) lie in the first copy of mode k; all of them where the posterior is one region."""
+        canonical = self.modes.canonical(x)
+        return canonical.mode == k if not self.modes.proper else (canonical.mode == k) & canonical.is_canonical
+
+    def _updated(self, k: int, state: ModeState, fresh: LocalDraws | str | None) -> ModeState:
+        """Take the draws that chains made of a mode, or why they failed, and weigh it by them."""
         state = replace(state, tries=state.tries + 1)
-        if chains is None:
+        if fresh is None:
             return state
-        if chains.error:
-            return replace(state, log_mass=unknown_log_mass(f"NUTS failed there: {chains.error}"))
-        fresh, old = self._inside(k, chains, state.draws.log_density), state.draws
-        draws = joined(old, fresh) if state.rests_on_given or "NUTS" in old.source else fresh
+        if isinstance(fresh, str):
+            return replace(state, log_mass=unknown_log_mass(f"chains failed there: {fresh}"))
+        old = state.draws
+        draws = joined(old, fresh) if state.rests_on_given or old.made_here else fresh
         found = self._weigh(k, draws)
         if state.rests_on_given and not self.modes.proper and draws.rhat <= LOCAL_RHAT:
-            draws = old  # NUTS agrees, and says less of necks that it can't enter
+            draws = old  # chains agree, and say less of necks that they can't enter
         if policy.given_stand(old, draws):
             draws, found = old, self._by_given(k, state, found)
         state = replace(state, draws=draws, log_mass=found)
@@ -138,7 +153,7 @@ class ModeSampler:
     def _task_from_all_over(self, n_draws: int, tune: int, rng: np.random.Generator) -> Task:
         centre, scale = self.modes.x[0], self.modes.local_scale
         starts = np.linalg.solve(scale, (self.modes.dispersed - centre).T).T
-        return Task(centre, scale, starts, n_draws, tune, int(rng.integers(2**31)))
+        return Task(centre, scale, starts, n_draws, tune, len(starts), int(rng.integers(2**31)))
 
     def _inside(self, k: int, chains: Chains, known: Array) -> LocalDraws:
         """Bring the draws of chains that lie in mode k to its first copy, and count the others.
@@ -150,8 +165,8 @@ class ModeSampler:
         log_density = np.asarray(by_chain[moving]).ravel()
         canonical = self.modes.canonical(chains.x[moving].reshape(-1, self.target.d))
         inside = (canonical.mode == k) & np.isfinite(log_density)
-        draws = LocalDraws(canonical.x, log_density, canonical.maximum, canonical.n_copies, "NUTS").take(inside)
-        return replace(draws, n_left=int((~inside).sum()), n_diverging=chains.n_diverging)
+        draws = LocalDraws(canonical.x, log_density, canonical.maximum, canonical.n_copies, chains.source).take(inside)
+        return replace(draws, n_left=chains.n_left + int((~inside).sum()), n_diverging=chains.n_diverging)
 
 
 def given_in_mode(given: PosteriorDraws | None, canonical: CanonicalPoints | None, k: int, d: int) -> LocalDraws:

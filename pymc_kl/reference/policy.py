@@ -26,6 +26,7 @@ LOG_MASS_SE = 4 * MASS_SE  # nats: the same of the log mass, where there is only
 MOST_OF_ERROR = 0.3  # share of the largest part of the masses' error; a mode above it is sampled again; our choice
 ENOUGH_ESS = 400.0  # least effective number of given draws that represent a mode; Vehtari et al. 2021
 LEAST_GIVEN = 100  # draws given in a mode; with fewer they never stand against chains made here; our choice
+MIXED_ESS = 50.0  # effective draws of a mode's chains, with fewer of which another sampler is tried; our choice
 ENOUGH_RHAT = 1.05  # largest R-hat, over quarters, of given draws that represent a mode; our choice
 
 
@@ -41,7 +42,17 @@ def given_stand(given: LocalDraws, made: LocalDraws) -> bool:
     """
     if given.source != "given" or len(given) < LEAST_GIVEN or not given.rhat <= LOCAL_RHAT:
         return False
-    return not made.rhat <= LOCAL_RHAT or made.n_diverging > MAX_DIVERGING * (len(made) + made.n_left)
+    return not _agree(made)
+
+
+def mixed(made: LocalDraws) -> bool:
+    """Tell whether chains have mixed within a mode, or have left it: no other sampler keeps them there."""
+    return not len(made) or (_agree(made) and made.ess >= min(MIXED_ESS, len(made) / 4))
+
+
+def _agree(made: LocalDraws) -> bool:
+    """Tell whether chains agree, and seldom diverge."""
+    return made.rhat <= LOCAL_RHAT and made.n_diverging <= MAX_DIVERGING * (len(made) + made.n_left)
 
 
 def worth_chains(laplace: Array | None, k: int) -> BoolArray:

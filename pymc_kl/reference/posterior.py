@@ -97,7 +97,7 @@ class ModewisePosterior:
         """Raise if no mode has draws."""
         if not any(len(draws) for draws in self.local):
             raise RuntimeError(
-                "no mode could be sampled: NUTS failed from every mode that the search found"
+                "no mode could be sampled: chains failed from every mode that the search found"
                 + (" before the interrupt. " if self.partial else ". ")
                 + self.evidence.reason
             )

@@ -39,9 +39,9 @@ def sample_reference(
 ) -> xr.DataTree:
     """Make draws that stand for the whole posterior, as far as a search can find it.
 
-    Modes are searched for from thousands of starts; each distinct mode is sampled by `pm.sample` where the
-    draws given do not suffice; its mass comes from bridge sampling; and its draws are spread over all its copies
-    under the symmetries of the model.
+    Modes are searched for from thousands of starts; each distinct mode is sampled where the draws given do not
+    suffice, by many chains of Hamiltonian Monte Carlo at once, or by `pm.sample` where those do not mix; its mass comes
+    from bridge sampling; and its draws are spread over all its copies under the symmetries of the model.
 
     Parameters
     ----------
@@ -63,7 +63,8 @@ def sample_reference(
     min_barrier : float
         Basins between which the log density need not fall by this (nats) are one mode.
     n_jobs : int, optional
-        Modes sampled at a time, by joblib; without it what an enclosing `joblib.parallel_config` says, else 1.
+        Modes that `pm.sample` samples at a time, by joblib; without it what an enclosing `joblib.parallel_config`
+        says, else 1.
     random_seed : int, Generator, SeedSequence or None
     progressbar : bool
 

@@ -8,18 +8,16 @@ from pymc_kl._typing import Array
 from pymc_kl.numerics.estimate import Estimate, effective_size
 from pymc_kl.reference.bridge_sampling import MAX_DIVERGING, MIN_INFORMATION, bridge
 from pymc_kl.reference.evidence import LogMass, unknown_log_mass
+from pymc_kl.reference.local_chains import Chains, Task
 from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws, greatest_rhat
-from pymc_kl.reference.local_nuts import Chains, Task, sample_locally
+from pymc_kl.reference.local_sampling import sample_locally
 from pymc_kl.reference.mode_density import ModeDensity, log_ratio
 from pymc_kl.reference.proposals import Proposal, shrunk_gaussian
 
 PATH_BETAS = (0.1, 0.3, 0.6)  # β of the densities q^(1 - β) p̃^β on the path from a Gaussian q to the mode; our choice
-PATH_CHAINS = 2  # chains of each density on the path; our choice
+PATH_CHAINS = 2  # chains of NUTS on each density of the path; our choice
+PATH_STARTS = 4  # draws of the mode that chains of each density start at; our choice
 MIN_SHARE_INSIDE_PATH = 0.1  # share of the chains' draws inside the mode; with less they have left it; our choice
-
-
-class _PathFailedError(Exception):
-    """A density on the path could not be sampled."""
 
 
 def log_mass_by_path(
@@ -33,7 +31,7 @@ def log_mass_by_path(
 ) -> LogMass:
     """Estimate log ∫ p̃ over a mode and its copies by bridge sampling along a geometric path (Gelman and Meng 1998).
 
-    NUTS samples each density of the path, restricted to the mode's first copy; neighbours are bridged, and
+    Chains sample each density of the path, restricted to the mode's first copy; neighbours are bridged, and
     their log ratios add up.
 
     Parameters
@@ -59,34 +57,46 @@ def log_mass_by_path(
     """
     q = shrunk_gaussian(draws.x, mode.laplace)
     tasks = list(_tasks(q, draws, n_draws, tune, rng))
-    chains, _ = sample_locally(mode.target, tasks, n_jobs=n_jobs)
+    between, interrupted = sample_locally(
+        mode.target,
+        tasks,
+        [lambda x: mode.evaluate(x)[1]] * len(tasks),
+        lambda _, chains: _log_ratio_of_chains(mode, chains, q),
+        lambda values: len(values) > 0,
+        n_jobs=n_jobs,
+        report=lambda _: None,
+    )
+    if interrupted:
+        raise KeyboardInterrupt
     ends = q.sample(2 * n_draws, rng)
-    try:
-        between = [_log_ratio_of_chains(mode, made, q) for made in chains]
-    except _PathFailedError as error:
-        return unknown_log_mass(str(error))
-    return _sum_of_bridges([mode.log_ratio(ends, q), *between, log_ratio(draws, q)], draws)
+    levels = [values for values in between if values is not None and len(values)]
+    if len(levels) < len(tasks):
+        return unknown_log_mass("chains do not mix on the way to it")
+    return _sum_of_bridges([mode.log_ratio(ends, q), *levels, log_ratio(draws, q)], draws)
 
 
 def _tasks(q: Proposal, draws: LocalDraws, n_draws: int, tune: int, rng: np.random.Generator) -> Iterator[Task]:
     """Plan the chains of each density on the path, from draws of the mode."""
     centre, factor = q.locs[0], q.scale_trils[0]
-    rows = rng.integers(len(draws), size=(len(PATH_BETAS), PATH_CHAINS))
+    rows = rng.integers(len(draws), size=(len(PATH_BETAS), PATH_STARTS))
     starts = np.linalg.solve(factor, (draws.x[rows] - centre)[..., None])[..., 0]
     for start, beta in zip(starts, PATH_BETAS, strict=True):
-        yield Task(centre, factor, start, n_draws, tune, int(rng.integers(2**31)), beta)
+        yield Task(centre, factor, start, n_draws, tune, PATH_CHAINS, int(rng.integers(2**31)), beta)
 
 
-def _log_ratio_of_chains(mode: ModeDensity, chains: Chains | None, q: Proposal) -> Array:
-    """Evaluate the mode's log density less that of q, nats, at the draws of a density on the path that stay inside."""
-    if chains is None or chains.error or chains.n_diverging > MAX_DIVERGING * chains.x[..., 0].size:
-        raise _PathFailedError("NUTS failed on the way to it")
+def _log_ratio_of_chains(mode: ModeDensity, chains: Chains, q: Proposal) -> Array:
+    """Evaluate the mode's log density less that of q, nats, at the draws of a density on the path that stay inside.
+
+    There are none where chains diverge, leave the mode or have not mixed.
+    """
+    if chains.error or chains.n_diverging > MAX_DIVERGING * chains.x[..., 0].size:
+        return np.empty(0)
     x = chains.x.reshape(-1, mode.target.d)
     values = mode.log_ratio(x, q)
     inside = np.isfinite(values)
     if inside.mean() < MIN_SHARE_INSIDE_PATH or greatest_rhat(x[inside]) > LOCAL_RHAT:
-        raise _PathFailedError("chains do not mix on the way to it")
-    return values[inside]
+        return np.empty(0)
+    return np.asarray(values[inside])
 
 
 def _sum_of_bridges(levels: list[Array], draws: LocalDraws) -> LogMass:

@@ -131,3 +131,14 @@ def test_chains_repeat_by_seed():
         run(gaussian, np.ones((5, 3)), np.eye(3), 0.5, 10, np.random.default_rng(3), Trajectory())[0] for _ in range(2)
     )
     np.testing.assert_array_equal(one, two)
+
+
+def test_trajectories_that_diverge_are_counted(rng):
+    def steep(x):
+        return -1e6 * (x**4).sum(axis=1), -4e6 * x**3
+
+    chains = Chains.at(steep, 0.01 * rng.standard_normal((50, 2)))
+    far = advance(steep, replace(chains, step=1.0), np.eye(2), 1.0, rng, FIXED)
+    assert far.n_diverging == 50
+    np.testing.assert_array_equal(far.x, chains.x)
+    assert advance(steep, replace(chains, step=1e-3), np.eye(2), 1.0, rng, FIXED).n_diverging == 0

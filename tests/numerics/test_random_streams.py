@@ -117,7 +117,7 @@ def test_a_late_mode_changes_no_draw_of_another_mode_nor_its_log_mass(far):
     for k, j in enumerate(places(without, found)):
         assert np.array_equal(without.local[k].x, found.local[j].x)
         assert without.log_masses[k] == found.log_masses[j]
-        assert without.local[k].source == "NUTS"
+        assert without.local[k].source == "HMC"
 
 
 def test_a_late_mode_leaves_the_draws_that_fits_are_scored_on_in_their_order_and_copies(far):

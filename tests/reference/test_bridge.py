@@ -10,8 +10,10 @@ from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.reference.bridge_sampling import WIDE_OVERLAP, bridge, doubt, log_mass
 from pymc_kl.reference.importance_sampling import log_mass_by_importance
+from pymc_kl.reference.local_chains import make_task
 from pymc_kl.reference.local_draws import LocalDraws
-from pymc_kl.reference.local_nuts import make_task, sample_locally
+from pymc_kl.reference.local_hmc import sample_batch
+from pymc_kl.reference.local_nuts import sample_with_nuts
 from pymc_kl.reference.mode_density import ModeDensity
 from pymc_kl.reference.proposals import fit_proposal, fit_student_mixture
 from pymc_kl.reference.tempered_bridge import log_mass_by_path
@@ -196,9 +198,10 @@ def test_local_chains_know_nothing_of_other_modes(zoo, rng):
     _, target = zoo("two_normals_10d")
     modes = find_modes(model=target, random_seed=1)
     tasks = [make_task(modes.x[k], modes.covariances[k], draws=300, tune=200, chains=2, rng=rng) for k in (0, 1)]
-    chains, interrupted = sample_locally(target, tasks)
-    assert not interrupted
-    for k, made in enumerate(chains):
-        assert made.x.shape == (2, 300, 10)
+    batches = [sample_batch(target, task, lambda x, k=k: modes.assign(x) == k) for k, task in enumerate(tasks)]
+    nuts = [chains for _, chains in sample_with_nuts(target, tasks)]
+    assert all(made.x.shape == (64, 10, 10) for made in batches)
+    assert all(made.x.shape == (2, 300, 10) for made in nuts)
+    for k, made in [*enumerate(batches), *enumerate(nuts)]:
         assert (modes.assign(made.x.reshape(-1, 10)) == k).all()
         np.testing.assert_allclose(made.x.mean(axis=(0, 1)), modes.x[k], atol=0.3)

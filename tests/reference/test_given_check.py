@@ -10,8 +10,8 @@ import xarray as xr
 import pymc_kl as pkl
 from pymc_kl.reference import mode_sampler, policy
 from pymc_kl.reference.given_check import not_of_this_posterior
+from pymc_kl.reference.local_chains import Chains
 from pymc_kl.reference.local_draws import LocalDraws, stuck_chains
-from pymc_kl.reference.local_nuts import Chains
 from pymc_kl.reference.mode_sampler import ModeSampler
 from pymc_kl.reference.settings import Sampling
 from pymc_kl.reports.facts import read_facts
@@ -171,7 +171,9 @@ def test_good_given_draws_are_kept_where_chains_made_here_are_not(zoo, rng, monk
     state = sampler.start(draws, policy.suffice(draws), 0, sampler.check(draws, 0))
     assert not state.known
     apart = np.stack([rng.standard_normal((500, 1)) - 2, rng.standard_normal((500, 1)) + 2])
-    monkeypatch.setattr(mode_sampler, "sample_locally", lambda *_, **__: ([Chains(apart, 0)], False))
+    monkeypatch.setattr(
+        mode_sampler, "sample_locally", lambda _, __, ___, take, *____, **_____: ([take(0, Chains(apart, 0))], False)
+    )
     (after,), _ = sampler.sample([state], [0], 500, lambda _: None)
     assert after.draws.source == "given"
     assert abs(after.log_mass.estimate.value) < 4 * after.log_mass.estimate.se + 1e-9

@@ -18,7 +18,7 @@ from pymc_kl.approximations import MeanField
 from pymc_kl.data import galaxies
 from pymc_kl.model.target import Target
 from pymc_kl.modes import multistart
-from pymc_kl.reference import local_nuts
+from pymc_kl.reference import local_sampling
 
 N_SE = 3.5  # some dozens of masses are checked
 LARGEST_SE = {
@@ -358,16 +358,16 @@ class TestInterrupt:
 
     def test_of_the_sampling_keeps_what_there_is(self, zoo, monkeypatch):
         problem, target = zoo("dial_a_mass")
-        sample = pm.sample
+        sample = local_sampling.sample_batch
         made = []
 
-        def once(*arguments, **options):
+        def once(*arguments):
             if made:
                 raise KeyboardInterrupt
             made.append(1)
-            return sample(*arguments, **options)
+            return sample(*arguments)
 
-        monkeypatch.setattr(local_nuts.pm, "sample", once)
+        monkeypatch.setattr(local_sampling, "sample_batch", once)
         dt = pkl.sample_reference(model=target, random_seed=1, progressbar=False)
         assert dt.attrs["partial"] == 1
         assert dt["modes"].sizes["mode"] == 2
@@ -406,23 +406,6 @@ def test_it_repeats_and_jobs_change_nothing(zoo):
     with joblib.parallel_config(backend="threading", n_jobs=2):
         three = pkl.sample_reference(model=target, random_seed=5, progressbar=False)
     xr.testing.assert_allclose(one["posterior"].to_dataset(), three["posterior"].to_dataset())
-
-
-@pytest.mark.slow
-def test_other_processes_sample_the_same(zoo):
-    _, target = zoo("dial_a_mass")
-    one = pkl.sample_reference(model=target, random_seed=5, progressbar=False)
-    two = pkl.sample_reference(model=target, n_jobs=2, random_seed=5, progressbar=False)
-    xr.testing.assert_allclose(one["posterior"].to_dataset(), two["posterior"].to_dataset())
-
-
-def test_it_works_inside_a_model_with_any_names():
-    """The sampler's own model must be no child of the user's, whatever names that uses."""
-    with pm.Model():
-        pm.Normal("centre")
-        pm.Normal("z")
-        dt = pkl.sample_reference(random_seed=1, progressbar=False)
-    assert evidence(dt)[0] == pytest.approx(0, abs=0.05)
 
 
 def test_reference_survives_netcdf(reference_of, tmp_path):

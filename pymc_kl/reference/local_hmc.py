@@ -1,0 +1,72 @@
+"""Chains about a mode in one batch: Hamiltonian Monte Carlo on the batched log density, with one kernel for all."""
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from pymc_kl._typing import Array
+from pymc_kl.model.target import Target
+from pymc_kl.numerics.hmc import Chains as Batch
+from pymc_kl.numerics.hmc import where
+from pymc_kl.numerics.lbfgs import ValueAndGrad
+from pymc_kl.numerics.warm_up import Inside, warm_up
+from pymc_kl.reference.local_chains import Chains, Task
+
+CHAINS_OF_BATCH = 64  # chains in a batch: a call costs little more than of one, and the metric needs many; our choice
+USUAL_TUNE = 400  # tuning draws of NUTS where chains start close by; as many times more, so is the warm-up; our choice
+
+
+def sample_batch(target: Target, task: Task, inside: Inside) -> Chains:
+    """Sample about a mode with many chains at once, about as many from each start.
+
+    Draws of one start are neighbours, so that R-hat over quarters of all draws compares chains of different starts, as
+    nested R-hat does [1]_. Where chains leave the mode, they are made chains of p̃ restricted to it: a draw outside is
+    replaced by the last one inside.
+
+    Parameters
+    ----------
+    target : Target
+    task : Task
+    inside : callable
+        (n, d) -> whether each point lies in the mode.
+
+    Returns
+    -------
+    Chains
+
+    References
+    ----------
+    .. [1] Margossian, C. C. et al. (2024). Nested R-hat: assessing the convergence of Markov chain Monte Carlo when
+       running many short chains. Bayesian Analysis. doi:10.1214/24-BA1453
+    """
+    rng, density = np.random.default_rng(task.seed), _density(target, task)
+    starts = np.repeat(task.centre + task.starts @ task.factor.T, -(-CHAINS_OF_BATCH // len(task.starts)), axis=0)
+    chains = Batch.at(density, starts)
+    if not len(chains):
+        return Chains(np.empty((0, 0, len(task.centre))), 0, "HMC", error="no chain starts inside the support")
+    repeats = max(task.tune // USUAL_TUNE, 1)
+    chains, kernel, leaves = warm_up(density, chains, task.factor, rng, inside=inside, repeats=repeats)
+    draws, n_diverging, n_left = [], 0, 0
+    for _ in range(-(-task.draws * task.chains // len(chains))):
+        before = chains
+        for _ in range(kernel.moves_per_draw):
+            chains = kernel.move(density, chains, rng)
+        n_diverging += chains.n_diverging
+        if leaves:
+            within = inside(chains.x)
+            chains, n_left = where(within, chains, before), n_left + int((~within).sum())
+        draws.append(chains.x)
+    return Chains(np.stack(draws, axis=1), n_diverging, "HMC", n_left)
+
+
+def _density(target: Target, task: Task) -> ValueAndGrad:
+    """Value and gradient of the density that the task asks for."""
+    if task.beta == 1.0:
+        return target.log_density_and_grad
+
+    def tempered(x: Array) -> tuple[Array, Array]:
+        value, grad = target.log_density_and_grad(x)
+        z = solve_triangular(task.factor, (x - task.centre).T, lower=True)
+        normal, slope = -0.5 * (z**2).sum(axis=0), -solve_triangular(task.factor, z, lower=True, trans="T").T
+        return task.beta * value + (1 - task.beta) * normal, task.beta * grad + (1 - task.beta) * slope
+
+    return tempered
