@@ -20,6 +20,7 @@ TAIL_STEP = 1.5  # factor between the sizes of tails that are tried; our choice
 MISFIT = 0.8  # Anderson and Darling's A² from which a fit is rejected: about 10 %; Choulakian and Stephens 2001
 LEAST_FITTED = 5  # terms above a threshold, below which no tail is fitted; our choice
 DOUBT = 1.0  # standard errors of the index k that are left open, one way and the other; our choice
+NEGLIGIBLE_SE = 1e-3  # nats: standard error so small that it is never refused; a hundredth of the ELBO gap's limit
 MOST_SMOOTHED = 0.45  # index with which the tail's part in a variance is smoothed, at the most; our choice
 
 
@@ -49,8 +50,8 @@ def tailed_mean(values: Array, weights: Array | None = None) -> Estimate:
     """Estimate an expectation from draws, as :func:`mean_estimate` does, with an error that heeds the terms' tail.
 
     What the largest terms add to the variance is taken from a generalized Pareto distribution fitted to them. The
-    error is infinite where the index of that tail is above 0.5, which is to have no finite variance, by half its
-    standard error or more. Fewer than 25 draws have no tail.
+    error is infinite where the index of that tail is above 0.5, which is to have no finite variance, by its standard
+    error or more, unless the error of the mean is below a thousandth of a nat. Fewer than 25 draws have no tail.
     """
     plain = mean_estimate(values, weights)
     if not (np.isfinite(plain.se) and plain.se > 0) or values.size < MIN_RATIOS:
@@ -61,27 +62,26 @@ def tailed_mean(values: Array, weights: Array | None = None) -> Estimate:
     else:
         kept = weights > 0
         terms, efficiency = (weights * np.where(kept, values - plain.value, 0.0)).ravel(), 1.0
-    return Estimate(plain.value, plain.se * _widening(terms, efficiency))
+    widening, refused = _widening(terms, efficiency)
+    return Estimate(plain.value, float("inf") if refused and plain.se > NEGLIGIBLE_SE else plain.se * widening)
 
 
-def _widening(terms: Array, efficiency: float) -> float:
-    """Return by how much the tail of terms with mean 0 widens the root of their mean square; infinite if it has none.
+def _widening(terms: Array, efficiency: float) -> tuple[float, bool]:
+    """Return by how much the tail of terms with mean 0 widens the root of their mean square, and if that has no limit.
 
     `efficiency` is that of the draws, effective ones over all.
     """
     x = np.sort(terms if terms.max() > -terms.min() else -terms)
     tail = _tail(x)
     if not tail.k > 0:
-        return 1.0
+        return 1.0, False
     doubt = DOUBT * (1 + tail.k) / np.sqrt(tail.size * min(efficiency, 1.0))  # its maximum likelihood error
-    if tail.k - doubt > KHAT_FINITE_VARIANCE:
-        return float("inf")
     below, threshold = x[: -tail.size], x[-tail.size - 1]
     k = min(tail.k + doubt, MOST_SMOOTHED)
     scale = k * float(np.median(x[-tail.size :] - threshold)) / (2**k - 1)
     first, second = scale / (1 - k), 2 * scale**2 / ((1 - k) * (1 - 2 * k))
     smoothed = float((below**2).sum()) + tail.size * (threshold**2 + 2 * threshold * first + second)
-    return float(np.sqrt(max(smoothed / float((x**2).sum()), 1.0)))
+    return float(np.sqrt(max(smoothed / float((x**2).sum()), 1.0))), tail.k - doubt > KHAT_FINITE_VARIANCE
 
 
 def _tail(x: Array) -> Tail:
@@ -120,6 +120,8 @@ def _fitted(x: Array, size: int) -> Tail:
     if len(excess) < LEAST_FITTED:
         return NO_TAIL._replace(size=size)
     index, scale = _pareto(excess)
+    if not np.isfinite(index) or index == 0:
+        return NO_TAIL._replace(size=size)
     return Tail(index, scale, size, _misfit(excess, index, scale))
 
 
@@ -127,10 +129,11 @@ def _pareto(excess: Array) -> tuple[float, float]:
     """Fit index and scale to sorted positive values, without a prior (Zhang and Stephens 2009)."""
     n = len(excess)
     grid = np.arange(1, 31 + int(np.sqrt(n)))
-    b = (1 - np.sqrt(len(grid) / (grid - 0.5))) / (3 * excess[int(n / 4 + 0.5) - 1]) + 1 / excess[-1]
-    k = np.log1p(-b[:, None] * excess).mean(axis=1)
-    mean = float(softmax(n * (np.log(-b / k) - k - 1)) @ b)
-    index = float(np.log1p(-mean * excess).mean())
+    with np.errstate(all="ignore"):  # what is not finite is no tail
+        b = (1 - np.sqrt(len(grid) / (grid - 0.5))) / (3 * excess[int(n / 4 + 0.5) - 1]) + 1 / excess[-1]
+        k = np.log1p(-b[:, None] * excess).mean(axis=1)
+        mean = float(softmax(n * (np.log(-b / k) - k - 1)) @ b)
+        index = float(np.log1p(-mean * excess).mean())
     return index, -index / mean
 
 

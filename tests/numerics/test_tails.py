@@ -75,6 +75,14 @@ def test_what_the_draws_show_is_enough_where_terms_have_no_tail(rng):
         assert one.se == pytest.approx(two.se, rel=0.02)
 
 
+def test_an_error_too_small_to_matter_is_given(rng):
+    """Terms that are constant but for one draw that crosses a border, as those of a normal fitted to one of two."""
+    values = np.zeros(4000) + 1e-9 * rng.standard_normal(4000)
+    values[7] = 0.1
+    assert 2e-5 < tailed_mean(values).se < 1e-3
+    assert np.isinf(tailed_mean(1000 * values).se)
+
+
 def test_an_index_is_that_of_a_known_tail(rng):
     """From the upper side alone, at whatever scale and place."""
     for k in (0.25, 0.5, 1.0):
