@@ -1,9 +1,10 @@
 """Peaks without a curvature, or with one that misleads, are modes with the masses that they hold."""
 
+import numpy as np
 import pytest
 from zoo import peaks
 
-from pymc_kl import sample_reference
+from pymc_kl import find_modes, sample_reference
 from pymc_kl.model.target import Target
 
 
@@ -15,16 +16,27 @@ def weighed(model, x=None, seed=1):
     return dt["modes"].to_dataset(), float(evidence["log_evidence"]), float(evidence["log_evidence_se"])
 
 
-def check(model, x=None, seed=1, tolerance=0.0):
+def check(model, x=None, seed=1):
     modes, log_z, se = weighed(model, x, seed)
     assert modes.sizes["mode"] == 2
-    assert abs(modes["mass"].values - 0.5).max() < 3 * modes["mass_se"].values.max() + tolerance
-    assert abs(log_z) < 3 * se + tolerance
+    assert abs(modes["mass"].values - 0.5).max() < 3 * modes["mass_se"].values.max()
+    assert abs(log_z) < 3 * se
 
 
-def test_a_cusp_beside_a_normal():
-    # A point far out in the cusp's tails climbs to the normal: 1.4 % of its draws, 0.007 of the mass, are that mode's.
-    check(peaks.cusp(), tolerance=0.007)
+def share_that_climbs_away(model, x):
+    """Share of draws (n, d) of the part about 0 that climb to the other mode."""
+    modes = find_modes(model=model, random_seed=1, progressbar=False)
+    return np.mean(modes.assign(x) != np.abs(modes.x[:, 0]).argmin())
+
+
+def test_a_cusp_beside_a_normal(rng):
+    """A mode is its basin: points far out in the cusp's tails climb to the normal."""
+    modes, log_z, se = weighed(peaks.cusp())
+    away = share_that_climbs_away(peaks.cusp(), rng.laplace(size=(20_000, 3)))
+    assert 0 < away < 0.02
+    truth = 0.5 + 0.5 * away * np.array([-1, 1])[np.argsort(np.argsort(modes["x"].values[:, 0]))]
+    assert (abs(modes["mass"].values - truth) < 3 * modes["mass_se"].values).all()
+    assert abs(log_z) < 3 * se
 
 
 def test_a_spike_on_the_top_of_a_hill(rng):
