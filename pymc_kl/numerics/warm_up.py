@@ -124,6 +124,15 @@ def warm_up(
     return replace(chains, step=stage.step), kernel, stage.left
 
 
+def shorten_steps(
+    value_and_grad: ValueAndGrad, chains: Chains, kernel: Kernel, rng: np.random.Generator, *, inside: Inside
+) -> tuple[Chains, Kernel]:
+    """Adapt the step size of chains that diverge too often to the highest acceptance."""
+    kernel, stage = replace(kernel, acceptance=ACCEPTANCES[-1]), _Stage(value_and_grad, rng, inside)
+    chains, _ = stage.run(chains, kernel, LAST_MOVES)
+    return replace(chains, step=stage.step), kernel
+
+
 @dataclass(eq=False)
 class _Stage:
     """Run stages of the warm-up, and remember the mean step size and the share of divergences of the last.

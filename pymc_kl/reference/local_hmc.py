@@ -8,8 +8,10 @@ from pymc_kl.model.target import Target
 from pymc_kl.numerics.hmc import Chains as Batch
 from pymc_kl.numerics.hmc import where
 from pymc_kl.numerics.lbfgs import ValueAndGrad
-from pymc_kl.numerics.warm_up import Inside, warm_up
+from pymc_kl.numerics.warm_up import ACCEPTANCES, Inside, Kernel, shorten_steps, warm_up
+from pymc_kl.reference.bridge_sampling import MAX_DIVERGING
 from pymc_kl.reference.local_chains import Chains, Task
+from pymc_kl.reference.local_draws import LOCAL_RHAT, greatest_rhat
 
 CHAINS_OF_BATCH = 64  # chains in a batch: a call costs little more than of one, and the metric needs many; our choice
 USUAL_TUNE = 400  # tuning draws of NUTS where chains start close by; as many times more, so is the warm-up; our choice
@@ -45,14 +47,32 @@ def sample_batch(target: Target, task: Task, inside: Inside) -> Chains:
         return Chains(np.empty((0, 0, len(task.centre))), 0, "HMC", error="no chain starts inside the support")
     repeats = max(task.tune // USUAL_TUNE, 1)
     chains, kernel, leaves = warm_up(density, chains, task.factor, rng, inside=inside, repeats=repeats)
+    stays = inside if leaves else None
+    made = _draw(density, chains, kernel, -(-task.draws * task.chains // len(chains)), rng, stays)
+    if _only_diverges(made) and kernel.acceptance < ACCEPTANCES[-1]:
+        chains, kernel = shorten_steps(density, chains, kernel, rng, inside=inside)
+        made = _draw(density, chains, kernel, made.x.shape[1], rng, stays)
+    return made
+
+
+def _only_diverges(made: Chains) -> bool:
+    """Tell whether chains of different starts agree and diverge: shorter steps may help."""
+    n_draws, d = made.x[..., 0].size, made.x.shape[2]
+    return made.n_diverging > MAX_DIVERGING * n_draws and greatest_rhat(made.x.reshape(n_draws, d)) <= LOCAL_RHAT
+
+
+def _draw(
+    density: ValueAndGrad, chains: Batch, kernel: Kernel, n: int, rng: np.random.Generator, stays: Inside | None
+) -> Chains:
+    """Make n draws of each chain; where there is a region that they stay in, they are turned back at its border."""
     draws, n_diverging, n_left = [], 0, 0
-    for _ in range(-(-task.draws * task.chains // len(chains))):
+    for _ in range(n):
         before = chains
         for _ in range(kernel.moves_per_draw):
             chains = kernel.move(density, chains, rng)
         n_diverging += chains.n_diverging
-        if leaves:
-            within = inside(chains.x)
+        if stays is not None:
+            within = stays(chains.x)
             chains, n_left = where(within, chains, before), n_left + int((~within).sum())
         draws.append(chains.x)
     return Chains(np.stack(draws, axis=1), n_diverging, "HMC", n_left)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import special_ortho_group
 
 from pymc_kl.numerics.hmc import Chains, where
-from pymc_kl.numerics.warm_up import MAX_MOVES, Kernel, warm_up
+from pymc_kl.numerics.warm_up import MAX_MOVES, Kernel, shorten_steps, warm_up
 
 D = 10
 ROTATION = special_ortho_group.rvs(D, random_state=1)
@@ -118,3 +118,18 @@ def test_warm_up_repeats_by_seed():
     )
     np.testing.assert_array_equal(one[0].x, two[0].x)
     assert one[0].step == two[0].step
+
+
+def test_shorter_steps_diverge_less(rng):
+    """A wall of 1e16 x⁴ on one side of a normal, met by steps that are long for it."""
+
+    def walled(x):
+        beyond = np.maximum(x, 0.0)
+        return (-0.5 * x**2 - 1e16 * beyond**4).sum(axis=1), -x - 4e16 * beyond**3
+
+    chains = Chains.at(walled, -np.abs(rng.standard_normal((400, 1))))
+    kernel = Kernel(np.eye(1))
+    before = kernel.move(walled, chains, rng)
+    chains, shorter = shorten_steps(walled, chains, kernel, rng, inside=everywhere)
+    assert shorter.acceptance > kernel.acceptance
+    assert shorter.move(walled, chains, rng).n_diverging < before.n_diverging / 2
