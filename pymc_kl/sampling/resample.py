@@ -6,7 +6,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_kl._typing import IntArray, RandomSeed
+from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import Modes
@@ -56,7 +56,8 @@ def correct(
     -------
     DataTree
         `posterior` in the model's own space and `sample_stats` with `log_density` (nats, unconstrained space) and
-        `mode`. Draws are independent but for repeats; they are spread over the copies that symmetries make of a mode.
+        `mode`. Draws are independent but for repeats, which follow each other in a chain, so that ArviZ's effective
+        size and Monte Carlo error count them; they are spread over the copies that symmetries make of a mode.
         `khat`, `ess` (draws of q that the weights are worth) and `n_distinct` are in the attributes.
 
     Raises
@@ -92,7 +93,7 @@ def correct(
             weights, khat = smoothed_weights(log_density - log_prob_on_circle(approximation, x))
             mode = modes.assign(x)
     _refuse(khat, modes, mode)
-    rows = rng.permutation(systematic(weights, chains * draws, rng))
+    rows = resampled(weights, chains * draws, rng)
     chosen = modes.symmetry.apply(modes.symmetry.random(len(rows), rng), x[rows])
     shape = (chains, draws)
     dt = reference_tree(
@@ -105,6 +106,12 @@ def correct(
         "n_distinct": len(np.unique(rows)),
     }
     return dt
+
+
+def resampled(weights: Array, n: int, rng: np.random.Generator) -> IntArray:
+    """Choose n rows by their weights, in random order but for repeats, which follow each other."""
+    order = rng.permutation(len(weights))
+    return np.asarray(order[systematic(weights[order], n, rng)])
 
 
 def _refuse(khat: float, modes: Modes, mode: IntArray) -> None:
