@@ -15,6 +15,7 @@ import os
 import sys
 import warnings
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import joblib
@@ -85,6 +86,7 @@ def main() -> None:
     files = sorted(p for p in args.out.glob("*.csv") if p.stem.rpartition("-")[0] in names)
     rows = pd.concat([pd.read_csv(path, keep_default_na=True) for path in files])
     console = Console(width=120)
+    console.print(f"pymc_kl {version('pymc_kl')}, {len(files)} replications")
     for title, found in (
         ("Numbers", table(rows)),
         ("Answers that are false", rates(rows)),

@@ -213,6 +213,8 @@ def _print(comparison: "xr.DataTree", console: "Console") -> int:
 def _report(parsed: argparse.Namespace, console: "Console") -> int:
     _check_comparison(parsed.comparison)
     path = parsed.output or parsed.comparison.with_suffix(".html")
+    if path.suffix not in (".html", ".htm"):
+        raise ValueError(f"the path of a report must end in .html; got {path.name!r}.")
     if not path.is_dir():  # `report` says what to do of a folder
         check_new(path, overwrite=parsed.overwrite)
     check_writable(path)

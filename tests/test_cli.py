@@ -114,6 +114,7 @@ def test_bad_input_exits_with_two(arguments, message, folder, capsys):
         (["summary", "none.nc"], "no such comparison: none.nc"),
         (["report", "none.nc"], "no such comparison: none.nc"),
         (["report", "c.nc", "-o", "old.html"], "old.html exists"),
+        (["report", "c.nc", "-o", "page.txt"], "must end in .html; got 'page.txt'"),
         (["report", "c.nc", "-o", "c.nc/new.html"], "A file stands where a folder is needed"),
         (["compare", "none.py:model"], "there is no file 'none.py'"),
         (["compare", "two.py:model", "--draws", "none.nc"], "no such file of draws: none.nc"),

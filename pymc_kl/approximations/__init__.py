@@ -1,4 +1,4 @@
-"""The families of q. To add one: its file, an entry in FAMILIES, a test parameter and a README row."""
+"""The families of q. To add one: a file, an entry in FAMILIES, a test, a row in docs/approximations.md."""
 
 from pymc_kl.approximations.base import Approximation, FitInfo
 from pymc_kl.approximations.component_family import ComponentFamily

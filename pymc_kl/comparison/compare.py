@@ -1,6 +1,7 @@
 """The one orchestrator: reference, fits, modes and scores → one DataTree."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from pymc_kl.comparison.reference import Reference, completed_reference, given_r
 from pymc_kl.comparison.score_fit import score_fit
 from pymc_kl.comparison.stored_names import fits_as_text
 from pymc_kl.model.datatree import check_dims, root_attrs
-from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, refuse_model
 from pymc_kl.model.target import Target
 from pymc_kl.modes.planted import search_from
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
@@ -128,10 +129,11 @@ def compare(
     >>> comparison["coverage"]["verdict"].sel(approximation=["ADVI", "forward mixture"]).values.tolist()
     [['over', 'missed'], ['covered', 'covered']]
     """
+    refuse_model(idata, "compare")
     streams = RandomStreams.of(random_seed)
     forward, reverse = _names(forward), _reverse_methods(reverse, approximations)
     _check_requests(approximations, forward, reverse, reference)
-    _check_numbers(n_draws=(n_draws, 100), n_starts=(n_starts, 1), planted=(planted, 0))
+    _check_numbers(n_draws=(n_draws, 100), n_starts=(n_starts, 1), planted=(planted, 0), min_barrier=(min_barrier, 0))
     sampling = Sampling(
         n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED,
         as_given=reference == "as given",
@@ -211,6 +213,8 @@ def _reverse_methods(reverse: str | Sequence[str] | None, approximations: Mappin
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(names, Iterable):
+        raise TypeError(f"forward and reverse are a name or a sequence of names; got {names!r}.")
     return (names,) if isinstance(names, str) else tuple(names)
 
 
@@ -255,7 +259,11 @@ def _check_requests(
 
 
 def _check_numbers(**numbers: tuple[float, float]) -> None:
-    """Refuse numbers below the least that makes sense."""
+    """Refuse what is no number, and numbers below the least that makes sense."""
     for name, (number, least) in numbers.items():
-        if not number >= least:
+        if not isinstance(number, Real):
+            raise TypeError(f"{name} must be a number; got {number!r}.")
+        if name.startswith("n_") and not isinstance(number, Integral):
+            raise TypeError(f"{name} must be a whole number; got {number!r}.")
+        if not least <= number < np.inf:
             raise ValueError(f"{name} must be at least {least}; got {number}.")

@@ -5,6 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def save(comparison: xr.DataTree, path: str | Path, *, overwrite: bool = False) 
         Its suffix chooses the format; missing folders are made.
     overwrite : bool
         Replace a comparison that is there, or an empty file or folder. Nothing else is ever replaced: no file of
-        another tool, no other result of this package, no folder that holds anything else, no link to a folder.
+        another tool, no other result of this package, no comparison that groups were added to, no folder that holds
+        anything else, no link to a folder.
 
     Returns
     -------
@@ -67,11 +69,28 @@ def check_path(path: Path, *, overwrite: bool) -> None:
         raise ValueError(f"the path must end in .nc (NetCDF) or .zarr (Zarr); got {path.name!r}.")
     recover(path)
     check_new(path, overwrite=overwrite)
-    if path.exists() and (found := _not_ours(path)):
+    if found := _why_not_replaced(path):
         raise FileExistsError(
             f"{path} is there and {found}. Only a comparison by pymc_kl is replaced: save to another path, or remove "
             "what is there."
         )
+
+
+def _why_not_replaced(path: Path) -> str:
+    """Say why what stands at a path may not be replaced; looks again if it was replaced meanwhile."""
+    while (before := _identity(path)) is not None:
+        with suppress(FileNotFoundError):
+            found = _not_ours(path)
+            if not found or _identity(path) == before:
+                return found
+    return ""
+
+
+def _identity(path: Path) -> int | None:
+    """Return the number of the file or folder at a path; None without one."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_ino
+    return None
 
 
 def _not_ours(path: Path) -> str:
@@ -85,12 +104,15 @@ def _not_ours(path: Path) -> str:
     if path.is_dir() and (others := [file for file in sorted(path.rglob("*")) if not _of_a_store(file)]):
         return f"holds other files, such as {', '.join(str(file.relative_to(path)) for file in others[:NAMED])}"
     try:
-        groups, attrs = _outline(path)
+        groups, n_groups, attrs = _outline(path)
     except Exception as error:  # noqa: BLE001 whatever its readers say of a file that is not theirs
         return f"cannot be read ({type(error).__name__}: {error})"
     if attrs.get("creation_library") != "pymc_kl" and "pymc_kl_format" not in attrs:
         return f"was written by {attrs.get('creation_library', 'another tool')}"
-    return "" if groups.issuperset(NEEDED) else f"holds no comparison but {', '.join(sorted(groups)) or 'nothing'}"
+    if not groups.issuperset(NEEDED):
+        return f"holds no comparison but {', '.join(sorted(groups)) or 'nothing'}"
+    saved = int(attrs.get(MARK, n_groups))
+    return f"holds {n_groups} groups, of which {saved} were saved, and others added since" if n_groups > saved else ""
 
 
 def _of_a_store(path: Path) -> bool:
@@ -104,14 +126,14 @@ def _of_a_store(path: Path) -> bool:
     return path.name in OF_GROUP
 
 
-def _outline(path: Path) -> tuple[set[str], dict[str, Any]]:
-    """Read the names of a file's first groups and its attributes."""
+def _outline(path: Path) -> tuple[set[str], int, dict[str, Any]]:
+    """Read the names of a file's first groups, the number of all groups, and its attributes."""
     options = reader_options(path)
     with (
         warnings.catch_warnings(),
         xr.open_datatree(path, decode_cf=False, **options) as dt,
     ):
-        return set(dt.children), {str(name): value for name, value in dt.attrs.items()}
+        return set(dt.children), _n_groups(dt), {str(name): value for name, value in dt.attrs.items()}
 
 
 def _write(dt: xr.DataTree, path: Path, suffix: str) -> None:
@@ -171,7 +193,7 @@ def load(path: str | Path) -> xr.DataTree:
         raise FileNotFoundError(f"no such comparison: {path}")
     try:
         dt = _read_unchanged(path)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ValueError(
             f"{path} can't be read as a comparison: {error}. The file is broken or of another kind; make it again "
             "with compare() and save()."
@@ -193,9 +215,9 @@ def _check_chunks(path: Path, dt: xr.DataTree) -> None:
 def _read_unchanged(path: Path) -> xr.DataTree:
     """Read a file; once more if it was replaced meanwhile, since parts of two stores make none."""
     while True:
-        before = path.stat().st_ino
+        before = _identity(path)
         dt = read_tree(path)
-        if path.stat().st_ino == before:
+        if _identity(path) == before:
             return dt
 
 
@@ -245,7 +267,8 @@ def _with_objects(dt: xr.DataTree, paths: Iterable[str]) -> xr.DataTree:
 def _converted(dt: xr.DataTree, made: int) -> xr.DataTree:
     """Bring a comparison of an older format to this one.
 
-    Format 2 bears no mark, so its groups are looked at. Format 1 says nothing of passes, parameters and densities on
+    Format 3 calls the attribute `masses_known` of `modes` and `audit` `mixes`. Format 2 bears no mark, so its groups
+    are looked at. Format 1 says nothing of passes, parameters and densities on
     a line; its log q at the reference was at other draws than `posterior` has, and is left out.
     """
     if made < 1:
@@ -258,6 +281,8 @@ def _converted(dt: xr.DataTree, made: int) -> xr.DataTree:
     left_out = {f"/approximations/{name}/reference" for name in names}
     nodes = {node.path: node.to_dataset() for node in dt.subtree if node.path not in left_out}
     new = xr.DataTree.from_dict(nodes, name=dt.name)
+    for group in (g for g in ("modes", "audit") if g in new.children and "mixes" in new[g].attrs):
+        new[group].attrs["masses_known"] = new[group].attrs.pop("mixes")
     new.attrs |= {"pymc_kl_format": FORMAT, "converted_from": made}
     return new
 

@@ -26,6 +26,7 @@ SYNCS = 8  # files flushed at a time; bounds threads: one file at a time, a Zarr
 STALE = 86_400  # seconds after which the folder of a killed process is removed: longer than any write; our choice
 TRIES = 20  # attempts to swap two folders while other processes do, or to remove one still written to; our choice
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)  # error numbers of a folder that can't be written to
+FULL = 1e6  # bytes free at most on a full disk, which NetCDF tells as a lack of permission; our choice
 NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)  # error numbers of a file that stands where a folder is needed
 
 
@@ -205,11 +206,10 @@ def _told(path: Path, error: Exception) -> OSError:
 def _cure(path: Path, error: Exception) -> str:
     """Say what helps: NetCDF's errors have no number, and may be those of a full disk."""
     number = getattr(error, "errno", None)
-    if number in NOT_ALLOWED:
+    free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else float("inf")
+    if number in NOT_ALLOWED and free > FULL:
         return f"You may not write to the folder {path.parent}: choose another path, or change its permissions."
     if number in NO_FOLDER:
         return "A file stands where a folder is needed: choose another path."
-    with suppress(OSError):
-        free = shutil.disk_usage(path.parent).free / 1e6
-        return f"The disk may be full ({free:,.1f} MB are free) or a limit reached: make room, or choose another path."
-    return "Choose another path."
+    room = f"{free / 1e6:,.1f} MB are free"
+    return f"The disk may be full ({room}) or a limit reached: make room, or choose another path."

@@ -19,7 +19,7 @@ TRIAL_GAIN = 1e-3  # nats: a trial ends when its next step is expected to gain l
 TRIAL_STEPS = 100  # most steps of a trial; our choice
 FINE_MIXTURE_NUMBERS = 2**15  # points of all components times dimensions that the chosen mixture is maximised on
 COMPONENT_WORTH = 0.01  # nats of ELBO on fresh points that one more component must gain; our choice
-PATIENCE = 2  # worst-fitting components whose splits are tried before growth ends; our choice
+SPLITS_TRIED = 2  # worst-fitting components whose splits are tried before growth ends; our choice
 MOST_COMPONENTS = 12  # most components where their number is not given; our choice
 SPREAD = 0.6  # part of the variance by which one half of a split is wider, and the other narrower; our choice
 
@@ -66,7 +66,7 @@ def _grown(tried: Callable[[Mixture], Trial], best: Trial, n_components: int | N
     enough = COMPONENT_WORTH if n_components is None else -np.inf
     for _ in range(best.mixture.n_components, n_components or MOST_COMPONENTS):
         least = best.elbo + enough
-        trials = (_best_split(tried, best.mixture, k) for k in best.worst(PATIENCE))
+        trials = (_best_split(tried, best.mixture, k) for k in best.worst(SPLITS_TRIED))
         grown = next((trial for trial in trials if trial.elbo > least), None)
         if grown is None:
             break

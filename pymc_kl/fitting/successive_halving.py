@@ -56,7 +56,7 @@ def settle(ascent: Ascent, starts: Sequence[Gaussian], at_most: int) -> Climbers
 
 
 def _run_level(ascent: Ascent, climbers: Climbers, level: Level, rows: IntArray | None = None) -> Climbers:
-    """Let all followed climbers climb, or some of them; merge those that are the same, give up those behind."""
+    """Climb with all followed climbers, or with `rows` of them; merge equal ones and drop those far behind."""
     rows = np.arange(climbers.n_followed) if rows is None else rows
     climbers = ascent.climb(climbers, level, rows).ranked()
     return climbers.merged(ascent.maps, NEARLY_SAME).narrowed(level.within)

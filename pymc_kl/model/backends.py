@@ -58,7 +58,7 @@ class LoopEvaluator:
     @classmethod
     def compile(cls, x: Variable, log_density: Variable, gradient: bool) -> "LoopEvaluator":
         """Compile with PyTensor's default mode (numba), value and gradient in one function."""
-        outputs = [log_density, pt.grad(log_density, x)] if gradient else [log_density]
+        outputs = [log_density, pt.grad(log_density, x, disconnected_inputs="ignore")] if gradient else [log_density]
         with same_arithmetic():
             return cls(compile_pymc([x], outputs, trust_input=True), gradient)
 
@@ -136,6 +136,7 @@ class JaxEvaluator:
 def _to_jax(x: Variable, log_density: Variable) -> Callable[[Any], Any]:
     """Translate a graph to a JAX function of one row; parameters that are invalid give -inf, as in PyMC."""
     import jax
+    import jax.numpy as jnp
     from pytensor.compile.mode import get_mode
     from pytensor.graph.fg import FunctionGraph
     from pytensor.link.jax.dispatch import jax_funcify
@@ -145,7 +146,7 @@ def _to_jax(x: Variable, log_density: Variable) -> Callable[[Any], Any]:
     translated = jax_funcify(graph)
 
     def scalar(row: Any) -> Any:
-        return translated(row)[0].reshape(())
+        return jnp.asarray(translated(row)[0]).reshape(())  # a constant density is a number
 
     jax.eval_shape(scalar, np.zeros(x.type.shape))
     return scalar

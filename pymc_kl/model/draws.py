@@ -1,8 +1,10 @@
 """Any sampler's draws → draws on the unconstrained space with their log density, checked."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
@@ -86,6 +88,12 @@ def as_posterior_draws(draws: xr.DataTree | xr.Dataset | PosteriorDraws, target:
             "drawn from another model, or with other data? Give draws of this very model."
         )
     return PosteriorDraws(target, x, log_density, _weights(draws, (n_chains, n_draws)))
+
+
+def refuse_model(draws: Any, call: str) -> None:
+    """Raise if a model stands where draws are expected, the first argument of a public function."""
+    if isinstance(draws, (pm.Model, Target)):
+        raise TypeError(f"the first argument of {call} is draws, which are optional; write {call}(model=model).")
 
 
 def _weights(draws: xr.DataTree | xr.Dataset, shape: tuple[int, int]) -> Array | None:

@@ -14,13 +14,13 @@ import numpy as np
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.model.periodic import PERIOD, angles_of
 from pymc_kl.model.target import Target
+from pymc_kl.numerics.constants import MAD_TO_SD
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
 MAX_LINES = 800  # lines, of five evaluations each; bounds the cost; our choice
-MAX_POINTS = 64  # lines along one coordinate at the most; our choice
+LINES_PER_COORDINATE = 64  # lines along one coordinate at the most; our choice
 MAX_COORDINATES = 200  # coordinates that are looked along, beyond which they are drawn at random; our choice
 LENGTH = 0.5  # standard deviations of the points along a coordinate: length of a line; our choice
-MAD_TO_SD = 1.4826  # standard deviation of a normal over its median absolute deviation
 NODES = 0.5 + 0.5 * np.array([-1, -np.sqrt(3 / 7), 0, np.sqrt(3 / 7), 1])  # Gauss and Lobatto's, on [0, 1]
 WEIGHTS = np.array([9, 49, 64, 49, 9]) / 180  # of the same; exact for polynomials up to degree seven
 
@@ -162,7 +162,7 @@ def _lines(value_and_grad: ValueAndGrad, x: Array, angles: IntArray) -> Lines:
     """Lay lines through points (n, d), along coordinates in turn and in a random direction; keep those all finite."""
     rng, (n, d) = np.random.default_rng(0), x.shape
     chosen = np.append(rng.permutation(d)[:MAX_COORDINATES], -1)
-    m = min(MAX_LINES, MAX_POINTS * len(chosen))
+    m = min(MAX_LINES, LINES_PER_COORDINATE * len(chosen))
     coordinate = chosen[np.arange(m) % len(chosen)]
     centre = x[rng.permutation(n)[np.arange(m) // len(chosen) % n]]
     scale = MAD_TO_SD * np.median(np.abs(x - np.median(x, axis=0)), axis=0)

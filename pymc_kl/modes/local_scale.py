@@ -3,9 +3,9 @@
 import numpy as np
 
 from pymc_kl._typing import Array
+from pymc_kl.numerics.constants import MAD_TO_SD
 
 CLIP = 5.0  # robust standard deviations at which a gradient's coordinates are clipped; our choice
-MAD_TO_SD = 1.4826  # standard deviation of a normal over its median absolute deviation
 
 
 def whiten(x: Array, scale: Array) -> Array:

@@ -119,7 +119,7 @@ def _passes(found: Found, value_and_grad: ValueAndGrad, min_barrier: float) -> t
 
 
 def _turned(maxima: Maxima) -> tuple[Array, IntArray]:
-    """Turn maxima to where another is nearer the other way round: points (m, d), and whose (m,)."""
+    """Shift maxima by whole periods to where another is nearer across the cut: points (m, d), and whose (m,)."""
     x, of = [np.empty((0, maxima.symmetry.d))], [np.empty(0, dtype=np.int64)]
     for b in range(len(maxima) if len(maxima.symmetry.angles) else 0):
         turned = maxima.x + maxima.symmetry.away(np.tile(maxima.x[b], (len(maxima), 1)), maxima.x)

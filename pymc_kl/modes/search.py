@@ -8,7 +8,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, refuse_model
 from pymc_kl.model.periodic import angles_of
 from pymc_kl.model.smoothness import check_smooth
 from pymc_kl.model.target import Target, as_target
@@ -90,6 +90,7 @@ def find_modes(
     >>> modes.x.ravel().round(3)
     array([ 3., -3.])
     """
+    refuse_model(reference, "find_modes")
     if n_starts < 1:
         raise ValueError(f"n_starts must be at least 1; got {n_starts}.")
     rng = np.random.default_rng(random_seed)
@@ -144,7 +145,7 @@ def _symmetry(target: Target, x: Array, wanted: bool | Sequence[str]) -> Symmetr
             "none of the starts has a finite log density: the model gives its own prior draws no probability. "
             "Check that the data can come from the model, or give starts=... inside the support."
         )
-    found = find_symmetry(target, x, None if wanted is True else tuple(wanted)) if wanted else trivial(target.d)
+    found = find_symmetry(target, x, None if wanted is True else wanted) if wanted else trivial(target.d)
     return replace(found, angles=angles_of(target))
 
 

@@ -9,6 +9,7 @@ from scipy.special import softmax
 
 from pymc_kl._typing import Array, IntArray
 
+NO_TAIL = 1.1  # times the mean: the largest of importance ratios without a tail, which correct nothing; our choice
 MIN_RATIOS = 25  # least number of importance ratios, the largest fifth of which k-hat is fitted to; our choice
 MIN_CHAIN_DRAWS = 4  # draws: least length of a chain with an R-hat or ESS, which split it in halves; Gelman et al. 2013
 
@@ -76,9 +77,9 @@ def pareto_k(log_ratio: Array) -> float:
     Returns
     -------
     float
-        -inf for ratios that are constant up to rounding, +inf where one is infinite or all are zero, and
-        NaN where no tail can be fitted: there are fewer than 25 ratios, or many in the tail are equal, as zeros
-        are, or the draws of a chain that is stuck.
+        -inf where no ratio exceeds their mean by a tenth, so that there is no tail to fit; +inf where one is infinite
+        or all are zero; and NaN where no tail can be fitted: there are fewer than 25 ratios, or many in the tail are
+        equal, as zeros are, or the draws of a chain that is stuck.
     """
     return smoothed_weights(log_ratio)[1]
 
@@ -95,10 +96,11 @@ def smoothed_weights(log_ratio: Array) -> tuple[Array, float]:
         return equal, float("inf")
     if n < 2:
         return equal, float("nan")
-    if np.ptp(log_ratio) < 1e-9:
-        return equal, float("-inf")
+    raw = softmax(log_ratio)
+    if n * raw.max() < NO_TAIL:
+        return raw, float("-inf")
     k = float("nan")
     if n >= MIN_RATIOS:
         with np.errstate(all="ignore"), suppress(ValueError):  # it raises if the tail is one value
             log_weights, k = array_stats.psislw(-log_ratio)
-    return softmax(log_weights if np.isfinite(k) else log_ratio), float(k)
+    return (softmax(log_weights) if np.isfinite(k) else raw), float(k)

@@ -260,7 +260,7 @@ def _decorate(canvas: Canvas, table: xr.Dataset, prob: float, labeller: Any) -> 
 def _note(dt: xr.DataTree, table: xr.Dataset) -> str:
     """Write why the reference cannot be trusted, and which approximations have no masses."""
     attrs, lines = dt["modes"].attrs, []
-    if not int(attrs.get("mixes", 1)):
+    if not int(attrs.get("masses_known", 1)):
         lines.append(f"Take the masses of the reference with care: {attrs['reason']}.")
     empty = table["mass"].isnull().all("mode")
     if empty.any():

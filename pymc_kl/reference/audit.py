@@ -60,7 +60,7 @@ def _visits(posterior: ModewisePosterior, given: PosteriorDraws, masses: Masses,
             "alarm": float(alarm.sounds),
         },
         coords={"chain": np.arange(len(n_draws)), "mode": mode_numbers(k)},
-        attrs={"mixes": int(masses.known), "reason": masses.reason},
+        attrs={"masses_known": int(masses.known), "reason": masses.reason},
     )
 
 

@@ -183,7 +183,7 @@ def _assemble(
 
 
 def _explained(reason: str, sampler: ModeSampler, region: ModeState) -> str:
-    """Add to why a region without a proper maximum has no log mass what log p̃ is flat along, or rises along."""
+    """Name the direction along which log p̃ is flat or rises for ever, where a region without maximum has no mass."""
     target, modes = sampler.target, sampler.modes
     if modes.proper or not reason:
         return reason

@@ -100,7 +100,7 @@ def _mass_attrs(masses: "Masses") -> dict[str, Any]:
     return {
         "elsewhere": float(masses.mass[-1]),
         "elsewhere_se": float(masses.se[-1]),
-        "mixes": int(masses.known),
+        "masses_known": int(masses.known),
         "crossings": masses.crossings,
         "reason": masses.reason,
     }

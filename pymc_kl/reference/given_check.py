@@ -18,7 +18,7 @@ MAX_NAMED = 3  # modes that the sentence on refused draws names; our choice
 
 @dataclass(frozen=True)
 class GivenCheck:
-    """The check of the user's draws of one mode, and the name of the coordinate where they fare worst."""
+    """The check of the user's draws of one mode, and the coordinate that contradicts them most."""
 
     test: DrawsTest
     coordinate: str

@@ -86,9 +86,10 @@ def _with_outer(
     """Weigh a mode with these coordinates on the grid."""
     try:
         q = fit_nested_laplace(mode.target.log_density_and_grad, draws.x, outer)
+        x = q.sample(NESTED_DRAWS, rng)
     except np.linalg.LinAlgError:
         return unknown_log_mass("no nested Laplace approximation could be made"), draws
-    drawn, inside = mode.evaluate(q.sample(NESTED_DRAWS, rng))
+    drawn, inside = mode.evaluate(x)
     from_q = np.where(inside, log_ratio(drawn, q), -np.inf)
     weighed = _importance(drawn, from_q, rng)
     if not weighed.reliable:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
-from scipy.special import logsumexp
+from scipy.special import softmax
 from scipy.stats import rankdata
 
 from pymc_kl._typing import Array, IntArray
@@ -65,13 +65,17 @@ class NestedLaplace:
         heights = self.conditionals.log_marginal.reshape(*map(len, self.axes))
         one = len(self.axes) == 1
         interpolated = RegularGridInterpolator(self.axes, heights, method="pchip" if one else "linear")
-        log_p = interpolated(np.stack(middles, axis=-1))
-        return edges, np.asarray(log_p - logsumexp(log_p))
+        log_p = np.nan_to_num(interpolated(np.stack(middles, axis=-1)), nan=-np.inf)
+        top = log_p.max()
+        if not np.isfinite(top):
+            raise np.linalg.LinAlgError("the approximation has no finite height")
+        p = np.exp(log_p - top)
+        return edges, np.asarray(log_p - top - np.log(p.sum()))
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draw (n, d)."""
         edges, log_p = self._cells
-        cells = np.unravel_index(rng.choice(log_p.size, n, p=np.exp(log_p).ravel()), log_p.shape)
+        cells = np.unravel_index(rng.choice(log_p.size, n, p=softmax(log_p.ravel())), log_p.shape)
         sides = zip(edges, cells, strict=True)
         u = np.column_stack([e[c] + (e[1] - e[0]) * rng.random(n) for e, c in sides])
         mode, tril = self._at(u)

@@ -64,7 +64,7 @@ class ModewisePosterior:
 
     @property
     def refusals(self) -> dict[int, str]:
-        """Why the user's draws of a mode are not used, by its number from 1; nothing of modes whose draws may be."""
+        """Why the given draws of a mode are not used, by the mode's number from 1; refused modes only."""
         return {i: check.phrase for i, check in enumerate(self.checks, 1) if check is not None and check.refused}
 
     @property

@@ -10,7 +10,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.model.datatree import check_dims, root_attrs
-from pymc_kl.model.draws import as_posterior_draws
+from pymc_kl.model.draws import as_posterior_draws, refuse_model
 from pymc_kl.model.smoothness import StepsError
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
@@ -90,6 +90,7 @@ def sample_reference(
     >>> bool(abs(reference["evidence"]["log_evidence"]) < 0.05)
     True
     """
+    refuse_model(idata, "sample_reference")
     _check_sizes(n_starts=n_starts, draws=draws, chains=chains)
     rng = np.random.default_rng(random_seed)
     sampling = Sampling(n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, n_jobs=n_jobs)

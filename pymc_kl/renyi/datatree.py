@@ -21,7 +21,7 @@ from pymc_kl.renyi.branches import Branch
 from pymc_kl.renyi.problem import PathFit, PathProblem
 from pymc_kl.scores.marginals import Source, describe
 
-N_DRAWS = 1000  # draws of q by which its masses and moments are measured; our choice
+MEASURED_DRAWS = 1000  # draws of q by which its masses and moments are measured; our choice
 N_ERRORS = 2  # standard errors of a difference within which two branches count as equal; our choice
 
 
@@ -36,11 +36,11 @@ class Path:
 
     def to_datatree(self, canonical: CanonicalPoints, rng: np.random.Generator) -> xr.DataTree:
         """Measure every fit, with the same random numbers for all, and build the groups."""
-        z, few = (balanced_normals(n, self.problem.target.d, rng) for n in (len(self.problem.z), N_DRAWS))
+        z, few = (balanced_normals(n, self.problem.target.d, rng) for n in (len(self.problem.z), MEASURED_DRAWS))
         path, sources = self._empty(), {}
         for order, name, fit in self._fits():
             own = self.modes.canonical(fit.loc + few @ fit.scale_tril.T)
-            sources[order, name] = Source(own.x, np.full(N_DRAWS, 1 / N_DRAWS))
+            sources[order, name] = Source(own.x, np.full(MEASURED_DRAWS, 1 / MEASURED_DRAWS))
             measured = alpha_divergence(fit, order, self.problem, fit.loc + z @ fit.scale_tril.T)
             _enter(path.loc[{"order": order, "branch": name}], fit, order, measured, own.mode)
         path["best"] = ("order", _best(path))

@@ -16,7 +16,7 @@ def can_correct(fit: FitFacts) -> bool | None:
 def written_khat(fit: FitFacts) -> str:
     """Write k-hat with its error, if it has one."""
     if fit.khat == -np.inf:
-        return "constant weights"
+        return "no weight above 1.1 times their mean"
     error = f" ± {fit.khat_se:.2f}" if np.isfinite(fit.khat_se) else ""
     return f"k-hat {fit.khat:.2f}{error}" if error else f"k-hat {fit.khat:.2g}"
 

@@ -118,7 +118,7 @@ def _refuse(khat: float, modes: Modes, mode: IntArray) -> None:
     """Raise if the weights can't be trusted, or if q misses a mode, which they can't tell."""
     if missed := missed_modes(modes, mode):
         raise ValueError(
-            f"{missed}; importance sampling cannot bring back what is never drawn, and its k-hat ({khat:.2f}) does not "
+            f"{missed}; importance sampling cannot bring back what is never drawn, and its k-hat ({khat:.2g}) does not "
             "see that. Correct a fit that covers every mode, such as the forward mixture."
         )
     if np.isnan(khat):

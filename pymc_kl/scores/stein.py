@@ -1,4 +1,4 @@
-"""Whether draws can be draws of p̃, told from p̃ about each of them: Stein's identities, and detailed balance.
+"""Tests of whether draws can be draws of p̃, which need p̃ at and near them: Stein's identities, detailed balance.
 
 Both hold for draws of p and every function φ, whatever the normalising constant. Stein: E[φ'(u) + φ(u) ∂ log p̃] = 0
 for φ that vanish where p̃ ends (Gorham and Mackey 2015, doi:10.48550/arXiv.1506.03039). Detailed balance: a step of
@@ -17,12 +17,12 @@ import numpy as np
 from scipy.stats import norm, rankdata
 
 from pymc_kl._typing import Array
+from pymc_kl.numerics.constants import MAD_TO_SD
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size
 
 BUMP_SD = 2.0  # whitened standard deviations: that of the bump; wider reads more of light tails; our choice
 STEP = 0.5  # whitened standard deviations of a step of detailed balance: best of 0.5, 1 and 2 on heavy tails
 FALSE_ALARMS = 0.001  # probability that exact draws exceed :func:`critical_z`; our choice
-NORMAL_MAD = 1.4826  # standard deviation of a normal over its median absolute deviation
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Whitening:
         """Whiten draws (n, d) by themselves."""
         n, d = x.shape
         centre = np.median(x, axis=0)
-        scale = NORMAL_MAD * np.median(np.abs(x - centre), axis=0)
+        scale = MAD_TO_SD * np.median(np.abs(x - centre), axis=0)
         scale = np.where(scale > 0, scale, x.std(axis=0))
         scale = np.where(scale > 0, scale, 1.0)
         scores = norm.ppf((rankdata(x, axis=0) - 0.5) / n)

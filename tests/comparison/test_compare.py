@@ -225,6 +225,12 @@ BAD = [
     (lambda d: {"approximations": {}, "idata": d.isel(draw=slice(1))}, ValueError, "at least 4 draws to judge"),
     (lambda d: {"approximations": {}, "reference": d}, ValueError, r"Draws are the first argument: compare\(idata"),
     (lambda d: {"approximations": {}, "n_starts": 0}, ValueError, "n_starts must be at least 1; got 0"),
+    (lambda d: {"approximations": {}, "n_draws": "many"}, TypeError, "n_draws must be a number; got 'many'"),
+    (lambda d: {"approximations": {}, "n_draws": 150.5}, TypeError, "n_draws must be a whole number; got 150.5"),
+    (lambda d: {"approximations": {}, "min_barrier": -1}, ValueError, "min_barrier must be at least 0; got -1"),
+    (lambda d: {"approximations": {}, "min_barrier": np.nan}, ValueError, "min_barrier must be at least 0; got nan"),
+    (lambda d: {"approximations": {}, "forward": None}, TypeError, "a name or a sequence of names; got None"),
+    (lambda d: {"idata": pm.Model()}, TypeError, r"the first argument of compare is draws.*write compare\(model=model"),
 ]  # fmt: skip
 
 
@@ -280,8 +286,20 @@ def test_no_model_and_no_comparison():
 def test_a_newer_format_is_refused(comparison):
     newer = comparison.copy()
     newer.attrs = {**comparison.attrs, "pymc_kl_format": 99}
-    with pytest.raises(ValueError, match=r"format 99 by pymc_kl 0\.1\.0; this version reads up to 3"):
+    with pytest.raises(ValueError, match=r"format 99 by pymc_kl 0\.1\.0; this version reads up to 4"):
         pkl.coverage(newer)
+
+
+def test_format_3_called_the_masses_mixed(comparison):
+    nodes = {node.path: node.to_dataset() for node in comparison.subtree}
+    for path in ("/modes", "/audit"):
+        attrs = nodes[path].attrs
+        nodes[path].attrs = {("mixes" if key == "masses_known" else key): value for key, value in attrs.items()}
+    older = xr.DataTree.from_dict(nodes)
+    older.attrs = {**comparison.attrs, "pymc_kl_format": 3}
+    new = check_comparison(older)
+    for name in ("modes", "audit"):
+        assert new[name].attrs == comparison[name].attrs
 
 
 def test_an_older_format_is_converted(comparison):

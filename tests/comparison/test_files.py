@@ -471,6 +471,17 @@ def test_a_store_that_lost_an_array_is_refused(lost, match, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_groups_that_were_added_to_a_comparison_are_not_lost(suffix, tmp_path):
+    path = pkl.save(small(1.0), tmp_path / f"c{suffix}")
+    mine = xr.Dataset({"mine": 1.0})
+    options = {"zarr_format": 2, "consolidated": False} if suffix == ".zarr" else {}
+    (mine.to_zarr if suffix == ".zarr" else mine.to_netcdf)(path, mode="a", group="my_analysis", **options)
+    with pytest.raises(FileExistsError, match=r"and others added since\. Only a comparison by pymc_kl is replaced"):
+        pkl.save(small(2.0), path, overwrite=True)
+    assert float(pkl.load(path)["my_analysis"]["mine"]) == 1.0
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_whose_mark_counts_groups_alone_is_read(suffix, tmp_path):
     path = pkl.save(small(1.0), tmp_path / f"c{suffix}")
     without_mark(path, "pymc_kl_content")

@@ -36,7 +36,7 @@ def test_given_draws_are_compared_with_as_they_are(staircase, rng):
     assert "jumps in `switch`" in pkl.report(comparison).verdict[0]
     modes = comparison["modes"]
     assert modes.sizes["mode"] == 1
-    assert modes.attrs["mixes"] == 0
+    assert modes.attrs["masses_known"] == 0
     assert modes.attrs["n_starts"] == 0
     assert np.isnan(comparison["evidence"]["log_evidence"].item())
     np.testing.assert_allclose(comparison["posterior"]["switch"].values, draws["switch"].values, rtol=1e-12)

@@ -139,6 +139,15 @@ def test_invalid_parameters_have_no_density_on_either_backend():
         assert Target.from_model(model, backend=backend).log_density(np.array([[-1.0]]))[0] == -np.inf
 
 
+def test_a_flat_prior_alone_has_a_constant_density_on_either_backend():
+    with pm.Model() as model:
+        pm.Flat("x")
+    for backend in ("jax", "numba"):
+        value, grad = Target.from_model(model, backend=backend).log_density_and_grad(np.array([[-1.0], [2.0]]))
+        assert value.tolist() == [0.0, 0.0]
+        assert grad.tolist() == [[0.0], [0.0]]
+
+
 def test_minibatch_is_scored_on_all_data(rng):
     data = rng.normal(size=1000)
     with pm.Model() as model:

@@ -148,6 +148,9 @@ def test_bad_input_is_refused(zoo):
         find_modes(model=target, n_starts=0)
     with pytest.raises(ValueError, match=r"shape \(n, 1\); got shape \(1, 3\)"):
         find_modes(model=target, starts=np.zeros(3))
+    for first in (target, target.model):
+        with pytest.raises(TypeError, match=r"is draws, which are optional; write find_modes\(model=model\)"):
+            find_modes(first)
 
 
 def test_a_symmetry_that_a_narrow_mode_breaks_is_dropped():

@@ -53,7 +53,7 @@ def test_draws_of_another_posterior_are_refused_and_cost_nothing(name, zoo, rng)
     assert float(dt["original"]["sample_stats"]["weight"].sum()) == 0
     assert float(dt["local"]["sample_stats"]["weight"].sum()) == pytest.approx(1)
     audit = dt["audit"].to_dataset()
-    assert audit.attrs["mixes"] == 0
+    assert audit.attrs["masses_known"] == 0
     assert audit.attrs["reason"].startswith(REFUSED)
 
 
@@ -99,7 +99,7 @@ def test_the_first_sentence_says_so(how, zoo, rng):
     first = judge(read_facts(dt))[0]
     assert first.rule == "draws refused"
     assert first.text.startswith("Your draws are not draws of this posterior (in mode 1 their spread along `x` is ")
-    assert dt["modes"].attrs["mixes"] == (how == "complete")
+    assert dt["modes"].attrs["masses_known"] == (how == "complete")
     if how == "as given":
         assert first.text.endswith("They are compared with as they are, and no masses are known.")
         assert all("cannot be trusted" not in sentence.text for sentence in judge(read_facts(dt)))

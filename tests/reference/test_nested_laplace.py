@@ -118,7 +118,7 @@ def test_one_run_without_draws():
     value, se = float(dt["evidence"]["log_evidence"]), float(dt["evidence"]["log_evidence_se"])
     assert abs(value - problem.log_z) < N_SE * se + 1e-3
     assert N_SE * se < KNOWN_TO
-    assert dt["modes"].attrs["mixes"] == 1
+    assert dt["modes"].attrs["masses_known"] == 1
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def test_masses_and_evidence(name, reference_of):
     problem, dt = reference_of(name)
     modes = dt["modes"].to_dataset()
     assert int(modes["copies"].sum()) == len(problem.masses)
-    assert modes.attrs["mixes"] == 1
+    assert modes.attrs["masses_known"] == 1
     distinct = np.sort(np.round(problem.masses, 9))[::-1]
     truth = [distinct[distinct == value].sum() for value in dict.fromkeys(distinct)]
     found = np.sort(modes["mass"].values)[::-1]
@@ -160,7 +160,7 @@ class TestUsersDraws:
         assert audit["n_draws"].values.tolist() == [[0, 1000], [0, 1000], [0, 1000], [1000, 0]]
         assert audit["crossings"].values.tolist() == [0, 0, 0, 0]
         assert (audit["rhat"] > 1.5).all()
-        assert audit.attrs["mixes"] == 0
+        assert audit.attrs["masses_known"] == 0
         assert float(audit["missed_mass"]) == 0
         off = dt["audit/means"]["mu1"].sel(quantity="off_in_sd").item()
         assert off < -0.5  # three chains of four sit in the mode of mass 0.2
@@ -282,7 +282,7 @@ class TestNothingToFind:
         _, target = zoo("shells_5")
         dt = pkl.sample_reference(model=target, random_seed=1, progressbar=False)
         assert dt["modes"].attrs["proper"] == 0
-        assert dt["modes"].attrs["mixes"] == 0
+        assert dt["modes"].attrs["masses_known"] == 0
         assert "not mixed" in dt["modes"].attrs["reason"]
         assert np.isnan(dt["modes"]["mass"].values).all()
         assert np.isnan(evidence(dt)[0])

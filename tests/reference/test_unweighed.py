@@ -45,6 +45,6 @@ def test_half_of_the_draws_on_a_mesa_leave_the_masses_unknown(rng):
     target = Target.from_model(peaks.mesa())
     draws = target.to_dataset(peaks.mesa_draws(2000, 2, 0.5, rng).reshape(4, 500, 2))
     dt = sample_reference(draws, model=target, random_seed=1, progressbar=False)
-    assert not dt["modes"].attrs["mixes"]
+    assert not dt["modes"].attrs["masses_known"]
     assert "of your draws lie in none of these modes, most of them apart along `x[0]`" in dt["modes"].attrs["reason"]
     assert np.isnan(dt["evidence"]["log_evidence"])

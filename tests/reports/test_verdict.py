@@ -142,7 +142,11 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ["by importance sampling, with many draws (k-hat 0.6)"],
         [],
     ),
-    "constant weights": (facts(TWO, fit("q", covering(TWO), khat=-np.inf)), ["(constant weights)"], ["nan", "inf"]),
+    "no weight above 1.1 times their mean": (
+        facts(TWO, fit("q", covering(TWO), khat=-np.inf)),
+        ["(no weight above 1.1 times their mean)"],
+        ["nan", "inf"],
+    ),
     "k-hat unknown": (
         facts(TWO, fit("q", covering(TWO), khat=NAN)),
         ["k-hat is not known"],

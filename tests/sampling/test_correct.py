@@ -44,7 +44,7 @@ def test_a_fit_to_one_of_two_modes_is_refused_however_good_its_khat_is(twins):
     _, target = twins
     one_sided = MeanField(loc=np.array([0.02]), scale=np.array([1.02]), target=target)
     with pytest.raises(
-        ValueError, match=r"misses mode \d of 2, which holds about 50 % .* k-hat \(-\d\.\d\d\) does not see"
+        ValueError, match=r"misses mode \d of 2, which holds about 50 % .* k-hat \(-(inf|\d\.\d+)\) does not see"
     ):
         correct(one_sided, random_seed=1, progressbar=False)
 

@@ -118,6 +118,10 @@ def test_khat_has_the_right_sign(rng):
     y = wide.rvs(50_000, random_state=rng)
     assert pareto_k(narrow.logpdf(y) - wide.logpdf(y)) < 0
     assert pareto_k(np.zeros(1000)) == -np.inf
+    nearly = 0.01 * np.random.default_rng(1).standard_normal(2000)
+    nearly[0] = 0.08
+    assert pareto_k(nearly) == -np.inf  # a tail of hundredths
+    assert np.isfinite(pareto_k(10 * nearly))
     assert pareto_k(np.array([0.0, np.inf, 1.0])) == pareto_k(np.full(100, -np.inf)) == np.inf
 
 

@@ -106,7 +106,7 @@ def make_comparison(
     mode = np.where(rng.random(mode.shape) < elsewhere, 0, mode)
     reference = counts(mode, k)
     attrs = {name: float(reference.pop(name)) for name in ("elsewhere", "elsewhere_se")}
-    attrs |= {"mixes": int(not reason), "reason": reason}
+    attrs |= {"masses_known": int(not reason), "reason": reason}
     nodes, rows, scores = groups(x, mode), {}, {}
     for i, name in enumerate(names):
         own = [np.eye(k)[0], weights, rng.dirichlet(np.ones(k))][i % 3]

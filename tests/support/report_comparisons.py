@@ -144,7 +144,7 @@ def _audit(dt: xr.DataTree) -> xr.DataTree:
             "alarm": 0.0,
         },
         coords={"chain": np.arange(n_chains), "mode": modes["mode"].values},
-        attrs={"mixes": 1, "reason": ""},
+        attrs={"masses_known": 1, "reason": ""},
     )
     right = dt["parameters"].to_dataset().sel(source="reference", drop=True)
     rows = [right.sel(statistic=name, drop=True) for name in ("mean", "mean", "mean_se")]
