@@ -29,7 +29,8 @@ def convert(fit: Any, target: Target) -> Approximation:
         )
     if holds(fit, "sample_stats", "weight"):
         return Draws(x=_resampled(as_posterior_draws(fit, target)), target=target)
-    return Draws(x=target.unconstrain(fit).reshape(-1, target.d), target=target)
+    x = target.unconstrain(fit)
+    return Draws(x=x.reshape(-1, target.d), n_chains=len(x), target=target)
 
 
 def _resampled(draws: PosteriorDraws) -> Array:

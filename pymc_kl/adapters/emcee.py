@@ -31,9 +31,11 @@ def convert(fit: Any, target: Target) -> Approximation:
             warnings.filterwarnings("ignore", message="Found chain dimension")
             tree = arviz_base.from_emcee(fit, var_names=list(names), slices=list(names.values()))
         return draws.convert(tree, target)
-    x = np.asarray(fit.get_chain(flat=True), dtype=float)
-    _check_density(x, np.asarray(fit.get_log_prob(flat=True), dtype=float), target)
-    return Draws(x=x, target=target)
+    x = np.swapaxes(np.asarray(fit.get_chain(), dtype=float), 0, 1)
+    log_prob = np.asarray(fit.get_log_prob(), dtype=float).T.ravel()
+    flat = x.reshape(-1, x.shape[-1])
+    _check_density(flat, log_prob, target)
+    return Draws(x=flat, n_chains=len(x), target=target)
 
 
 def _check_density(x: Array, log_prob: Array, target: Target) -> None:

@@ -6,7 +6,7 @@ crossed, the part of the draws in a mode tells where chains started, and the mas
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from arviz_stats.base import array_stats
@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.numbering import to_region
-from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.estimate import Estimate, effective_size
 
 RHAT_GOOD = 1.05  # R-hat of a mode's indicator at the most; Vehtari et al. 2021 ask 1.01 of less noisy parameters
 MIN_CROSSINGS = 20  # moves into or out of a mode: fewer leave a quarter of its mass as error; our choice
@@ -73,6 +73,23 @@ def masses_from_distinct(x: Array, mode: IntArray, k: int) -> Masses:
     """Count independent draws x (n, d) per mode (n,); a draw that is there many times tells as much as one."""
     _, first, counts = np.unique(x, axis=0, return_index=True, return_counts=True)
     return masses_from_weighted(mode[first], counts.astype(float), k)
+
+
+def masses_of_chains(x: Array, mode: IntArray, k: int) -> Masses:
+    """Count draws x (chain, draw, d) per mode (chain, draw) by the effective size of the chains that are all there is.
+
+    A mode that holds all draws or none tells nothing of how fast chains moved: their slowest coordinate does. Chains
+    are independent of each other, so they are worth no less than one draw each, and no more than distinct draws are.
+    """
+    counted = masses_from_distinct(x.reshape(mode.size, -1), mode.ravel(), k)
+    region = to_region(mode, k)
+    slowest = min(effective_size(column) for column in np.moveaxis(x, 2, 0))
+    sizes = [
+        effective_size((region == j).astype(float)) if 0 < n < mode.size else slowest
+        for j, n in enumerate(np.bincount(region.ravel(), minlength=k + 1))
+    ]
+    ess = np.minimum(np.fmax(sizes, len(mode)), counted.ess)
+    return replace(counted, ess=ess, se=_binomial_se(counted.mass, ess), upper=_upper(counted.mass, ess))
 
 
 def masses_from_weighted(mode: IntArray, weights: Array, k: int) -> Masses:
