@@ -133,8 +133,9 @@ def ensemble(target, x):
 
 def test_emcee_on_the_unconstrained_space(ensemble, target):
     q = as_approximation(ensemble, model=target)
-    np.testing.assert_array_equal(q.x, ensemble.get_chain(flat=True))
-    np.testing.assert_allclose(target.log_density(q.x), ensemble.get_log_prob(flat=True), rtol=1e-10)
+    np.testing.assert_array_equal(q.x, ensemble.get_chain().swapaxes(0, 1).reshape(-1, target.d))
+    assert q.n_chains == ensemble.nwalkers
+    np.testing.assert_allclose(target.log_density(q.x), ensemble.get_log_prob().T.ravel(), rtol=1e-10)
 
 
 def test_emcee_up_to_a_constant_and_no_more(target, x):
