@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from arviz_stats.base import array_stats
 from scipy.special import logsumexp
+from scipy.stats import beta
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.numbering import to_region
@@ -21,6 +22,7 @@ MIN_CROSSINGS = 20  # moves into or out of a mode: fewer leave a quarter of its 
 UNKNOWN_SE = float(1 / np.sqrt(12))  # mass: standard deviation of one that may be anything in [0, 1]
 RULE_OF_THREE = 3  # divided by n: 95 % bound of a mass in which none of n draws fell; Hanley and Lippman-Hand 1983
 NORMAL_95 = 1.96  # standard errors from an estimate to its upper bound
+TAIL = 0.025  # probability beyond either end of a 95 % interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,21 @@ class Masses:
     reason: str
     covariance: Array | None = None
     with_evidence: Array | None = None
+
+    def interval(self) -> tuple[Array, Array]:
+        """Return the ends of a 95 % interval of each mass (K + 1,).
+
+        Of a count it is Clopper's and Pearson's (1934, doi:10.1093/biomet/26.4.404), of a mass from normalising
+        constants normal on the logit scale, and of one that is not known all of [0, 1].
+        """
+        mass = np.nan_to_num(self.mass)
+        if self.covariance is not None:
+            low, high = _logit_interval(mass, self.se)
+            low[-1], high[-1] = 0.0, self.upper[-1]
+        else:
+            low, high = _exact_interval(mass, np.nan_to_num(self.ess))
+        unknown = np.isnan(self.mass) | (self.se >= UNKNOWN_SE)
+        return np.where(unknown, 0.0, low), np.where(unknown, 1.0, high)
 
 
 def masses_from_independent(mode: IntArray, k: int) -> Masses:
@@ -239,8 +256,25 @@ def _binomial_se(mass: Array, ess: Array) -> Array:
 
 def _upper(mass: Array, ess: Array) -> Array:
     """Upper 95 % bound of a mass."""
-    counted = mass + NORMAL_95 * _binomial_se(mass, ess)
-    return np.minimum(np.where(mass > 0, counted, RULE_OF_THREE / ess), 1.0)
+    return np.minimum(np.where(mass > 0, _exact_interval(mass, ess)[1], RULE_OF_THREE / ess), 1.0)
+
+
+def _exact_interval(mass: Array, ess: Array) -> tuple[Array, Array]:
+    """Ends of Clopper's and Pearson's 95 % interval of a mass that is counted among `ess` draws; [0, 1] without any."""
+    inside, outside = mass * ess, (1 - mass) * ess
+    with np.errstate(invalid="ignore"):
+        low, high = beta.ppf(TAIL, inside, outside + 1), beta.ppf(1 - TAIL, inside + 1, outside)
+    return np.where(inside > 0, np.nan_to_num(low), 0.0), np.where(outside > 0, np.nan_to_num(high, nan=1.0), 1.0)
+
+
+def _logit_interval(mass: Array, se: Array) -> tuple[Array, Array]:
+    """Ends of a 95 % interval of a mass that is normal on the logit scale; a mass of 0 or 1 is one for certain."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        reach = np.exp(NORMAL_95 * se / (mass * (1 - mass)))
+        odds = mass / (1 - mass)
+        low, high = odds / (odds + reach), odds * reach / (1 + odds * reach)
+    inside = (mass > 0) & (mass < 1)
+    return np.where(inside, low, mass), np.where(inside, np.nan_to_num(high, nan=1.0), mass)
 
 
 def _rest(n_draws: IntArray) -> float:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.reports.facts import Facts, FitFacts
+from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts, FitFacts
 from pymc_kl.reports.phrases import percent
 from pymc_kl.reports.trust import Trust
+from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ def _best(facts: Facts) -> Headline:
     by, loss = _yardstick(scored)
     best = max(scored, key=lambda fit: (round(covered_mass(facts, fit).value, 2), -loss(fit)))
     mass = percent(covered_mass(facts, best))
-    return Headline(mass, f"of the mass found is covered by {best.name}{by}")
+    unclear = facts.held({c.mode.number for c in best.coverage if c.verdict == TOO_FEW_DRAWS})
+    rest = f"; of {percent(unclear)} errors are too large to tell" if unclear.value > LEAST_COUNTED_MASS else ""
+    return Headline(mass, f"of the mass found is covered by {best.name}{by}{rest}")
 
 
 def _yardstick(fits: Sequence[FitFacts]) -> tuple[str, Callable[[FitFacts], float]]:

@@ -18,8 +18,8 @@ from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct
 from pymc_kl.reports.page import Block, Code, Details, Section
 from pymc_kl.reports.phrases import numbered
+from pymc_kl.reports.reach import not_weighed, perhaps_missed
 from pymc_kl.reports.trust import Trust
-from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 
 MOST_STEPS = 4  # most commands that are suggested
 # Families that this package fits, by direction.
@@ -64,14 +64,15 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
     good = [
         fit
         for fit in facts.fits
-        if fit.scored and fit.kind != "draws" and not fit.that_matter("missed", "under", "over", TOO_FEW_DRAWS)
+        if fit.scored and fit.kind != "draws" and not fit.that_matter("missed", "under", "over")
     ]
-    good = [fit for fit in good if can_correct(fit) and not fit.is_polished]
+    good = [fit for fit in good if can_correct(fit) and not fit.is_polished and not perhaps_missed(fit)]
     if good:
         best = min(good, key=lambda fit: np.nan_to_num(fit.within("forward").value, nan=np.inf))
+        verb = "reaches" if not_weighed(best) else "covers"
         yield Code(
             _correction(best),
-            f"{best.name} covers every mode found: turn it into draws of the posterior by importance sampling.",
+            f"{best.name} {verb} every mode found: turn it into draws of the posterior by importance sampling.",
         )
     if facts.symmetries:
         yield Code(

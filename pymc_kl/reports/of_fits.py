@@ -11,9 +11,8 @@ from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.reports.facts import Facts, FitFacts, ModeCoverage
 from pymc_kl.reports.importance import correctable
 from pymc_kl.reports.phrases import counted, nats, numbered, percent, plain
-from pymc_kl.reports.reach import reach, with_draws
+from pymc_kl.reports.reach import not_weighed, perhaps_missed, reach, with_draws
 from pymc_kl.reports.sentence import Sentence
-from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 from pymc_kl.scores.own_density import NOT_ITS_DENSITY
 
 ACCURATE = 0.1  # nats of divergence within modes up to which a shape is called accurate: 0.45 sd off in one mean
@@ -47,7 +46,7 @@ def _no_scores(_facts: Facts, fit: FitFacts) -> str | None:
 def _not_its_density(facts: Facts, fit: FitFacts) -> str | None:
     if NOT_ITS_DENSITY not in fit.error:
         return None
-    reached = "has too few draws to say more" if fit.that_matter(TOO_FEW_DRAWS) else reach(facts, fit)
+    reached = "has too few draws to say more" if perhaps_missed(fit) else reach(facts, fit)
     return (
         f"{fit.name} is refused as a density, and scores that need one are left out ({fit.error}). As draws alone it "
         f"{reached}."
@@ -55,7 +54,7 @@ def _not_its_density(facts: Facts, fit: FitFacts) -> str | None:
 
 
 def _too_few_draws(_facts: Facts, fit: FitFacts) -> str | None:
-    unclear = fit.that_matter(TOO_FEW_DRAWS)
+    unclear = perhaps_missed(fit)
     if not unclear:
         return None
     them = f"{numbered([c.mode.number for c in unclear])} or misses {'it' if len(unclear) == 1 else 'them'}"
@@ -198,7 +197,8 @@ def _one_mode(facts: Facts, fit: FitFacts) -> str | None:
     if len(facts.that_matter) != 1 or len(facts.modes) != 1:
         return None
     said = _spread(fit)
-    return f"{fit.name} covers the one mode found{_divergence(fit)}.{said}{correctable(fit)}"
+    verb = "reaches" if not_weighed(fit) else "covers"
+    return f"{fit.name} {verb} the one mode found{_divergence(fit)}.{said}{correctable(fit)}"
 
 
 def _spread(fit: FitFacts) -> str:
@@ -226,9 +226,19 @@ def _covers(facts: Facts, fit: FitFacts) -> str | None:
     worst = np.ceil(100 * max(off, default=0.0))
     masses = f", masses within {worst:.0f} %" if worst <= CLOSE_PERCENT else ""
     shape = _shape(fit)
-    verb = "reaches" if shape else "covers"
+    verb = "reaches" if shape or not_weighed(fit) else "covers"
     text = f"{fit.name}{components} {verb} {_every(facts)}{_copies(fit)}{masses}{_divergence(fit)}."
-    return text + shape + correctable(fit)
+    return text + _not_told(fit) + shape + correctable(fit)
+
+
+def _not_told(fit: FitFacts) -> str:
+    """Write of which modes the errors are too large to tell whether a fit has their mass."""
+    unclear = not_weighed(fit)
+    if not unclear:
+        return ""
+    has = "has its mass" if len(unclear) == 1 else "have their masses"
+    them = numbered([c.mode.number for c in unclear])
+    return f" Errors are too large to tell whether {them} {has} within a fifth."
 
 
 def _copies(fit: FitFacts) -> str:

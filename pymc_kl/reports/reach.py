@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from pymc_kl.reports.facts import Facts, FitFacts, ModeCoverage
 from pymc_kl.reports.phrases import numbered, percent
+from pymc_kl.scores.coverage import MISSED_BELOW, TOO_FEW_DRAWS
 
 FAR_SHARE = 0.9  # probability of a fit in no mode from which on it is said to lie far from all; our choice
+HANDFUL = 0.15  # standard error of a mass above which it is that of a handful of draws or chains; our choice
 
 
 def reach(facts: Facts, fit: FitFacts) -> str:
@@ -24,6 +26,20 @@ def reach(facts: Facts, fit: FitFacts) -> str:
 def with_draws(fit: FitFacts) -> list[ModeCoverage]:
     """List the modes that matter where a fit has draws and that it does not miss."""
     return [c for c in fit.that_matter() if c.verdict != "missed" and c.mass.value != 0]
+
+
+def perhaps_missed(fit: FitFacts) -> list[ModeCoverage]:
+    """List the modes that matter of which a fit has so few draws that it may miss them."""
+    unclear = fit.that_matter(TOO_FEW_DRAWS)
+    return [
+        c for c in unclear if c.mass.se > HANDFUL or not c.mass.value - 2 * c.mass.se > MISSED_BELOW * c.mode.mass.value
+    ]
+
+
+def not_weighed(fit: FitFacts) -> list[ModeCoverage]:
+    """List the modes that matter which a fit reaches, though whether it has their mass cannot be told."""
+    missing = perhaps_missed(fit)
+    return [c for c in fit.that_matter(TOO_FEW_DRAWS) if c not in missing]
 
 
 def _mass_of(facts: Facts, covers: Sequence[ModeCoverage]) -> str:

@@ -65,10 +65,12 @@ def tails(_facts: Facts, fit: FitFacts) -> Use:
     return _within_limits(fit.tail_error, TAIL_LIMITS, _in_sd)
 
 
-def multimodal(_facts: Facts, fit: FitFacts) -> Use:
+def multimodal(facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for summaries that tell how much mass each mode has."""
     if missed := fit.that_matter("missed"):
         return Use("no", f"misses {numbered([c.mode.number for c in missed])}")
+    if not facts.masses_known:
+        return Use("unknown", "the masses of the modes are not known")
     if unclear := fit.that_matter(TOO_FEW_DRAWS):
         return Use("unknown", f"too few draws to tell of {numbered([c.mode.number for c in unclear])}")
     if wrong := fit.that_matter("under", "over"):
