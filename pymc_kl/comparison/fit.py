@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
+
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations import Approximation
+from pymc_kl.approximations import Approximation, Draws
 from pymc_kl.approximations.functions import SampleFunction
 from pymc_kl.comparison.failures import Failure
 from pymc_kl.fitting.cross_fitting import CrossFit, Evaluate, HeldOut
 from pymc_kl.fitting.elbo_gap import Convergence
 from pymc_kl.modes.assign import CanonicalPoints
+from pymc_kl.modes.masses import Masses, masses_from_distinct, masses_of_chains
+from pymc_kl.scores.marginals import Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +85,29 @@ class AssignedFit(DrawnFit):
     """A fit whose draws have been assigned to modes."""
 
     canonical: CanonicalPoints
+
+    def masses(self, mode: IntArray, k: int) -> Masses:
+        """Weigh k modes by the mode (n,) of each draw: of independent draws, or of chains where the fit is chains."""
+        rows = self._chains
+        if rows is None:
+            return masses_from_distinct(self.x, mode, k)
+        return masses_of_chains(self.canonical.x[rows], mode[rows], k)
+
+    def source(self, k: int) -> Source:
+        """Return what its marginals are described by: its canonical draws, each once, or thinned chains."""
+        rows, canonical = self._chains, self.canonical
+        if rows is None:
+            _, first, counts = np.unique(self.x, axis=0, return_index=True, return_counts=True)
+            return Source(canonical.x[first], counts / counts.sum())
+        flat = rows.ravel()
+        masses = self.masses(canonical.mode, k)
+        return Source.of_chains(canonical.x[flat], self.log_density[flat], canonical.mode[flat], masses)
+
+    @property
+    def _chains(self) -> IntArray | None:
+        """Rows (chain, draw) of the draws of each chain; None where the draws are independent."""
+        q = self.fit.approximation
+        return q.in_chains(self.x) if isinstance(q, Draws) else None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import xarray as xr
 
-from pymc_kl._typing import Array, IntArray
+from pymc_kl._typing import IntArray
 from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.comparison.datatree import (
     CHAINS,
@@ -21,7 +21,6 @@ from pymc_kl.comparison.fit import FailedFit, ScoredFit
 from pymc_kl.comparison.reference import Reference
 from pymc_kl.fitting.optima import optima_of
 from pymc_kl.modes.numbering import to_mode_number
-from pymc_kl.numerics.estimate import effective_size
 from pymc_kl.reference.datatree import describe_modes, evidence_dataset, reference_tree
 from pymc_kl.scores.marginals import Source
 from pymc_kl.scores.marginals import describe as describe_marginals
@@ -115,18 +114,13 @@ def _approximation_tree(fit: ScoredFit, reference: Reference, rows: IntArray, at
 def _parameters(fits: Iterable[ScoredFit], reference: Reference) -> xr.Dataset:
     """Tabulate every variable on canonical draws."""
     draws, weighted = reference.draws.canonical, reference.draws.weighted
-    rows = np.arange(len(draws))
-    if not weighted:  # chains: thinned to their effective sample size
-        size = int(np.clip(effective_size(reference.draws.posterior.log_density), 1, len(draws)))
-        rows = np.linspace(0, len(draws) - 1, size).astype(int)
-    kept = draws.take(rows)
-    source = Source(kept.x, kept.weights / kept.weights.sum(), kept.mode, reference.masses)
-    others = {fit.name: _equal_source(fit.canonical.x) for fit in fits}
+    masses = reference.masses
+    if weighted:
+        source = Source(draws.x, draws.weights / draws.weights.sum(), draws.mode, masses)
+    else:
+        source = Source.of_chains(draws.x, draws.log_density, draws.mode, masses)
+    others = {fit.name: fit.source(reference.modes.k) for fit in fits}
     return describe_marginals(reference.target, source, others)
-
-
-def _equal_source(x: Array) -> Source:
-    return Source(x, np.full(len(x), 1 / len(x)))
 
 
 def _line(fits: Sequence[ScoredFit], reference: Reference, attempts: dict[str, Attempts]) -> xr.Dataset:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations import Approximation, Draws
+from pymc_kl._typing import Array
+from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.functions import SampleAndDensityFunction
 from pymc_kl.approximations.symmetrise import MAX_ORDER, symmetrised_log_prob
 from pymc_kl.approximations.wrapped import log_prob_on_circle
@@ -18,7 +18,6 @@ from pymc_kl.comparison.fit import AssignedFit, ScoredFit
 from pymc_kl.comparison.reference import Reference
 from pymc_kl.fitting.cross_fitting import IN_SAMPLE, Evaluate, HeldOut
 from pymc_kl.modes.assign import MAX_COPY_LABELS, CanonicalPoints
-from pymc_kl.modes.masses import Masses, masses_from_distinct, masses_of_chains
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import to_region
 from pymc_kl.modes.symmetry.enumerate import group_order
@@ -192,17 +191,8 @@ def _side_by_side(fit: AssignedFit, reference: Reference, attempts: Attempts) ->
     )
     own = [_log_density_within(reference, j) for j in range(k)]
     mode = within_reach(fit.canonical.mode, fit.log_density, own, reference.modes.log_density)
-    q = ApproximationDraws(fit.log_density, fit.log_prob, to_region(mode, k), _masses(fit, mode, k))
+    q = ApproximationDraws(fit.log_density, fit.log_prob, to_region(mode, k), fit.masses(mode, k))
     return FitScores(p, q, reference.log_evidence)
-
-
-def _masses(fit: AssignedFit, mode: IntArray, k: int) -> Masses:
-    """Weigh the modes by the draws of a fit (n,): independent ones, or chains where the fit is chains."""
-    q = fit.fit.approximation
-    rows = q.in_chains(fit.x) if isinstance(q, Draws) else None
-    if rows is None:
-        return masses_from_distinct(fit.x, mode, k)
-    return masses_of_chains(fit.canonical.x[rows], mode[rows], k)
 
 
 def _log_density_within(reference: Reference, k: int) -> Array:

@@ -17,6 +17,7 @@ from pymc_kl.modes.modes import Modes
 from pymc_kl.reference.evidence import Evidence, LogMass
 from pymc_kl.reference.given_check import GivenCheck, not_of_this_posterior
 from pymc_kl.reference.local_draws import LocalDraws
+from pymc_kl.scores.thinning import independent_size
 
 NEGLIGIBLE_BELOW = 15.0  # nats below the highest Laplace mass, from which a mode's mass can't matter; our choice
 CORE_PROB = 0.9  # share of a normal mode's draws that count as its core; our choice
@@ -105,7 +106,7 @@ class ModewisePosterior:
     @cached_property
     def thinned(self) -> ModeDraws:
         """Nearly independent canonical draws of every mode, weighted by its mass, on which fits are scored."""
-        return self._weighted([draws.ess for draws in self.local])
+        return self._weighted([independent_size(len(draws), draws.ess) for draws in self.local])
 
     @cached_property
     def every(self) -> ModeDraws:

@@ -4,6 +4,7 @@ All draws are those relabelled to one copy of their mode, so that moments of lab
 Shapes: n draws; a variable has any shape of its own.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,13 +12,16 @@ import numpy as np
 import xarray as xr
 from scipy.stats import wasserstein_distance
 
-from pymc_kl._typing import Array, IntArray
+from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.model.table_names import OF_PARAMETERS, free_names
 from pymc_kl.model.target import Target
-from pymc_kl.modes.masses import Masses
+from pymc_kl.modes.masses import NORMAL_95, Masses
+from pymc_kl.modes.numbering import to_region
+from pymc_kl.scores.thinning import independent_size, slowest_ess, thin_within_modes
 
 INTERVAL_TAIL = 0.05  # probability on either side of the central interval, which so has 90 %
 MAX_DRAWS = 4000  # most draws of a source that are mapped to the model's own space; bounds time; our choice
+SUM_ROUNDING = 1e-12  # probability by which sums of weights may be off
 STATISTICS = (
     "mean", "mean_se", "sd", "sd_se", "lower", "lower_se", "upper", "upper_se", "wasserstein",
 )  # fmt: skip
@@ -33,10 +37,26 @@ class Source:
     masses: Masses | None = None
 
     def thinned(self) -> "Source":
-        """Take at most 4,000 of the draws, evenly."""
-        rows = np.linspace(0, len(self.x) - 1, min(len(self.x), MAX_DRAWS)).astype(int)
-        weights = self.weights[rows] / self.weights[rows].sum()
-        return Source(self.x[rows], weights, None if self.mode is None else self.mode[rows], self.masses)
+        """Take at most 4,000 of the draws, of each mode its part, which stands for the same mass."""
+        mode = np.zeros(len(self.x), dtype=np.int64) if self.mode is None else self.mode
+        part = min(MAX_DRAWS / max(len(self.x), 1), 1.0)
+        counts = zip(*np.unique(mode, return_counts=True), strict=True)
+        rows, weights = thin_within_modes(mode, self.weights, {int(k): math.ceil(part * n) for k, n in counts})
+        return Source(self.x[rows], weights / weights.sum(), None if self.mode is None else mode[rows], self.masses)
+
+    @classmethod
+    def of_chains(cls, x: Array, log_density: Array, mode: IntArray, masses: Masses) -> "Source":
+        """Take nearly independent draws of chains x (n, d), one after another, by the slowest coordinate in each mode.
+
+        They have the masses' part in all errors; log p̃ (n,) counts as a coordinate.
+        """
+        columns = np.column_stack([x, log_density])
+        sizes = {}
+        for k in np.unique(mode):
+            inside = columns[mode == k]
+            sizes[int(k)] = independent_size(len(inside), slowest_ess(inside))
+        rows, weights = thin_within_modes(mode, np.full(len(x), 1 / len(x)), sizes)
+        return cls(x[rows], weights, mode[rows], masses)
 
 
 def reference_label(names: Sequence[str]) -> str:
@@ -78,13 +98,11 @@ def _statistics(values: Array, source: Source, truth: Array, reference: Source) 
     flat, right = values.reshape(len(values), -1), truth.reshape(len(truth), -1)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         mean = w @ flat
-        centred = flat - mean
-        variance = w @ centred**2
-        sd = np.sqrt(variance)
-        sd_se = np.sqrt((w**2) @ (centred**2 - variance) ** 2) / (2 * sd)
-        columns = [mean, mean_se(flat, source), sd, np.where(sd > 0, sd_se, 0.0)]
+        squared = (flat - mean) ** 2
+        sd = np.sqrt(w @ squared)
+        columns = [mean, mean_se(flat, source), sd, np.where(sd > 0, mean_se(squared, source) / (2 * sd), 0.0)]
         for prob in (INTERVAL_TAIL, 1 - INTERVAL_TAIL):
-            columns += _quantile(flat, w, prob)
+            columns += _quantile(flat, source, prob)
     distance = [
         _distance(right[:, j], flat[:, j], reference.weights, w) if values is not truth else 0.0
         for j in range(flat.shape[1])
@@ -98,29 +116,43 @@ def _distance(first: Array, second: Array, w: Array, v: Array) -> float:
     return float(wasserstein_distance(first, second, w, v))
 
 
-def _quantile(values: Array, weights: Array, prob: float) -> tuple[Array, Array]:
-    """Quantile of each column; its standard error is half the distance of the quantiles at `prob` ± its own error."""
-    delta = np.sqrt(prob * (1 - prob) * (weights**2).sum())
-    probs = np.clip([prob - delta, prob, prob + delta], 0, 1)
-    low, middle, high = np.quantile(values, probs, axis=0, weights=weights, method="inverted_cdf")
-    return middle, (high - low) / 2
+def _quantile(values: Array, source: Source, prob: float) -> tuple[Array, Array]:
+    """Quantile of each column; its standard error is that of a normal with the 95 % interval between two others.
+
+    They are those at the ends of the interval of the part of all draws that lies up to the quantile.
+    """
+    order = np.argsort(values, axis=0)
+    ranked = np.take_along_axis(values, order, axis=0)
+    below = np.cumsum(source.weights[order], axis=0)
+
+    def at(probs: Array) -> Array:
+        index = (below < np.clip(probs, 0, 1) - SUM_ROUNDING).sum(axis=0)
+        return np.take_along_axis(ranked, np.minimum(index, len(values) - 1)[None], axis=0)[0]
+
+    middle = at(np.full(values.shape[1], prob))
+    se = mean_se((values <= middle).astype(float), source)
+    reach = NORMAL_95 * np.where(se > 0, se, np.sqrt(prob * (1 - prob) * (source.weights**2).sum()))
+    return middle, (at(prob + reach) - at(prob - reach)) / (2 * NORMAL_95)
 
 
 def mean_se(values: Array, source: Source) -> Array:
     """Standard error of the weighted mean of draws (n, ...): from the draws within each mode, and from the masses."""
+    everywhere = np.tensordot(source.weights, values, axes=1)
     if source.mode is None or source.masses is None:
-        centred = values - np.tensordot(source.weights, values, axes=1)
-        return np.asarray(np.sqrt(np.tensordot(source.weights**2, centred**2, axes=1)))
-    mode, masses = source.mode, source.masses
-    k = len(masses.mass) - 1
-    everywhere = np.tensordot(source.weights, values, axes=1)  # for modes without draws and for elsewhere
-    means = [values[mode == j].mean(axis=0) if (mode == j).any() else everywhere for j in range(k)]
-    local = np.stack([*means, everywhere])
-    residual, local = values - local[mode], local[:k]
-    within = np.tensordot(source.weights**2, residual**2, axes=1)
+        return np.asarray(np.sqrt(np.tensordot(source.weights**2, (values - everywhere) ** 2, axes=1)))
+    masses = source.masses
+    region = to_region(source.mode, len(masses.mass) - 1)
+    local = np.stack([_mean_within(values, source.weights, region == j, everywhere) for j in range(len(masses.mass))])
+    within = np.tensordot(source.weights**2, (values - local[region]) ** 2, axes=1)
     if masses.covariance is not None:
-        between = np.einsum("i...,ij,j...->...", local, masses.covariance[:k, :k], local)
+        between = np.einsum("i...,ij,j...->...", local, masses.covariance, local)
     else:
-        centred = local - np.tensordot(masses.mass[:k], local, axes=1)
-        between = np.tensordot(masses.se[:k] ** 2, centred**2, axes=1) if k > 1 else 0.0
+        variance = masses.se**2 / np.maximum(1 - masses.mass, masses.se)
+        between = np.tensordot(variance, (local - np.tensordot(masses.mass, local, axes=1)) ** 2, axes=1)
     return np.asarray(np.sqrt(within + np.maximum(between, 0.0)))
+
+
+def _mean_within(values: Array, weights: Array, inside: BoolArray, otherwise: Array) -> Array:
+    """Mean of the draws inside a region; where there are none, the mean that is given."""
+    total = weights[inside].sum()
+    return np.tensordot(weights[inside], values[inside], axes=1) / total if total > 0 else otherwise
