@@ -473,8 +473,9 @@ class TestFromOtherSamplers:
         verdict = from_other_samplers.result["coverage"]["verdict"]
         for name in self.ONE_MODE:
             assert verdict.sel(approximation=name, mode=2) == "missed"
-        for name in ("emcee", "by hand", "forward mixture"):
-            assert verdict.sel(approximation=name, mode=2) == "covered"
+        for name in ("emcee", "by hand", "forward mixture"):  # whether the mass is right, 2,000 draws may not tell
+            assert verdict.sel(approximation=name, mode=2).item() in ("covered", "too few draws"), name
+            assert from_other_samplers.result["coverage"]["mass"].sel(approximation=name, mode=2) > 0, name
 
     def test_tables_and_notes_are_printed(self, from_other_samplers):
         for name in (*self.ONE_MODE, "emcee", "by hand"):
