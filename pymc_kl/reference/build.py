@@ -27,7 +27,7 @@ from pymc_kl.reference.posterior import ModewisePosterior, negligible
 from pymc_kl.reference.propriety import refuse_improper
 from pymc_kl.reference.relative_masses import evidence_of, relative_masses, why_unknown
 from pymc_kl.reference.settings import Sampling
-from pymc_kl.reference.unweighed import unknown, why_unweighed
+from pymc_kl.reference.unweighed import unknown, why_chains_leave, why_unweighed
 
 N_FIT_STARTS = 64  # draws of each approximation that the search climbs from at its end; our choice
 LISTED_ABOVE = 0.01  # share of an approximation's draws; a mode with more is listed however small its mass; our choice
@@ -163,7 +163,9 @@ def _assemble(
     refused = any(state.check is not None and state.check.refused for state in states)
     masses, log_z = relative_masses(states, sampler.modes, None if refused else given, given_mode)
     believed = None if refused or sampler.sampling.as_given else given
-    if outside := "" if believed is None or given_mode is None else why_unweighed(believed, given_mode):
+    outside = "" if believed is None or given_mode is None else why_unweighed(believed, given_mode)
+    outside = outside or (why_chains_leave(states, masses) if masses.known else "")
+    if outside:
         masses, log_z = unknown(masses, outside), UNKNOWN
     order = np.argsort(-masses.mass[:-1], kind="stable")
     states = [states[k] for k in order]

@@ -73,7 +73,7 @@ class Chains:
         Divergent transitions among those that end at the draws.
     source : str
         "HMC" or "NUTS".
-    n_left : int
+    left : array (m, d), optional
         Draws that had left the mode and were turned back.
     error : str
         Why the sampler failed; empty where it did not.
@@ -82,5 +82,5 @@ class Chains:
     x: Array
     n_diverging: int
     source: str = "NUTS"
-    n_left: int = 0
+    left: Array | None = None
     error: str = ""

@@ -65,7 +65,7 @@ def _draw(
     density: ValueAndGrad, chains: Batch, kernel: Kernel, n: int, rng: np.random.Generator, stays: Inside | None
 ) -> Chains:
     """Make n draws of each chain; where there is a region that they stay in, they are turned back at its border."""
-    draws, n_diverging, n_left = [], 0, 0
+    draws, left, n_diverging = [], [np.empty((0, chains.x.shape[1]))], 0
     for _ in range(n):
         before = chains
         for _ in range(kernel.moves_per_draw):
@@ -73,9 +73,10 @@ def _draw(
         n_diverging += chains.n_diverging
         if stays is not None:
             within = stays(chains.x)
-            chains, n_left = where(within, chains, before), n_left + int((~within).sum())
+            left.append(chains.x[~within])
+            chains = where(within, chains, before)
         draws.append(chains.x)
-    return Chains(np.stack(draws, axis=1), n_diverging, "HMC", n_left)
+    return Chains(np.stack(draws, axis=1), n_diverging, "HMC", np.concatenate(left))
 
 
 def _density(target: Target, task: Task) -> ValueAndGrad:

@@ -11,6 +11,7 @@ from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.progress import Report
 from pymc_kl.reference import policy
 from pymc_kl.reference.bridge_sampling import log_mass
@@ -26,6 +27,7 @@ from pymc_kl.reference.nested_bridge import log_mass_by_nested_laplace
 from pymc_kl.reference.settings import Sampling
 from pymc_kl.reference.tempered_bridge import log_mass_by_path
 
+MOST_CLIMBED = 200  # points turned back at a mode's border from which climbs start; bounds their cost; our choice
 LONGER_TUNE = 3  # times as much tuning at a second try, and where chains start from all over; our choice
 
 
@@ -85,7 +87,7 @@ class ModeSampler:
             return state
         if isinstance(fresh, str):
             return replace(state, log_mass=unknown_log_mass(f"chains failed there: {fresh}"))
-        old = state.draws
+        old, state = state.draws, replace(state, lost=max(state.lost, fresh.n_lost / max(len(fresh), 1)))
         draws = joined(old, fresh) if state.rests_on_given or old.made_here else fresh
         found = self._weigh(k, draws)
         if state.rests_on_given and not self.modes.proper and draws.rhat <= LOCAL_RHAT:
@@ -166,7 +168,15 @@ class ModeSampler:
         canonical = self.modes.canonical(chains.x[moving].reshape(-1, self.target.d))
         inside = (canonical.mode == k) & np.isfinite(log_density)
         draws = LocalDraws(canonical.x, log_density, canonical.maximum, canonical.n_copies, chains.source).take(inside)
-        return replace(draws, n_left=chains.n_left + int((~inside).sum()), n_diverging=chains.n_diverging)
+        turned = np.empty((0, self.target.d)) if chains.left is None else chains.left
+        n_lost = int((canonical.mode == ELSEWHERE).sum()) + round(self._lost_share(turned) * len(turned))
+        n_left = len(turned) + int((~inside).sum())
+        return replace(draws, n_left=n_left, n_lost=n_lost, n_diverging=chains.n_diverging)
+
+    def _lost_share(self, x: Array) -> float:
+        """Share of points (n, d) that climb to no proper maximum, by some of them."""
+        some = x[:: -(-len(x) // MOST_CLIMBED) or 1]
+        return float((self.modes.canonical(some).mode == ELSEWHERE).mean()) if len(some) and self.modes.proper else 0.0
 
 
 def given_in_mode(given: PosteriorDraws | None, canonical: CanonicalPoints | None, k: int, d: int) -> LocalDraws:

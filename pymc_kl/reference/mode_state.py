@@ -21,6 +21,8 @@ class ModeState:
         How often chains were started there.
     check : GivenCheck or None
         Whether the user's draws there are draws of this posterior; None where they can't be checked.
+    lost : float
+        Draws of chains started there that climb to no proper maximum, for each that lies in the mode.
     """
 
     draws: LocalDraws
@@ -28,6 +30,7 @@ class ModeState:
     given_suffice: bool
     tries: int = 0
     check: GivenCheck | None = None
+    lost: float = 0.0
 
     @property
     def known(self) -> bool:

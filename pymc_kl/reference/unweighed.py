@@ -1,4 +1,6 @@
-"""Given draws where nothing was weighed: while they are there, the masses of the modes are not known."""
+"""Draws where nothing was weighed: while they are there, the masses of the modes are not known."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -6,8 +8,9 @@ from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.masses import Masses, unknown_masses
 from pymc_kl.modes.numbering import ELSEWHERE
+from pymc_kl.reference.mode_state import ModeState
 
-MOST_UNWEIGHED = 0.01  # weight of the given draws outside all weighed modes that is left out of account; our choice
+MOST_UNWEIGHED = 0.01  # weight of the draws outside all weighed modes that is left out of account; our choice
 
 
 def why_unweighed(given: PosteriorDraws, mode: IntArray) -> str:
@@ -23,6 +26,18 @@ def why_unweighed(given: PosteriorDraws, mode: IntArray) -> str:
     return (
         f"{100 * part:.2g} % of your draws lie in none of these modes{_along(given, outside)}: climbs from there reach "
         "no maximum that could be weighed, so that what that region holds is not known"
+    )
+
+
+def why_chains_leave(states: Sequence[ModeState], masses: Masses) -> str:
+    """Say how much of the posterior chains find beside the modes; empty where that is too little to matter."""
+    beside = float(masses.mass[:-1] @ [state.lost for state in states])
+    part = beside / (1 + beside)
+    if not part > MOST_UNWEIGHED:
+        return ""
+    return (
+        f"{100 * part:.2g} % of the draws of chains started in these modes climb to no maximum that could be weighed, "
+        "so that what the region beside them holds is not known"
     )
 
 

@@ -40,7 +40,7 @@ def test_densities_between_a_normal_and_a_wider_one(beta, variance, zoo):
     _, target = zoo("standard_normal_1")
     made = sample_batch(target, replace(task_of(1, scale=2.0), beta=beta), everywhere)
     assert made.x.shape == (64, 32, 1)
-    assert (made.source, made.n_left, made.n_diverging) == ("HMC", 0, 0)
+    assert (made.source, len(made.left), made.n_diverging) == ("HMC", 0, 0)
     check_normal(made.x, variance)
 
 
