@@ -1,8 +1,7 @@
 """The mass of each mode with its standard error: from normalising constants, or from draws alone.
 
-Counting draws per mode estimates masses only where chains move between modes. Each mode's indicator is taken as a
-two-state Markov chain, whose effective sample size follows from how often it was crossed; where nothing was ever
-crossed, the part of the draws in a mode tells where chains started, and the masses are not known.
+Counting draws per mode estimates masses only where chains move between modes. Each mode's indicator is a two-state
+Markov chain, whose effective sample size follows from how often it was crossed; without a crossing masses are unknown.
 """
 
 from collections.abc import Sequence

@@ -26,6 +26,8 @@ MATTERS = 9.0  # nats of log mass below the highest: modes further down do not k
 MAX_AWAY = 0.5  # share of climbs that may reach no proper maximum, beyond which there is none; our choice
 SCALE_DRAWS = 1000  # points whose gradients set the local scale, at the most; our choice
 SCALE_CLIMBS = 64  # climbs to maxima about which the local scale is measured; our choice
+LONG_CLIMBS = 16  # climbs that go on where none of those ended at a maximum; our choice
+LONG = 2000  # evaluations of each of them, at the most; our choice
 SCALE_NEAR = 8  # points about each of those maxima; our choice
 AWAY_DRAWS = 200  # draws of the posterior climbed from to see whether climbs run away; our choice
 
@@ -258,8 +260,11 @@ class MultiStart:
         x = x[np.isfinite(self.value_and_grad(x)[0])]
         rough = local_scale(self.value_and_grad(x[:SCALE_DRAWS])[1])
         maxima, owner = find_maxima(self.value_and_grad, self.maxima, x[:SCALE_CLIMBS], rough, self.rng)
+        if not len(maxima):  # in many dimensions climbs that know no scale are long
+            climbed = climb(self.value_and_grad, x[:LONG_CLIMBS], rough, max_steps=LONG)
+            maxima, owner = find_maxima(self.value_and_grad, self.maxima, climbed.x, rough, self.rng)
         if not len(maxima):
-            return scale_beside(self.value_and_grad, climb(self.value_and_grad, x[:SCALE_CLIMBS], rough), rough)
+            return scale_beside(self.value_and_grad, climbed, rough)
         owner = owner[owner >= 0]
         factors = np.linalg.cholesky(np.linalg.inv(maxima.precisions))[owner]
         z = self.rng.standard_normal((len(owner), SCALE_NEAR, x.shape[1]))

@@ -36,10 +36,10 @@ class LocalDraws:
         "given", "HMC", "NUTS", some of them joined by "+", or "importance".
     n_left : int
         Draws of the same chains that lay outside the mode, or were turned back on their way out.
-    n_lost : int
-        Those of them that climb to no proper maximum, about.
     n_diverging : int
         Divergent transitions of the chains.
+    n_lost : int
+        Draws among those outside that climb to no proper maximum, about.
     """
 
     x: Array
@@ -48,8 +48,8 @@ class LocalDraws:
     n_copies: Array
     source: str
     n_left: int = 0
-    n_lost: int = 0
     n_diverging: int = 0
+    n_lost: int = 0
 
     def __len__(self) -> int:
         return len(self.x)
@@ -110,8 +110,8 @@ def joined(one: LocalDraws, two: LocalDraws) -> LocalDraws:
         n_copies=np.concatenate([one.n_copies, two.n_copies]),
         source=one.source if one.source == two.source else f"{one.source}+{two.source}",
         n_left=one.n_left + two.n_left,
-        n_lost=one.n_lost + two.n_lost,
         n_diverging=one.n_diverging + two.n_diverging,
+        n_lost=one.n_lost + two.n_lost,
     )
 
 

@@ -103,7 +103,7 @@ def _forward_region_se(p: ReferenceDraws) -> Array:
     efficiency = effective_size(log_ratio) / log_ratio.size if p.weights is None else 1.0
     se = np.full(len(p.masses.mass), np.nan)
     for k in range(len(se)):
-        inside = p.mode == k
+        inside = p.mode == k if p.weights is None else (p.mode == k) & (p.weights > 0)
         if inside.sum() > 1:
             drawn = _mean(log_ratio[inside], None if p.weights is None else p.weights[inside]).se
             se[k] = np.hypot(drawn / np.sqrt(efficiency), fit_se(p, inside))

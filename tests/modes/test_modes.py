@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from pymc_kl import find_modes
+from pymc_kl.model.target import Target
 from pymc_kl.modes.barriers import merge_by_persistence, passes_between
 from pymc_kl.modes.heated import IDLE_PASSES, N_OUTSTANDING
 from pymc_kl.modes.local_scale import local_scale
@@ -166,6 +167,25 @@ def test_a_symmetry_that_a_narrow_mode_breaks_is_dropped():
     for seed in range(5):
         modes = find_modes(model=model, starts=np.full((1, 10), 2.1), random_seed=seed)
         assert modes.copies.tolist() == [1, 1]
+
+
+@pytest.fixture(scope="module")
+def hundred_groups():
+    rng = np.random.default_rng(0)
+    y = rng.normal(rng.normal(2, 1.5, 100)[:, None], 1, (100, 5))
+    with pm.Model() as model:
+        mu, tau, z = pm.Normal("mu", 0, 5), pm.HalfNormal("tau", 3), pm.Normal("z", shape=100)
+        pm.Normal("y", (mu + tau * z)[:, None], 1, observed=y)
+    return Target.from_model(model)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_hundred_groups_are_one_mode(seed, hundred_groups):
+    """Climbs in 102 dimensions that know no scale end short of the maximum."""
+    modes = find_modes(model=hundred_groups, random_seed=seed, progressbar=False)
+    assert modes.proper
+    assert modes.k == 1
+    assert modes.unseen.value == 0
 
 
 def test_a_larger_budget_searches_longer(zoo):

@@ -41,10 +41,17 @@ def test_weights_count(given):
     assert why_unweighed(weighted, mode) == ""
 
 
-def test_half_of_the_draws_on_a_mesa_leave_the_masses_unknown(rng):
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (True, "of your draws lie in none of these modes, most of them apart along `x[0]`"),
+        (False, "of the draws of chains started in these modes climb to no maximum that could be weighed"),
+    ],
+)
+def test_draws_on_a_mesa_that_climb_nowhere_leave_the_masses_unknown(given, said):
     target = Target.from_model(peaks.mesa())
-    draws = target.to_dataset(peaks.mesa_draws(2000, 2, 0.5, rng).reshape(4, 500, 2))
-    dt = sample_reference(draws, model=target, random_seed=1, progressbar=False)
+    draws = peaks.mesa_draws(2000, 2, 0.5, np.random.default_rng(1)).reshape(4, 500, 2)
+    dt = sample_reference(target.to_dataset(draws) if given else None, model=target, random_seed=1, progressbar=False)
     assert not dt["modes"].attrs["masses_known"]
-    assert "of your draws lie in none of these modes, most of them apart along `x[0]`" in dt["modes"].attrs["reason"]
+    assert said in dt["modes"].attrs["reason"]
     assert np.isnan(dt["evidence"]["log_evidence"])
