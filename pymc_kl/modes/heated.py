@@ -20,6 +20,7 @@ SWEEPS = 6  # moves of every chain at each power; our choice
 PER_CUBED_DIMENSION = 1 / 3  # chains, over d³: narrow basins are ever rarer in more dimensions; our choice
 MIN_CHAINS = 64  # at the least; our choice
 MAX_CHAINS = 384  # at the most, for the cost; our choice
+DEEPEST = 10.0  # times the range of log p̃ over chains below their highest: points further down are no mode; our choice
 N_OUTSTANDING = 12  # points climbed from at each power; our choice
 PEERS = 64  # points about as far from their nearest maximum that a point is compared with; our choice
 CHUNK = 1024  # points whose distances to all maxima are computed at once; bounds memory; our choice
@@ -51,10 +52,10 @@ class Trail:
         self.passed.append((x, value))
         return value, grad
 
-    def points(self, lowest: float) -> tuple[Array, Array]:
-        """Return the points (time, n, d) and log p̃ there (time, n), -inf where it is lower than any chain stands."""
+    def points(self, stand: Array) -> tuple[Array, Array]:
+        """Return the points (time, n, d) and log p̃ there (time, n); -inf far below where chains stand, log p̃ (n,)."""
         x, value = (np.array(part) for part in zip(*self.passed, strict=True))
-        return x, np.where(value < lowest, -np.inf, value)
+        return x, np.where(value < stand.max() - DEEPEST * np.ptp(stand), -np.inf, value)
 
 
 def search_heated(
@@ -87,7 +88,7 @@ def search_heated(
         outstanding = []
         for beta in BETAS:
             chains, trail = roam(value_and_grad, chains, scale, beta, rng)
-            outstanding.append(outstanding_points(known(), *trail.points(chains.log_density.min())))
+            outstanding.append(outstanding_points(known(), *trail.points(chains.log_density)))
         n_idle = 0 if climb(np.concatenate(outstanding)) else n_idle + 1
         if n_idle == IDLE_PASSES:
             return

@@ -27,6 +27,7 @@ MOST_OF_ERROR = 0.3  # share of the largest part of the masses' error; a mode ab
 ENOUGH_ESS = 400.0  # least effective number of given draws that represent a mode; Vehtari et al. 2021
 LEAST_GIVEN = 100  # draws given in a mode; with fewer they never stand against chains made here; our choice
 MIXED_ESS = 50.0  # effective draws of a mode's chains, with fewer of which another sampler is tried; our choice
+HOPELESS_RHAT = 1.3  # R-hat over quarters of the draws above which NUTS is not asked, which mixes no better; our choice
 ENOUGH_RHAT = 1.05  # largest R-hat, over quarters, of given draws that represent a mode; our choice
 
 
@@ -46,8 +47,8 @@ def given_stand(given: LocalDraws, made: LocalDraws) -> bool:
 
 
 def mixed(made: LocalDraws) -> bool:
-    """Tell whether chains have mixed within a mode, or have left it: no other sampler keeps them there."""
-    return not len(made) or (_agree(made) and made.ess >= min(MIXED_ESS, len(made) / 4))
+    """Tell whether chains have mixed within a mode, or no other sampler would: they left it, or are far from mixed."""
+    return not len(made) or made.rhat > HOPELESS_RHAT or (_agree(made) and made.ess >= min(MIXED_ESS, len(made) / 4))
 
 
 def _agree(made: LocalDraws) -> bool:

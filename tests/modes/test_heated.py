@@ -129,7 +129,7 @@ def test_chains_pass_six_points_a_chain_and_repeat(rng):
     assert len(chains) == heated.MIN_CHAINS
     one, two = (roam(value_and_grad, chains, np.eye(2), 0.3, np.random.default_rng(1)) for _ in range(2))
     np.testing.assert_array_equal(one[0].x, two[0].x)
-    x, value = one[1].points(-np.inf)
+    x, value = one[1].points(np.array([0.0, -np.inf]))
     assert x.shape == (heated.SWEEPS * heated.MOVES.n_leapfrog, heated.MIN_CHAINS, 2)
     np.testing.assert_allclose(value.ravel(), value_and_grad(x.reshape(-1, 2))[0])
     assert isinstance(one[0], Chains)
@@ -146,9 +146,9 @@ def test_an_interrupt_keeps_what_was_found(monkeypatch):
     assert len(found.maxima) == 2
 
 
-def test_points_lower_than_any_chain_stands_are_not_chosen(rng):
+def test_points_far_below_where_chains_stand_are_not_chosen(rng):
     trail = Trail(lambda x: (-0.5 * (x**2).sum(axis=1), -x))
     trail(rng.standard_normal((50, 2)))
-    x, value = trail.points(-1.0)
+    x, value = trail.points(np.array([0.0, -1 / heated.DEEPEST]))
     assert x.shape == (1, 50, 2)
     np.testing.assert_array_equal(np.isfinite(value), 0.5 * (x**2).sum(axis=2) <= 1)
