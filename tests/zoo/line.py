@@ -103,7 +103,7 @@ def line_optima(line: Line, log_density: LogDensity, starts: Array) -> tuple[dic
         new = _line_reverse_from(line, log_density, float(mean), float(sd))
         if all(abs(new.mean - old.mean) > 1e-3 for old in found):
             found.append(new)
-    found.sort(key=lambda optimum: optimum.reverse_kl)
+    found.sort(key=lambda optimum: (round(optimum.reverse_kl, 9), optimum.mean[0]))  # mirror images: the left one first
     reverse = {"meanfield": found[0], "fullrank": found[0]}
     reverse |= {f"local_{i}": optimum for i, optimum in enumerate(found[1:], 1)}
     best = _line_optimum(line, log_density, line.mean, float(np.sqrt(line.var)))
