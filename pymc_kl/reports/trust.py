@@ -13,6 +13,7 @@ from pymc_kl.scores.own_density import MOST_ERRORS
 
 UNCERTAIN = 0.05  # standard error of a mode's mass above which it is called uncertain
 LITTLE_OVERLAP = 0.1  # overlap of a mode's draws and the bridge's proposal below which a mass is doubted
+ABOVE = 0.001  # nats: least excess of an ELBO over log Z that is told; less is rounding; our choice
 SEEN = 0.001  # probability that one more start finds a new mode, above which the search is doubted
 
 Answer = Literal["yes", "with care", "no"]
@@ -92,7 +93,7 @@ def _doubts(facts: Facts) -> Iterator[str]:
 def _above_log_evidence(fit: FitFacts) -> bool:
     """Tell if the ELBO of a fit is surely above log Z, which no ELBO is."""
     kl = fit.scores["reverse_kl"]
-    return kl.value < -MOST_ERRORS * kl.se
+    return kl.value < -MOST_ERRORS * kl.se - ABOVE
 
 
 def capital(text: str) -> str:
