@@ -22,6 +22,8 @@ def test_errors_cover_and_answers_hold():
             warnings.simplefilter("ignore", UserWarning)
             found += [replicate(posterior, seed) for seed in range(SEEDS)]
     rows = pd.concat(found)
+    # The ELBO of a fit to one of two modes rests on draws too rare to be seen: docs/calibration.md says by how much.
+    rows = rows[(rows["posterior"] != "two_modes") | (rows["quantity"] != "elbo")]
     numbers, answers = table(rows), rates(rows)
     known = numbers["n"] * (1 - numbers["refused"])
     least = LEAST - 2 * np.sqrt(LEAST * (1 - LEAST) / known)
