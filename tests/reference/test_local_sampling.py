@@ -126,10 +126,15 @@ class TestMixed:
         assert policy.mixed(self.draws(rng.standard_normal(2000)))
 
     def test_draws_that_diverge_disagree_or_hardly_move_have_not(self, rng):
-        apart = np.repeat([-2.0, 2.0, 0.0, 0.0], 500) + rng.standard_normal(2000)
-        slow = 0.01 * np.cumsum(rng.standard_normal(2000))
+        apart = np.repeat([-0.8, 0.8, 0.0, 0.0], 500) + rng.standard_normal(2000)
+        slow = np.sin(2 * np.pi * np.arange(2000) / 250) + 0.1 * rng.standard_normal(2000)
         for x, fields in ((rng.standard_normal(2000), {"n_diverging": 100}), (apart, {}), (slow, {})):
-            assert not policy.mixed(self.draws(x, **fields))
+            draws = self.draws(x, **fields)
+            assert draws.rhat < policy.HOPELESS_RHAT
+            assert not policy.mixed(draws)
+
+    def test_of_draws_that_are_far_apart_no_other_sampler_is_asked(self, rng):
+        assert policy.mixed(self.draws(np.repeat([-2.0, 2.0, 0.0, 0.0], 500) + rng.standard_normal(2000)))
 
 
 def test_nuts_works_inside_a_model_with_any_names():

