@@ -42,7 +42,7 @@ SCHEMES = ("light", "dark")
 IN_PER_CENT = ("mass", "elsewhere", "spill", "hdr_coverage")
 NUMBER = r"[−-]?(?:[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?|∞)"
 PATTERN = re.compile(
-    rf"(?P<less>[<≥] ?)?(?P<value>{NUMBER})(?: ± (?P<se>{NUMBER}|\?))?(?: \((?P<sd>{NUMBER})\))?(?: (?P<word>[a-z]+))?"
+    rf"(?P<less>[<≥] ?)?(?P<value>{NUMBER})(?: ± (?P<se>{NUMBER}|\?))?(?: \((?P<sd>{NUMBER})\))?(?: (?P<word>[a-z ]+))?"
 )
 
 
