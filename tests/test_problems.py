@@ -164,7 +164,7 @@ def test_reverse_optima_are_in_order_of_their_divergence(problem: Problem) -> No
     """The best full-rank normal is better than each local one, and no worse than the best mean-field one."""
     local = sorted(key for key in problem.reverse if key.startswith("local_"))
     ranked = [problem.reverse[key].reverse_kl for key in ("fullrank", *local) if key in problem.reverse]
-    assert ranked == sorted(ranked)
+    assert ranked == pytest.approx(sorted(ranked), rel=1e-9)  # mirror images are equal to rounding alone
     if set(problem.reverse) >= {"fullrank", "meanfield"}:
         assert ranked[0] <= problem.reverse["meanfield"].reverse_kl
 
