@@ -1,5 +1,6 @@
 """The one orchestrator: reference, fits, modes and scores → one DataTree."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -172,6 +173,7 @@ def compare(
         "n_draws": n_draws, "planted": planted, "backend": target.backend,
     }  # fmt: skip
     comparison.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
+    comparison.attrs["free_variables"] = json.dumps([variable.name for variable in target.variables])
     comparison.attrs["partial"] = int(against.partial)
     return comparison
 

@@ -112,7 +112,7 @@ def coverage_dataset(rows: Mapping[str, Mapping[str, Any]], k: int) -> xr.Datase
     return ds
 
 
-TEXT_COLUMNS = ("kind", "family", "error", "verdict", "note")
+TEXT_COLUMNS = ("kind", "family", "error", "verdict", "shape", "width_of", "note")
 ESTIMATES = (
     "forward_kl", "reverse_kl", "elbo", "eubo", "forward_kl_between", "forward_kl_within",
     "reverse_kl_between", "reverse_kl_within", "elbo_gap", "elbo_gradient", "ess_forward", "ess_reverse",
@@ -127,4 +127,5 @@ SCORE_COLUMNS = (
 COVERAGE_COLUMNS = (
     "mass", "mass_se", "mass_upper", "ratio", "ratio_se", "forward_kl_within", "forward_kl_within_se",
     "reverse_kl_within", "reverse_kl_within_se", "hdr_coverage", "copies_reached", "verdict",
+    "shape", "width", "width_se", "width_of",
 )  # fmt: skip

@@ -98,7 +98,7 @@ class AssignedFit(DrawnFit):
         rows, canonical = self._chains, self.canonical
         if rows is None:
             _, first, counts = np.unique(self.x, axis=0, return_index=True, return_counts=True)
-            return Source(canonical.x[first], counts / counts.sum())
+            return Source(canonical.x[first], counts / counts.sum(), canonical.mode[first])
         flat = rows.ravel()
         masses = self.masses(canonical.mode, k)
         return Source.of_chains(canonical.x[flat], self.log_density[flat], canonical.mode[flat], masses)

@@ -22,7 +22,6 @@ from pymc_kl.comparison.reference import Reference
 from pymc_kl.fitting.optima import optima_of
 from pymc_kl.modes.numbering import to_mode_number
 from pymc_kl.reference.datatree import describe_modes, evidence_dataset, reference_tree
-from pymc_kl.scores.marginals import Source
 from pymc_kl.scores.marginals import describe as describe_marginals
 
 DENSITY_POINTS = 2001  # points of the grid on which the densities of a one-dimensional model are stored; our choice
@@ -113,14 +112,8 @@ def _approximation_tree(fit: ScoredFit, reference: Reference, rows: IntArray, at
 
 def _parameters(fits: Iterable[ScoredFit], reference: Reference) -> xr.Dataset:
     """Tabulate every variable on canonical draws."""
-    draws, weighted = reference.draws.canonical, reference.draws.weighted
-    masses = reference.masses
-    if weighted:
-        source = Source(draws.x, draws.weights / draws.weights.sum(), draws.mode, masses)
-    else:
-        source = Source.of_chains(draws.x, draws.log_density, draws.mode, masses)
     others = {fit.name: fit.source(reference.modes.k) for fit in fits}
-    return describe_marginals(reference.target, source, others)
+    return describe_marginals(reference.target, reference.source, others)
 
 
 def _line(fits: Sequence[ScoredFit], reference: Reference, attempts: dict[str, Attempts]) -> xr.Dataset:

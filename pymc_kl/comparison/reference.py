@@ -20,6 +20,7 @@ from pymc_kl.reference.audit import audit
 from pymc_kl.reference.evidence import Evidence, LogMass
 from pymc_kl.reference.posterior import N_FOLDS, ModewisePosterior, negligible
 from pymc_kl.scores.draws import TailDraws, tail_of
+from pymc_kl.scores.marginals import Source
 
 N_DRAWS = 1000  # draws of each chain of `pm.sample`, where draws are taken as given and none are
 N_CHAINS = 4  # chains of the same `pm.sample`
@@ -111,6 +112,14 @@ class Reference:
     def log_evidence(self) -> Estimate:
         """Log Z in nats."""
         return self.evidence.log_evidence
+
+    @cached_property
+    def source(self) -> Source:
+        """The canonical draws, as marginals and widths take them."""
+        draws = self.draws.canonical
+        if self.draws.weighted:
+            return Source(draws.x, draws.weights / draws.weights.sum(), draws.mode, self.masses)
+        return Source.of_chains(draws.x, draws.log_density, draws.mode, self.masses)
 
     @cached_property
     def tail(self) -> TailDraws:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,15 @@ import numpy as np
 from pymc_kl._typing import Array
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.functions import SampleAndDensityFunction
-from pymc_kl.approximations.symmetrise import MAX_ORDER, symmetrised_log_prob
 from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.comparison.failures import Attempts
 from pymc_kl.comparison.fit import AssignedFit, ScoredFit
 from pymc_kl.comparison.reference import Reference
-from pymc_kl.fitting.cross_fitting import IN_SAMPLE, Evaluate, HeldOut
+from pymc_kl.comparison.relabelled import at_reference, averaged_over_symmetries, relabelled_scores, shapes
+from pymc_kl.fitting.cross_fitting import IN_SAMPLE, HeldOut
 from pymc_kl.modes.assign import MAX_COPY_LABELS, CanonicalPoints
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import to_region
-from pymc_kl.modes.symmetry.enumerate import group_order
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.scores.chain_rule import ChainRule, forward_chain_rule, reverse_chain_rule
 from pymc_kl.scores.coverage import (
@@ -148,7 +147,8 @@ def score_fit(fit: AssignedFit, reference: Reference) -> ScoredFit:
 
 def _scored(fit: AssignedFit, reference: Reference, found: FitScores, attempts: Attempts) -> ScoredFit:
     convergence, q = fit.convergence, fit.fit.approximation
-    estimates = found.estimates() | _relabelled(fit, reference, found)
+    averaged = averaged_over_symmetries(fit, reference, found.p)
+    estimates = found.estimates() | relabelled_scores(fit, reference, found.q, found.log_evidence, averaged)
     numbers = found.numbers()
     # Where the density has steps, its gradient tells nothing.
     if not reference.modes.reason and len(fit.x) >= LEAST_STEIN_DRAWS:
@@ -169,6 +169,9 @@ def _scored(fit: AssignedFit, reference: Reference, found: FitScores, attempts: 
     coverage["elsewhere"], coverage["elsewhere_se"] = found.q.masses.mass[-1], found.q.masses.se[-1]
     with attempts.kept("copies_reached"):
         coverage["copies_reached"] = _copies_reached(reference.modes, fit.x, fit.canonical)
+    with attempts.kept("the shape within modes"):
+        forward = forward_chain_rule(averaged(), found.q, found.log_evidence) if averaged else found.forward
+        coverage |= shapes(fit, reference, forward, up_to_labels=averaged is not None)
     known = vars(fit) | {"failures": tuple(attempts.failures)}
     return ScoredFit(**known, scores=scores, coverage=coverage)
 
@@ -178,7 +181,7 @@ def _side_by_side(fit: AssignedFit, reference: Reference, attempts: Attempts) ->
     k, draws = reference.modes.k, reference.draws
     held_out = HeldOut(None)
     with attempts.kept("log q at draws of the posterior"):
-        held_out = _at_reference(fit, reference, log_prob_on_circle)
+        held_out = at_reference(fit, reference, log_prob_on_circle)
     p = ReferenceDraws(
         draws.posterior.log_density,
         held_out.log_prob,
@@ -201,16 +204,6 @@ def _log_density_within(reference: Reference, k: int) -> Array:
     return own if len(own) or k not in reference.unvisited else reference.unvisited[k][1]
 
 
-def _at_reference(fit: AssignedFit, reference: Reference, evaluate: Evaluate) -> HeldOut:
-    """Evaluate log q (chain, draw) at the draws of p that are scored on."""
-    posterior, fold = reference.draws.posterior, reference.draws.canonical.fold
-    if not fit.fit.approximation.has_log_prob:
-        return HeldOut(None)
-    return fit.fit.at_draws(posterior.flat, fold, evaluate, posterior.flat_weights).reshaped(
-        posterior.log_density.shape
-    )
-
-
 def _at_unvisited(q: Approximation, reference: Reference, attempts: Attempts) -> Array:
     """Average log p̃ - log q (K + 1,) over the draws at each mode that no draw of p visited; NaN for the others."""
     means = np.full(reference.modes.k + 1, np.nan)
@@ -219,25 +212,6 @@ def _at_unvisited(q: Approximation, reference: Reference, attempts: Attempts) ->
             with attempts.kept("log q at modes without draws"):
                 means[j] = (log_density - log_prob_on_circle(q, x)).mean()
     return means
-
-
-def _relabelled(fit: AssignedFit, reference: Reference, found: FitScores) -> Parts[Estimate]:
-    """Both divergences of q averaged over the symmetries of p; nothing without any."""
-    q, x, symmetry = fit.fit.approximation, fit.x, reference.modes.symmetry
-    if not reference.modes.has_copies or not q.has_log_prob or group_order(symmetry) > MAX_ORDER:
-        return {}
-
-    def averaged(approximation: Approximation, x: Array) -> Array | None:
-        return symmetrised_log_prob(partial(log_prob_on_circle, approximation), symmetry, x)
-
-    def forward() -> Estimate:
-        held_out = _at_reference(fit, reference, averaged)
-        return forward_kl(replace(found.p, **held_out._asdict()), found.log_evidence)
-
-    def reverse() -> Estimate:
-        return reverse_kl(replace(found.q, log_prob=averaged(q, x)), found.log_evidence)
-
-    return {"forward_kl_relabelled": forward, "reverse_kl_relabelled": reverse}
 
 
 def _stein(fit: AssignedFit, reference: Reference) -> Callable[[], SteinIdentities]:

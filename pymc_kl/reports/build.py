@@ -135,8 +135,8 @@ def report(
     --------
     With the `comparison` in the example of :func:`pymc_kl.compare`:
 
-    >>> pkl.report(comparison).verdict[0][:18]
-    'ADVI covers mode 1'
+    >>> pkl.report(comparison).verdict[0][:19]
+    'ADVI reaches mode 1'
     """
     dt = check_comparison(comparison)
     _check_options(ci_prob, round_to)

@@ -46,6 +46,10 @@ class ModeCoverage:
     upper: float
     reverse_within: Estimate
     copies_reached: float
+    shape: str = ""
+    width: Estimate = UNKNOWN
+    width_of: str = ""
+    forward_within: Estimate = UNKNOWN
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +71,7 @@ class FitFacts:
     mean_error: LargestError | None
     sd_error: LargestError | None
     tail_error: LargestError | None
-    sd_ratios: tuple[Estimate, ...]
+    sd_ratios: Mapping[str, Estimate]
     khat_se: float = float("nan")
 
     @property
@@ -80,12 +84,10 @@ class FitFacts:
         """Whether it is the polished companion of a fit that had not converged."""
         return self.name.endswith(" (polished)")
 
-    def within(self, direction: str) -> Estimate:
-        """Return the divergence within modes, in nats; up to relabelling where the posterior has symmetries."""
-        whole, between = self.scores[f"{direction}_kl_relabelled"], self.scores[f"{direction}_kl_between"]
-        if np.isnan(whole.value):
-            return self.scores[f"{direction}_kl_within"]
-        return Estimate(whole.value - between.value, float(np.hypot(whole.se, between.se)))
+    def whole(self, direction: str) -> Estimate:
+        """Return a divergence in nats; up to relabelling where the posterior has symmetries."""
+        relabelled = self.scores[f"{direction}_kl_relabelled"]
+        return self.scores[f"{direction}_kl"] if np.isnan(relabelled.value) else relabelled
 
     def that_matter(self, *verdicts: str) -> tuple[ModeCoverage, ...]:
         """Return how it covers the modes that matter, where the verdict is one of these or any."""
@@ -250,6 +252,10 @@ def _mode_coverage(row: xr.Dataset, mode: Mode) -> ModeCoverage:
         upper=_number(row, "mass_upper"),
         reverse_within=_estimate(row, "reverse_kl_within"),
         copies_reached=_number(row, "copies_reached"),
+        shape=_text(row, "shape"),
+        width=_estimate(row, "width"),
+        width_of=_text(row, "width_of"),
+        forward_within=_estimate(row, "forward_kl_within"),
     )
 
 

@@ -56,8 +56,8 @@ def _best(facts: Facts) -> Headline:
 
 def _yardstick(fits: Sequence[FitFacts]) -> tuple[str, Callable[[FitFacts], float]]:
     """Choose what fits are ranked by, with how it is told: forward KL, without log Z k-hat, or else nothing."""
-    if any(np.isfinite(fit.within("forward").value) for fit in fits):
-        return ", the best here", lambda fit: _or_infinite(fit.within("forward").value)
+    if any(np.isfinite(fit.whole("forward").value) for fit in fits):
+        return ", the best here", lambda fit: _or_infinite(fit.whole("forward").value)
     if any(np.isfinite(fit.khat) for fit in fits):
         return ", the best here by k-hat, since log Z is not known", lambda fit: _or_infinite(fit.khat)
     return "; nothing tells which fit is the best", lambda _: 0.0

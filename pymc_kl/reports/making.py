@@ -18,7 +18,8 @@ from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct
 from pymc_kl.reports.page import Block, Code, Details, Section
 from pymc_kl.reports.phrases import numbered
-from pymc_kl.reports.reach import not_weighed, perhaps_missed
+from pymc_kl.reports.reach import perhaps_missed
+from pymc_kl.reports.shape import covers_all
 from pymc_kl.reports.trust import Trust
 
 MOST_STEPS = 4  # most commands that are suggested
@@ -68,8 +69,8 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
     ]
     good = [fit for fit in good if can_correct(fit) and not fit.is_polished and not perhaps_missed(fit)]
     if good:
-        best = min(good, key=lambda fit: np.nan_to_num(fit.within("forward").value, nan=np.inf))
-        verb = "reaches" if not_weighed(best) else "covers"
+        best = min(good, key=lambda fit: np.nan_to_num(fit.whole("forward").value, nan=np.inf))
+        verb = "covers" if covers_all(best) else "reaches"
         yield Code(
             _correction(best),
             f"{best.name} {verb} every mode found: turn it into draws of the posterior by importance sampling.",

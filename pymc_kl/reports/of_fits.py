@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.reports.facts import Facts, FitFacts, ModeCoverage
+from pymc_kl.reports.convergence import not_converged
+from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import correctable
-from pymc_kl.reports.phrases import counted, nats, numbered, percent, plain
+from pymc_kl.reports.phrases import counted, nats, numbered, percent
 from pymc_kl.reports.reach import not_weighed, perhaps_missed, reach, with_draws
 from pymc_kl.reports.sentence import Sentence
+from pymc_kl.reports.shape import covers_all, fits_well, misfit, not_told, spread
+from pymc_kl.reports.uses import MEAN_LIMIT
 from pymc_kl.scores.own_density import NOT_ITS_DENSITY
 
-ACCURATE = 0.1  # nats of divergence within modes up to which a shape is called accurate: 0.45 sd off in one mean
-OFF = 0.5  # nats of divergence within modes above which a shape is called off: one sd off in one mean
 SPILLS = 0.05  # probability of a fit where the posterior has almost none, above which it is said to spill
 CLOSE_PERCENT = 10  # per cent of the posterior up to which a difference of masses is given as a bound
 AT_OPTIMUM = "an optimum of its family: more steps will not mend that; another start or a larger family may"
@@ -61,42 +61,6 @@ def _too_few_draws(_facts: Facts, fit: FitFacts) -> str | None:
     return f"{fit.name} has too few draws to tell whether it covers {them}; its other scores have errors as large."
 
 
-def _not_converged(facts: Facts, fit: FitFacts) -> str | None:
-    if fit.converged != 0:
-        return None
-    text = f"{fit.name} has not converged: its ELBO can still gain {nats(fit.scores['elbo_gap'])} where it stands."
-    missed, polished = fit.that_matter("missed"), facts.polished(fit)
-    if not missed and polished is not None and polished.scores["reverse_kl"].value > _surely(polished, "reverse_kl"):
-        return (
-            f"{text} That is the optimiser's fault. The rest is not: the polished fit, shown beside it, has a reverse "
-            f"KL of {nats(polished.scores['reverse_kl'])} still."
-        )
-    if not missed:
-        beside = "; the polished fit is shown beside it" if polished else ""
-        return f"{text} What it gets wrong is the optimiser's, not the divergence's{beside}."
-    return f"{text}{_whose_fault(missed, polished)} As it stands it {reach(facts, fit)}."
-
-
-def _surely(fit: FitFacts, score: str) -> float:
-    """Return what a score must exceed to be surely above what is called accurate."""
-    return ACCURATE + 2 * fit.scores[score].se
-
-
-def _whose_fault(missed: tuple[ModeCoverage, ...], polished: FitFacts | None) -> str:
-    """Write that the modes missed are due to the optimiser, except those that the polished fit misses too."""
-    if polished is None or not polished.scored:
-        return " Whether its misses are the optimiser's or the divergence's can only be told of a fit that has arrived."
-    numbers = [c.mode.number for c in missed]
-    still = [c.mode.number for c in polished.that_matter("missed") if c.mode.number in numbers]
-    if not still:
-        return " Its misses are the optimiser's, not the divergence's; the polished fit is shown beside it."
-    it = "it" if len(still) == 1 else "them"
-    return (
-        f" That it misses {numbered(still)} is not the optimiser's fault alone: the polished fit, shown beside it, "
-        f"misses {it} too."
-    )
-
-
 def _misses(facts: Facts, fit: FitFacts) -> str | None:
     reached = with_draws(fit)
     if len(reached) == len(fit.that_matter()):
@@ -105,30 +69,11 @@ def _misses(facts: Facts, fit: FitFacts) -> str | None:
     if not reached:
         return f"{text} Use it for nothing but starting points."
     where = numbered([c.mode.number for c in reached])
-    within = _within(fit, reached)
-    if within is None or np.isnan(within.value):
-        return f"{text} Use it for {where} alone, not for means or intervals of the whole."
-    if abs(within.value) + 2 * within.se <= ACCURATE:
-        return (
-            f"{text} Within {where} it is accurate (reverse KL {nats(within)}): use it there, not for means or "
-            "intervals of the whole."
-        )
-    return (
-        f"{text} Within {where} its reverse KL is {nats(within)}. Its means and intervals are not those of the "
-        "whole posterior."
-    )
-
-
-def _within(fit: FitFacts, covers: list[ModeCoverage]) -> Estimate | None:
-    """Average the reverse KL within the modes reached by the fit's mass in each; missing copies do not count."""
-    if np.isfinite(fit.scores["reverse_kl_relabelled"].value):
-        return fit.within("reverse")
-    parts = [(c.mass.value, c.reverse_within) for c in covers if c.mass.value > 0]
-    total = sum(v for v, _ in parts)
-    if not total:
-        return None
-    value = sum(v * e.value for v, e in parts) / total
-    return Estimate(value, float(np.sqrt(sum((v * e.se) ** 2 for v, e in parts))) / total)
+    if off := misfit(reached):
+        return f"{text} It {off}: neither its means nor its intervals are those of the posterior."
+    if not fits_well(reached):
+        return f"{text}{not_told(reached)} Its means and intervals are not those of the whole posterior."
+    return f"{text} It fits well there: use it for {where}, not for means or intervals of the whole."
 
 
 def _spills(facts: Facts, fit: FitFacts) -> str | None:
@@ -166,22 +111,12 @@ def _weighs_wrongly(facts: Facts, fit: FitFacts) -> str | None:
     worst = max(wrong, key=lambda c: (round(abs(c.mass.value - c.mode.mass.value), 9), c.mode.mass.value))
     has = f"{percent(worst.mass, worst.upper)} where the posterior has {percent(worst.mode.mass)}"
     if len(facts.that_matter) == 1:
-        return f"{fit.name} reaches mode {worst.mode.number} but holds only {has}.{_shape(fit)}{correctable(fit)}"
+        return f"{fit.name} reaches mode {worst.mode.number} but holds only {has}.{_its_misfit(fit)}{correctable(fit)}"
     rest = f" Off as well: {numbered([c.mode.number for c in wrong if c is not worst])}." if len(wrong) > 1 else ""
     return (
         f"{fit.name} reaches {_every(facts)} but weighs them wrongly: mode {worst.mode.number} has {has}.{rest}"
-        f"{_shape(fit)}{correctable(fit)}"
+        f"{_its_misfit(fit)}{correctable(fit)}"
     )
-
-
-def _shape(fit: FitFacts) -> str:
-    """Write what is lost within modes and why, if it is more than half a nat by two standard errors."""
-    direction = "reverse" if fit.kind == "reverse" else "forward"
-    within = fit.within(direction)
-    if not within.value - 2 * within.se > OFF:
-        return ""
-    lost = f" Within the modes its shape is off: {nats(within)} of {direction} KL are lost there"
-    return f"{lost}, though it stands at {AT_OPTIMUM}." if _at_optimum(fit) else f"{lost}."
 
 
 def _draws_only(facts: Facts, fit: FitFacts) -> str | None:
@@ -196,22 +131,28 @@ def _draws_only(facts: Facts, fit: FitFacts) -> str | None:
 def _one_mode(facts: Facts, fit: FitFacts) -> str | None:
     if len(facts.that_matter) != 1 or len(facts.modes) != 1:
         return None
-    said = _spread(fit)
-    verb = "reaches" if not_weighed(fit) else "covers"
-    return f"{fit.name} {verb} the one mode found{_divergence(fit)}.{said}{correctable(fit)}"
+    reached = fit.that_matter()
+    off = misfit(reached, only=True)
+    what = f" but {off}" if off else _divergence(fit)
+    verb = "covers" if covers_all(fit) else "reaches"
+    unclear = "" if off or covers_all(fit) else not_told(reached)
+    return f"{fit.name} {verb} the one mode found{what}.{unclear}{spread(fit)}{_right_for(fit)}{correctable(fit)}"
 
 
-def _spread(fit: FitFacts) -> str:
-    """Write how standard deviations compare with the reference's; differences below two errors do not count."""
-    differing = [r for r in fit.sd_ratios if abs(r.value - 1) > 2 * r.se]
-    if not fit.sd_ratios:
+def _right_for(fit: FitFacts) -> str:
+    """Write that a fit of the wrong shape has the right means, where that is sure."""
+    error = fit.mean_error
+    if error is None or covers_all(fit) or not abs(error.by.value) + 2 * error.by.se <= MEAN_LIMIT:
         return ""
-    if not differing:
-        return " Its standard deviations are the reference's, as far as their errors tell."
-    ratios = [r.value for r in fit.sd_ratios]
-    if len(ratios) == 1:
-        return f" Its standard deviation is {plain(ratios[0], fit.sd_ratios[0].se)} times the reference's."
-    return f" Its standard deviations are {min(ratios):.2f} to {max(ratios):.2f} times the reference's."
+    return f" Right for means (off by {abs(error.by.value):.2f} ± {error.by.se:.2f} sd at worst), wrong for intervals."
+
+
+def _its_misfit(fit: FitFacts) -> str:
+    """Write where the shape of a fit is off, and that it is an optimum's, if it is one."""
+    off = misfit(with_draws(fit))
+    if not off:
+        return not_told(with_draws(fit))
+    return f" It {off}, though it stands at {AT_OPTIMUM}." if _at_optimum(fit) else f" It {off}."
 
 
 def _covers(facts: Facts, fit: FitFacts) -> str | None:
@@ -225,13 +166,12 @@ def _covers(facts: Facts, fit: FitFacts) -> str | None:
     ]
     worst = np.ceil(100 * max(off, default=0.0))
     masses = f", masses within {worst:.0f} %" if worst <= CLOSE_PERCENT else ""
-    shape = _shape(fit)
-    verb = "reaches" if shape or not_weighed(fit) else "covers"
+    verb = "covers" if covers_all(fit) else "reaches"
     text = f"{fit.name}{components} {verb} {_every(facts)}{_copies(fit)}{masses}{_divergence(fit)}."
-    return text + _not_told(fit) + shape + correctable(fit)
+    return text + _mass_not_told(fit) + _its_misfit(fit) + correctable(fit)
 
 
-def _not_told(fit: FitFacts) -> str:
+def _mass_not_told(fit: FitFacts) -> str:
     """Write of which modes the errors are too large to tell whether a fit has their mass."""
     unclear = not_weighed(fit)
     if not unclear:
@@ -260,12 +200,12 @@ def _every(facts: Facts) -> str:
 
 
 def _divergence(fit: FitFacts) -> str:
-    forward, relabelled = fit.scores["forward_kl"], fit.scores["forward_kl_relabelled"]
-    if np.isnan(forward.value):
+    """Write the forward KL, if it has an error."""
+    forward = fit.whole("forward")
+    if not np.isfinite(forward).all():
         return ""
-    if np.isfinite(relabelled.value):
-        return f", forward KL {nats(relabelled)} up to relabelling"
-    return f", forward KL {nats(forward)}"
+    up_to = " up to relabelling" if np.isfinite(fit.scores["forward_kl_relabelled"].value) else ""
+    return f", forward KL {nats(forward)}{up_to}"
 
 
 FIT_RULES: dict[str, FitRule] = {
@@ -273,7 +213,7 @@ FIT_RULES: dict[str, FitRule] = {
     "no scores": _no_scores,
     "not its density": _not_its_density,
     "too few draws": _too_few_draws,
-    "not converged": _not_converged,
+    "not converged": not_converged,
     "misses modes": _misses,
     "draws only": _draws_only,
     "spills": _spills,

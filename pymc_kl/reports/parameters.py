@@ -1,12 +1,15 @@
 """Say in which parameters an approximation is furthest from the reference: means, spreads and ends of intervals."""
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import xarray as xr
 from arviz_base.labels import BaseLabeller
 
 from pymc_kl._typing import Array
+from pymc_kl.model.table_names import OF_PARAMETERS, free_name
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.plots.parts.scalars import Scalars
 
@@ -28,18 +31,19 @@ class ParameterErrors:
     """Largest errors of an approximation over all scalars, None where there is nothing to compare.
 
     Those of means and of ends of intervals are in reference standard deviations, those of standard deviations are
-    log ratios to the reference's; `sd_ratios` has the ratio of every scalar that varies.
+    log ratios to the reference's; `sd_ratios` has the ratio of every scalar that varies, by its label.
     """
 
     mean: LargestError | None = None
     sd: LargestError | None = None
     tail: LargestError | None = None
-    sd_ratios: tuple[Estimate, ...] = ()
+    sd_ratios: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 def parameter_errors(dt: xr.DataTree, name: str) -> ParameterErrors:
-    """Compare an approximation's parameters with those of the reference, the first source of `/parameters`."""
+    """Compare an approximation's free parameters with those of the reference, the first source of `/parameters`."""
     table = dt["parameters"].to_dataset() if "parameters" in dt.children else xr.Dataset()
+    table = table.drop_vars([name for name in table.data_vars if name not in free_variables(dt, table)])
     if "source" not in table or name not in table["source"].values:
         return ParameterErrors()
     labels, (p, q) = parameter_rows(table, str(table["source"].values[0]), name)
@@ -48,13 +52,19 @@ def parameter_errors(dt: xr.DataTree, name: str) -> ParameterErrors:
         log_ratio = np.log(ratio), ratio_se / ratio
         mean, lower, upper = (_in_sd(p, q, statistic) for statistic in ("mean", "lower", "upper"))
         tail = np.where(np.abs(lower[0]) > np.abs(upper[0]), lower, upper)
-    varies = np.isfinite(ratio)
     return ParameterErrors(
         _largest(labels, *mean),
         _largest(labels, *log_ratio),
         _largest(labels, *tail),
-        tuple(Estimate(float(r), float(se)) for r, se in zip(ratio[varies], ratio_se[varies], strict=True)),
+        {labels[j]: Estimate(float(ratio[j]), float(ratio_se[j])) for j in np.flatnonzero(np.isfinite(ratio))},
     )
+
+
+def free_variables(dt: xr.DataTree, table: xr.Dataset) -> list[str]:
+    """Name the columns of a table that are free variables of the model, not Deterministics; all in older files."""
+    known = json.loads(dt.attrs.get("free_variables", "null"))
+    names = list(map(str, table.data_vars))
+    return names if known is None else [free_name(name, OF_PARAMETERS) for name in known]
 
 
 def parameter_rows(table: xr.Dataset, *sources: str) -> tuple[list[str], list[Statistics]]:

@@ -35,7 +35,7 @@ def measured(estimate: Estimate, unit: str = "") -> str:
     if not np.isfinite(value):
         return "infinite" if value > 0 else "minus infinity"
     if not np.isfinite(se):
-        return f"{value:.2g}{unit}, with an error that is not known"
+        return f"{value:.2g}{unit} ({'no finite error' if se == np.inf else 'error not known'})"
     return format_estimate(value, se) + unit
 
 

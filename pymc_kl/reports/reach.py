@@ -1,4 +1,4 @@
-"""Write which modes an approximation covers and which it misses, with the mass that they hold."""
+"""Write which modes an approximation reaches and which it misses, with the mass that they hold."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ HANDFUL = 0.15  # standard error of a mass above which it is that of a handful o
 
 
 def reach(facts: Facts, fit: FitFacts) -> str:
-    """Write what a fit covers and misses: `covers mode 1 (…) and misses mode 2 (…)`."""
+    """Write what a fit reaches and misses: `reaches mode 1 (…) and misses mode 2 (…)`."""
     reached = with_draws(fit)
     empty = [c for c in fit.that_matter() if c.verdict != "missed" and c not in reached]
-    groups = {"covers": reached, "has no draw in": empty, "misses": fit.that_matter("missed")}
+    groups = {"reaches": reached, "has no draw in": empty, "misses": fit.that_matter("missed")}
     parts = [f"{verb} {numbered([c.mode.number for c in g])}{_mass_of(facts, g)}" for verb, g in groups.items() if g]
     text = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     if reached:

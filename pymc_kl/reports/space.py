@@ -5,7 +5,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array
 from pymc_kl.model.table_names import OF_PARAMETERS
-from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
+from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.plots import plot_modes
 from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.plots.parts.scalars import Scalars
@@ -15,7 +15,7 @@ from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, Options, Section, Text
 from pymc_kl.reports.parameters import parameter_rows
 from pymc_kl.reports.phrases import counted
-from pymc_kl.reports.uses import MEAN_LIMITS, SD_LIMITS, TAIL_LIMITS, USES
+from pymc_kl.reports.uses import MEAN_LIMIT, SD_LIMIT, TAIL_LIMIT, USES
 
 SHOWN_PARAMETERS = 6  # rows of the table of parameters
 POINTS = 6000  # most points in all facets of the pair plot together; bounds the size of the page
@@ -111,13 +111,12 @@ def uses_section(facts: Facts) -> Section:
             for use in uses
         ]
         rows.append([words(label), *cells])
-    ratios = [100 * np.expm1(limit) for limit in SD_LIMITS]
     caption = (
-        f"Yes, with care or no, and the number that says so. Limits: means within {MEAN_LIMITS[0]:g} sd "
-        f"({MEAN_LIMITS[1]:g} with care), standard deviations within {ratios[0]:.0f} % ({ratios[1]:.0f} %), ends of "
-        f"90 % intervals within {TAIL_LIMITS[0]:g} sd ({TAIL_LIMITS[1]:g}), k-hat {KHAT_FINITE_VARIANCE:g} "
-        f"({KHAT_RELIABLE:g}); a limit is broken where a number is beyond it by two standard errors. All on draws "
-        "brought to one copy of their mode."
+        "Yes, no or cannot tell, and the number that says so, in the parameter that is furthest off. Limits: means "
+        f"within {MEAN_LIMIT:g} sd, standard deviations within {100 * np.expm1(SD_LIMIT):.0f} %, ends of 90 % "
+        f"intervals within {TAIL_LIMIT:g} sd, k-hat below {KHAT_RELIABLE:g}. It is yes where the number and two "
+        "standard errors are within the limit, no where it is beyond by as much. All on draws brought to one copy of "
+        "their mode."
     )
     blocks: list[Block] = [Table("uses-table", caption, ["use for", *(fit.name for fit in facts.fits)], rows)]
     if not facts.masses_known:

@@ -1,6 +1,6 @@
-"""Judge what an approximation can be used for: yes, with care or no, with the number that decides it.
+"""Judge what an approximation can be used for: yes, no or cannot tell, with the number that decides it.
 
-A limit counts as broken only where a number is beyond it by two standard errors.
+It is yes where the interval of two standard errors lies within the limit, no where it lies beyond it.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from pymc_kl.reports.importance import can_correct, written_khat
 from pymc_kl.reports.parameters import LargestError
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
+from pymc_kl.scores.shape import CANNOT_TELL
 
-# The largest errors for "yes" and for "with care".
-MEAN_LIMITS = (0.1, 0.5)  # largest error of a mean, in reference sd; our choice
-SD_LIMITS = (np.log(1.1), np.log(1.5))  # largest error of a standard deviation, as a log ratio; our choice
-TAIL_LIMITS = (0.2, 0.5)  # largest error of an end of the central 90 % interval, in reference sd; our choice
+MEAN_LIMIT = 0.1  # largest error of a mean that is "yes", in reference sd; our choice
+SD_LIMIT = np.log(1.1)  # largest error of a standard deviation that is "yes", as a log ratio; our choice
+TAIL_LIMIT = 0.2  # largest error of an end of the central 90 % interval, in reference sd; our choice
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Use:
 type UseRule = Callable[[Facts, FitFacts], Use]
 
 
-def _within_limits(error: LargestError | None, limits: tuple[float, float], write: Callable[[Estimate], str]) -> Use:
-    if error is None or not np.isfinite(error.by.value):
-        return Use("unknown", "no draws to compare")
-    least = abs(error.by.value) - 2 * np.nan_to_num(error.by.se)
-    answer = "yes" if least <= limits[0] else "with care" if least <= limits[1] else "no"
+def _within_limit(error: LargestError | None, limit: float, write: Callable[[Estimate], str]) -> Use:
+    if error is None or not np.isfinite(error.by).all():
+        return Use(CANNOT_TELL, "no draws to compare")
+    size, margin = abs(error.by.value), 2 * error.by.se
+    answer = "yes" if size + margin <= limit else "no" if size - margin > limit else CANNOT_TELL
     return Use(answer, f"{write(error.by)} ({error.label})")
 
 
 def _in_sd(by: Estimate) -> str:
-    return f"off by {abs(by.value):.2f} ± {by.se:.2f} sd at most"
+    return f"off by {abs(by.value):.2f} ± {by.se:.2f} sd at worst"
 
 
 def _ratio(by: Estimate) -> str:
@@ -52,17 +52,17 @@ def _ratio(by: Estimate) -> str:
 
 def means(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for posterior means of single parameters."""
-    return _within_limits(fit.mean_error, MEAN_LIMITS, _in_sd)
+    return _within_limit(fit.mean_error, MEAN_LIMIT, _in_sd)
 
 
 def spreads(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for posterior standard deviations."""
-    return _within_limits(fit.sd_error, SD_LIMITS, _ratio)
+    return _within_limit(fit.sd_error, SD_LIMIT, _ratio)
 
 
 def tails(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for central 90 % intervals."""
-    return _within_limits(fit.tail_error, TAIL_LIMITS, _in_sd)
+    return _within_limit(fit.tail_error, TAIL_LIMIT, _in_sd)
 
 
 def multimodal(facts: Facts, fit: FitFacts) -> Use:
@@ -70,11 +70,11 @@ def multimodal(facts: Facts, fit: FitFacts) -> Use:
     if missed := fit.that_matter("missed"):
         return Use("no", f"misses {numbered([c.mode.number for c in missed])}")
     if not facts.masses_known:
-        return Use("unknown", "the masses of the modes are not known")
+        return Use(CANNOT_TELL, "the masses of the modes are not known")
     if unclear := fit.that_matter(TOO_FEW_DRAWS):
-        return Use("unknown", f"too few draws to tell of {numbered([c.mode.number for c in unclear])}")
+        return Use(CANNOT_TELL, f"too few draws to tell of {numbered([c.mode.number for c in unclear])}")
     if wrong := fit.that_matter("under", "over"):
-        return Use("with care", f"mass off in {numbered([c.mode.number for c in wrong])}")
+        return Use("no", f"mass off in {numbered([c.mode.number for c in wrong])}")
     return Use("yes", "every mode that matters has its mass")
 
 
@@ -82,22 +82,22 @@ def starts(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for starting points of MCMC."""
     reached = [c for c in fit.that_matter() if c.verdict != "missed" and c.mass.value != 0]
     all_of_them = len(fit.that_matter())
-    answer = "yes" if len(reached) == all_of_them else "with care" if reached else "no"
-    return Use(answer, f"reaches {len(reached)} of {all_of_them} modes")
+    return Use("yes" if len(reached) == all_of_them else "no", f"reaches {len(reached)} of {all_of_them} modes")
 
 
 def importance(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for importance sampling."""
-    if fit.kind == "draws" or np.isnan(fit.khat):
-        return Use(
-            "no" if fit.kind == "draws" else "unknown", "no density" if fit.kind == "draws" else "k-hat not known"
-        )
+    if fit.kind == "draws":
+        return Use("no", "no density")
+    if np.isnan(fit.khat):
+        return Use(CANNOT_TELL, "k-hat not known")
     shown, can = written_khat(fit), can_correct(fit)
     if missed := fit.that_matter("missed"):
         return Use("no", f"{shown}, but blind to {numbered([c.mode.number for c in missed])}")
-    sure = "yes" if fit.khat < KHAT_FINITE_VARIANCE else "with care"
-    answer = "with care" if can is None else sure if can else "no"
-    return Use(answer, shown)
+    if can is None:
+        return Use(CANNOT_TELL, shown)
+    many = ", with many draws" if can and fit.khat >= KHAT_FINITE_VARIANCE else ""
+    return Use("yes" if can else "no", f"{shown}{many}")
 
 
 USES: dict[str, UseRule] = {

@@ -22,7 +22,7 @@ def comparison(reference, fit):
 def test_a_constant_up_to_rounding_is_left_out():
     """The diagonal of a Cholesky factor of correlations, or observed entries beside imputed ones: 1 ± 1e-16."""
     errors = parameter_errors(comparison([(1.0, 1e-16), (0.5, 0.2)], [(1.0 + 1e-15, 6e-15), (0.5, 0.1)]), "q")
-    assert [ratio.value for ratio in errors.sd_ratios] == [pytest.approx(0.5)]
+    assert [ratio.value for ratio in errors.sd_ratios.values()] == [pytest.approx(0.5)]
     assert errors.mean.by.value == 0
     assert {error.label for error in (errors.mean, errors.sd, errors.tail)} == {"x[1]"}
 
@@ -30,7 +30,7 @@ def test_a_constant_up_to_rounding_is_left_out():
 def test_a_narrow_parameter_is_no_constant():
     """A year known to a tenth of a millisecond varies still."""
     errors = parameter_errors(comparison([(2026.0, 3e-8), (0.5, 0.2)], [(2026.0, 6e-8), (0.5, 0.2)]), "q")
-    assert [ratio.value for ratio in errors.sd_ratios] == pytest.approx([2.0, 1.0])
+    assert [ratio.value for ratio in errors.sd_ratios.values()] == pytest.approx([2.0, 1.0])
     assert errors.sd.label == "x[0]"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from pymc_kl.comparison.datatree import ESTIMATES
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.reports.facts import Audit, Facts, FitFacts, Mode, ModeCoverage
+from pymc_kl.scores.shape import WELL_FITTED
 
 NAN = float("nan")
 HELD = Estimate(0.3, 0.01)
@@ -23,11 +24,19 @@ def modes(*masses: float, se: float = 0.01, copies: float = 1, overlap: float = 
 
 
 def cover(
-    mode: Mode, mass: float, verdict: str, *, se: float = 0.005, within: float = 0.002, reached: float = 1
+    mode: Mode,
+    mass: float,
+    verdict: str,
+    *,
+    se: float = 0.005,
+    within: float = 0.002,
+    reached: float = 1,
+    **shape: Any,
 ) -> ModeCoverage:
     """How a fit covers a mode."""
     upper = mass + 2 * se if mass else 0.0015
-    return ModeCoverage(mode, verdict, Estimate(mass, se), upper, Estimate(within, 0.001), reached)
+    shape = {"shape": WELL_FITTED, "forward_within": Estimate(within, 0.001)} | shape
+    return ModeCoverage(mode, verdict, Estimate(mass, se), upper, Estimate(within, 0.001), reached, **shape)
 
 
 def fit(name: str, covers: tuple[ModeCoverage, ...], **changes: Any) -> FitFacts:
@@ -59,7 +68,7 @@ def fit(name: str, covers: tuple[ModeCoverage, ...], **changes: Any) -> FitFacts
         mean_error=None,
         sd_error=None,
         tail_error=None,
-        sd_ratios=(),
+        sd_ratios={},
     )
     return replace(made, **changes)
 

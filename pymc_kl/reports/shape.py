@@ -1,0 +1,82 @@
+"""Write how an approximation fits within the modes that it reaches: how many times too narrow, and where."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.reports.facts import FitFacts, ModeCoverage
+from pymc_kl.reports.phrases import listed, nats, numbered
+from pymc_kl.scores.shape import CANNOT_TELL, WELL_FITTED
+
+MOST_TOLD = 3  # modes whose misfit is told one by one, the heaviest first; the rest are counted
+WIDTHS = ("too narrow", "too wide")
+MISFITS = (*WIDTHS, "wrong shape")
+
+
+def fits_well(covers: Sequence[ModeCoverage]) -> bool:
+    """Tell if the shape surely fits in all of these modes, of which there are some."""
+    return bool(covers) and all(c.shape == WELL_FITTED for c in covers)
+
+
+def covers_all(fit: FitFacts) -> bool:
+    """Tell if a fit surely has mass and shape of every mode that matters."""
+    matter = fit.that_matter()
+    return all(c.verdict == "covered" for c in matter) and fits_well(matter)
+
+
+def misfit(reached: Sequence[ModeCoverage], *, only: bool = False) -> str:
+    """Write where a fit has the wrong shape: `is 25 times too narrow in mode 1 (along mu)`; empty if it is not.
+
+    With `only` there is one mode, which is not named.
+    """
+    off = sorted((c for c in reached if c.shape in MISFITS), key=lambda c: -c.mass.value)
+    parts = [f"{how_far(c)}{' there' if only else f' in mode {c.mode.number}'}{_measured(c)}" for c in off[:MOST_TOLD]]
+    if len(off) > MOST_TOLD:
+        parts.append(f"off in {len(off) - MOST_TOLD} more")
+    return f"is {listed(parts)}" if parts else ""
+
+
+def not_told(reached: Sequence[ModeCoverage]) -> str:
+    """Write in which modes it cannot be told whether a fit has the right shape."""
+    unclear = [c.mode.number for c in reached if c.shape not in (*MISFITS, WELL_FITTED)]
+    return f" Whether its shape fits in {numbered(unclear)} cannot be told." if unclear else ""
+
+
+def how_far(cover: ModeCoverage) -> str:
+    """Write how wide a fit is in a mode: `25 times too narrow`, or that its shape is off."""
+    if cover.shape not in WIDTHS:
+        return {"wrong shape": "of the wrong shape", "": CANNOT_TELL}.get(cover.shape, cover.shape)
+    times = max(cover.width.value, 1 / cover.width.value)
+    return f"{times:,.2g} times {cover.shape}" if times < 100 else f"{times:,.0f} times {cover.shape}"
+
+
+def _measured(cover: ModeCoverage) -> str:
+    if cover.shape in WIDTHS:
+        return f" (`{plain_name(cover.width_of)}`)"
+    return f" ({nats(cover.forward_within)} of forward KL)"
+
+
+def plain_name(coordinate: str) -> str:
+    """Name the variable of an unconstrained coordinate: `sigma[1]` for `sigma_log__[1]`."""
+    return re.sub(r"_[a-z-]+__(?=\[|$)", "", coordinate)
+
+
+def spread(fit: FitFacts) -> str:
+    """Write how standard deviations compare with the reference's; differences below two errors do not count."""
+    if not fit.sd_ratios:
+        return ""
+    differing = {label: r for label, r in fit.sd_ratios.items() if abs(r.value - 1) > 2 * r.se}
+    if not differing:
+        return " Its standard deviations are the reference's, as far as their errors tell."
+    ordered = sorted(fit.sd_ratios.items(), key=lambda item: item[1].value)
+    (low, least), (high, most) = ordered[0], ordered[-1]
+    if len(fit.sd_ratios) == 1:
+        return f" Its standard deviation is {_ratio(least)} times the reference's."
+    return f" Its standard deviations are {_ratio(least)} (`{low}`) to {_ratio(most)} (`{high}`) times the reference's."
+
+
+def _ratio(ratio: Estimate) -> str:
+    digits = int(np.clip(-np.floor(np.log10(ratio.se)), 2, 4)) if ratio.se > 0 and np.isfinite(ratio.se) else 2
+    return f"{ratio.value:.{digits}f}"

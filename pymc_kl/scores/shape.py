@@ -1,0 +1,80 @@
+"""Shape of an approximation within each mode: how wide it is there, and whether it fits.
+
+Arrays over modes have K entries; NaN where either side has too few draws, or no density.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pymc_kl._typing import Array
+from pymc_kl.numerics.estimate import UNKNOWN, Estimate
+from pymc_kl.scores.marginals import Source
+
+ACCURATE = 0.1  # nats of forward KL within a mode up to which a shape fits: one sd 25 % too small; our choice
+NARROW_BELOW = 0.8  # standard deviation of q over that of p; with less q is too narrow; our choice
+WIDE_ABOVE = 1.25  # the same ratio; with more q is too wide; our choice
+FEWEST_DRAWS = 20  # draws of either side in a mode from which on widths are compared; our choice
+WELL_FITTED = "well fitted"
+CANNOT_TELL = "cannot tell"
+
+
+def widths(p: Source, q: Source, k: int) -> tuple[list[Estimate], list[int]]:
+    """Divide standard deviations of q by those of p within each of k modes, along the coordinate that differs most.
+
+    Returns the ratio and that coordinate, -1 where there is none. Both have canonical draws, with the mode of each.
+    """
+    found = [_width(_inside(p, j), _inside(q, j)) for j in range(k)]
+    return [ratio for ratio, _ in found], [coordinate for _, coordinate in found]
+
+
+def shape_verdicts(kl: Array, kl_se: Array, width: Sequence[Estimate]) -> list[str]:
+    """Say how q fits within each mode, by intervals of two standard errors.
+
+    'well fitted' where the forward KL (nats) within the mode is at most 0.1; where it is more, 'too narrow' or
+    'too wide' if the widths say so, or 'wrong shape'. 'cannot tell' where neither is sure, empty without draws. A
+    fit without a density is never well fitted.
+    """
+    return [_shape(Estimate(*pair), ratio) for pair, ratio in zip(zip(kl, kl_se, strict=True), width, strict=True)]
+
+
+def _shape(kl: Estimate, width: Estimate) -> str:
+    if np.isnan(kl.value) and np.isnan(width.value):
+        return ""
+    if kl.value + 2 * kl.se <= ACCURATE:
+        return WELL_FITTED
+    known = np.isfinite(kl.value) and np.isfinite(kl.se)
+    if known and not kl.value - 2 * kl.se > ACCURATE:
+        return CANNOT_TELL
+    if width.value + 2 * width.se < NARROW_BELOW:
+        return "too narrow"
+    if width.value - 2 * width.se > WIDE_ABOVE:
+        return "too wide"
+    return "wrong shape" if known else CANNOT_TELL
+
+
+def _inside(source: Source, mode: int) -> tuple[Array, Array]:
+    rows = np.ones(len(source.x), dtype=bool) if source.mode is None else source.mode == mode
+    rows = rows & (source.weights > 0)
+    return source.x[rows], source.weights[rows]
+
+
+def _width(p: tuple[Array, Array], q: tuple[Array, Array]) -> tuple[Estimate, int]:
+    if min(len(p[0]), len(q[0])) < FEWEST_DRAWS:
+        return UNKNOWN, -1
+    (log_p, p_se), (log_q, q_se) = _log_sd(*p), _log_sd(*q)
+    with np.errstate(invalid="ignore"):
+        off = np.where(np.isfinite(log_q - log_p), log_q - log_p, 0.0)
+    j = int(np.abs(off).argmax())
+    ratio = float(np.exp(off[j]))
+    return Estimate(ratio, ratio * float(np.hypot(p_se[j], q_se[j]))), j
+
+
+def _log_sd(x: Array, weights: Array) -> tuple[Array, Array]:
+    """Log of the standard deviation of each coordinate (d,) of weighted draws, and its standard error."""
+    w = weights / weights.sum()
+    squared = (x - w @ x) ** 2
+    variance = w @ squared
+    with np.errstate(divide="ignore", invalid="ignore"):
+        se = np.sqrt((w**2) @ (squared - variance) ** 2) / (2 * variance)
+        return 0.5 * np.log(variance), se
