@@ -359,7 +359,7 @@ class TestReport:
         path = Path("pymc_kl_demo", "report", "report.html")
         assert str(path) in report.printed
         assert "Your draws miss mode 2" in report.printed
-        assert "ADVI covers mode 1" in report.printed
+        assert "ADVI reaches mode 1" in report.printed
         assert "misses mode 2" in (report.folder / "report.html").read_text(encoding="utf-8")
 
     def test_arviz_draws_every_source(self, report):

@@ -65,7 +65,7 @@ def test_a_density_that_is_not_its_own_is_refused(name, compared, said):
     assert NOT_ITS_DENSITY in str(found["error"].item())
     assert coverage(compared, name)["verdict"].values.tolist() == ["over", "missed"]
     assert "is refused as a density" in said[name]
-    assert "covers mode 1" in said[name]
+    assert "reaches mode 1" in said[name]
     assert "accurate" not in said[name]
 
 
@@ -89,7 +89,7 @@ def test_a_handful_of_draws_covers_nothing_for_certain(name, compared, said):
 def test_forty_draws_in_one_mode_miss_the_other(compared, said):
     """None of 40 where 12 are due: at most 3/40 are there, less than a tenth short of certain."""
     assert coverage(compared, "forty draws")["verdict"].values.tolist()[0] == "over"
-    assert "covers mode 1" in said["forty draws"]
+    assert "reaches mode 1" in said["forty draws"]
     assert "both modes" not in said["forty draws"]
 
 
