@@ -65,6 +65,7 @@ def lay_out(
             )
     if reference.audit is not None:
         dt["audit"] = reference.audit
+        dt["audit"].attrs |= _divergences(given)
     line = _line(scored, reference, attempts) if reference.target.d == 1 else None
     errors = {name: describe(kept.failures) for name, kept in attempts.items()}
     dt["scores"] = xr.DataTree(scores_dataset(_score_rows(fits, errors), SCORE_COLUMNS))
@@ -75,6 +76,13 @@ def lay_out(
     if line is not None:
         dt["line"] = xr.DataTree(line)
     return dt
+
+
+def _divergences(given: object) -> dict[str, int]:
+    """Count the divergent transitions of given draws, where they tell."""
+    if not isinstance(given, xr.DataTree) or "diverging" not in given.children.get("sample_stats", xr.DataTree()):
+        return {}
+    return {"n_diverging": int(given["sample_stats"]["diverging"].sum())}
 
 
 def _score_rows(fits: Iterable[ScoredFit | FailedFit], errors: dict[str, str]) -> dict[str, dict[str, object]]:

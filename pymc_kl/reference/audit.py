@@ -10,6 +10,7 @@ from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.table_names import OF_MEANS, free_names
 from pymc_kl.modes.masses import Masses, last_core
 from pymc_kl.modes.numbering import mode_numbers, to_region
+from pymc_kl.reference.convergence import convergence, copies_of_chains
 from pymc_kl.reference.given_check import GivenCheck
 from pymc_kl.reference.posterior import ModewisePosterior, core_draws
 from pymc_kl.scores.marginals import Source, mean_se
@@ -24,20 +25,25 @@ def audit(posterior: ModewisePosterior) -> xr.DataTree | None:
     Returns
     -------
     DataTree
-        `n_draws` (chain, mode), `crossings` (chain), `rhat`, `ess`, `missed` (mode); `stein_z`, `stein_spread`,
+        `n_draws` (chain, mode), `crossings` (chain), `copy` (chain), that of most of its draws, `rhat`, `ess`,
+        `missed` (mode); `stein_z`, `stein_spread`,
         `stein_shift` (mode): by how many standard errors, and along which `stein_coordinate`, the draws of a mode fail
         to be draws of the posterior, how many times too wide they are there and by how many standard deviations off;
         `refusal` (mode): why they are not used, or empty; `missed_mass` and its error;
         and the child `means`: of every variable, on draws relabelled to one copy of their mode, the mean of
         the given draws, that of the reference, its standard error, and the difference in posterior standard
-        deviations.
+        deviations; and, of chains, the child `convergence`: R-hat and ESS of every variable, and where each chain
+        sits.
     """
     given, canonical, masses = posterior.given, posterior.canonical, posterior.given_masses()
     if given is None or canonical is None or masses is None:
         return None
     region = to_region(canonical.mode, posterior.modes.k).reshape(given.log_density.shape)
     visits = _visits(posterior, given, masses, region)
-    return xr.DataTree.from_dict({"/": visits, "/means": _means(posterior, canonical.x, given.flat_weights)})
+    groups = {"/": visits, "/means": _means(posterior, canonical.x, given.flat_weights)}
+    if (agreement := convergence(posterior)) is not None:
+        groups["/convergence"] = agreement
+    return xr.DataTree.from_dict(groups)
 
 
 def _visits(posterior: ModewisePosterior, given: PosteriorDraws, masses: Masses, region: IntArray) -> xr.Dataset:
@@ -50,6 +56,7 @@ def _visits(posterior: ModewisePosterior, given: PosteriorDraws, masses: Masses,
     return xr.Dataset(
         {
             "n_draws": (("chain", "mode"), n_draws),
+            "copy": ("chain", copies_of_chains(posterior)),
             "crossings": ("chain", (last_visited[:, 1:] != last_visited[:, :-1]).sum(axis=1)),
             "rhat": ("mode", masses.rhat[:k]),
             "ess": ("mode", masses.ess[:k]),

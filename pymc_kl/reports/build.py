@@ -12,6 +12,7 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 
 from pymc_kl.comparison.io import check_comparison
+from pymc_kl.comparison.ranking import ranked
 from pymc_kl.comparison.whole_files import check_new, write_text
 from pymc_kl.plots import plot_coverage
 from pymc_kl.plots.parts.contract import select_variables
@@ -20,7 +21,7 @@ from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts, read_facts
 from pymc_kl.reports.figures import Figure, Painter, plotly_library
 from pymc_kl.reports.headline import headlines
 from pymc_kl.reports.losses import divergence_section, fits_section, origin_section
-from pymc_kl.reports.making import next_section
+from pymc_kl.reports.making import made_section, next_section
 from pymc_kl.reports.markup import page_environment, read_text
 from pymc_kl.reports.page import Options, Section
 from pymc_kl.reports.phrases import listed
@@ -38,7 +39,7 @@ HEAD = 20_000  # bytes of a page in which its sign stands; bounds what is read o
 IN_NOTEBOOKS = ("heat", "divergence-table")  # names of the tables that a notebook shows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """A report that was made: show it in a notebook, print it in a terminal, or save it.
 
@@ -49,7 +50,7 @@ class Report:
     notebook : str
         The verdict, the picture and the two main tables, as a notebook shows them.
     verdict : tuple of str
-        Its sentences, worst news first.
+        Its sentences: the answer, then why.
     path : Path or None
         The file that it was written to.
     """
@@ -58,6 +59,13 @@ class Report:
     notebook: str = field(repr=False)
     verdict: tuple[str, ...]
     path: Path | None = None
+
+    def __str__(self) -> str:
+        return "\n".join(self.verdict)
+
+    def __repr__(self) -> str:
+        answer = self.verdict[0] if self.verdict else ""
+        return f"<Report{f' at {self.path}' if self.path else ''}: {answer}>"
 
     def _repr_html_(self) -> str:
         return self.notebook
@@ -135,10 +143,10 @@ def report(
     --------
     With the `comparison` in the example of :func:`pymc_kl.compare`:
 
-    >>> pkl.report(comparison).verdict[0][:19]
-    'ADVI reaches mode 1'
+    >>> print(pkl.report(comparison).verdict[0][:24])
+    ADVI
     """
-    dt = check_comparison(comparison)
+    dt = ranked(check_comparison(comparison))
     _check_options(ci_prob, round_to)
     if path is not None:
         writable(path, overwrite)
@@ -204,6 +212,7 @@ def _coverage_picture(dt: xr.DataTree, facts: Facts, painter: Painter, ci_prob: 
 
 def _sections(dt: xr.DataTree, facts: Facts, trust: Trust, painter: Painter, options: Options) -> list[Section]:
     return [
+        next_section(facts, trust),
         reference_section(dt, facts, trust),
         modes_section(dt, painter, options),
         coverage_section(dt, options),
@@ -212,7 +221,7 @@ def _sections(dt: xr.DataTree, facts: Facts, trust: Trust, painter: Painter, opt
         parameters_section(dt, painter, options),
         uses_section(facts),
         fits_section(dt, facts, painter, options),
-        next_section(dt, facts, trust),
+        made_section(dt),
     ]
 
 

@@ -5,7 +5,7 @@ Nothing is judged here. Masses are probabilities, divergences are in nats; NaN i
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -13,8 +13,11 @@ import xarray as xr
 
 from pymc_kl.comparison.datatree import ESTIMATES, fit_groups
 from pymc_kl.comparison.io import check_comparison
+from pymc_kl.comparison.ranking import ranked
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
-from pymc_kl.reports.parameters import LargestError, largest_mean_error, parameter_errors
+from pymc_kl.reports.given import Audit, read_audit
+from pymc_kl.reports.parameters import LargestError, parameter_errors
+from pymc_kl.scores.shape import shape_verdicts
 
 LEAST_COUNTED_MASS = 0.01  # mass: a mode whose upper bound is below it is left out of all sentences; our choice
 
@@ -94,25 +97,9 @@ class FitFacts:
         return tuple(c for c in self.coverage if c.mode.matters and (not verdicts or c.verdict in verdicts))
 
 
-@dataclass(frozen=True)
-class Audit:
-    """What the user's draws missed, whether they tell the masses of the modes, and where they are not of the posterior.
-
-    `refusals` say of each mode, by its number, why its draws are not used.
-    """
-
-    missed: tuple[int, ...]
-    missed_mass: Estimate
-    alarm: bool
-    masses_known: bool
-    reason: str
-    mean: tuple[str, float, Estimate] | None
-    refusals: Mapping[int, str] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Everything that the first page of a report is made from."""
+    """Everything that the first page of a report is made from; `fits` from the recommended one down."""
 
     modes: tuple[Mode, ...]
     fits: tuple[FitFacts, ...]
@@ -163,14 +150,14 @@ def read_facts(comparison: xr.DataTree) -> Facts:
     -------
     Facts
     """
-    dt = check_comparison(comparison)
+    dt = ranked(check_comparison(comparison))
     attrs, evidence = dt["modes"].attrs, dt["evidence"]
     modes = _modes(dt["modes"].to_dataset())
     settings = json.loads(dt.attrs.get("settings", "{}"))
     return Facts(
         modes=modes,
         fits=tuple(_fit(dt, str(name), modes) for name in dt["scores"].to_dataset()["approximation"].values),
-        audit=_audit(dt),
+        audit=read_audit(dt),
         symmetries=tuple(json.loads(attrs.get("symmetries", "[]"))),
         masses_known=bool(int(attrs.get("masses_known", 1))),
         masses_reason=str(attrs.get("reason", "")),
@@ -252,30 +239,16 @@ def _mode_coverage(row: xr.Dataset, mode: Mode) -> ModeCoverage:
         upper=_number(row, "mass_upper"),
         reverse_within=_estimate(row, "reverse_kl_within"),
         copies_reached=_number(row, "copies_reached"),
-        shape=_text(row, "shape"),
+        shape=_shape(row, mode),
         width=_estimate(row, "width"),
         width_of=_text(row, "width_of"),
         forward_within=_estimate(row, "forward_kl_within"),
     )
 
 
-def _audit(dt: xr.DataTree) -> Audit | None:
-    if "audit" not in dt.children:
-        return None
-    ds = dt["audit"].to_dataset()
-    missed = ds["mode"].values[ds["missed"].values.astype(bool)]
-    return Audit(
-        missed=tuple(int(k) for k in missed),
-        missed_mass=_estimate(ds, "missed_mass"),
-        alarm=float(ds["alarm"]) == 1,
-        masses_known=bool(int(ds.attrs.get("masses_known", 1))),
-        reason=str(ds.attrs.get("reason", "")),
-        mean=largest_mean_error(dt["audit/means"].to_dataset()) if "means" in dt["audit"].children else None,
-        refusals=_refusals(ds),
-    )
-
-
-def _refusals(ds: xr.Dataset) -> dict[int, str]:
-    if "refusal" not in ds:
-        return {}
-    return {int(k): str(text) for k, text in zip(ds["mode"].values, ds["refusal"].values, strict=True) if str(text)}
+def _shape(row: xr.Dataset, mode: Mode) -> str:
+    """Return how a fit fits within a mode; files from before that was stored tell it of modes without copies."""
+    if "shape" in row or mode.copies != 1:
+        return _text(row, "shape")
+    kl = _estimate(row, "forward_kl_within")
+    return shape_verdicts(np.array([kl.value]), np.array([kl.se]), [UNKNOWN])[0]

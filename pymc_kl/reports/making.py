@@ -1,4 +1,4 @@
-"""Section nine: what to do next, and how the comparison was made."""
+"""What to do next, first of the sections, and how the comparison was made, last of them."""
 
 import json
 import re
@@ -16,11 +16,11 @@ from pymc_kl.modes.search import N_STARTS
 from pymc_kl.reports.cells import Table, words
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct
-from pymc_kl.reports.page import Block, Code, Details, Section
+from pymc_kl.reports.page import Code, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.reach import perhaps_missed
 from pymc_kl.reports.shape import covers_all
-from pymc_kl.reports.trust import Trust
+from pymc_kl.reports.trust import SEEN, Trust
 
 MOST_STEPS = 4  # most commands that are suggested
 # Families that this package fits, by direction.
@@ -36,22 +36,23 @@ USUAL = {
 }
 
 
-def next_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
-    """Suggest at most four commands, and show the settings."""
+def next_section(facts: Facts, trust: Trust) -> Section:
+    """Suggest at most four commands."""
     steps = list(_steps(facts, trust))[:MOST_STEPS]
-    blocks: list[Block] = [*steps]
+    return Section("next", "What to do next", "In this order; each is one command to copy.", steps)
+
+
+def made_section(dt: xr.DataTree) -> Section:
+    """Show versions, settings and timings, and the call that makes the comparison again."""
     again = Code(reproduce(dt), "The same again, with the model at hand.")
-    blocks.append(Details("How this was made", [_made_table(dt), again]))
-    lead = "In this order; each is one command to copy."
-    return Section("next", "What to do next", lead, blocks)
+    return Section(
+        "made", "How this was made", "With these settings anyone can make it again.", [_made_table(dt), again]
+    )
 
 
 def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
     if trust.answer != "yes":
-        yield Code(
-            "reference = pkl.sample_reference(idata, model=model, n_starts=16_384, random_seed=1)",
-            "A reference that can be trusted comes first: search longer, and sample every mode found.",
-        )
+        yield _better_reference(facts)
     elif facts.audit is not None and facts.audit.alarm:
         yield Code(
             "reference = pkl.sample_reference(idata, model=model, random_seed=1)",
@@ -86,6 +87,16 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
     )
 
 
+def _better_reference(facts: Facts) -> Code:
+    """Suggest a longer search where starts still found modes, else more draws of each mode."""
+    if facts.unseen.value > SEEN:
+        more, why = "n_starts=16_384", "search longer, since starts were still finding modes"
+    else:
+        more, why = "draws=4_000", "sample more of each mode"
+    command = f"reference = pkl.sample_reference(idata, model=model, {more}, random_seed=1)"
+    return Code(command, f"A reference that can be trusted comes first: {why}.")
+
+
 def _correction(fit: FitFacts) -> str:
     """Write the call that corrects a fit; one of this package is made again first, the user has their own."""
     direction, _, family = fit.name.partition(" ")
@@ -111,7 +122,7 @@ def _made_table(dt: xr.DataTree) -> Table:
     ]
     if "converted_from" in attrs:
         rows.append(("converted", f"from format {int(attrs['converted_from'])} of an older version"))
-    return Table("made", "Versions, settings and timings.", ["", ""], [[words(k), words(v)] for k, v in rows])
+    return Table("made-table", "Versions, settings and timings.", ["", ""], [[words(k), words(v)] for k, v in rows])
 
 
 def settings_of(dt: xr.DataTree) -> dict[str, object]:

@@ -10,7 +10,7 @@ import numpy as np
 from pymc_kl.reports.convergence import not_converged
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import correctable
-from pymc_kl.reports.phrases import counted, nats, numbered, percent
+from pymc_kl.reports.phrases import counted, every, nats, numbered, percent
 from pymc_kl.reports.reach import not_weighed, perhaps_missed, reach, with_draws
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.shape import covers_all, fits_well, misfit, not_told, spread
@@ -190,13 +190,7 @@ def _copies(fit: FitFacts) -> str:
 
 
 def _every(facts: Facts) -> str:
-    """Name the modes that matter, as "found": there may be others."""
-    n = len(facts.that_matter)
-    if n == 1:
-        return f"mode {facts.that_matter[0].number}" if len(facts.modes) > 1 else "the one mode found"
-    if len(facts.modes) > n:
-        return f"the {n} modes found that may hold more than 1 %"
-    return "both modes found" if n == 2 else f"all {n} modes found"
+    return every(len(facts.that_matter), len(facts.modes))
 
 
 def _divergence(fit: FitFacts) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 
 from pymc_kl.reference.given_check import not_of_this_posterior
 from pymc_kl.reports.facts import Facts
-from pymc_kl.reports.phrases import listed, measured, numbered, percent, plain
+from pymc_kl.reports.of_draws import agreement, missed_by_draws
+from pymc_kl.reports.phrases import listed
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.trust import capital, judge_reference
 
@@ -23,8 +24,10 @@ def of_reference(facts: Facts) -> Iterator[Sentence]:
         yield Sentence("", "untrusted", 0, _untrusted(facts))
     elif trust.answer == "with care":
         yield Sentence("", "care", 2, f"Take the reference with care. {' '.join(trust.reasons)}")
-    if (text := _missed_by_draws(facts)) is not None:
+    if (text := missed_by_draws(facts)) is not None:
         yield Sentence("", "draws miss modes", 1, text)
+    if (text := agreement(facts)) is not None:
+        yield Sentence("", "chains disagree", 1, text)
     if (text := _symmetry(facts)) is not None:
         yield Sentence("", "symmetry", 5, text)
     if np.isnan(facts.log_evidence.value):
@@ -54,33 +57,6 @@ def _untrusted(facts: Facts) -> str:
         else "What follows compares with the modes as the chains saw them."
     )
     return f"The reference cannot be trusted: {reason}. {after}"
-
-
-def _missed_by_draws(facts: Facts) -> str | None:
-    audit = facts.audit
-    if audit is None:
-        return None
-    if audit.missed and audit.alarm:
-        known = facts.masses_known
-        held = (
-            f"which {_hold(audit.missed)} {percent(audit.missed_mass)} of the posterior" if known else "of unknown mass"
-        )
-        text = f"Your draws miss {numbered(audit.missed)}, {held}."
-        if audit.mean is not None and known:
-            label, given, right = audit.mean
-            text += f" Their mean of {label} is {plain(given, right.se)}; over all modes found it is {measured(right)}."
-        return text
-    unknown = not audit.masses_known and audit.reason and not audit.refusals
-    if unknown and not audit.missed and len(facts.that_matter) > 1 and facts.completed:
-        return (
-            f"Your draws reached every mode found, but {audit.reason}: the shares of draws in the modes are not "
-            "their masses."
-        )
-    return None
-
-
-def _hold(modes: tuple[int, ...]) -> str:
-    return "holds" if len(modes) == 1 else "together hold"
 
 
 def _symmetry(facts: Facts) -> str | None:

@@ -66,3 +66,12 @@ def counted(n: float, one: str, many: str) -> str:
 def numbered(numbers: Sequence[int]) -> str:
     """Name modes: `mode 2`, `modes 1 and 3`."""
     return f"{'mode' if len(numbers) == 1 else 'modes'} {listed(numbers)}"
+
+
+def every(n: int, found: int) -> str:
+    """Name the modes that matter, n of those found, as "found": there may be others."""
+    if n == 1:
+        return "the one mode found that may hold more than 1 %" if found > 1 else "the one mode found"
+    if found > n:
+        return f"the {n} modes found that may hold more than 1 %"
+    return "both modes found" if n == 2 else f"all {n} modes found"

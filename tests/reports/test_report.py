@@ -27,7 +27,7 @@ FIGURES = {
 }  # fmt: skip
 TABLES = {
     "chains", "search", "modes-table", "heat", "detail", "divergence-table", "elbo-table", "parts", "parameters-table",
-    "uses-table", "fits-table", "starts-table", "made",
+    "uses-table", "fits-table", "starts-table", "made-table",
 }  # fmt: skip
 COLUMNS = 80
 
@@ -253,7 +253,7 @@ def test_an_older_format_says_what_it_lacks():
 def test_without_approximations():
     dt = report_comparisons.complete(make_comparison(2, ()))
     made = pkl.report(dt)
-    assert "no approximation could be scored" in made.html
+    assert "no approximation was compared" in made.html
     assert rows(made.html, "heat") == ["mode 1", "mode 2", "elsewhere"]
     assert {"tree", "marginals", "pair"} <= figures(made.html)
     assert "unhashable" not in made.html and "IndexError" not in made.html

@@ -7,7 +7,8 @@ import numpy as np
 
 from pymc_kl.comparison.datatree import ESTIMATES
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
-from pymc_kl.reports.facts import Audit, Facts, FitFacts, Mode, ModeCoverage
+from pymc_kl.reports.facts import Facts, FitFacts, Mode, ModeCoverage
+from pymc_kl.reports.given import Audit
 from pymc_kl.scores.shape import WELL_FITTED
 
 NAN = float("nan")

@@ -1,0 +1,84 @@
+"""Write what the user's own draws are worth: the modes that they miss, and why their R-hat is high."""
+
+from collections.abc import Sequence
+
+from pymc_kl.reports.facts import Facts
+from pymc_kl.reports.given import Audit
+from pymc_kl.reports.phrases import counted, listed, measured, numbered, percent, plain
+
+RHAT_GOOD = 1.01  # R-hat up to which chains agree; Vehtari et al. 2021, doi:10.1214/20-BA1221
+
+
+def missed_by_draws(facts: Facts) -> str | None:
+    """Write which modes the draws miss, or that their shares in the modes are not the masses."""
+    audit = facts.audit
+    if audit is None:
+        return None
+    if audit.missed and audit.alarm:
+        verb, known = "holds" if len(audit.missed) == 1 else "together hold", facts.masses_known
+        held = f"which {verb} {percent(audit.missed_mass)} of the posterior" if known else "of unknown mass"
+        text = f"Your draws miss {numbered(audit.missed)}, {held}."
+        if audit.mean is not None and known:
+            label, given, right = audit.mean
+            text += f" Their mean of {label} is {plain(given, right.se)}; over all modes found it is {measured(right)}."
+        return text
+    unknown = not audit.masses_known and audit.reason and not audit.refusals
+    if unknown and not audit.missed and len(facts.that_matter) > 1 and facts.completed:
+        return (
+            f"Your draws reached every mode found, but {audit.reason}: the shares of draws in the modes are not "
+            "their masses."
+        )
+    return None
+
+
+def agreement(facts: Facts) -> str | None:
+    """Write how high the R-hat of the draws is, and why; None where chains agree or it is not known."""
+    audit = facts.audit
+    if audit is None or audit.worst is None or not audit.worst.rhat > RHAT_GOOD:
+        return None
+    worst = audit.worst
+    return f"R-hat of `{worst.label}` is {worst.rhat:.2f} (ESS {worst.ess:,.0f}): {_cause(facts, audit)}"
+
+
+def up_to_labels(audit: Audit) -> bool:
+    """Tell if a high R-hat is due to copies alone: relabelled, the chains agree."""
+    return audit.worst is not None and audit.worst.rhat > RHAT_GOOD >= audit.worst.rhat_relabelled
+
+
+def _cause(facts: Facts, audit: Audit) -> str:
+    if up_to_labels(audit):
+        return _copies(facts, audit)
+    if len(audit.in_mode) > 1:
+        moved = f"moves between modes: {audit.moves:,}" if audit.moves else "none moved between modes"
+        return f"{_sit([(names, _mode(facts, k)) for k, names in audit.in_mode.items()])}; {moved}."
+    if audit.moves:
+        return f"chains moved between modes only {counted(audit.moves, 'time', 'times')}."
+    diverging = f" ({counted(audit.n_diverging, 'divergence', 'divergences')})" if audit.n_diverging else ""
+    return f"the chains have not mixed within one mode{diverging}: longer chains, or another parametrisation."
+
+
+def _copies(facts: Facts, audit: Audit) -> str:
+    signs = all(text.startswith("sign") for text in facts.symmetries)
+    of = f" ({listed(facts.symmetries)})" if facts.symmetries else ""
+    relabelled = 1.0 if audit.worst is None else audit.worst.rhat_relabelled
+    after = (
+        f"{of}; relabelled it is {relabelled:.2f}: nothing is lost unless you need the {'sign' if signs else 'labels'}."
+    )
+    first, *others = audit.in_copy.values() or [()]
+    if not others:
+        return f"chains move between copies of a mode{after}"
+    place = "its mirror image" if signs else "another copy" if len(others) == 1 else "other copies"
+    rest = tuple(name for names in others for name in names)
+    return _sit([(first, "one copy of a mode"), (rest, place)]) + after
+
+
+def _sit(places: Sequence[tuple[Sequence[str], str]]) -> str:
+    """Write which chains sit where."""
+    (first, place), *others = places
+    verb = "chain {} sits" if len(first) == 1 else "chains {} sit"
+    return listed([f"{verb.format(listed(first))} in {place}", *(f"{listed(names)} in {p}" for names, p in others)])
+
+
+def _mode(facts: Facts, number: int) -> str:
+    mass = next((mode.mass for mode in facts.modes if mode.number == number), None)
+    return f"mode {number}" + (f" ({percent(mass)} of the posterior)" if mass and facts.masses_known else "")
