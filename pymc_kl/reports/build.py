@@ -143,8 +143,8 @@ def report(
     --------
     With the `comparison` in the example of :func:`pymc_kl.compare`:
 
-    >>> print(pkl.report(comparison).verdict[0][:24])
-    ADVI
+    >>> pkl.report(comparison).verdict[0][:47]
+    'Use forward mixture: it covers both modes found'
     """
     dt = ranked(check_comparison(comparison))
     _check_options(ci_prob, round_to)

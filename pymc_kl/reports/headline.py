@@ -46,7 +46,7 @@ def _fit(facts: Facts) -> Headline:
     best = recommended(facts)
     if best is None:
         return Headline("–", "no approximation could be scored" if facts.fits else "no approximation was compared")
-    mass = f", of which it reaches {percent(reached_mass(facts, best))}" if facts.masses_known else ""
+    mass = f": it reaches {percent(reached_mass(facts, best))} of the mass" if facts.masses_known else ""
     shape = "mass and shape fit" if covers_all(best) else _shape(best)
     return Headline(best.name, f"the fit to take{mass}; {shape}")
 
