@@ -118,7 +118,7 @@ def main(folder: str | Path = "pymc_kl_demo/from_other_samplers") -> xr.DataTree
     """Compare, print the tables and save the comparison; returns it."""
     comparison = compare_all()
     columns = ["kind", "family", "forward_kl", "forward_kl_se", "reverse_kl", "reverse_kl_se"]
-    print(pkl.summary(comparison)[columns].round(3).to_string())
+    print(pkl.summary(comparison, columns=columns).round(3).to_string())
     print(pkl.coverage(comparison, values=("mass", "verdict")).round(3).to_string())
     notes = pkl.summary(comparison, kind="all")["note"]
     print("\n".join(f"{name}: {note}" for name, note in notes.items() if note))

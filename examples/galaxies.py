@@ -67,7 +67,7 @@ def shown_modes(comparison: xr.DataTree) -> list[int]:
 def print_tables(comparison: xr.DataTree) -> None:
     """Print the scores, the masses of the modes, and what to think of the reference."""
     scores = ["elbo", "elbo_se", "reverse_kl", "reverse_kl_se", "elbo_gap", "converged", "khat"]
-    print(pkl.summary(comparison)[[*scores, "spill"]].round(2).to_string(na_rep="-"))
+    print(pkl.summary(comparison, columns=[*scores, "spill"]).round(2).to_string(na_rep="-"))
     table = pkl.coverage(comparison, values=("mass", "verdict"))
     print(table.loc[shown_modes(comparison), ["reference", *shown_fits(comparison)]].round(3).to_string())
     if reason := comparison["modes"].attrs["reason"]:

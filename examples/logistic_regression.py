@@ -85,7 +85,7 @@ def spreads(comparison: xr.DataTree, new: Array) -> dict[str, tuple[Array, Array
 def tabulate(comparison: xr.DataTree, new: Array) -> pd.DataFrame:
     """Tabulate spreads over those of the posterior, both divergences, and what a fit is good for."""
     found = spreads(comparison, new)
-    table = pkl.summary(comparison)[["reverse_kl", "reverse_kl_se", "forward_kl", "forward_kl_se", "khat"]].copy()
+    table = pkl.summary(comparison, columns=["reverse_kl", "reverse_kl_se", "forward_kl", "forward_kl_se", "khat"])
     ratios = {
         name: [own / truth for own, truth in zip(found[name], found["posterior"], strict=True)] for name in table.index
     }

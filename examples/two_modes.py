@@ -295,8 +295,8 @@ def main(folder: str | Path = "pymc_kl_demo/two_modes") -> dict[str, Any]:
     for key, row in table.items():
         print(f"{key}: " + ", ".join(f"{name} {value:.6g}" for name, value in row.items()))
     comparison = compare_from_draws()
-    print(pkl.summary(comparison).iloc[:, :12].round(4).to_string())
-    print(pkl.coverage(comparison).round(4).to_string())
+    print(pkl.summary(comparison).to_string())
+    print(pkl.coverage(comparison).to_string())
     pkl.plot_coverage(comparison, backend="matplotlib").savefig(folder / "coverage.png", dpi=200)
     pkl.plot_modes(comparison, backend="matplotlib").savefig(folder / "modes.png", dpi=200)
     print(f"Pictures are in {folder}.")

@@ -1,6 +1,8 @@
 """DataTree → DataFrame: the tables of a comparison."""
 
 from collections.abc import Sequence
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -8,92 +10,174 @@ import xarray as xr
 
 from pymc_kl.comparison.datatree import SCORE_COLUMNS, TEXT_COLUMNS
 from pymc_kl.comparison.io import check_comparison
+from pymc_kl.comparison.ranking import ranked
+from pymc_kl.scores.coverage import TOO_FEW_DRAWS
+from pymc_kl.scores.shape import CANNOT_TELL, WELL_FITTED
 
 NONE = "–"
 EXACT = 5e-7  # standard error below which a number counts as exact: it is that of rounding
 SMALLEST = 0.005  # per cent below which a share is written as <0.01
-SUMMARY = (
-    "kind", "family", "forward_kl", "forward_kl_se", "reverse_kl", "reverse_kl_se", "forward_kl_between",
-    "forward_kl_between_se", "forward_kl_within", "forward_kl_within_se", "forward_kl_is_bound",
-    "reverse_kl_between", "reverse_kl_between_se", "reverse_kl_within", "reverse_kl_within_se",
-    "reverse_kl_is_bound", "elbo", "elbo_se", "elbo_gap", "elbo_gap_se", "converged", "missed_mass",
-    "missed_mass_se", "alarm", "khat", "khat_se", "ess_reverse",
-    "ess_reverse_se", "spill", "spill_se", "seconds", "error",
-)  # fmt: skip
+MAIN = ("forward_kl", "reverse_kl", "missed_mass", "khat", "converged", "seconds")
+CONVERGED = {1.0: "yes", 0.0: "no"}
+VALUES = ("mass", "mass_se", "verdict")
 
 
-def summary(comparison: xr.DataTree, *, kind: str = "main", round_to: int | None = None) -> pd.DataFrame:
-    """Tabulate the scores, a row an approximation.
+def summary(
+    comparison: xr.DataTree,
+    *,
+    kind: Literal["main", "all"] = "main",
+    columns: Sequence[str] | None = None,
+    round_to: int | Literal["auto", "none"] = "auto",
+) -> pd.DataFrame:
+    """Tabulate the scores, a row an approximation, the recommended one first.
 
     Parameters
     ----------
     comparison : DataTree
         What :func:`compare` returned.
     kind : {"main", "all"}
-        The columns that most readers want, or every score.
-    round_to : int, optional
-        Decimals of all numbers; all that there are by default.
+        Six columns to read, each value with its standard error, or every score as numbers.
+    columns : sequence of str, optional
+        Scores to tabulate as numbers, instead of those of `kind`.
+    round_to : int or {"auto", "none"}
+        Decimals. By default two digits of each standard error in the columns to read, and all that there are
+        elsewhere; ``"none"`` gives the columns to read as numbers, too.
 
     Returns
     -------
     DataFrame
-        Divergences, ELBO and EUBO in nats on the unconstrained space; `<name>_se` is the standard error. NaN
-        means that the score is not defined for that row, and `error` says why a fit, or which of its scores, failed.
+        Divergences, ELBO and EUBO in nats on the unconstrained space; `<name>_se` is the standard error. NaN, or a
+        dash, means that the score is not defined for that row, and `error` says why a fit, or which of its scores,
+        failed.
+
+    Examples
+    --------
+    With the `comparison` in the example of :func:`pymc_kl.compare`:
+
+    >>> pkl.summary(comparison).columns.tolist()
+    ['forward_kl', 'reverse_kl', 'missed (%)', 'khat', 'converged', 'seconds']
+    >>> pkl.summary(comparison, columns=["elbo"]).loc["forward mixture"].round(1).tolist()
+    [0.0]
     """
-    ds = check_comparison(comparison)["scores"].to_dataset()
-    columns = {"main": SUMMARY, "all": SCORE_COLUMNS}
-    if kind not in columns:
-        raise ValueError(f"kind must be one of {sorted(columns)}; got {kind!r}.")
-    return _rounded(ds[list(columns[kind])].to_dataframe()[list(columns[kind])], round_to)
+    dt = check_comparison(comparison)
+    scores = ranked(dt)["scores"].to_dataset()
+    if kind not in ("main", "all"):
+        raise ValueError(f"kind must be one of ['all', 'main']; got {kind!r}.")
+    if unknown := [name for name in columns or () if name not in SCORE_COLUMNS]:
+        raise ValueError(f"unknown columns {unknown}; known are {sorted(SCORE_COLUMNS)}.")
+    if columns is None and kind == "main" and round_to != "none":
+        return _to_read(scores, None if round_to == "auto" else round_to)
+    main = [each for name in MAIN for each in (name, f"{name}_se") if each in SCORE_COLUMNS]
+    names = list(columns or (main if kind == "main" else SCORE_COLUMNS))
+    return _rounded(scores[names].to_dataframe()[names], round_to)
+
+
+def _to_read(scores: xr.Dataset, round_to: int | None) -> pd.DataFrame:
+    """Write the main scores, each with its error."""
+
+    def estimates(name: str) -> list[str]:
+        pairs = zip(scores[name].values, scores[f"{name}_se"].values, strict=True)
+        return [format_estimate(float(value), float(se), round_to) for value, se in pairs]
+
+    missed = zip(scores["missed_mass"].values, scores["missed_mass_se"].values, strict=True)
+    table = {
+        "forward_kl": estimates("forward_kl"),
+        "reverse_kl": estimates("reverse_kl"),
+        "missed (%)": [format_percent(float(v), float(se), round_to=round_to) for v, se in missed],
+        "khat": estimates("khat"),
+        "converged": [CONVERGED.get(float(value), NONE) for value in scores["converged"].values],
+        "seconds": scores["seconds"].values.round(1),
+    }
+    return pd.DataFrame(table, index=pd.Index(scores["approximation"].values, name="approximation"))
 
 
 def coverage(
     comparison: xr.DataTree,
     *,
-    values: Sequence[str] = ("mass", "mass_se", "verdict"),
-    round_to: int | None = None,
+    values: Sequence[str] | None = None,
+    round_to: int | Literal["auto", "none"] = "auto",
 ) -> pd.DataFrame:
-    """Tabulate which modes each approximation covers, a row a mode.
+    """Tabulate which modes each approximation covers, a row a mode, the recommended approximation first.
 
     Parameters
     ----------
     comparison : DataTree
         What :func:`compare` returned.
-    values : sequence of str
-        Which of the `coverage` group's variables to show for each approximation.
-    round_to : int, optional
-        Decimals of all numbers; all that there are by default.
+    values : sequence of str, optional
+        Variables of the `coverage` group to show as numbers for each approximation, beside the mass of the reference
+        and its error; masses are shares that sum to 1. By default each approximation has two columns to read: its
+        mass in per cent, and a verdict.
+    round_to : int or {"auto", "none"}
+        Decimals; by default one of a per cent, and all that there are of `values`.
 
     Returns
     -------
     DataFrame
-        Rows are the modes, then "elsewhere"; columns are pairs (reference or approximation, value). Masses are
-        shares that sum to 1 over the rows.
+        Rows are the modes, then "elsewhere"; columns are pairs (reference or approximation, value). The verdict
+        is "covered" where mass and shape both hold, else what does not; a dash where the mode holds less than 1 %.
+
+    Examples
+    --------
+    With the `comparison` in the example of :func:`pymc_kl.compare`:
+
+    >>> pkl.coverage(comparison)["ADVI", "verdict"].tolist()
+    ['too much mass, well fitted', 'not seen', '']
     """
-    dt = check_comparison(comparison)
+    dt = ranked(check_comparison(comparison))
     modes, ds = dt["modes"].to_dataset(), dt["coverage"].to_dataset()
-    if unknown := [name for name in values if name not in ds]:
+    if unknown := [name for name in values or () if name not in ds]:
         raise ValueError(f"unknown values {unknown}; known are {sorted(map(str, ds.data_vars))}.")
     rows = pd.Index([*modes["mode"].values.tolist(), "elsewhere"], name="mode")
-    table = {
-        ("reference", "mass"): [*modes["mass"].values, modes.attrs["elsewhere"]],
-        ("reference", "mass_se"): [*modes["mass_se"].values, modes.attrs["elsewhere_se"]],
-    }
+    table: dict[tuple[str, str], list[Any]] = {}
+    if values is None:
+        table["reference", "%"] = [100 * mass for mass in (*modes["mass"].values, modes.attrs["elsewhere"])]
+        for name in map(str, ds["approximation"].values):
+            row = ds.sel(approximation=name)
+            table[name, "%"] = [100 * mass for mass in (*row["mass"].values, float(row["elsewhere"]))]
+            table[name, "verdict"] = [*two_part_verdicts(row, modes), ""]
+        return _rounded(pd.DataFrame(table, index=rows), 1 if round_to == "auto" else round_to)
+    table["reference", "mass"] = [*modes["mass"].values, modes.attrs["elsewhere"]]
+    table["reference", "mass_se"] = [*modes["mass_se"].values, modes.attrs["elsewhere_se"]]
     for name in ds["approximation"].values:
         row = ds.sel(approximation=name)
         last = {"mass": float(row["elsewhere"]), "mass_se": float(row["elsewhere_se"])}
         for value in values:
             blank = "" if value in TEXT_COLUMNS else np.nan
-            table[(str(name), value)] = [*row[value].values, last.get(value, blank)]
+            table[str(name), value] = [*row[value].values, last.get(value, blank)]
     return _rounded(pd.DataFrame(table, index=rows), round_to)
 
 
-def _rounded(table: pd.DataFrame, round_to: int | None) -> pd.DataFrame:
-    return table if round_to is None else table.round(round_to)
+OF_MASS = {"under": "too little mass", "over": "too much mass", TOO_FEW_DRAWS: "mass not told"}
+LEAST_TOLD = 0.01  # mass: a mode whose upper bound is below it gets no verdict; our choice
 
 
-def format_estimate(value: float, se: float) -> str:
-    """Write a number rounded to two digits of its standard error, such as `0.605 ± 0.012`."""
+def two_part_verdicts(row: xr.Dataset, modes: xr.Dataset) -> list[str]:
+    """Say of each mode what an approximation has right there, mass and shape: `covered` where both hold.
+
+    `row` is its part of the coverage group.
+    """
+    shapes = row["shape"].values if "shape" in row else np.full(row.sizes["mode"], "")
+    parts = zip(row["verdict"].values, shapes, modes["mass_upper"].values, strict=True)
+    return [_two_parts(str(mass), str(shape), float(upper)) for mass, shape, upper in parts]
+
+
+def _two_parts(mass: str, shape: str, upper: float) -> str:
+    if not mass or upper <= LEAST_TOLD:
+        return "" if not mass else NONE
+    if mass == "missed":
+        return "not seen"
+    of_shape = "shape not told" if shape in ("", CANNOT_TELL) else shape
+    if mass == "covered":
+        return "covered" if shape == WELL_FITTED else of_shape
+    return f"{OF_MASS[mass]}, {of_shape}"
+
+
+def _rounded(table: pd.DataFrame, round_to: int | str | None) -> pd.DataFrame:
+    return table.round(round_to) if isinstance(round_to, Integral) else table
+
+
+def format_estimate(value: float, se: float, round_to: int | None = None) -> str:
+    """Write a number rounded to two digits of its standard error, such as `0.605 ± 0.012`, or to so many decimals."""
     if np.isnan(value):
         return NONE
     if not np.isfinite(value):
@@ -101,6 +185,7 @@ def format_estimate(value: float, se: float) -> str:
     if not np.isfinite(se):
         return f"{value:.3g} ± {'∞' if se == np.inf else '?'}"
     digits = 3 if se < EXACT else int(np.clip(1 - np.floor(np.log10(se)), 0, 6))
+    digits = digits if round_to is None else round_to
     return f"{round(value, digits) + 0.0:.{digits}f} ± {se:.{digits}f}"
 
 

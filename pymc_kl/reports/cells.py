@@ -71,11 +71,7 @@ def share(ds: xr.Dataset, group: str, variable: str, at: Mapping[str, object], r
 
 def rounded(value: float, se: float, round_to: int | None) -> str:
     """Write an estimate, to two digits of its error or to `round_to` decimals."""
-    if np.isnan(value):
-        return NONE
-    if round_to is None or not (np.isfinite(value) and np.isfinite(se)):
-        return format_estimate(value, se)
-    return f"{round(value, round_to) + 0.0:.{round_to}f} ± {se:.{round_to}f}"
+    return format_estimate(value, se, round_to)
 
 
 def format_number(value: float, digits: int = 2) -> str:

@@ -100,13 +100,26 @@ def test_saved_and_loaded_is_the_same(suffix, comparison, tmp_path):
 
 def test_tables(comparison):
     table = pkl.summary(comparison)
-    assert list(table.index)[:2] == ["ADVI", "ADVI (polished)"]
-    assert len(pkl.summary(comparison, kind="all").columns) > len(table.columns)
-    coverage = pkl.coverage(comparison)
+    every = pkl.summary(comparison, kind="all")
+    assert list(table.index) == list(every.index) and {"ADVI", "ADVI (polished)"} < set(table.index)
+    assert table.index[0] == every.sort_values(["missed_mass", "forward_kl"]).index[0]
+    assert len(table.columns) == 6 < len(every.columns)
+    written = re.fullmatch(r"(.+) ± (.+)", table["reverse_kl"].iloc[0])
+    assert [float(number) for number in written.groups()] == pytest.approx(
+        every[["reverse_kl", "reverse_kl_se"]].iloc[0].tolist(), rel=0.1, abs=1e-3
+    )
+    assert pkl.summary(comparison, round_to="none")["reverse_kl"].equals(every["reverse_kl"])
+    coverage = pkl.coverage(comparison, values=("mass", "verdict"))
     assert list(coverage.index) == [1, 2, "elsewhere"]
+    to_read = pkl.coverage(comparison)
     for name in coverage.columns.get_level_values(0).unique():
         assert coverage[(name, "mass")].sum() == pytest.approx(1, abs=1e-9)
-    assert pkl.summary(comparison, round_to=2)["elbo"].iloc[0] == round(table["elbo"].iloc[0], 2)
+        assert to_read[(name, "%")].tolist() == (100 * coverage[(name, "mass")]).round(1).tolist()
+    assert to_read["ADVI", "verdict"].tolist()[0] != "covered"
+    one = pkl.summary(comparison, columns=["elbo"], round_to=2)["elbo"]
+    assert one.equals(every["elbo"].round(2))
+    with pytest.raises(ValueError, match=r"unknown columns \['weight'\]"):
+        pkl.summary(comparison, columns=["weight"])
     with pytest.raises(ValueError, match=r"kind must be one of \['all', 'main'\]"):
         pkl.summary(comparison, kind="some")
     with pytest.raises(ValueError, match=r"unknown values \['weight'\]"):
@@ -396,7 +409,7 @@ def test_odd_names_are_kept_in_files(tmp_path):
     for suffix in (".nc", ".zarr"):
         loaded = pkl.load(pkl.save(dt, tmp_path / f"comparison{suffix}"))
         xr.testing.assert_identical(loaded, dt)
-        assert list(pkl.summary(loaded).index) == list(fits)
+        assert set(pkl.summary(loaded).index) == set(fits)
 
 
 @pytest.mark.parametrize("start", [pkl.compare, pkl.sample_reference])
@@ -473,7 +486,7 @@ def test_an_approximation_that_cannot_be_drawn_from_is_a_row_with_its_error(two_
     dt = pkl.compare(draws, {"broken": broken}, model=target, forward="meanfield", random_seed=1, progressbar=False)
     assert str(dt["scores"]["error"].sel(approximation="broken").item()) == "FloatingPointError: no draws today"
     assert np.isfinite(float(dt["scores"]["elbo"].sel(approximation="forward meanfield")))
-    assert pkl.coverage(dt)[("broken", "mass")].isna().all()
+    assert pkl.coverage(dt)[("broken", "%")].isna().all()
 
 
 def test_an_approximation_whose_density_fails_costs_the_scores_that_need_it(two_modes, draws):
@@ -490,7 +503,7 @@ def test_an_approximation_whose_density_fails_costs_the_scores_that_need_it(two_
     assert np.isfinite(float(dt["scores"]["elbo"].sel(approximation="good")))
     assert np.isfinite([float(row[name]) for name in ("spill", "mode_tv", "emc", "missed_mass")]).all()
     assert np.isnan([float(row[name]) for name in ("elbo", "eubo", "reverse_kl", "forward_kl", "khat")]).all()
-    assert pkl.coverage(dt)[("broken", "mass")].notna().all()
+    assert pkl.coverage(dt)[("broken", "%")].notna().all()
 
 
 def in_parts() -> Draws:

@@ -163,7 +163,7 @@ def test_a_fit_whose_log_q_failed_is_left_out_of_its_contributions(zoo, draws):
 def test_a_comparison_that_lacks_a_part_is_read_as_any(name, compared, tmp_path):
     dt = compared(name)
     assert set(pkl.summary(dt).index) == {"functions", "other", "forward fullrank"}
-    assert "missed" in pkl.coverage(dt)[("functions", "verdict")].to_list()
+    assert "missed" in pkl.coverage(dt, values=["verdict"])[("functions", "verdict")].to_list()
     assert pkl.load(pkl.save(dt, tmp_path / "comparison.nc")).attrs == dt.attrs
     text = pkl.report(dt).html
     assert str(row(dt)["error"].item()).split(":")[0] in text

@@ -249,6 +249,6 @@ class TestBambi:
 
     def test_tables_and_the_report_have_its_names(self, of_bambi):
         assert of_bambi["posterior"]["1|subject_offset"].dims == ("chain", "draw", "subject__factor_dim")
-        assert not pkl.summary(of_bambi)["error"].any()
-        assert pkl.coverage(of_bambi)["forward meanfield", "verdict"].tolist() == ["covered", ""]
+        assert not pkl.summary(of_bambi, kind="all")["error"].any()
+        assert pkl.coverage(of_bambi, values=["verdict"])["forward meanfield", "verdict"].tolist() == ["covered", ""]
         assert "1|subject_sigma" in pkl.report(of_bambi, var_names="1|subject_sigma").html
