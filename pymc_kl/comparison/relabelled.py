@@ -19,7 +19,7 @@ from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.scores.chain_rule import ChainRule
 from pymc_kl.scores.divergences import forward_kl, reverse_kl
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws
-from pymc_kl.scores.shape import shape_verdicts, widths
+from pymc_kl.scores.shape import shape_verdicts, sharper, widths
 
 
 def at_reference(fit: AssignedFit, reference: Reference, evaluate: Evaluate) -> HeldOut:
@@ -71,11 +71,11 @@ def relabelled_scores(
 
 
 def shapes(
-    fit: AssignedFit, reference: Reference, forward: ChainRule, *, up_to_labels: bool
+    fit: AssignedFit, reference: Reference, p: ReferenceDraws, forward: ChainRule, *, up_to_labels: bool
 ) -> dict[str, Array | list[str]]:
     """Say how q fits within each mode and how wide it is there; where there are copies, by q averaged over them."""
     k = reference.modes.k
-    kl, kl_se = forward.within_each[:-1], forward.within_each_se[:-1]
+    kl, kl_se = sharper(forward.within_each[:-1], forward.within_each_se[:-1], p)
     if reference.modes.has_copies and not up_to_labels:
         kl, kl_se = np.full((2, k), np.nan)
     ratio, coordinate = widths(reference.source, fit.source(k), k)

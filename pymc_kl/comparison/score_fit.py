@@ -170,8 +170,9 @@ def _scored(fit: AssignedFit, reference: Reference, found: FitScores, attempts: 
     with attempts.kept("copies_reached"):
         coverage["copies_reached"] = _copies_reached(reference.modes, fit.x, fit.canonical)
     with attempts.kept("the shape within modes"):
-        forward = forward_chain_rule(averaged(), found.q, found.log_evidence) if averaged else found.forward
-        coverage |= shapes(fit, reference, forward, up_to_labels=averaged is not None)
+        p = averaged() if averaged else found.p
+        forward = forward_chain_rule(p, found.q, found.log_evidence) if averaged else found.forward
+        coverage |= shapes(fit, reference, p, forward, up_to_labels=averaged is not None)
     known = vars(fit) | {"failures": tuple(attempts.failures)}
     return ScoredFit(**known, scores=scores, coverage=coverage)
 

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
+from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
+from pymc_kl.scores.draws import ReferenceDraws
 from pymc_kl.scores.marginals import Source
-from pymc_kl.scores.shape import shape_verdicts, widths
+from pymc_kl.scores.shape import shape_verdicts, sharper, widths
 
 
 def two_modes(rng, n, scales):
@@ -56,3 +59,26 @@ def test_a_mode_without_draws_has_no_width(rng):
 )
 def test_a_shape_is_judged_by_intervals(kl, width, said):
     assert shape_verdicts(np.array([kl[0]]), np.array([kl[1]]), [Estimate(*width)]) == [said]
+
+
+def paired(rng, scale, n=1000):
+    """Draws of a standard normal beside the log densities of q, a normal of this scale, with unknown constants."""
+    x = rng.normal(size=(1, n))
+    log_q = norm.logpdf(x, 0, scale)
+    one = np.array([1.0, 0.0])
+    masses = Masses(one, 0 * one, one, np.array([n, 0]), n * one, one, 0, known=True, reason="")
+    weights = np.full((1, n), 1 / n)
+    return ReferenceDraws(norm.logpdf(x) + 7.0, log_q - 2.0, np.zeros((1, n), int), weights, masses, np.zeros(2))
+
+
+@pytest.mark.parametrize("scale", [0.8, 1.0, 1.2])
+def test_the_sharper_estimate_needs_no_constant_and_covers(scale, rng):
+    truth = np.log(scale) + 0.5 / scale**2 - 0.5
+    (value,), (se,) = sharper(np.array([truth + 0.04]), np.array([0.05]), paired(rng, scale))
+    assert abs(value - truth) < 5 * se + 1e-12
+    assert se < 0.02
+
+
+def test_the_sharper_estimate_does_not_overrule_a_mass_that_it_cannot_see(rng):
+    (value,), (se,) = sharper(np.array([0.69]), np.array([0.05]), paired(rng, 1.0))
+    assert (value, se) == (0.69, 0.05)
