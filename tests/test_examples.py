@@ -333,6 +333,14 @@ def truth(report: SimpleNamespace) -> dict[str, float]:
     }
 
 
+def _without_numbers(text: str) -> str:
+    return re.sub(r"\d+(\.\d+)?", "#", text)
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)]
+
+
 class TestReport:
     def test_pictures(self, report):
         check_pictures("report", report.folder)
@@ -361,6 +369,15 @@ class TestReport:
         assert "Your draws miss mode 2" in report.printed
         assert "ADVI reaches mode 1" in report.printed
         assert "misses mode 2" in (report.folder / "report.html").read_text(encoding="utf-8")
+
+    def test_the_readme_shows_what_is_printed(self, report):
+        """Word by word; numbers may differ in their last digit on another machine."""
+        readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+        shown = re.search(r"<!-- verdict -->\n```text\n(.*?)```", readme, re.DOTALL)[1]
+        printed = {_without_numbers(line): line for line in report.printed.splitlines()}
+        for line in filter(None, shown.splitlines()):
+            here, there = (_numbers(text) for text in (line, printed[_without_numbers(line)]))
+            assert here == pytest.approx(there, rel=0.1, abs=0.02)
 
     def test_arviz_draws_every_source(self, report):
         """Draws of different shapes would be padded with NaN, and the intervals be lost without a word."""
