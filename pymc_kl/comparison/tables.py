@@ -18,7 +18,7 @@ NONE = "–"
 EXACT = 5e-7  # standard error below which a number counts as exact: it is that of rounding
 SMALLEST = 0.005  # per cent below which a share is written as <0.01
 MAIN = ("forward_kl", "reverse_kl", "missed_mass", "khat", "converged", "seconds")
-CONVERGED = {1.0: "yes", 0.0: "no"}
+CONVERGENCE_WORDS = {1.0: "yes", 0.0: "no"}
 VALUES = ("mass", "mass_se", "verdict")
 
 
@@ -85,7 +85,7 @@ def _to_read(scores: xr.Dataset, round_to: int | None) -> pd.DataFrame:
         "reverse_kl": estimates("reverse_kl"),
         "missed (%)": [format_percent(float(v), float(se), round_to=round_to) for v, se in missed],
         "khat": estimates("khat"),
-        "converged": [CONVERGED.get(float(value), NONE) for value in scores["converged"].values],
+        "converged": [CONVERGENCE_WORDS.get(float(value), NONE) for value in scores["converged"].values],
         "seconds": scores["seconds"].values.round(1),
     }
     return pd.DataFrame(table, index=pd.Index(scores["approximation"].values, name="approximation"))

@@ -6,7 +6,7 @@ import numpy as np
 
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct
-from pymc_kl.reports.of_draws import RHAT_GOOD, up_to_labels
+from pymc_kl.reports.of_draws import RHAT_AGREES, up_to_labels
 from pymc_kl.reports.phrases import every, listed, nats, numbered
 from pymc_kl.reports.reach import with_draws
 from pymc_kl.reports.sentence import Sentence
@@ -60,6 +60,6 @@ def _of_draws(facts: Facts) -> str:
         return (
             "Your draws are good, but for labels or signs: their R-hat is high because copies of a mode are mixed up."
         )
-    if audit.worst.rhat > RHAT_GOOD:
+    if audit.worst.rhat > RHAT_AGREES:
         return "Use the reference's draws, which have each mode by its mass; your chains do not agree."
     return f"Your draws hold every mode found, and their chains agree (R-hat at worst {audit.worst.rhat:.2f})."

@@ -6,7 +6,7 @@ from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.given import Audit
 from pymc_kl.reports.phrases import counted, listed, measured, numbered, percent, plain
 
-RHAT_GOOD = 1.01  # R-hat up to which chains agree; Vehtari et al. 2021, doi:10.1214/20-BA1221
+RHAT_AGREES = 1.01  # R-hat up to which chains agree; Vehtari et al. 2021, doi:10.1214/20-BA1221
 
 
 def missed_by_draws(facts: Facts) -> str | None:
@@ -34,7 +34,7 @@ def missed_by_draws(facts: Facts) -> str | None:
 def agreement(facts: Facts) -> str | None:
     """Write how high the R-hat of the draws is, and why; None where chains agree or it is not known."""
     audit = facts.audit
-    if audit is None or audit.worst is None or not audit.worst.rhat > RHAT_GOOD:
+    if audit is None or audit.worst is None or not audit.worst.rhat > RHAT_AGREES:
         return None
     worst = audit.worst
     return f"R-hat of `{worst.label}` is {worst.rhat:.2f} (ESS {worst.ess:,.0f}): {_cause(facts, audit)}"
@@ -42,7 +42,7 @@ def agreement(facts: Facts) -> str | None:
 
 def up_to_labels(audit: Audit) -> bool:
     """Tell if a high R-hat is due to copies alone: relabelled, the chains agree."""
-    return audit.worst is not None and audit.worst.rhat > RHAT_GOOD >= audit.worst.rhat_relabelled
+    return audit.worst is not None and audit.worst.rhat > RHAT_AGREES >= audit.worst.rhat_relabelled
 
 
 def _cause(facts: Facts, audit: Audit) -> str:

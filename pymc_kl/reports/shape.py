@@ -11,8 +11,8 @@ from pymc_kl.reports.phrases import listed, nats, numbered
 from pymc_kl.scores.shape import CANNOT_TELL, WELL_FITTED
 
 MOST_TOLD = 3  # modes whose misfit is told one by one, the heaviest first; the rest are counted
-WIDTHS = ("too narrow", "too wide")
-MISFITS = (*WIDTHS, "wrong shape")
+WRONG_WIDTHS = ("too narrow", "too wide")
+MISFITS = (*WRONG_WIDTHS, "wrong shape")
 
 
 def fits_well(covers: Sequence[ModeCoverage]) -> bool:
@@ -46,14 +46,14 @@ def not_told(reached: Sequence[ModeCoverage]) -> str:
 
 def how_far(cover: ModeCoverage) -> str:
     """Write how wide a fit is in a mode: `25 times too narrow`, or that its shape is off."""
-    if cover.shape not in WIDTHS:
+    if cover.shape not in WRONG_WIDTHS:
         return {"wrong shape": "of the wrong shape", "": CANNOT_TELL}.get(cover.shape, cover.shape)
     times = max(cover.width.value, 1 / cover.width.value)
     return f"{times:,.2g} times {cover.shape}" if times < 100 else f"{times:,.0f} times {cover.shape}"
 
 
 def _measured(cover: ModeCoverage) -> str:
-    if cover.shape in WIDTHS:
+    if cover.shape in WRONG_WIDTHS:
         return f" (`{plain_name(cover.width_of)}`)"
     return f" ({nats(cover.forward_within)} of forward KL)"
 
