@@ -65,6 +65,10 @@ class Kernel:
         """Moves from one kept draw to the next."""
         return int(np.clip(np.ceil(WORTH / max(self.pace, WORTH / MAX_MOVES)), 1, MAX_MOVES))
 
+    def crawls(self, step: float) -> bool:
+        """Tell whether trajectories of such steps are cut short, and so short that chains hardly move."""
+        return self.time > MAX_LEAPFROG * step and self.pace < WORTH / MAX_MOVES
+
     def move(
         self, value_and_grad: ValueAndGrad, chains: Chains, rng: np.random.Generator, *, adapt: bool = False
     ) -> Chains:

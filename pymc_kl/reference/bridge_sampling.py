@@ -31,6 +31,7 @@ ALWAYS_APART = 0.02  # nats by which they may always differ: a perfect proposal 
 NOT_MIXED = "draws within the mode have not mixed"  # how the reason begins where R-hat is too large
 WIDE_OVERLAP = 0.2  # overlap from which k-hat is not asked: no term is above 1, or 20 times their mean; the least
 # where there is no maximum to tell what the region is, and nothing but the draws speaks for it; our choice
+NEVER_COUNTS = 50.0  # nats below the lowest log ratio of a mode's draws, from which a draw of q weighs nothing
 BRACKET = 50.0  # nats beyond the extreme log ratios within which the root is sought; our choice
 MAX_HALVINGS_OF_BRACKET = 2200  # steps to a root; those from the widest bracket of doubles to the narrowest
 N_BLOCKS_OF_CHAIN = 40  # blocks of a chain whose means tell its error to a tenth; our choice
@@ -90,6 +91,8 @@ def why_not_weighed(draws: LocalDraws) -> str:
     n, d = draws.x.shape
     if n < max(MIN_PROPOSAL_DRAWS, 4 * (d + 1)):
         return f"{n} draws are too few to weigh a mode in {d} dimensions"
+    if draws.crawl:
+        return f"{NOT_MIXED} (the mode is so narrow across that chains can't go along it)"
     if draws.rhat > LOCAL_RHAT:
         return f"{NOT_MIXED} (R-hat {draws.rhat:.2f} over quarters of them)"
     if draws.n_diverging > MAX_DIVERGING * (n + draws.n_left):
@@ -122,8 +125,9 @@ def bridge_to(
     mode: ModeDensity, draws: LocalDraws, efficiency: float, q: NormalisedDensity, rng: np.random.Generator
 ) -> Bridge:
     """Bridge draws of a mode, which q was not fitted to, to as many draws of q."""
-    from_q = mode.log_ratio(q.sample(len(draws), rng), q)
-    return bridge(log_ratio(draws, q), from_q, efficiency)
+    from_p = log_ratio(draws, q)
+    from_q = mode.log_ratio(q.sample(len(draws), rng), q, least=from_p.min() - NEVER_COUNTS)
+    return bridge(from_p, from_q, efficiency)
 
 
 def too_little_overlap(bridged: Bridge, overlap: float, name: str, least: float) -> str:

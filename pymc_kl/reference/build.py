@@ -113,7 +113,7 @@ def _start(sampler: ModeSampler, given: PosteriorDraws | None, canonical: Canoni
     """
     modes = sampler.modes
     local = [given_in_mode(given, canonical, k, sampler.target.d) for k in range(modes.k)]
-    checks = [sampler.check(draws, k) for k, draws in enumerate(local)]
+    checks = [sampler.check(given, canonical, k) for k in range(modes.k)]
     if any(check is not None and check.refused for check in checks):
         local = [no_draws(sampler.target.d) for _ in local]
     states = [sampler.start(local[k], policy.suffice(local[k]), k, check) for k, check in enumerate(checks)]

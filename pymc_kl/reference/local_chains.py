@@ -77,6 +77,8 @@ class Chains:
         Draws that had left the mode and were turned back.
     error : str
         Why the sampler failed; empty where it did not.
+    crawl : bool
+        The trajectories are too short to cross the mode, and the chains hardly move from where they started.
     """
 
     x: Array
@@ -84,3 +86,4 @@ class Chains:
     source: str = "NUTS"
     left: Array | None = None
     error: str = ""
+    crawl: bool = False

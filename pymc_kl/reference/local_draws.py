@@ -7,7 +7,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.numerics.estimate import effective_size
+from pymc_kl.numerics.estimate import effective_size, systematic
 
 STUCK_BELOW = 50.0  # nats below others, plus those of each dimension, from which chains are stuck; our choice
 STUCK_BELOW_PER_DIMENSION = 5.0  # nats: room there may be e⁵ times as wide as elsewhere; our choice
@@ -40,6 +40,8 @@ class LocalDraws:
         Divergent transitions of the chains.
     n_lost : int
         Draws among those outside that climb to no proper maximum, about.
+    crawl : bool
+        Their chains can't cross the mode; that they agree says only that they started alike.
     """
 
     x: Array
@@ -50,6 +52,7 @@ class LocalDraws:
     n_left: int = 0
     n_diverging: int = 0
     n_lost: int = 0
+    crawl: bool = False
 
     def __len__(self) -> int:
         return len(self.x)
@@ -112,7 +115,14 @@ def joined(one: LocalDraws, two: LocalDraws) -> LocalDraws:
         n_left=one.n_left + two.n_left,
         n_diverging=one.n_diverging + two.n_diverging,
         n_lost=one.n_lost + two.n_lost,
+        crawl=one.crawl or two.crawl,
     )
+
+
+def resampled(draws: LocalDraws, weights: Array, rng: np.random.Generator) -> LocalDraws:
+    """Take of weighted draws, weights (n,) of any scale, as many as they are worth (Kish), in random order."""
+    part = weights / weights.sum()
+    return draws.take(rng.permutation(systematic(part, max(int(1 / (part**2).sum()), 1), rng)))
 
 
 def stuck_chains(log_density: Array, known: Array, d: int) -> BoolArray:

@@ -1,5 +1,7 @@
 """Chains about a mode in one batch: Hamiltonian Monte Carlo on the batched log density, with one kernel for all."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.linalg import solve_triangular
 
@@ -47,8 +49,10 @@ def sample_batch(target: Target, task: Task, inside: Inside) -> Chains:
         return Chains(np.empty((0, 0, len(task.centre))), 0, "HMC", error="no chain starts inside the support")
     repeats = max(task.tune // USUAL_TUNE, 1)
     chains, kernel, leaves = warm_up(density, chains, task.factor, rng, inside=inside, repeats=repeats)
-    stays = inside if leaves else None
-    made = _draw(density, chains, kernel, -(-task.draws * task.chains // len(chains)), rng, stays)
+    stays, n = inside if leaves else None, -(-task.draws * task.chains // len(chains))
+    if kernel.crawls(chains.step):
+        return replace(_draw(density, chains, replace(kernel, pace=1.0), n, rng, stays), crawl=True)
+    made = _draw(density, chains, kernel, n, rng, stays)
     if _only_diverges(made) and kernel.acceptance < ACCEPTANCES[-1]:
         chains, kernel = shorten_steps(density, chains, kernel, rng, inside=inside)
         made = _draw(density, chains, kernel, made.x.shape[1], rng, stays)

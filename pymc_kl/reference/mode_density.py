@@ -33,10 +33,17 @@ class ModeDensity:
         inside = (canonical.mode == self.k) & canonical.is_canonical & np.isfinite(log_density)
         return LocalDraws(x, log_density, canonical.maximum, canonical.n_copies, "importance"), inside
 
-    def log_ratio(self, x: Array, q: NormalisedDensity) -> Array:
-        """Evaluate the log density less that of q (n,), nats, at points x (n, d); -inf outside the first copy."""
-        draws, inside = self.evaluate(x)
-        return np.where(inside, log_ratio(draws, q), -np.inf)
+    def log_ratio(self, x: Array, q: NormalisedDensity, *, least: float = -np.inf) -> Array:
+        """Evaluate the log density less that of q (n,), nats, at points x (n, d).
+
+        It is -inf outside the first copy, and below `least`: whether such points lie inside is not asked, since climbs
+        from far below a mode are the longest.
+        """
+        highest = self.target.log_density(x) + np.log(self.modes.basins.n_copies.max(initial=1)) - q.log_prob(x)
+        values, counted = np.full(len(x), -np.inf), np.flatnonzero(highest >= least)
+        draws, inside = self.evaluate(x[counted])
+        values[counted[inside]] = log_ratio(draws.take(inside), q)
+        return values
 
 
 def log_ratio(draws: LocalDraws, q: NormalisedDensity) -> Array:

@@ -19,7 +19,7 @@ from pymc_kl.reference.evidence import LogMass, unknown_log_mass
 from pymc_kl.reference.given_check import GivenCheck, check_given
 from pymc_kl.reference.importance_sampling import log_mass_by_importance
 from pymc_kl.reference.local_chains import Chains, Task, make_task, starts_inside
-from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws, joined, no_draws, stuck_chains
+from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws, joined, no_draws, resampled, stuck_chains
 from pymc_kl.reference.local_sampling import sample_locally
 from pymc_kl.reference.mode_density import ModeDensity
 from pymc_kl.reference.mode_state import ModeState
@@ -44,9 +44,14 @@ class ModeSampler:
     sampling: Sampling
     rngs: Sequence[np.random.Generator]
 
-    def check(self, draws: LocalDraws, k: int) -> GivenCheck | None:
+    def check(self, given: PosteriorDraws | None, canonical: CanonicalPoints | None, k: int) -> GivenCheck | None:
         """Check whether the given draws of a mode are draws of it; None where they do not tell."""
-        return check_given(self._density(k), draws, self.modes.k)
+        if given is None or canonical is None:
+            return None
+        here = _in_mode(given, canonical, k)
+        if given.flat_weights is not None and given.flat_weights[canonical.mode == k].sum() > 0:
+            here = resampled(here, given.flat_weights[canonical.mode == k], self.rngs[k])
+        return check_given(self._density(k), here, self.modes.k)
 
     def start(self, draws: LocalDraws, given_suffice: bool, k: int, check: GivenCheck | None = None) -> ModeState:
         """Take the given draws of a mode, and weigh it by them if they suffice."""
@@ -114,8 +119,8 @@ class ModeSampler:
         return replace(found, reason=f"{found.reason}; the given draws stand, which no chains made here agree with")
 
     def along_path(self, k: int, state: ModeState) -> ModeState:
-        """Weigh a mode by a better proposal or along a path if only the overlap of its draws with one is at fault."""
-        if self.sampling.as_given or not np.isfinite(state.log_mass.overlap):
+        """Weigh a mode by a better proposal; along a path if only the overlap of its draws with one is at fault."""
+        if self.sampling.as_given:
             return state
         found = self._nested(k, state)
         return found if found.known else self._tempered(k, state)
@@ -171,7 +176,7 @@ class ModeSampler:
         turned = np.empty((0, self.target.d)) if chains.left is None else chains.left
         n_lost = int((canonical.mode == ELSEWHERE).sum()) + round(self._lost_share(turned) * len(turned))
         n_left = len(turned) + int((~inside).sum())
-        return replace(draws, n_left=n_left, n_lost=n_lost, n_diverging=chains.n_diverging)
+        return replace(draws, n_left=n_left, n_lost=n_lost, n_diverging=chains.n_diverging, crawl=chains.crawl)
 
     def _lost_share(self, x: Array) -> float:
         """Share of points (n, d) that climb to no proper maximum, by some of them."""
@@ -183,6 +188,10 @@ def given_in_mode(given: PosteriorDraws | None, canonical: CanonicalPoints | Non
     """Return the user's draws of mode k, brought to its first copy; none where draws carry weights."""
     if given is None or canonical is None or given.weights is not None:
         return no_draws(d)
+    return _in_mode(given, canonical, k)
+
+
+def _in_mode(given: PosteriorDraws, canonical: CanonicalPoints, k: int) -> LocalDraws:
     log_density = given.log_density.ravel()
     return LocalDraws(canonical.x, log_density, canonical.maximum, canonical.n_copies, "given").take(
         canonical.mode == k

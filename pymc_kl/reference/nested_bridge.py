@@ -21,7 +21,7 @@ from pymc_kl.reference.evidence import LogMass, unknown_log_mass
 from pymc_kl.reference.local_draws import LocalDraws
 from pymc_kl.reference.mode_density import ModeDensity, log_ratio
 from pymc_kl.reference.nested_grid import NODES
-from pymc_kl.reference.nested_laplace import fit_nested_laplace, outer_coordinates
+from pymc_kl.reference.nested_laplace import fit_nested_laplace, outer_coordinates, tied_coordinates
 
 NESTED_DRAWS = 4000  # draws of the proposal; our choice
 ENOUGH_OVERLAP = 0.5  # overlap from which no further outer coordinate is tried; our choice
@@ -69,15 +69,23 @@ def log_mass_by_nested_laplace(
     d = mode.target.d
     if len(draws) < max(MIN_PROPOSAL_DRAWS, 4 * (d + 1)):
         return unknown_log_mass(f"{len(draws)} draws are too few to weigh a mode in {d} dimensions"), draws
-    order, best = outer_coordinates(draws.x), (unknown_log_mass("it has one dimension"), draws)
-    for m in NODES:
-        if m >= d:
-            break
-        found = _with_outer(mode, draws, np.sort(order[:m]), rng)
+    best = unknown_log_mass("it has one dimension"), draws
+    for outer in _outer_coordinates(mode, draws):
+        found = _with_outer(mode, draws, outer, rng)
         best = max(best, found, key=lambda made: worth(made[0]))
         if best[0].known and best[0].overlap >= ENOUGH_OVERLAP:
             break
     return best
+
+
+def _outer_coordinates(mode: ModeDensity, draws: LocalDraws) -> list[IntArray]:
+    """List which coordinates to put on a grid: all but those tied to them, else the one or two that matter most."""
+    d = mode.target.d
+    free = np.setdiff1d(np.arange(d), tied_coordinates(mode.target.log_density_and_grad, draws.x))
+    if len(free) < d and len(free) in NODES:
+        return [free]
+    order = outer_coordinates(draws.x)
+    return [np.sort(order[:m]) for m in NODES if m < d]
 
 
 def _with_outer(

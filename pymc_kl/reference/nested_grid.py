@@ -14,7 +14,7 @@ DEPTH = 12.0  # nats below its top down to which the outer density is tabulated:
 MAX_GROWTH = 8  # times that a grid grows, by half its width, to reach that depth; our choice
 MOST_NEWTON_STEPS = 12  # steps from a neighbour's mode to a node's; a neighbour is close, so that 3 to 5 do; our choice
 NEWTON_GAIN = 1e-4  # squared length of a Newton step, in local sds, from which no more are made; our choice
-LONGEST_STEP = 100.0  # local sds that one Newton step goes at the most; our choice
+LONGEST_STEP = 100.0  # local sds that one Newton step goes at the most, or one sd of the draws if more; our choice
 DIFFERENCE = 1e-3  # local sds over which a gradient is differenced; our choice
 FLATTEST = 0.05  # least curvature believed, over that of a neighbour; our choice
 
@@ -47,19 +47,23 @@ class Split:
     loc : array (m,)
     tril : array (m, m)
         The outer coordinates are loc + tril u.
+    widths : array (r,)
+        Standard deviations of the inner coordinates.
     """
 
     outer: IntArray
     inner: IntArray
     loc: Array
     tril: Array
+    widths: Array
 
     @classmethod
     def of_draws(cls, x: Array, outer: IntArray) -> "Split":
         """Take location and scale of the outer coordinates from draws (n, d)."""
         s = x[:, outer]
         tril = np.linalg.cholesky(np.cov(s.T).reshape(len(outer), -1))
-        return cls(outer, np.setdiff1d(np.arange(x.shape[1]), outer), s.mean(axis=0), tril)
+        inner = np.setdiff1d(np.arange(x.shape[1]), outer)
+        return cls(outer, inner, s.mean(axis=0), tril, x[:, inner].std(axis=0))
 
     def u(self, x: Array) -> Array:
         """Return u (n, m) of points x (n, d)."""
@@ -149,10 +153,10 @@ class Nodes:
                 towards = index[rows] - np.sign(first[rows]) * (np.abs(first[rows]) == distance)
                 near = np.ravel_multi_index(tuple(towards.T), shape)
                 start, factor = found.modes[near], found.trils[near]
-            found.modes[rows], found.trils[rows], found.log_marginal[rows] = self._newton(u[rows], start, factor)
+            found.modes[rows], found.trils[rows], found.log_marginal[rows] = self.newton(u[rows], start, factor)
         return found
 
-    def _newton(self, u: Array, start: Array, factor: Array) -> tuple[Array, Array, Array]:
+    def newton(self, u: Array, start: Array, factor: Array) -> tuple[Array, Array, Array]:
         """Maximise over the inner coordinates at outer ones u (n, m): modes, Cholesky factors, log marginals."""
         mode = np.broadcast_to(start, (len(u), start.shape[1])).copy()
         for _ in range(MOST_NEWTON_STEPS):
@@ -161,8 +165,10 @@ class Nodes:
             length = np.linalg.norm(step, axis=1, keepdims=True)
             if (length**2 < NEWTON_GAIN).all():
                 break
-            step *= np.minimum(1, LONGEST_STEP / np.maximum(length, 1e-12))
-            mode += self._kept(u, mode, np.einsum("nij,nj->ni", tril, step), value)
+            step = np.einsum("nij,nj->ni", tril, step)
+            wide = np.linalg.norm(step / self.split.widths, axis=1, keepdims=True)
+            step *= np.minimum(1, np.maximum(LONGEST_STEP / np.maximum(length, 1e-12), 1 / np.maximum(wide, 1e-12)))
+            mode += self._kept(u, mode, step, value)
             factor = tril
         log_det = np.log(np.diagonal(tril, axis1=1, axis2=2)).sum(axis=1)
         log_marginal = value + log_det + 0.5 * mode.shape[1] * LOG_2PI

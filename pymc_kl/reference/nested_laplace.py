@@ -18,10 +18,24 @@ from scipy.stats import rankdata
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.numerics.lbfgs import ValueAndGrad
-from pymc_kl.reference.nested_grid import DEPTH, Conditionals, Nodes, Split, axes_to_the_depth, central, main_part
+from pymc_kl.reference.nested_grid import (
+    DEPTH,
+    DIFFERENCE,
+    Conditionals,
+    Nodes,
+    Split,
+    axes_to_the_depth,
+    central,
+    main_part,
+)
 from pymc_kl.reference.proposals import log_kernel
 
 FINE = {1: 20, 2: 8}  # cells of the outer density between two nodes; our choice
+FAR_OFF = 4.0  # squared sds by coordinate from an interpolated mode to half of the draws; above it, it is remade
+MOST_REMADE = 8  # inner coordinates at the most, of which a mode is remade at every draw: bounds gradients; our choice
+TIED = 0.02  # conditional over marginal sd of a coordinate that is tied to the others, at the most; our choice
+ALIKE = 0.5  # standard deviation of the log of its curvature over the draws, at the most; our choice
+TIED_POINTS = 64  # draws at which that curvature is looked at; our choice
 DFS = (np.inf, 10.0, 5.0)  # degrees of freedom tried for the inner coordinates; our choice
 
 
@@ -38,12 +52,15 @@ class NestedLaplace:
         At the nodes, the last axis first; interpolated between them.
     df : float
         Degrees of freedom of the inner coordinates; infinite for Gaussians.
+    nodes : Nodes, optional
+        What makes the approximation at any point anew, where one interpolated between nodes is off by many widths.
     """
 
     split: Split
     axes: tuple[Array, ...]
     conditionals: Conditionals
     df: float = np.inf
+    nodes: Nodes | None = None
 
     @property
     def name(self) -> str:
@@ -102,7 +119,8 @@ class NestedLaplace:
     def _at(self, u: Array) -> tuple[Array, Array]:
         inside = np.column_stack([np.clip(c, a[0], a[-1]) for c, a in zip(u.T, self.axes, strict=True)])
         values, r = self._interpolated(inside), len(self.split.inner)
-        return values[:, :r], values[:, r:].reshape(-1, r, r)
+        mode, tril = values[:, :r], values[:, r:].reshape(-1, r, r)
+        return (mode, tril) if self.nodes is None else self.nodes.newton(inside, mode, tril)[:2]
 
 
 def outer_coordinates(x: Array) -> IntArray:
@@ -117,6 +135,38 @@ def outer_coordinates(x: Array) -> IntArray:
     correlation = np.corrcoef(spread.T, rankdata(x, axis=0).T)[: x.shape[1], x.shape[1] :]
     np.fill_diagonal(correlation, 0)
     return np.asarray(np.argsort(-(correlation**2).sum(axis=0), kind="stable"))
+
+
+def tied_coordinates(value_and_grad: ValueAndGrad, x: Array) -> IntArray:
+    """List coordinates that the others fix to a small part of their spread, and everywhere alike, by draws (n, d).
+
+    Given the others they are normal: they belong inside a nested Laplace approximation, whatever the ridge's bends.
+    Once the most alike is inside, the others are looked at again with it integrated out.
+    """
+    precision, spread = _precisions(value_and_grad, x), x.std(axis=0)
+    tied: list[int] = []
+    while len(tied) < x.shape[1]:
+        with np.errstate(all="ignore"):
+            log_curvature = np.log(np.diagonal(precision, axis1=1, axis2=2))
+            narrow = -0.5 * np.median(log_curvature, axis=0) < np.log(TIED * spread)
+            varies = np.where(narrow, np.nan_to_num(log_curvature.std(axis=0), nan=np.inf), np.inf)
+        varies[tied] = np.inf
+        if not varies.min() < ALIKE:
+            break
+        tied.append(j := int(varies.argmin()))
+        across = precision[:, :, j]
+        precision = precision - across[:, :, None] * across[:, None, :] / across[:, j, None, None]
+    return np.sort(np.array(tied, dtype=np.int64))
+
+
+def _precisions(value_and_grad: ValueAndGrad, x: Array) -> Array:
+    """Minus the Hessians (m, d, d) of log p̃ at some of the draws (n, d), by central differences."""
+    d, points = x.shape[1], x[np.linspace(0, len(x) - 1, min(len(x), TIED_POINTS)).astype(int)]
+    with np.errstate(all="ignore"):
+        steps = DIFFERENCE / np.maximum(np.abs(value_and_grad(points)[1]).mean(axis=0), DIFFERENCE / x.std(axis=0))
+        sides = [value_and_grad((points[:, None] + sign * np.diag(steps)).reshape(-1, d))[1] for sign in (1, -1)]
+        hessians = (sides[1] - sides[0]).reshape(-1, d, d) / (2 * steps[:, None])
+    return np.asarray((hessians + np.swapaxes(hessians, 1, 2)) / 2)
 
 
 def fit_nested_laplace(value_and_grad: ValueAndGrad, x: Array, outer: IntArray) -> NestedLaplace:
@@ -144,7 +194,11 @@ def fit_nested_laplace(value_and_grad: ValueAndGrad, x: Array, outer: IntArray) 
     top = found.log_marginal[part].max()
     # Outside the main part the density is as good as zero, whatever a log density says far out.
     found = replace(found, log_marginal=np.where(part, found.log_marginal, top - 2 * DEPTH))
-    return _with_tails(NestedLaplace(split, axes, found), x)
+    q = NestedLaplace(split, axes, found)
+    r = len(split.inner)
+    if r <= MOST_REMADE and np.median(q.squares(x)[0]) > FAR_OFF * r:
+        q = replace(q, nodes=nodes)
+    return _with_tails(q, x)
 
 
 def _with_tails(q: NestedLaplace, x: Array) -> NestedLaplace:

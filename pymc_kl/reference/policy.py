@@ -47,13 +47,15 @@ def given_stand(given: LocalDraws, made: LocalDraws) -> bool:
 
 
 def mixed(made: LocalDraws) -> bool:
-    """Tell whether chains have mixed within a mode, or no other sampler would: they left it, or are far from mixed."""
-    return not len(made) or made.rhat > HOPELESS_RHAT or (_agree(made) and made.ess >= min(MIXED_ESS, len(made) / 4))
+    """Tell whether chains have mixed within a mode, or no other sampler would: they left it, or are far from that."""
+    if not len(made) or made.crawl or made.rhat > HOPELESS_RHAT:
+        return True
+    return _agree(made) and made.ess >= min(MIXED_ESS, len(made) / 4)
 
 
 def _agree(made: LocalDraws) -> bool:
     """Tell whether chains agree, and seldom diverge."""
-    return made.rhat <= LOCAL_RHAT and made.n_diverging <= MAX_DIVERGING * (len(made) + made.n_left)
+    return not made.crawl and made.rhat <= LOCAL_RHAT and made.n_diverging <= MAX_DIVERGING * (len(made) + made.n_left)
 
 
 def worth_chains(laplace: Array | None, k: int) -> BoolArray:
@@ -72,7 +74,7 @@ def next_modes(states: Sequence[ModeState], laplace: Array | None, turn: int) ->
         return np.flatnonzero([state.tries == 0 for state in states])
     worth = worth_chains(laplace, len(states))
     if turn == 0 or not all(state.known for state in states):
-        return np.flatnonzero(worth & np.array([not s.known and s.tries < MAX_TRIES for s in states]))
+        return np.flatnonzero(worth & np.array([not s.known and _may_try(s) for s in states]))
     if len(states) == 1:
         return np.flatnonzero([states[0].log_mass.estimate.se > LOG_MASS_SE])
     return np.flatnonzero(worth & _least_certain(states))
@@ -91,15 +93,21 @@ def _least_certain(states: Sequence[ModeState]) -> BoolArray:
 def given_up(states: Sequence[ModeState], laplace: Array | None) -> IntArray:
     """List the modes without a mass in which no more chains are started.
 
-    Chains were tried there as often as allowed, or once if they left the mode or if its mass is small; or the mass is
-    too small for any chain.
+    Chains were tried there as often as allowed, or once if they left the mode, can't cross it or its mass is small; or
+    the mass is too small for any chain.
     """
     if laplace is None:
         return np.empty(0, dtype=int)
     tries = np.array([state.tries for state in states])
+    over = np.array([not _may_try(state) for state in states])
     hopeless = np.array([state.draws.inside < MIN_SHARE_INSIDE for state in states]) | _lower_than(laplace, SMALL)
-    done = ~worth_chains(laplace, len(states)) | (tries >= MAX_TRIES) | ((tries == 1) & hopeless)
+    done = ~worth_chains(laplace, len(states)) | over | ((tries == 1) & hopeless)
     return np.flatnonzero(done & np.array([not state.known for state in states]))
+
+
+def _may_try(state: ModeState) -> bool:
+    """Tell whether chains may be started in a mode once more; those that can't cross it are no better then."""
+    return state.tries < MAX_TRIES and not (state.tries and state.draws.crawl)
 
 
 def good_enough(found: LogMass, states: Sequence[ModeState], laplace: Array) -> bool:

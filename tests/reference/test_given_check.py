@@ -8,6 +8,8 @@ import pytest
 import xarray as xr
 
 import pymc_kl as pkl
+from pymc_kl import find_modes
+from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.reference import mode_sampler, policy
 from pymc_kl.reference.given_check import not_of_this_posterior
 from pymc_kl.reference.local_chains import Chains
@@ -55,6 +57,30 @@ def test_draws_of_another_posterior_are_refused_and_cost_nothing(name, zoo, rng)
     audit = dt["audit"].to_dataset()
     assert audit.attrs["masses_known"] == 0
     assert audit.attrs["reason"].startswith(REFUSED)
+
+
+@pytest.mark.parametrize(("factor", "refused"), [(1.0, False), (1.3, True)])
+def test_weighted_draws_are_checked_by_their_weights(factor, refused, zoo, rng):
+    """Draws of N(0, 2) weighted to N(0, factor)."""
+    _, target = zoo("standard_normal_1")
+    x = 2 * rng.standard_normal((1, 8000, 1))
+    weights = np.exp(-0.5 * x[..., 0] ** 2 * (factor**-2 - 0.25))
+    given = PosteriorDraws(target, x, target.log_density(x[0])[None], weights / weights.sum())
+    modes = find_modes(model=target, random_seed=1, progressbar=False)
+    sampler = ModeSampler(target, modes, Sampling(), [rng])
+    check = sampler.check(given, modes.canonical(x[0]), 0)
+    assert check.refused == refused
+    assert (check.test.spread == pytest.approx(factor, rel=0.1)) or not refused
+
+
+def test_weights_worth_few_draws_tell_nothing(zoo, rng):
+    """They stand for fewer than a hundred draws, of which the spread is not known well enough to refuse any."""
+    _, target = zoo("standard_normal_1")
+    x = 30 + rng.standard_normal((1, 2000, 1))
+    weights = np.where(np.arange(2000) < 50, 1.0, 1e-9)[None]
+    given = PosteriorDraws(target, x, target.log_density(x[0])[None], weights / weights.sum())
+    modes = find_modes(model=target, random_seed=1, progressbar=False)
+    assert ModeSampler(target, modes, Sampling(), [rng]).check(given, modes.canonical(x[0]), 0) is None
 
 
 def test_refused_draws_of_a_region_without_maximum_are_compared_as_given(zoo, exact_draws):

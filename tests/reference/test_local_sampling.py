@@ -1,6 +1,7 @@
 """Local sampling: exact draws in batches, NUTS where those do not mix, interrupts, and jobs that change nothing."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pymc as pm
@@ -10,8 +11,9 @@ from pymc_kl import find_modes
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import effective_size
 from pymc_kl.reference import local_sampling, policy
+from pymc_kl.reference.bridge_sampling import why_not_weighed
 from pymc_kl.reference.local_chains import make_task
-from pymc_kl.reference.local_draws import LocalDraws
+from pymc_kl.reference.local_draws import LocalDraws, joined
 from pymc_kl.reference.local_hmc import sample_batch
 from pymc_kl.reference.local_nuts import sample_with_nuts
 from pymc_kl.reference.local_sampling import sample_locally
@@ -135,6 +137,28 @@ class TestMixed:
 
     def test_of_draws_that_are_far_apart_no_other_sampler_is_asked(self, rng):
         assert policy.mixed(self.draws(np.repeat([-2.0, 2.0, 0.0, 0.0], 500) + rng.standard_normal(2000)))
+
+    def test_draws_that_crawl_agree_and_weigh_nothing(self, rng):
+        draws = self.draws(rng.standard_normal(2000), crawl=True)
+        assert policy.mixed(draws)
+        assert "chains can't go along it" in why_not_weighed(draws)
+        assert "chains can't go along it" in why_not_weighed(joined(draws, self.draws(rng.standard_normal(2000))))
+
+
+def test_chains_that_cannot_cross_a_mode_say_so(rng):
+    """A ridge a ten-thousandth as wide as long, bent as a parabola; and one that the metric makes round."""
+
+    def parabola(bend):
+        def value_and_grad(x):
+            off = (x[:, 1] - bend * x[:, 0] ** 2) / 1e-4
+            return -0.5 * (x[:, 0] ** 2 + off**2), np.column_stack([2e4 * bend * x[:, 0] * off - x[:, 0], -1e4 * off])
+
+        return value_and_grad
+
+    task = make_task(np.zeros(2), np.diag([1.0, 1e-8]), draws=20, tune=400, chains=2, rng=rng)
+    for bend, crawl in ((1.0, True), (0.0, False)):
+        made = sample_batch(SimpleNamespace(log_density_and_grad=parabola(bend)), task, everywhere)
+        assert made.crawl == crawl
 
 
 def test_nuts_works_inside_a_model_with_any_names():

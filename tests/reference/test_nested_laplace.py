@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from problems import eight_schools, funnel
 from scipy import stats
+from zoo.edges import tied_simplex
 from zoo.hierarchies import clinics, league, rates
 
 import pymc_kl as pkl
@@ -16,7 +17,7 @@ from pymc_kl.reference import nested_bridge
 from pymc_kl.reference.local_draws import LocalDraws
 from pymc_kl.reference.mode_density import ModeDensity
 from pymc_kl.reference.nested_bridge import log_mass_by_nested_laplace
-from pymc_kl.reference.nested_laplace import fit_nested_laplace, outer_coordinates
+from pymc_kl.reference.nested_laplace import fit_nested_laplace, outer_coordinates, tied_coordinates
 
 N_SE = 3.0
 KNOWN_TO = 0.1  # nats: the largest error of a log Z that ranks models
@@ -109,6 +110,51 @@ def test_of_a_normal_the_proposal_is_that_normal(outer, rng):
     weights = np.exp(truth.logpdf(y) - q.log_prob(y))
     assert weights.mean() == pytest.approx(1, abs=5 * weights.std() / np.sqrt(len(y)))
     np.testing.assert_allclose(np.cov(y.T), factor @ factor.T, rtol=0.1, atol=0.06)
+
+
+def shares_and_copy(shares, width, rng):
+    """Unconstrained draws of a simplex and of a normal tied to its first share."""
+    logs = np.log(shares)
+    return np.column_stack([(logs - logs.mean(axis=1, keepdims=True))[:, :2], rng.normal(shares[:, 0], width)])
+
+
+@pytest.mark.parametrize("width", [1e-4, 1e-3])
+@pytest.mark.parametrize("concentration", [1, 30])
+def test_what_is_tied_to_the_others_is_integrated_out(concentration, width, tied, rng):
+    """log Z is 0 whether draws have been all along the bent ridge, or about its top alone."""
+    target = tied(width)
+    x = shares_and_copy(rng.dirichlet(np.full(3, concentration), 1000), width, rng)
+    inside = tied_coordinates(target.log_density_and_grad, x)
+    np.testing.assert_array_equal(inside, [2])
+    q = fit_nested_laplace(target.log_density_and_grad, x, np.array([0, 1]))
+    y = q.sample(4000, rng)
+    log_weights = target.log_density(y) - q.log_prob(y)
+    weights = np.exp(log_weights)
+    assert abs(weights.mean() - 1) < N_SE * weights.std() / np.sqrt(len(y))
+    assert weights.sum() ** 2 / (weights**2).sum() > 0.9 * len(y)
+
+
+@pytest.fixture(scope="module")
+def tied():
+    return cache(lambda width: Target.from_model(tied_simplex(width)))
+
+
+def test_what_is_not_tied_is_not(rng):
+    for name in ("eight schools", "funnel"):
+        problem, target = hierarchy(name)
+        assert not len(tied_coordinates(target.log_density_and_grad, problem.sample(1000, rng)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_run_on_a_bent_ridge_that_chains_cannot_follow(seed, tied):
+    dt = pkl.sample_reference(model=tied(1e-4), random_seed=seed, progressbar=False)
+    value, se = float(dt["evidence"]["log_evidence"]), float(dt["evidence"]["log_evidence_se"])
+    assert abs(value) < N_SE * se
+    assert N_SE * se < KNOWN_TO
+    share = dt["posterior"]["share"].values[..., 0].ravel()
+    assert share.mean() == pytest.approx(1 / 3, abs=4 * share.std() / np.sqrt(len(share) / 2))
+    assert share.std() == pytest.approx(np.sqrt(1 / 18), rel=0.05)
 
 
 def test_one_run_without_draws():
