@@ -119,8 +119,8 @@ class ModeSampler:
         return replace(found, reason=f"{found.reason}; the given draws stand, which no chains made here agree with")
 
     def along_path(self, k: int, state: ModeState) -> ModeState:
-        """Weigh a mode by a better proposal; along a path if only the overlap of its draws with one is at fault."""
-        if self.sampling.as_given:
+        """Weigh a mode by a better proposal or a path if overlap is at fault, or chains that say where it is narrow."""
+        if self.sampling.as_given or not (np.isfinite(state.log_mass.overlap) or state.draws.crawl):
             return state
         found = self._nested(k, state)
         return found if found.known else self._tempered(k, state)

@@ -194,7 +194,8 @@ def test_good_given_draws_are_kept_where_chains_made_here_are_not(zoo, rng, monk
     sampler = ModeSampler(target, modes, Sampling(), [rng])
     x = rng.standard_normal((300, 1))
     draws = LocalDraws(x, target.log_density(x), np.zeros(300, dtype=int), np.ones(300), "given")
-    state = sampler.start(draws, policy.suffice(draws), 0, sampler.check(draws, 0))
+    check = sampler.check(PosteriorDraws(target, x[None], target.log_density(x)[None]), modes.canonical(x), 0)
+    state = sampler.start(draws, policy.suffice(draws), 0, check)
     assert not state.known
     apart = np.stack([rng.standard_normal((500, 1)) - 2, rng.standard_normal((500, 1)) + 2])
     monkeypatch.setattr(
