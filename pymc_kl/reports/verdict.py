@@ -13,5 +13,9 @@ from pymc_kl.reports.sentence import Sentence
 
 
 def judge(facts: Facts) -> list[Sentence]:
-    """Return the answer, the sentences on draws and reference, then one a fit, from the recommended one down."""
-    return [*answer(facts), *of_reference(facts), *(of_fit(facts, fit) for fit in facts.fits)]
+    """Return the answer, the sentences on draws and reference, then one a fit, from the recommended one down.
+
+    That the user's draws are of another posterior comes before all.
+    """
+    sentences = [*answer(facts), *of_reference(facts), *(of_fit(facts, fit) for fit in facts.fits)]
+    return sorted(sentences, key=lambda sentence: sentence.rule != "draws refused")
