@@ -419,3 +419,14 @@ def test_reference_survives_netcdf(reference_of, tmp_path):
     dt.to_netcdf(tmp_path / "reference.nc")
     with warnings.catch_warnings(), xr.open_datatree(tmp_path / "reference.nc") as loaded:
         np.testing.assert_array_equal(loaded["modes"]["mass"].values, dt["modes"]["mass"].values)
+
+
+def test_chains_in_different_copies_agree_once_relabelled(zoo):
+    problem, target = zoo("labels")
+    idata = stuck(problem, target, [0, 1, 0, 0])
+    dt = pkl.sample_reference(idata, model=target, random_seed=1, progressbar=False)
+    assert dt["audit"]["copy"].values.tolist() == [1, 2, 1, 1]
+    rhat = dt["audit/convergence"]["mu"]
+    assert (rhat.sel(quantity="rhat") > 1.5).all()
+    assert (rhat.sel(quantity="rhat_relabelled") < 1.01).all()
+    assert (rhat.sel(quantity="ess_bulk") < 20).all()
