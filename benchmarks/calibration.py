@@ -96,7 +96,8 @@ def main() -> None:
 
 
 def _not_good(found: pd.DataFrame) -> pd.DataFrame:
-    return found[(found["covers"] < 0.9) | (found["mean z"].abs() > 0.3) | ~found["sd z"].between(0.8, 1.25)]
+    off = (found["mean z"].abs() > 0.3) | (found["sd z"] < 0.8) | (found["sd z"] > 1.25)
+    return found[(found["covers"] < 0.9) | off]
 
 
 if __name__ == "__main__":

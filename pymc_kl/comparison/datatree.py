@@ -125,7 +125,7 @@ SCORE_COLUMNS = (
     "stein_z", "seconds", "kind", "family", "error", "note",
 )  # fmt: skip
 COVERAGE_COLUMNS = (
-    "mass", "mass_se", "mass_upper", "ratio", "ratio_se", "forward_kl_within", "forward_kl_within_se",
+    "mass", "mass_se", "mass_lower", "mass_upper", "ratio", "ratio_se", "forward_kl_within", "forward_kl_within_se",
     "reverse_kl_within", "reverse_kl_within_se", "hdr_coverage", "copies_reached", "verdict",
     "shape", "width", "width_se", "width_of",
 )  # fmt: skip

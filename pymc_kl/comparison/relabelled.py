@@ -65,7 +65,7 @@ def relabelled_scores(
 
     def reverse() -> Estimate:
         log_prob = _log_average(reference.modes, fit.fit.approximation, fit.x)
-        return reverse_kl(replace(q, log_prob=log_prob), log_evidence)
+        return reverse_kl(replace(q, log_prob=log_prob), reference.masses, log_evidence)
 
     return {"forward_kl_relabelled": lambda: forward_kl(averaged(), log_evidence), "reverse_kl_relabelled": reverse}
 

@@ -84,8 +84,8 @@ class FitScores:
         p, q, log_z = self.p, self.q, self.log_evidence
         return {
             "forward_kl": lambda: forward_kl(p, log_z),
-            "reverse_kl": lambda: reverse_kl(q, log_z),
-            "elbo": lambda: elbo(q),
+            "reverse_kl": lambda: reverse_kl(q, p.masses, log_z),
+            "elbo": lambda: elbo(q, p.masses, log_z),
             "eubo": lambda: eubo(p),
             "forward_kl_between": lambda: self.forward.between,
             "forward_kl_within": lambda: self.forward.within,
@@ -118,6 +118,7 @@ class FitScores:
         return {
             "mass": lambda: q.masses.mass[:-1],
             "mass_se": lambda: q.masses.se[:-1],
+            "mass_lower": lambda: q.masses.lower[:-1],
             "mass_upper": lambda: q.masses.upper[:-1],
             "ratio": lambda: mass_ratio(p.masses, q.masses)[0][:-1],
             "ratio_se": lambda: mass_ratio(p.masses, q.masses)[1][:-1],
@@ -139,7 +140,7 @@ def score_fit(fit: AssignedFit, reference: Reference) -> ScoredFit:
     found = _side_by_side(fit, reference, attempts)
     if isinstance(q := fit.fit.approximation, SampleAndDensityFunction):
         with suppress(Exception):  # what fails here fails again, and is told, below
-            both = forward_kl(found.p, found.log_evidence), reverse_kl(found.q, found.log_evidence)
+            both = forward_kl(found.p, found.log_evidence), reverse_kl(found.q, found.p.masses, found.log_evidence)
             if reason := why_no_divergence(*both):
                 return score_fit(fit.without_density(q.without_density(), reason), reference)
     return _scored(fit, reference, found, attempts)

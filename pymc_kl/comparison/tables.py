@@ -20,6 +20,7 @@ SMALLEST = 0.005  # per cent below which a share is written as <0.01
 MAIN = ("forward_kl", "reverse_kl", "missed_mass", "khat", "converged", "seconds")
 CONVERGENCE_WORDS = {1.0: "yes", 0.0: "no"}
 VALUES = ("mass", "mass_se", "verdict")
+MOST_SKEWED = 0.25  # offset of an interval from its estimate, in half-lengths, up to which ± is printed; our choice
 
 
 def summary(
@@ -189,15 +190,35 @@ def format_estimate(value: float, se: float, round_to: int | None = None) -> str
     return f"{round(value, digits) + 0.0:.{digits}f} ± {se:.{digits}f}"
 
 
-def format_percent(value: float, se: float, upper: float = float("nan"), round_to: int | None = None) -> str:
-    """Write a share in per cent, such as `30.0 ± 1.2`; `<0.2` is a bound without draws, `<0.01` a smaller value."""
+def format_percent(
+    value: float,
+    se: float,
+    upper: float = float("nan"),
+    round_to: int | None = None,
+    *,
+    lower: float = float("nan"),
+) -> str:
+    """Write a share in per cent, such as `30.0 ± 1.2`, or with its interval, `0.10 (0.02–0.36)`, where that is skewed.
+
+    `<0.2` is a bound without draws, `>99.8` one where all draws are, and `<0.01` a smaller value.
+    """
     if np.isnan(value):
         return NONE
     if value == 0 and upper < 0.5:
         return f"<{np.ceil(1000 * upper) / 10:.1f}"
+    if value == 1 and 0.5 < lower < 1:
+        return f">{np.floor(1000 * lower) / 10:.1f}"
     if 100 * (value + max(se, 0.0)) < SMALLEST:
         return "<0.01"
     digits = round_to
     if digits is None:
         digits = int(np.clip(1 - np.floor(np.log10(100 * se)), 0, 2)) if se > 0 else 1
-    return f"{100 * value:.{digits}f} ± {100 * se:.{digits}f}" if np.isfinite(se) else f"{100 * value:.{digits}f}"
+    written, low, high, error = (f"{100 * part:.{digits}f}" for part in (value, lower, upper, se))
+    if not is_symmetric(value, lower, upper):
+        return f"{written} ({low}–{high})"
+    return f"{written} ± {error}" if np.isfinite(se) else written
+
+
+def is_symmetric(value: float, low: float, high: float) -> bool:
+    """Tell if an interval lies about its estimate so evenly that ± can stand for it, or is not known."""
+    return not abs(low + high - 2 * value) > MOST_SKEWED * (high - low)

@@ -141,7 +141,7 @@ class Optima:
         """Maximise and grow a mixture of one copy, and spread it over all; the start stays if that is better."""
         grown = grow_mixture(self.target.log_density_and_grad, start, n_components, rng)
         best = max(map(self.symmetrised, (start, grown)), key=lambda q: elbo_terms(self.target, q, self.seed).mean())
-        return best, tailed_mean(elbo_terms(self.target, best, fresh(self.seed)))
+        return best, tailed_mean(elbo_terms(self.target, best, fresh(self.seed)), heavy="lower")
 
 
 def find_optima(
@@ -177,7 +177,7 @@ def elbo_terms(target: Target, q: Approximation, seed: int, n_draws: int = CHECK
 def _elbos(target: Target, found: Climbers, seed: int) -> list[Estimate]:
     """Estimate the ELBO of each fit; raise a ValueError if none is finite."""
     elbos = [
-        tailed_mean(elbo_terms(target, fit, seed, CHECK_DRAWS if there else ROUGH_DRAWS))
+        tailed_mean(elbo_terms(target, fit, seed, CHECK_DRAWS if there else ROUGH_DRAWS), heavy="lower")
         for fit, there in zip(found.fits, found.converged, strict=True)
     ]
     if not any(np.isfinite(elbo.value) for elbo in elbos):

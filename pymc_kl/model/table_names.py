@@ -18,8 +18,8 @@ OF_PARAMETERS = ("source", "statistic")
 OF_PATHS = (*OF_PARAMETERS, "order", "branch")
 OF_MEANS = (*OF_PARAMETERS, "quantity", "mode")
 OF_MODES = (
-    "mode", "other_mode", "mass", "mass_se", "mass_upper", "log_density", "log_mass_laplace", "barrier", "copies",
-    "n_draws", "hits", "found_by", "ess", "rhat", "log_mass", "log_mass_se", "overlap", "method", "reason",
+    "mode", "other_mode", "mass", "mass_se", "mass_lower", "mass_upper", "log_density", "log_mass_laplace", "barrier",
+    "copies", "n_draws", "hits", "found_by", "ess", "rhat", "log_mass", "log_mass_se", "overlap", "method", "reason",
     "pass_log_density", "n_left", "n_diverging", "khat_draws", "khat_proposal", "log_mass_se_blocks",
     "log_mass_se_sandwich",
 )  # fmt: skip

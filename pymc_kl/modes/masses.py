@@ -79,6 +79,13 @@ class Masses:
         unknown = np.isnan(self.mass) | (self.se >= UNKNOWN_SE)
         return np.where(unknown, 0.0, low), np.where(unknown, 1.0, high)
 
+    @property
+    def lower(self) -> Array:
+        """Lower 95 % bound (K + 1,); 1 - 3 / n of a mode that all of n draws are in."""
+        all_draws = self.known & (self.covariance is None) & (self.mass == 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(all_draws, np.maximum(1 - RULE_OF_THREE / self.ess, 0.0), self.interval()[0])
+
 
 def masses_from_independent(mode: IntArray, k: int) -> Masses:
     """Count independent draws (n,) per mode; -1 counts as elsewhere."""
@@ -206,7 +213,7 @@ def masses_from_log(log_masses: Sequence[Estimate], n_draws: IntArray) -> tuple[
     se[-1] = rest / RULE_OF_THREE
     with np.errstate(divide="ignore", invalid="ignore"):
         ess = np.where(se > 0, mass * (1 - mass) / se**2, np.nan)
-    upper = np.minimum(np.append(w + NORMAL_95 * se[:-1], rest), 1.0)
+    upper = np.append(_logit_interval(w, se[:-1])[1], rest)
     blank = np.full(len(mass), np.nan)
     log_z_se = float(np.sqrt((w**2 * errors**2).sum()))
     with_evidence = np.append(slope @ (w * errors**2), 0.0) / (log_z_se or 1.0)

@@ -5,7 +5,7 @@ A generalized Pareto distribution is fitted to the terms above a threshold, whic
 the gap below it, and a tail that is Pareto's all along is judged by many terms.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.special import softmax
@@ -22,6 +22,9 @@ LEAST_FITTED = 5  # terms above a threshold, below which no tail is fitted; our 
 DOUBT = 1.0  # standard errors of the index k that are left open, one way and the other; our choice
 NEGLIGIBLE_SE = 1e-3  # nats: standard error so small that it is never refused; a hundredth of the ELBO gap's limit
 MOST_SMOOTHED = 0.45  # index with which the tail's part in a variance is smoothed, at the most; our choice
+
+
+type Heavy = Literal["upper", "lower", "either"]
 
 
 class Tail(NamedTuple):
@@ -46,12 +49,14 @@ def tail_index(values: Array) -> float:
     return _tail(np.sort(values.ravel())).k
 
 
-def tailed_mean(values: Array, weights: Array | None = None) -> Estimate:
+def tailed_mean(values: Array, weights: Array | None = None, *, heavy: Heavy = "either") -> Estimate:
     """Estimate an expectation from draws, as :func:`mean_estimate` does, with an error that heeds the terms' tail.
 
     What the largest terms add to the variance is taken from a generalized Pareto distribution fitted to them. The
     error is infinite where the index of that tail is above 0.5, which is to have no finite variance, by its standard
     error or more, unless the error of the mean is below a thousandth of a nat. Fewer than 25 draws have no tail.
+    Only the side `heavy` can have an infinite variance: log(p/q) under q has a light upper tail, whatever p and q
+    are, since E_q[p/q] = 1 leaves at most exp(-t) of q where it exceeds t.
     """
     plain = mean_estimate(values, weights)
     if not (np.isfinite(plain.se) and plain.se > 0) or values.size < MIN_RATIOS:
@@ -62,7 +67,8 @@ def tailed_mean(values: Array, weights: Array | None = None) -> Estimate:
     else:
         kept = weights > 0
         terms, efficiency = (weights * np.where(kept, values - plain.value, 0.0)).ravel(), 1.0
-    widening, refused = _widening(terms, efficiency)
+    widening, endless = _widening(terms, efficiency)
+    refused = endless and heavy in ("either", "upper" if terms.max() > -terms.min() else "lower")
     return Estimate(plain.value, float("inf") if refused and plain.se > NEGLIGIBLE_SE else plain.se * widening)
 
 

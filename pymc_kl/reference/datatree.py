@@ -63,6 +63,7 @@ def _mass_columns(masses: "Masses") -> dict[str, Any]:
     return {
         "mass": masses.mass[:-1],
         "mass_se": masses.se[:-1],
+        "mass_lower": masses.lower[:-1],
         "mass_upper": masses.upper[:-1],
         "n_draws": masses.n_draws[:-1],
         "ess": masses.ess[:-1],

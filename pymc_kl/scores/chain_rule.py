@@ -73,12 +73,12 @@ def forward_chain_rule(p: ReferenceDraws, q: ApproximationDraws, log_evidence: E
 
 def reverse_chain_rule(p: ReferenceDraws, q: ApproximationDraws, log_evidence: Estimate) -> ChainRule:
     """Split KL(q‖p) = Σ v_k log(v_k / w_k) + Σ v_k KL(q_k‖p_k)."""
-    total, between = reverse_kl(q, log_evidence), _between(q.masses, p.masses)
+    total, between = reverse_kl(q, p.masses, log_evidence), _between(q.masses, p.masses)
     if q.log_prob is None:
         return _split(total, between, UNKNOWN.se, None, None)
     log_ratio = q.log_prob - q.log_density
     errors = (
-        tailed_mean(log_ratio - between.log_ratio[q.mode]).se,
+        tailed_mean(log_ratio - between.log_ratio[q.mode], heavy="upper").se,
         function_of_masses_se(q.masses.mass / between.v, p.masses, log_evidence.se),
         _unseen_se(q.masses, between.v),
     )
@@ -89,10 +89,10 @@ def reverse_chain_rule(p: ReferenceDraws, q: ApproximationDraws, log_evidence: E
 
 
 def _mean(values: Array, weights: Array | None = None) -> Estimate:
-    """Estimate the mean over a region; without an error from one draw."""
+    """Estimate the mean of log(first / second) over a region of the first; without an error from one draw."""
     if len(values) < 2:
         return Estimate(float(values[0]) if len(values) else UNKNOWN.value, UNKNOWN.se)
-    return tailed_mean(values, weights)
+    return tailed_mean(values, weights, heavy="upper" if weights is None else "either")
 
 
 def _forward_region_se(p: ReferenceDraws) -> Array:

@@ -6,14 +6,35 @@ numpy inside, draws in, numbers out; nothing here knows a model.
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray
+from pymc_kl.modes.masses import RULE_OF_THREE, Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size, mean_estimate
-from pymc_kl.numerics.tails import tailed_mean
+from pymc_kl.numerics.tails import Heavy, tailed_mean
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, function_of_masses_se, region_means
 
 
-def elbo(q: ApproximationDraws) -> Estimate:
-    """E_q[log p̃ - log q] in nats; its error is infinite where the terms' tail is too heavy for a finite variance."""
-    return UNKNOWN if q.log_prob is None else tailed_mean(q.log_density - q.log_prob)
+def elbo(q: ApproximationDraws, p: Masses, log_evidence: Estimate) -> Estimate:
+    """E_q[log p̃ - log q] in nats; its error is infinite where the terms' tail is too heavy for a finite variance.
+
+    Where q has no draws in a mode of p, what it may hold there adds to the error: see :func:`unseen_gain`.
+    """
+    if q.log_prob is None:
+        return UNKNOWN
+    drawn = tailed_mean(q.log_density - q.log_prob, heavy="lower")
+    unseen = unseen_gain(p, q.masses, log_evidence.value - drawn.value)
+    return Estimate(drawn.value, float(np.hypot(drawn.se, unseen)))
+
+
+def unseen_gain(p: Masses, q: Masses, reverse_kl: float) -> float:
+    """Bound what q adds to its ELBO in the modes where none of its draws fell, were it a draw's worth of mass v each.
+
+    Over a mode, log p̃ - log q averages log Z + log(w / v) at the most, by Jensen's inequality; the ELBO is log Z less
+    the reverse KL, nats, which counts as 0 where it is not known.
+    """
+    w = (p.mass if p.known else np.minimum(p.upper, 1.0))[:-1]
+    v = q.upper[:-1] / RULE_OF_THREE
+    unseen = (q.mass[:-1] == 0) & (w > v)
+    most = np.log(w[unseen] / v[unseen]) + max(np.nan_to_num(reverse_kl, posinf=0.0), 0.0)
+    return float((v[unseen] * most).sum())
 
 
 def eubo(p: ReferenceDraws) -> Estimate:
@@ -34,9 +55,9 @@ def forward_kl(p: ReferenceDraws, log_evidence: Estimate) -> Estimate:
     return expected_log_ratio(p, log_evidence, np.zeros(len(p.masses.mass)))
 
 
-def reverse_kl(q: ApproximationDraws, log_evidence: Estimate) -> Estimate:
+def reverse_kl(q: ApproximationDraws, p: Masses, log_evidence: Estimate) -> Estimate:
     """KL(q‖p) = log Z - ELBO, in nats; never clamped at zero."""
-    lower = elbo(q)
+    lower = elbo(q, p, log_evidence)
     return Estimate(log_evidence.value - lower.value, float(np.hypot(lower.se, log_evidence.se)))
 
 
@@ -46,12 +67,13 @@ def expected_log_ratio(p: ReferenceDraws, log_evidence: Estimate, offset: Array)
         return UNKNOWN
     terms = p.log_density - p.log_prob - offset[p.mode]
     value = mean_estimate(terms, p.weights).value
+    side: Heavy = "upper" if p.weights is None else "either"  # weights may be heavy themselves
     counted = p.masses.known and p.masses.covariance is None
     if counted or not np.isfinite(value):
-        drawn, others = tailed_mean(terms, p.weights).se, log_evidence.se
+        drawn, others = tailed_mean(terms, p.weights, heavy=side).se, log_evidence.se
     else:
         local = region_means(terms, p)
-        drawn = tailed_mean(terms - np.nan_to_num(local)[p.mode], p.weights).se
+        drawn = tailed_mean(terms - np.nan_to_num(local)[p.mode], p.weights, heavy=side).se
         local = np.where(np.isnan(local), p.unvisited - offset, local)
         slope = np.where(np.isnan(local), value, local)
         others = function_of_masses_se(slope, p.masses, -log_evidence.se)

@@ -6,7 +6,7 @@ A truth is exact where the zoo has it, else that of 100,000 exact draws, whose o
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from scipy.stats import multivariate_normal
 
 import pymc_kl as pkl
 from pymc_kl.approximations import Approximation, FullRank, MeanField
+from pymc_kl.comparison.tables import is_symmetric
 from pymc_kl.model.target import Target
 from pymc_kl.modes.masses import NORMAL_95
 from pymc_kl.modes.modes import Modes
@@ -24,8 +25,10 @@ from pymc_kl.modes.numbering import to_region
 from pymc_kl.scores.coverage import MISSED_BELOW, OVER_ABOVE, UNDER_BELOW
 
 type Array = npt.NDArray[np.float64]
+type Row = tuple[Any, ...]  # fields of a Number from `quantity` on
 
 N_TRUTH = 100_000  # exact draws behind a truth
+N_MEAN = 1_000_000  # exact draws behind a divergence, or a quantile far out, which need no regions
 N_GIVEN = 2000  # exact draws given to a comparison, in four chains
 N_PARTICLES = 200  # distinct draws of an approximation that is draws alone
 NARROW = 0.7  # times the standard deviations of the best fit
@@ -33,6 +36,8 @@ ALPHA_TAILS = {"lower": 0.05, "upper": 0.95}
 ROUNDING = 1e-6  # of numbers that are exact, as log Z of a normal is
 FITTED = "forward fullrank"
 WRONG = "wrong "  # of an answer that is no number: 1 where it is false
+BOUNDED = ("elbo", "reverse_kl", "reverse_kl_between", "reverse_kl_within")  # what an unseen mode bounds, of one fit
+UNSEEN = ", a mode unseen"  # of a number of a fit without a draw in some mode: its error is that of a bound
 ALARM, CERTAIN = 0.01, 0.05  # mass of the modes missed above which the alarm may sound, and has to
 
 
@@ -47,6 +52,8 @@ class Number(NamedTuple):
     se: float
     truth: float
     truth_se: float
+    low: float = np.nan
+    high: float = np.nan
 
 
 class Mean(NamedTuple):
@@ -137,10 +144,17 @@ class Posterior:
         rng = np.random.default_rng(2)
         return {name: self.drawn(q.sample(N_TRUTH, random_seed=rng)) for name, q in self.fits.items()}
 
-    def divergences(self, q: Approximation, own: Drawn) -> dict[str, Mean]:
-        """Both divergences and bounds of q, given exact draws of it."""
-        forward = mean(self.p.log_density - q.log_prob(self.p.x))
-        reverse = mean(own.log_density - q.log_prob(own.x))
+    @cached_property
+    def many(self) -> tuple[Array, Array]:
+        """Exact draws x (n, d) of p for means over all of it, and log p̃ at each."""
+        x = self.sample(N_MEAN, 4)
+        return x, self.problem.log_density(x)
+
+    def divergences(self, q: Approximation) -> dict[str, Mean]:
+        """Both divergences and bounds of q."""
+        (x, log_density), y = self.many, q.sample(N_MEAN, random_seed=5)
+        forward = mean(log_density - q.log_prob(x))
+        reverse = mean(self.problem.log_density(y) - q.log_prob(y))
         log_z = self.problem.log_z
         return {
             "eubo": forward,
@@ -153,19 +167,20 @@ class Posterior:
     def scores(self) -> dict[tuple[str, str], Mean]:
         """Truths of the scores of each fit."""
         found = {}
-        w, floor = self.masses, np.quantile(self.p.log_density, 0.001)
+        w, floor = self.masses, np.quantile(self.many[1], 0.001)
         for name, q in self.fits.items():
             own = self.of_fits[name]
             v = own.masses(self.modes.k)
-            rows = self.divergences(q, own) | {
+            rows = self.divergences(q) | {
                 "spill": mean((own.log_density < floor).astype(float)),
-                "mode_tv": Mean(0.5 * float(np.abs(w - v).sum()), float(np.sqrt((v * (1 - v)).sum() / N_TRUTH))),
             }
-            if (v[w > 0] > 0).all():
+            if self.modes.k > 1:
+                rows["mode_tv"] = Mean(0.5 * float(np.abs(w - v).sum()), float(np.sqrt((v * (1 - v)).sum() / N_TRUTH)))
+            if self.modes.k > 1 and (v[w > 0] > 0).all():
                 for kind, (one, two) in {"forward_kl": (w, v), "reverse_kl": (v, w)}.items():
                     if (two[one > 0] > 0).all():
                         error = np.sqrt(((w + v) ** 2 / np.maximum(v, 1 / N_TRUTH) / N_TRUTH).sum())
-                        between = Mean(_between(one, two), float(error) if self.modes.k > 1 else 0.0)
+                        between = Mean(_between(one, two), float(error))
                         rows[f"{kind}_between"] = between
                         total = rows[kind]
                         rows[f"{kind}_within"] = Mean(
@@ -229,14 +244,16 @@ def replicate(posterior: Posterior, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(Number._fields))
 
 
-def _numbers(posterior: Posterior, dt: xr.DataTree) -> Iterator[tuple[str, str, float, float, float, float]]:
+def _numbers(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
     evidence, scores = dt["evidence"].to_dataset(), dt["scores"].to_dataset()
     yield "log_evidence", "", *_estimate(evidence, "log_evidence"), posterior.problem.log_z, 0.0
     truths = posterior.scores | {(FITTED, name): truth for name, truth in _truths_of_fitted(posterior, dt).items()}
     for (fit, quantity), truth in truths.items():
         row = scores.sel(approximation=fit)
+        unseen = bool(((dt["coverage"]["mass"].sel(approximation=fit) == 0) & (dt["modes"]["mass"] > 0)).any())
         if not (quantity.startswith("forward") and float(row["forward_kl_is_bound"])):
-            yield quantity, fit, *_estimate(row, quantity), *truth
+            name = quantity + (UNSEEN if unseen and quantity in BOUNDED else "")
+            yield name, fit, *_estimate(row, quantity), *truth
     yield from _of_modes(posterior, dt)
     yield from _of_moments(posterior, dt)
     yield from _of_alarms(posterior, dt)
@@ -246,7 +263,13 @@ def _estimate(row: xr.Dataset, quantity: str) -> tuple[float, float]:
     return float(row[quantity]), float(row[f"{quantity}_se"])
 
 
-def _of_modes(posterior: Posterior, dt: xr.DataTree) -> Iterator[tuple[str, str, float, float, float, float]]:
+def _mass(row: xr.Dataset) -> tuple[tuple[float, float], tuple[float, float]]:
+    """A mass and its error; and its interval, where that is printed."""
+    value, se, low, high = (float(row[name]) for name in ("mass", "mass_se", "mass_lower", "mass_upper"))
+    return (value, se), ((np.nan, np.nan) if is_symmetric(value, low, high) else (low, high))
+
+
+def _of_modes(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
     """Masses under p and under each approximation, where the comparison has the modes that the truth has."""
     modes, coverage = dt["modes"].to_dataset(), dt["coverage"].to_dataset()
     if modes.sizes["mode"] != posterior.modes.k or posterior.modes.k == 1:
@@ -256,15 +279,18 @@ def _of_modes(posterior: Posterior, dt: xr.DataTree) -> Iterator[tuple[str, str,
         return
     w = posterior.masses
     for k, truth in enumerate(order):
-        yield "mass", f"mode {truth}", *_estimate(modes.isel(mode=k), "mass"), float(w[truth]), posterior.masses_error
+        found, ends = _mass(modes.isel(mode=k))
+        yield "mass", f"mode {truth}", *found, float(w[truth]), posterior.masses_error, *ends
         for name in posterior.fits:
             v = float(posterior.of_fits[name].masses(posterior.modes.k)[truth])
             se = float(np.sqrt(max(v * (1 - v), 1 / N_TRUTH) / N_TRUTH))
-            yield "mass under q", name, *_estimate(coverage.sel(approximation=name).isel(mode=k), "mass"), v, se
+            found, ends = _mass(coverage.sel(approximation=name).isel(mode=k))
+            yield "mass under q", name, *found, v, se, *ends
             verdict = str(coverage["verdict"].sel(approximation=name).values[k])
             yield f"{WRONG}verdict", name, float(_contradicts(verdict, v / w[truth])), np.nan, 0.0, 0.0
         row = coverage.sel(approximation="particles").isel(mode=k)
-        yield "mass under q", "particles", *_estimate(row, "mass"), float(w[truth]), 0.0
+        found, ends = _mass(row)
+        yield "mass under q", "particles", *found, float(w[truth]), 0.0, *ends
         wrong = _contradicts(str(row["verdict"].values), 1.0)
         yield f"{WRONG}verdict", "particles", float(wrong), np.nan, 0.0, 0.0
 
@@ -280,7 +306,7 @@ def _contradicts(verdict: str, ratio: float) -> bool:
     return false.get(verdict, False)
 
 
-def _of_alarms(posterior: Posterior, dt: xr.DataTree) -> Iterator[tuple[str, str, float, float, float, float]]:
+def _of_alarms(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
     """Tell of each fit whether the alarm sounds without a mode that it misses, or fails to although it misses 5 %."""
     alarm, w = dt["scores"]["alarm"], posterior.masses[:-1]
     for name in posterior.fits:
@@ -304,7 +330,7 @@ def _same_modes(posterior: Posterior, modes: xr.Dataset) -> list[int]:
     return [int(i) for i in away.argmin(axis=1)]
 
 
-def _of_moments(posterior: Posterior, dt: xr.DataTree) -> Iterator[tuple[str, str, float, float, float, float]]:
+def _of_moments(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
     table = dt["parameters"].to_dataset().isel(source=0)
     for name, rows in posterior.moments.items():
         if name not in table:
@@ -359,13 +385,19 @@ def normal_through(x: Array, log_prob: Array) -> multivariate_normal:
 
 
 def table(rows: pd.DataFrame, by: str | list[str] = "quantity") -> pd.DataFrame:
-    """Sum up replications: share of 95 % intervals that hold the truth, mean and sd of z, share without an error."""
+    """Sum up replications: share of 95 % intervals that hold the truth, mean and sd of z, share without an error.
+
+    z is of numbers with a ± alone: neither of those with an interval, nor of those that are exact.
+    """
     rows = rows[~rows["quantity"].str.startswith(WRONG)]
     known = np.isfinite(rows["value"]) & np.isfinite(rows["se"])
     error = np.sqrt(rows["se"] ** 2 + rows["truth_se"] ** 2 + ROUNDING**2)
     z = ((rows["value"] - rows["truth"]) / error).where(known)
-    held = (z.abs() < NORMAL_95).where(known).astype(float)
-    found = rows.assign(z=z, held=held, refused=~known).groupby(by)
+    reach, ends = NORMAL_95 * rows["truth_se"] + ROUNDING, rows["low"].notna()
+    within = (rows["low"] - reach <= rows["truth"]) & (rows["truth"] <= rows["high"] + reach)
+    held = within.where(ends, z.abs() < NORMAL_95).where(known).astype(float)
+    normal = ~ends & (error > 2 * ROUNDING) & ~rows["quantity"].str.endswith(UNSEEN)
+    found = rows.assign(z=z.where(normal), held=held, refused=~known).groupby(by)
     return pd.DataFrame(
         {
             "n": found.size(),
