@@ -112,7 +112,7 @@ def coverage_dataset(rows: Mapping[str, Mapping[str, Any]], k: int) -> xr.Datase
     return ds
 
 
-TEXT_COLUMNS = ("kind", "family", "error", "verdict", "shape", "width_of", "note")
+TEXT_COLUMNS = ("converged", "kind", "family", "error", "verdict", "shape", "width_of", "note")
 ESTIMATES = (
     "forward_kl", "reverse_kl", "elbo", "eubo", "forward_kl_between", "forward_kl_within",
     "reverse_kl_between", "reverse_kl_within", "elbo_gap", "elbo_gradient", "ess_forward", "ess_reverse",
@@ -122,7 +122,7 @@ ESTIMATES = (
 SCORE_COLUMNS = (
     *(column for name in ESTIMATES for column in (name, f"{name}_se")),
     "forward_kl_is_bound", "reverse_kl_is_bound", "alarm", "converged", "khat", "khat_se", "khat_reference",
-    "stein_z", "seconds", "kind", "family", "error", "note",
+    "khat_reference_se", "stein_z", "seconds", "kind", "family", "error", "note",
 )  # fmt: skip
 COVERAGE_COLUMNS = (
     "mass", "mass_se", "mass_lower", "mass_upper", "ratio", "ratio_se", "forward_kl_within", "forward_kl_within_se",

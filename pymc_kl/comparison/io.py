@@ -11,13 +11,13 @@ from typing import Any
 
 import xarray as xr
 
+from pymc_kl.comparison.older_formats import converted
 from pymc_kl.comparison.stored_names import from_file, to_file
 from pymc_kl.comparison.whole_files import check_new, interrupts_wait, recover, written_whole
 from pymc_kl.model.datatree import FORMAT, read_tree, reader_options
 
 SUFFIXES = (".nc", ".zarr")
 NEEDED = ("posterior", "modes", "scores", "coverage", "evidence")
-NEEDED_OF_FITS = ("posterior", "sample_stats", "fit")
 MARK = "pymc_kl_groups"  # root attribute of a file: how many groups it has, written when all of them are
 CONTENT = "pymc_kl_content"  # root attribute of a file, as JSON: how much it holds, and which texts were objects
 FIRST_MARKED = 3  # format number, that of the DataTree, from which on a file bears a mark; our choice
@@ -235,7 +235,7 @@ def check_comparison(dt: Any) -> xr.DataTree:
             f"this comparison was written in format {made} by pymc_kl "
             f"{dt.attrs.get('creation_library_version', '?')}; this version reads up to {FORMAT}. Upgrade pymc_kl."
         )
-    dt = dt if made == FORMAT else _converted(dt, made)
+    dt = dt if made == FORMAT else converted(dt, made)
     return _from_file(dt) if MARK in dt.attrs else dt
 
 
@@ -262,36 +262,3 @@ def _with_objects(dt: xr.DataTree, paths: Iterable[str]) -> xr.DataTree:
         ds = group.to_dataset(inherit=False)
         group.dataset = ds.assign({name: ds.variables[name].astype(object)})
     return dt
-
-
-def _converted(dt: xr.DataTree, made: int) -> xr.DataTree:
-    """Bring a comparison of an older format to this one.
-
-    Format 3 calls the attribute `masses_known` of `modes` and `audit` `mixes`. Format 2 bears no mark, so its groups
-    are looked at. Format 1 says nothing of passes, parameters and densities on
-    a line; its log q at the reference was at other draws than `posterior` has, and is left out.
-    """
-    if made < 1:
-        raise ValueError("this DataTree does not say which version of pymc_kl wrote it. Make one with compare().")
-    if missing := _missing_groups(dt):
-        raise ValueError(
-            f"this comparison was not written to its end: it lacks {', '.join(missing)}. Make it again with compare()."
-        )
-    names = dt["coverage"].to_dataset()["approximation"].values if made < 2 else ()
-    left_out = {f"/approximations/{name}/reference" for name in names}
-    nodes = {node.path: node.to_dataset() for node in dt.subtree if node.path not in left_out}
-    new = xr.DataTree.from_dict(nodes, name=dt.name)
-    for group in (g for g in ("modes", "audit") if g in new.children and "mixes" in new[g].attrs):
-        new[group].attrs["masses_known"] = new[group].attrs.pop("mixes")
-    new.attrs |= {"pymc_kl_format": FORMAT, "converted_from": made}
-    return new
-
-
-def _missing_groups(dt: xr.DataTree) -> list[str]:
-    """Find the groups of the reference, and of each fit that has masses, that an older comparison lacks."""
-    mass = dt["coverage"].to_dataset()["mass"]
-    scored = mass["approximation"].values[mass.notnull().any("mode").values]
-    paths = ["/sample_stats"]
-    paths += [f"/approximations/{name}/{group}" for name in scored for group in NEEDED_OF_FITS]
-    there = {node.path for node in dt.subtree}
-    return [path for path in paths if path not in there]

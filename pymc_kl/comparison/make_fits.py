@@ -214,7 +214,7 @@ def _checked(drawn: DrawnFit, target: Target, streams: RandomStreams) -> DrawnFi
 
 def _polished(fit: DrawnFit | FailedFit, seconds: float) -> Fit | None:
     """Take the polished fit of one that had not converged."""
-    if isinstance(fit, FailedFit) or fit.convergence is None or fit.convergence.converged:
+    if isinstance(fit, FailedFit) or fit.convergence is None or fit.convergence.converged != "no":
         return None
     return Fit(polished_name(fit.name), fit.convergence.polished, seconds)
 

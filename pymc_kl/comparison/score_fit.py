@@ -35,7 +35,15 @@ from pymc_kl.scores.divergences import elbo, eubo, forward_kl, reverse_kl
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws
 from pymc_kl.scores.missed_modes import Missed, missed
 from pymc_kl.scores.own_density import why_no_divergence
-from pymc_kl.scores.reliability import ess_forward, ess_reverse, khat, khat_reference, khat_se, spill
+from pymc_kl.scores.reliability import (
+    ess_forward,
+    ess_reverse,
+    khat,
+    khat_error,
+    khat_reference,
+    khat_reference_error,
+    spill,
+)
 from pymc_kl.scores.stein import SteinIdentities, stein_identities, stein_spread
 
 REACHED = 0.01  # share of an approximation's draws in a mode from which on it reaches a copy
@@ -108,8 +116,9 @@ class FitScores:
             "forward_kl_is_bound": lambda: float(self.forward.is_bound),
             "reverse_kl_is_bound": lambda: float(self.reverse.is_bound),
             "khat": lambda: khat(self.q),
-            "khat_se": lambda: khat_se(self.q),
+            "khat_se": lambda: khat_error(self.q),
             "khat_reference": lambda: khat_reference(self.p),
+            "khat_reference_se": lambda: khat_reference_error(self.p),
         }
 
     def coverage(self) -> Parts[Array | list[str]]:
@@ -161,7 +170,7 @@ def _scored(fit: AssignedFit, reference: Reference, found: FitScores, attempts: 
     found_estimates = attempts.each(estimates)
     scores: dict[str, Any] = _with_errors(found_estimates) | attempts.each(numbers)
     scores |= {
-        "converged": float("nan") if convergence is None else float(convergence.converged),
+        "converged": "" if convergence is None else convergence.converged,
         "kind": q.kind,
         "family": q.family,
         "note": " ".join((*(q.info.warnings or ()), *_in_sample(fit), *_without_error(found_estimates))),

@@ -11,14 +11,14 @@ import xarray as xr
 from pymc_kl.comparison.datatree import SCORE_COLUMNS, TEXT_COLUMNS
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
+from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
-from pymc_kl.scores.shape import CANNOT_TELL, WELL_FITTED
+from pymc_kl.scores.shape import WELL_FITTED
 
 NONE = "–"
 EXACT = 5e-7  # standard error below which a number counts as exact: it is that of rounding
 SMALLEST = 0.005  # per cent below which a share is written as <0.01
 MAIN = ("forward_kl", "reverse_kl", "missed_mass", "khat", "converged", "seconds")
-CONVERGENCE_WORDS = {1.0: "yes", 0.0: "no"}
 VALUES = ("mass", "mass_se", "verdict")
 MOST_SKEWED = 0.25  # offset of an interval from its estimate, in half-lengths, up to which ± is printed; our choice
 
@@ -86,7 +86,7 @@ def _to_read(scores: xr.Dataset, round_to: int | None) -> pd.DataFrame:
         "reverse_kl": estimates("reverse_kl"),
         "missed (%)": [format_percent(float(v), float(se), round_to=round_to) for v, se in missed],
         "khat": estimates("khat"),
-        "converged": [CONVERGENCE_WORDS.get(float(value), NONE) for value in scores["converged"].values],
+        "converged": [str(answer) or NONE for answer in scores["converged"].values],
         "seconds": scores["seconds"].values.round(1),
     }
     return pd.DataFrame(table, index=pd.Index(scores["approximation"].values, name="approximation"))

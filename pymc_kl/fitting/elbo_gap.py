@@ -9,6 +9,7 @@ from pymc_kl.approximations import FullRank, MeanField
 from pymc_kl.fitting.maximise import polish
 from pymc_kl.fitting.optima import CHECK_DRAWS
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, mean_estimate
+from pymc_kl.numerics.judgement import Answer, at_most
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 from pymc_kl.numerics.tails import tailed_mean
 
@@ -31,7 +32,8 @@ class Convergence:
     gradient : Estimate
         Length of the ELBO's gradient at the fit, nats for a step of one standard deviation, and the length
         that Monte Carlo error alone would give.
-    converged : bool
+    converged : str
+        'yes', 'no' or 'cannot tell': whether the gap is at most 0.1 nats, by two standard errors.
     left : Estimate
         ELBO that one more climb, from beside `polished` and on other points, gained, nats. Where it is more than 0.1
         by two standard errors, `polished` is no optimum either.
@@ -40,7 +42,7 @@ class Convergence:
     polished: MeanField | FullRank
     elbo_gap: Estimate
     gradient: Estimate
-    converged: bool
+    converged: Answer
     left: Estimate
 
     @property
@@ -50,7 +52,7 @@ class Convergence:
 
     def of_polished(self) -> "Convergence":
         """Return what the last climb says of the polished fit itself."""
-        return replace(self, elbo_gap=self.left, gradient=UNKNOWN, converged=self.is_optimum)
+        return replace(self, elbo_gap=self.left, gradient=UNKNOWN, converged=at_most(self.left, ELBO_GAP_TOLERANCE))
 
 
 def check_convergence(
@@ -68,8 +70,7 @@ def check_convergence(
     Returns
     -------
     Convergence
-        The gain is measured on fresh draws, the same for both fits. It has converged if the gain is at most
-        0.1 nats, give or take two standard errors.
+        The gain is measured on fresh draws, the same for both fits.
     """
     rng = np.random.default_rng(random_seed)
     polished = polish(value_and_grad, fit, rng=rng)
@@ -77,8 +78,8 @@ def check_convergence(
     before, grad = _elbo_terms(value_and_grad, fit, z)
     after, _ = _elbo_terms(value_and_grad, polished, z)
     gained = after - before
-    gap = left = mean_estimate(gained)
-    if not gap.value > 0:
+    left = mean_estimate(gained)
+    if not left.value > 0:
         polished, after = fit, before
     climbs = 1
     while _matters(left) and climbs < MOST_CLIMBS:
@@ -88,13 +89,18 @@ def check_convergence(
         climbs += 1
         if _matters(left):
             polished, after, gained = further, higher, higher - before
-            gap = mean_estimate(gained)
-    return Convergence(polished, tailed_mean(gained), _gradient_length(fit, grad, z), not _matters(gap), left)
+    gap = tailed_mean(gained)
+    return Convergence(polished, gap, _gradient_length(fit, grad, z), _answer(gained, gap), left)
+
+
+def _answer(gained: Array, gap: Estimate) -> Answer:
+    """Judge convergence; a tail too heavy for a finite variance makes a gain that draws show no smaller."""
+    return "no" if _matters(mean_estimate(gained)) else at_most(gap, ELBO_GAP_TOLERANCE)
 
 
 def _matters(gain: Estimate) -> bool:
-    """Tell if a gain in ELBO is more than 0.1 nats by two standard errors."""
-    return not gain.value - 2 * gain.se <= ELBO_GAP_TOLERANCE
+    """Tell if a gain in ELBO is more than 0.1 nats by two standard errors, or not known."""
+    return np.isnan(gain.value) or at_most(gain, ELBO_GAP_TOLERANCE) == "no"
 
 
 def _nudged[G: MeanField | FullRank](fit: G, rng: np.random.Generator) -> G:

@@ -16,7 +16,7 @@ from pymc_kl._typing import Array, IntArray
 if TYPE_CHECKING:
     from pymc_kl.model.target import Target
 
-FORMAT = 4  # of the DataTree; raised when a reader of the last one would misread
+FORMAT = 5  # of the DataTree; raised when a reader of the last one would misread
 
 
 def check_dims(target: "Target") -> None:

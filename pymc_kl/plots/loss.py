@@ -153,7 +153,7 @@ def _read_histories(dt: xr.DataTree, asked: Sequence[str]) -> dict[str, xr.DataA
 
 def _levels(scores: xr.Dataset, prob: float) -> xr.Dataset:
     """Return minus each fit's ELBO, its interval, and minus the polished fit's where it has not converged."""
-    gap = scores["elbo_gap"].where(scores["converged"] == 0)
+    gap = scores["elbo_gap"].where(scores["converged"] == "no")
     gap = gap.where(np.isfinite(gap))
     return xr.Dataset(
         {

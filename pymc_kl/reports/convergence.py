@@ -12,7 +12,7 @@ from pymc_kl.scores.shape import ACCURATE
 
 def not_converged(facts: Facts, fit: FitFacts) -> str | None:
     """Write that a fit has not converged: what polishing gains and leaves; what it reaches as it stands."""
-    if fit.converged != 0:
+    if fit.converged != "no":
         return None
     polished = facts.polished(fit)
     told = "" if polished is None else f"{_forward(fit, polished)}{_misses(fit, polished)}"

@@ -67,7 +67,7 @@ class FitFacts:
     n_components: int
     scores: dict[str, Estimate]
     khat: float
-    converged: float
+    converged: str
     bounds: tuple[bool, bool]
     coverage: tuple[ModeCoverage, ...]
     elsewhere: Estimate
@@ -204,7 +204,7 @@ def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> FitFacts:
         n_components=_n_components(dt, name),
         scores={score: _estimate(row, score) for score in ESTIMATES},
         khat=_number(row, "khat"),
-        converged=_number(row, "converged"),
+        converged=_text(row, "converged"),
         bounds=(_number(row, "forward_kl_is_bound") == 1, _number(row, "reverse_kl_is_bound") == 1),
         coverage=tuple(_mode_coverage(coverage.sel(mode=mode.number), mode) for mode in modes),
         elsewhere=_estimate(coverage, "elsewhere"),

@@ -2,15 +2,15 @@
 
 import numpy as np
 
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.judgement import CANNOT_TELL, Answer, at_most
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.reports.facts import FitFacts
 
 
-def can_correct(fit: FitFacts) -> bool | None:
-    """Tell if k-hat is below 0.7, or above, by two standard errors; None where its error leaves that open."""
-    if fit.khat + _margin(fit) < KHAT_RELIABLE:
-        return True
-    return False if fit.khat - _margin(fit) >= KHAT_RELIABLE else None
+def can_correct(fit: FitFacts) -> Answer:
+    """Tell if k-hat is below 0.7 by two standard errors."""
+    return at_most(Estimate(fit.khat, float(np.nan_to_num(fit.khat_se))), KHAT_RELIABLE)
 
 
 def written_khat(fit: FitFacts) -> str:
@@ -30,13 +30,9 @@ def correctable(fit: FitFacts) -> str:
     if fit.khat == np.inf:
         return " Importance sampling cannot correct it: its weights are not finite."
     can, shown = can_correct(fit), written_khat(fit)
-    if can is None:
+    if can == CANNOT_TELL:
         return f" Whether importance sampling can correct it is not sure ({shown}; it can below {KHAT_RELIABLE})."
-    if not can:
+    if can == "no":
         return f" Importance sampling cannot correct it ({shown}, above {KHAT_RELIABLE})."
     care = "" if fit.khat < KHAT_FINITE_VARIANCE else ", with many draws"
     return f" It can be corrected by importance sampling{care} ({shown})."
-
-
-def _margin(fit: FitFacts) -> float:
-    return 2 * float(np.nan_to_num(fit.khat_se))

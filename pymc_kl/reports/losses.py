@@ -130,7 +130,8 @@ def fits_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Optio
         "ESS share of q", "spill (%)", "seconds",
     ]  # fmt: skip
     caption = (
-        f"A fit has converged if polishing it gains at most {ELBO_GAP_TOLERANCE:g} nats. k-hat below "
+        f"A fit has converged if polishing it gains at most {ELBO_GAP_TOLERANCE:g} nats, which two standard errors may "
+        "leave open. k-hat below "
         f"{KHAT_RELIABLE:g} lets importance sampling correct a fit where it has mass; it sees no mode that the fit "
         "misses. Spill is the share of a fit where the posterior has 0.1 % of its mass."
     )
@@ -179,7 +180,7 @@ def _starts_table(dt: xr.DataTree, options: Options) -> Table | None:
 def _fit_row(scores: xr.Dataset, facts: Facts, i: int, options: Options) -> list[Cell]:
     fit = facts.fits[i]
     at = {"approximation": fit.name}
-    converged = {1.0: "yes", 0.0: "no"}.get(fit.converged, "polished" if fit.is_polished else "–")
+    converged = fit.converged or ("polished" if fit.is_polished else "–")
     family = f"{fit.family}, {fit.n_components} components" if fit.n_components else fit.family
     return [
         words(fit.name),
@@ -188,7 +189,7 @@ def _fit_row(scores: xr.Dataset, facts: Facts, i: int, options: Options) -> list
         words(converged),
         estimate(scores, "scores", "elbo_gap", at, options.round_to),
         estimate(scores, "scores", "khat", at, options.round_to),
-        number(scores, "scores", "khat_reference", at),
+        estimate(scores, "scores", "khat_reference", at, options.round_to),
         estimate(scores, "scores", "ess_reverse", at, options.round_to),
         estimate(scores, "scores", "spill", at, options.round_to, unit=100),
         number(scores, "scores", "seconds", at, 1),

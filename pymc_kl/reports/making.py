@@ -58,7 +58,7 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
             "reference = pkl.sample_reference(idata, model=model, random_seed=1)",
             f"Go on with draws that have {numbered(facts.audit.missed)}, which yours miss.",
         )
-    if (late := next((fit for fit in facts.fits if fit.converged == 0), None)) is not None:
+    if (late := next((fit for fit in facts.fits if fit.converged == "no"), None)) is not None:
         yield Code(
             f"q = pkl.fit_reverse({late.family!r}, model=model, random_seed=1)",
             f"Judge the divergence of {late.name} by the best optimum of its family, from modes and prior.",
@@ -68,7 +68,7 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
         for fit in facts.fits
         if fit.scored and fit.kind != "draws" and not fit.that_matter("missed", "under", "over")
     ]
-    good = [fit for fit in good if can_correct(fit) and not fit.is_polished and not perhaps_missed(fit)]
+    good = [fit for fit in good if can_correct(fit) == "yes" and not fit.is_polished and not perhaps_missed(fit)]
     if good:
         best = min(good, key=lambda fit: np.nan_to_num(fit.whole("forward").value, nan=np.inf))
         verb = "covers" if covers_all(best) else "reaches"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.reports.convergence import not_converged
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import correctable
@@ -31,8 +32,15 @@ def of_fit(facts: Facts, fit: FitFacts) -> Sentence:
         if (text := function(facts, fit)) is not None:
             if not facts.masses_known and rule not in ("failed", "no scores"):
                 text = f"Against this reference: {text}"
+            text += _perhaps_converged(fit)
             return Sentence(fit.name, rule, severity, text)
     raise AssertionError("the last rule holds always")  # pragma: no cover
+
+
+def _perhaps_converged(fit: FitFacts) -> str:
+    if fit.converged != CANNOT_TELL:
+        return ""
+    return f" Whether it has converged cannot be told: its ELBO may gain {nats(fit.scores['elbo_gap'])}."
 
 
 def _failed(_facts: Facts, fit: FitFacts) -> str | None:
@@ -95,7 +103,7 @@ def _spills(facts: Facts, fit: FitFacts) -> str | None:
 
 def _at_optimum(fit: FitFacts) -> bool:
     """Tell if a reverse-KL fit stands at an optimum of its family, for all that was checked."""
-    return fit.kind == "reverse" and (fit.converged == 1 or (fit.is_polished and fit.converged != 0))
+    return fit.kind == "reverse" and (fit.converged == "yes" or (fit.is_polished and not fit.converged))
 
 
 def _best_forward(facts: Facts, fit: FitFacts) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.reports.facts import FitFacts, ModeCoverage
 from pymc_kl.reports.phrases import listed, nats, numbered
-from pymc_kl.scores.shape import CANNOT_TELL, WELL_FITTED
+from pymc_kl.scores.shape import WELL_FITTED
 
 MOST_TOLD = 3  # modes whose misfit is told one by one, the heaviest first; the rest are counted
 WRONG_WIDTHS = ("too narrow", "too wide")

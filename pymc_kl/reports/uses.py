@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct, written_khat
 from pymc_kl.reports.parameters import LargestError
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
-from pymc_kl.scores.shape import CANNOT_TELL
 
 MEAN_LIMIT = 0.1  # largest error of a mean that is "yes", in reference sd; our choice
 SD_LIMIT = np.log(1.1)  # largest error of a standard deviation that is "yes", as a log ratio; our choice
@@ -94,10 +94,8 @@ def importance(_facts: Facts, fit: FitFacts) -> Use:
     shown, can = written_khat(fit), can_correct(fit)
     if missed := fit.that_matter("missed"):
         return Use("no", f"{shown}, but blind to {numbered([c.mode.number for c in missed])}")
-    if can is None:
-        return Use(CANNOT_TELL, shown)
-    many = ", with many draws" if can and fit.khat >= KHAT_FINITE_VARIANCE else ""
-    return Use("yes" if can else "no", f"{shown}{many}")
+    many = ", with many draws" if can == "yes" and fit.khat >= KHAT_FINITE_VARIANCE else ""
+    return Use(can, f"{shown}{many}")
 
 
 USES: dict[str, UseRule] = {

@@ -3,7 +3,8 @@
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.numerics.estimate import UNKNOWN, Estimate, mean_estimate, pareto_k
+from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size, mean_estimate, pareto_k
+from pymc_kl.numerics.khat import khat_se
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, TailDraws, tail_of
 
 SPILL_QUANTILE = 0.001  # probability of the quantile of log p̃ under p below which a draw of q is spill; our choice
@@ -27,24 +28,23 @@ def khat(q: ApproximationDraws) -> float:
     return float("nan") if q.log_prob is None else pareto_k(q.log_density - q.log_prob)
 
 
-def khat_se(q: ApproximationDraws) -> float:
-    """Standard error of k-hat: (1 + k) / √m for the m largest ratios that it is fitted to; NaN without a tail.
-
-    That of the maximum likelihood estimate [1]_, for k above -0.5.
-
-    References
-    ----------
-    .. [1] Smith, R. L. (1987). Estimating tails of probability distributions. Annals of Statistics 15(3), 1174-1207.
-       doi:10.1214/aos/1176350499
-    """
-    k, n = khat(q), q.log_density.size
-    tail = np.ceil(min(0.2 * n, 3 * np.sqrt(n)))  # of PSIS; Vehtari et al. 2024
-    return float((1 + max(k, -0.5)) / np.sqrt(tail)) if np.isfinite(k) else float("nan")
+def khat_error(q: ApproximationDraws) -> float:
+    """Standard error of that k-hat; NaN without a tail."""
+    return khat_se(khat(q), q.log_density.size)
 
 
 def khat_reference(p: ReferenceDraws) -> float:
     """Pareto k-hat of q/p under p."""
     return float("nan") if p.log_prob is None else pareto_k(p.log_prob - p.log_density)
+
+
+def khat_reference_error(p: ReferenceDraws) -> float:
+    """Standard error of that k-hat, by the effective number of draws of p."""
+    if p.log_prob is None:
+        return float("nan")
+    w = None if p.weights is None else p.weights / p.weights.sum()
+    n = effective_size(p.log_prob - p.log_density) if w is None else 1 / (w**2).sum()
+    return khat_se(khat_reference(p), float(n))
 
 
 def ess_reverse(q: ApproximationDraws) -> Estimate:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pymc_kl._typing import Array
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size
+from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.scores.draws import ReferenceDraws
 from pymc_kl.scores.marginals import Source
 
@@ -17,7 +18,6 @@ NARROW_BELOW = 0.8  # standard deviation of q over that of p; with less q is too
 WIDE_ABOVE = 1.25  # the same ratio; with more q is too wide; our choice
 FEWEST_DRAWS = 20  # draws of either side in a mode from which on widths are compared; our choice
 WELL_FITTED = "well fitted"
-CANNOT_TELL = "cannot tell"
 
 
 def widths(p: Source, q: Source, k: int) -> tuple[list[Estimate], list[int]]:

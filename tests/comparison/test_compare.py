@@ -299,7 +299,7 @@ def test_no_model_and_no_comparison():
 def test_a_newer_format_is_refused(comparison):
     newer = comparison.copy()
     newer.attrs = {**comparison.attrs, "pymc_kl_format": 99}
-    with pytest.raises(ValueError, match=r"format 99 by pymc_kl 0\.1\.0; this version reads up to 4"):
+    with pytest.raises(ValueError, match=r"format 99 by pymc_kl 0\.1\.0; this version reads up to 5"):
         pkl.coverage(newer)
 
 
@@ -313,6 +313,20 @@ def test_format_3_called_the_masses_mixed(comparison):
     new = check_comparison(older)
     for name in ("modes", "audit"):
         assert new[name].attrs == comparison[name].attrs
+
+
+def test_format_4_had_no_third_answer_on_convergence(comparison):
+    """Its 1 stood for a gap that may be below the limit, which is judged anew."""
+    scores = comparison["scores"].to_dataset()
+    fits = scores.sizes["approximation"]
+    gap, se, old = np.array([[0.01, 5.0, 3.0], [0.001, 3.0, 0.1], [1.0, 1.0, 0.0]])
+    older = comparison.copy()
+    values = {"elbo_gap": gap, "elbo_gap_se": se, "converged": old}
+    filled = {name: np.append(v, np.full(fits, np.nan))[:fits] for name, v in values.items()}
+    older["scores"].dataset = scores.assign({name: ("approximation", v) for name, v in filled.items()})
+    older.attrs = {**comparison.attrs, "pymc_kl_format": 4}
+    found = check_comparison(older)["scores"]["converged"].values.tolist()
+    assert found == (["yes", "cannot tell", "no"] + [""] * fits)[:fits]
 
 
 def test_an_older_format_is_converted(comparison):

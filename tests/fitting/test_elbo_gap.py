@@ -6,6 +6,8 @@ import pytest
 from pymc_kl.approximations import FullRank, MeanField
 from pymc_kl.fitting import elbo_gap
 from pymc_kl.fitting.elbo_gap import ELBO_GAP_TOLERANCE, check_convergence
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.judgement import CANNOT_TELL, at_most
 
 
 def sharp_islands(x):
@@ -29,7 +31,7 @@ def test_a_second_polish_gains_nothing(sd):
     fit = FullRank(loc=np.array([0.2, 0.2]), scale_tril=np.array([[0.05, 0.0], [0.1, sd]]))
     for seed in range(3):
         first = check_convergence(sharp_islands, fit, random_seed=seed)
-        assert not first.converged
+        assert first.converged == "no"
         assert first.is_optimum
         second = check_convergence(sharp_islands, first.polished, random_seed=seed + 100)
         assert second.elbo_gap.value - 2 * second.elbo_gap.se < ELBO_GAP_TOLERANCE
@@ -52,7 +54,7 @@ def test_a_fit_at_its_optimum_is_polished_once():
         return -0.5 * (x**2).sum(axis=1), -x
 
     found = check_convergence(normal, MeanField(loc=np.zeros(2), scale=np.ones(2)), random_seed=1)
-    assert found.converged
+    assert found.converged == "yes"
     assert found.is_optimum
     assert sum(rows) < 2 * 4000 + 10 * 512
 
@@ -73,3 +75,32 @@ def test_a_gap_without_a_finite_variance_has_no_error():
     assert np.mean([np.isinf(se) for _, se in gaps]) > 0.9
     gaps = [check_convergence(quartic, start, random_seed=seed).elbo_gap for seed in range(20)]
     assert np.mean([np.isfinite(se) for _, se in gaps]) > 0.9
+
+
+def normal(x):
+    return -0.5 * x[:, 0] ** 2, -x
+
+
+@pytest.mark.parametrize(("gap", "answer"), [(0.05, "yes"), (ELBO_GAP_TOLERANCE, CANNOT_TELL), (0.2, "no")])
+def test_whether_a_fit_has_converged_has_three_answers(gap, answer):
+    """A normal whose mean is off by √(2 gap) standard deviations; at the limit neither answer is given for sure."""
+    start = MeanField(loc=np.array([np.sqrt(2 * gap)]), scale=np.ones(1))
+    found = [check_convergence(normal, start, random_seed=seed).converged for seed in range(40)]
+    assert np.mean([one == answer for one in found]) > 0.85, found
+
+
+def test_a_number_is_at_most_its_limit_by_its_interval():
+    answers = {
+        (0.3, 0.05): "yes",
+        (0.5, 0.2): CANNOT_TELL,
+        (0.5, 0.0): "yes",
+        (0.6, 0.04): "no",
+        (0.4, 0.2): CANNOT_TELL,
+    }
+    answers |= {
+        (np.inf, np.nan): "no",
+        (-np.inf, np.nan): "yes",
+        (np.nan, 0.1): CANNOT_TELL,
+        (0.4, np.inf): CANNOT_TELL,
+    }
+    assert {pair: at_most(Estimate(*pair), 0.5) for pair in answers} == answers

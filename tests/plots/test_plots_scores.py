@@ -161,7 +161,7 @@ def test_marks_of_khat_lie_at_their_values_or_at_the_edge_with_their_number() ->
 def test_losses_and_levels_lie_where_they_are() -> None:
     dt = with_histories(COMPARISON)
     scores = dt["scores"].to_dataset()
-    scores["converged"][1], scores["elbo"][0] = 1.0, -1.7
+    scores["converged"][1], scores["elbo"][0] = "yes", -1.7
     dt["scores"] = xr.DataTree(scores)
     pc = plot_loss(dt, backend="none")
     history = dt["approximations/ADVI/fit"].to_dataset()["loss"]

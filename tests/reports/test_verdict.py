@@ -38,7 +38,7 @@ NARROW = {
 
 CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     "one mode": (
-        facts(ONE, fit("ADVI", covering(ONE), converged=1.0, sd_ratios=RATIOS)),
+        facts(ONE, fit("ADVI", covering(ONE), converged="yes", sd_ratios=RATIOS)),
         ["ADVI covers the one mode found", "0.44 (`tau`) to 0.98 (`mu`) times the reference's", "k-hat 0.2"],
         ["all modes", "misses", "perfect", "trusted"],
     ),
@@ -48,7 +48,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ["0.98 to 1.01"],
     ),
     "one of two missed": (
-        facts(TWO, fit("ADVI", missing(TWO, 2), converged=1.0)),
+        facts(TWO, fit("ADVI", missing(TWO, 2), converged="yes")),
         [
             "ADVI reaches mode 1 (70 % ± 1 % of the posterior) and misses mode 2 (30 % ± 1 % of the posterior)",
             "It fits well there: use it for mode 1, not for means or intervals of the whole.",
@@ -61,7 +61,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ["fits well", "covers"],
     ),
     "a missed mode too small to matter": (
-        facts(TINY, fit("ADVI", missing(TINY, 3), converged=1.0)),
+        facts(TINY, fit("ADVI", missing(TINY, 3), converged="yes")),
         ["ADVI covers the 2 modes found that may hold more than 1 %"],
         ["misses"],
     ),
@@ -226,7 +226,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             fit(
                 "ADVI",
                 missing(TWO, 2),
-                converged=0.0,
+                converged="no",
                 elbo_gap=Estimate(1.81, 0.01),
                 reverse_kl=Estimate(1.812, 0.001),
             ),
@@ -242,14 +242,19 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     "not converged, and polishing misses the same": (
         facts(
             TWO,
-            fit("ADVI", missing(TWO, 2), converged=0.0, elbo_gap=Estimate(1.81, 0.01)),
+            fit("ADVI", missing(TWO, 2), converged="no", elbo_gap=Estimate(1.81, 0.01)),
             fit("ADVI (polished)", missing(TWO, 2)),
         ),
         ["Polished it misses mode 2 too."],
         ["fault"],
     ),
+    "converged or not, which the error leaves open": (
+        facts(TWO, fit("ADVI", covering(TWO), converged="cannot tell", elbo_gap=Estimate(5.0, 3.0))),
+        ["Whether it has converged cannot be told: its ELBO may gain 5.0 ± 3.0 nats."],
+        ["has not converged", "optimum of its family"],
+    ),
     "not converged, and nothing to compare with": (
-        facts(TWO, fit("ADVI", missing(TWO, 2), converged=0.0, elbo_gap=Estimate(1.81, 0.01))),
+        facts(TWO, fit("ADVI", missing(TWO, 2), converged="no", elbo_gap=Estimate(1.81, 0.01))),
         ["its ELBO can still gain 1.810 ± 0.010 nats where it stands, and what that leaves is not known."],
         ["fault", "polish"],
     ),
@@ -259,7 +264,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             fit(
                 "ADVI",
                 covering(ONE),
-                converged=0.0,
+                converged="no",
                 elbo_gap=Estimate(1.2, 0.01),
                 reverse_kl=Estimate(7.0, 0.1),
                 forward_kl=Estimate(19.8, 0.4),
@@ -278,7 +283,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             fit(
                 "ADVI (polished)",
                 covering(TWO),
-                converged=0.0,
+                converged="no",
                 elbo_gap=Estimate(1477.0, 24.0),
                 spill=Estimate(0.12, 0.01),
             ),
@@ -336,14 +341,14 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ["accurate"],
     ),
     "not converged, nothing missed": (
-        facts(TWO, fit("ADVI", covering(TWO), converged=0.0, elbo_gap=Estimate(0.5, 0.01))),
+        facts(TWO, fit("ADVI", covering(TWO), converged="no", elbo_gap=Estimate(0.5, 0.01))),
         ["its ELBO can still gain 0.500 ± 0.010 nats where it stands, and what that leaves is not known."],
         ["Polished", "accurate", "fault"],
     ),
     "family too small": (
         facts(
             TWO,
-            fit("full-rank ADVI", covering(TWO), family="fullrank", converged=1.0, spill=Estimate(0.12, 0.01)),
+            fit("full-rank ADVI", covering(TWO), family="fullrank", converged="yes", spill=Estimate(0.12, 0.01)),
             fit("forward fullrank", covering(TWO), kind="forward", family="fullrank", forward_kl=Estimate(0.60, 0.01)),
         ),
         [
@@ -488,7 +493,7 @@ def test_the_answer_comes_first_and_then_the_fits_as_they_are_ranked() -> None:
         TWO,
         fit("good", covering(TWO), kind="forward", family="mixture"),
         fit("bad", missing(TWO, 2)),
-        fit("late", missing(TWO, 2), converged=0.0, elbo_gap=Estimate(1.0, 0.1)),
+        fit("late", missing(TWO, 2), converged="no", elbo_gap=Estimate(1.0, 0.1)),
         fit("broken", tuple(cover(m, NAN, "") for m in TWO), error="ValueError: no"),
         audit=audit(2),
     )

@@ -70,7 +70,7 @@ def score(p: xr.Dataset, q: xr.Dataset, log_q_at_p: np.ndarray, own: np.ndarray,
         row |= {name: values.mean(), f"{name}_se": se, f"{name}_between": part, f"{name}_between_se": 0.02}
         row |= {f"{name}_within": values.mean() - part, f"{name}_within_se": se, f"{name}_is_bound": 0.0}
     row["forward_kl_is_bound"] = float((own == 0).any())
-    row |= {"eubo": upper.mean(), "elbo": lower.mean(), "converged": 0.0, "elbo_gap": 0.8, "elbo_gap_se": 0.1}
+    row |= {"eubo": upper.mean(), "elbo": lower.mean(), "converged": "no", "elbo_gap": 0.8, "elbo_gap_se": 0.1}
     return row | {"eubo_se": row["forward_kl_se"], "elbo_se": row["reverse_kl_se"]}
 
 

@@ -90,7 +90,7 @@ def _scores(dt: xr.DataTree, rng: np.random.Generator) -> xr.Dataset:
     columns = {
         "kind": kinds[which].astype(object),
         "family": families[which].astype(object),
-        "converged": np.where(which == 2, np.nan, which.astype(float)),
+        "converged": np.array(["no", "yes", ""], dtype=object)[which],
         "elbo_gap": np.where(which == 2, np.nan, 0.8),
         "elbo_gap_se": np.where(which == 2, np.nan, 0.1),
         "spill": rng.uniform(0, 0.02, n),

@@ -62,7 +62,7 @@ def fit(name: str, covers: tuple[ModeCoverage, ...], **changes: Any) -> FitFacts
         n_components=0,
         scores=scores,
         khat=0.2,
-        converged=NAN,
+        converged="",
         bounds=(False, False),
         coverage=covers,
         elsewhere=Estimate(0.0, 0.0005),
