@@ -11,6 +11,8 @@ import xarray as xr
 from pymc_kl.comparison.datatree import SCORE_COLUMNS, TEXT_COLUMNS
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.intervals import share_interval
 from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 from pymc_kl.scores.shape import WELL_FITTED
@@ -213,10 +215,19 @@ def format_percent(
     digits = round_to
     if digits is None:
         digits = int(np.clip(1 - np.floor(np.log10(100 * se)), 0, 2)) if se > 0 else 1
-    written, low, high, error = (f"{100 * part:.{digits}f}" for part in (value, lower, upper, se))
-    if not is_symmetric(value, lower, upper):
+    ends = ends_if_skewed(Estimate(value, se), lower, upper)
+    written, low, high, error = (f"{100 * part:.{digits}f}" for part in (value, *(ends or (0.0, 1.0)), se))
+    if ends:
         return f"{written} ({low}–{high})"
     return f"{written} ± {error}" if np.isfinite(se) else written
+
+
+def ends_if_skewed(
+    share: Estimate, lower: float = float("nan"), upper: float = float("nan")
+) -> tuple[float, float] | None:
+    """Return the ends of a probability's 95 % interval where ± cannot stand for it, of that of a count by default."""
+    low, high = (lower, upper) if np.isfinite(lower) and np.isfinite(upper) else share_interval(share)
+    return None if is_symmetric(share.value, low, high) else (low, high)
 
 
 def is_symmetric(value: float, low: float, high: float) -> bool:

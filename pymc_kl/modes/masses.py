@@ -10,18 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from arviz_stats.base import array_stats
 from scipy.special import logsumexp
-from scipy.stats import beta
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.numbering import to_region
 from pymc_kl.numerics.estimate import Estimate, effective_size
+from pymc_kl.numerics.intervals import RULE_OF_THREE, binomial_interval
 
 RHAT_GOOD = 1.05  # R-hat of a mode's indicator at the most; Vehtari et al. 2021 ask 1.01 of less noisy parameters
 MIN_CROSSINGS = 20  # moves into or out of a mode: fewer leave a quarter of its mass as error; our choice
 UNKNOWN_SE = float(1 / np.sqrt(12))  # mass: standard deviation of one that may be anything in [0, 1]
-RULE_OF_THREE = 3  # divided by n: 95 % bound of a mass in which none of n draws fell; Hanley and Lippman-Hand 1983
 NORMAL_95 = 1.96  # standard errors from an estimate to its upper bound
-TAIL = 0.025  # probability beyond either end of a 95 % interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +65,7 @@ class Masses:
     def interval(self) -> tuple[Array, Array]:
         """Return the ends of a 95 % interval of each mass (K + 1,).
 
-        Of a count it is Clopper's and Pearson's (1934, doi:10.1093/biomet/26.4.404), of a mass from normalising
+        Of a count it is Clopper's and Pearson's, of a mass from normalising
         constants normal on the logit scale, and of one that is not known all of [0, 1].
         """
         mass = np.nan_to_num(self.mass)
@@ -75,7 +73,7 @@ class Masses:
             low, high = _logit_interval(mass, self.se)
             low[-1], high[-1] = 0.0, self.upper[-1]
         else:
-            low, high = _exact_interval(mass, np.nan_to_num(self.ess))
+            low, high = binomial_interval(mass, np.nan_to_num(self.ess))
         unknown = np.isnan(self.mass) | (self.se >= UNKNOWN_SE)
         return np.where(unknown, 0.0, low), np.where(unknown, 1.0, high)
 
@@ -262,15 +260,7 @@ def _binomial_se(mass: Array, ess: Array) -> Array:
 
 def _upper(mass: Array, ess: Array) -> Array:
     """Upper 95 % bound of a mass."""
-    return np.minimum(np.where(mass > 0, _exact_interval(mass, ess)[1], RULE_OF_THREE / ess), 1.0)
-
-
-def _exact_interval(mass: Array, ess: Array) -> tuple[Array, Array]:
-    """Ends of Clopper's and Pearson's 95 % interval of a mass that is counted among `ess` draws; [0, 1] without any."""
-    inside, outside = mass * ess, (1 - mass) * ess
-    with np.errstate(invalid="ignore"):
-        low, high = beta.ppf(TAIL, inside, outside + 1), beta.ppf(1 - TAIL, inside + 1, outside)
-    return np.where(inside > 0, np.nan_to_num(low), 0.0), np.where(outside > 0, np.nan_to_num(high, nan=1.0), 1.0)
+    return np.minimum(np.where(mass > 0, binomial_interval(mass, ess)[1], RULE_OF_THREE / ess), 1.0)
 
 
 def _logit_interval(mass: Array, se: Array) -> tuple[Array, Array]:

@@ -12,6 +12,7 @@ from arviz_plots.visuals import annotate_xy, fill_between_y, line_x, scatter_x, 
 from scipy.stats import norm
 
 from pymc_kl.comparison.io import check_comparison
+from pymc_kl.modes.masses import NORMAL_95
 from pymc_kl.modes.numbering import ELSEWHERE_NUMBER
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import label_axis, set_ticks
@@ -137,14 +138,17 @@ def _read_masses(dt: xr.DataTree, approximations: Any, modes: Any, prob: float) 
     numbers = [*(int(k) for k in reference["mode"].values), ELSEWHERE_NUMBER]
     rows = [reference.assign({name: reference.attrs[name] for name in ("elsewhere", "elsewhere_se")})]
     rows += [coverage.sel(approximation=name) for name in names]
-    mass, se, upper = (
-        np.array([[*row[name].values, float(row[last]) if last else np.nan] for row in rows], dtype=float)
-        for name, last in (("mass", "elsewhere"), ("mass_se", "elsewhere_se"), ("mass_upper", ""))
-    )
+    blank = xr.DataArray(np.full(reference.sizes["mode"], np.nan))
+    mass, se, lower, upper = (
+        np.array([[*row.get(name, blank).values, float(row[last]) if last else np.nan] for row in rows], dtype=float)
+        for name, last in (
+            ("mass", "elsewhere"), ("mass_se", "elsewhere_se"), ("mass_lower", ""), ("mass_upper", ""),
+        )
+    )  # fmt: skip
     missed = np.zeros(mass.shape, dtype=bool)
     for words, row in zip(missed[1:], rows[1:], strict=True):
         words[:-1] = row["verdict"].values == "missed"
-    lower, upper = _interval(mass, se, upper, prob)
+    lower, upper = _interval(mass, se, (lower, upper), prob)
     dims = ("approximation", "mode")
     columns = {"mass": mass, "lower": lower, "upper": upper, "missed": missed}
     table = xr.Dataset(
@@ -156,13 +160,18 @@ def _read_masses(dt: xr.DataTree, approximations: Any, modes: Any, prob: float) 
     return table.sel(mode=subset(modes, numbers if modes is None else table["mode"].values.tolist(), "modes"))
 
 
-def _interval(mass: Any, se: Any, upper: Any, prob: float) -> tuple[Any, Any]:
-    """Return the ends of the masses' intervals, in [0, 1]; without draws, up to `upper`, a bound at 95 %, rescaled."""
+def _interval(mass: Any, se: Any, ends: tuple[Any, Any], prob: float) -> tuple[Any, Any]:
+    """Return the ends of the masses' intervals, in [0, 1], at `prob` instead of the 95 % that `ends` are of."""
     half = norm.isf((1 - prob) / 2) * se if prob < 1 else np.where(np.isnan(se), np.nan, 1.0)
-    scale = np.log1p(-min(prob, 1 - 1e-12)) / np.log(0.05)
-    bound = np.where(upper < 1, upper * scale, upper)
-    high = np.where((mass == 0) & np.isfinite(bound), bound, mass + half)
-    return np.clip(mass - half, 0, 1), np.clip(high, 0, 1)
+    scale = norm.isf((1 - prob) / 2) / NORMAL_95 if prob < 1 else np.inf
+    with np.errstate(invalid="ignore"):
+        lower, upper = (
+            np.where(np.isnan(end), mass + side * half, mass + scale * (end - mass))
+            for end, side in zip(ends, (-1, 1), strict=True)
+        )
+    bound = np.where(ends[1] < 1, ends[1] * np.log1p(-min(prob, 1 - 1e-12)) / np.log(0.05), ends[1])
+    upper = np.where((mass == 0) & np.isfinite(bound), bound, upper)
+    return np.clip(lower, 0, 1), np.clip(upper, 0, 1)
 
 
 def _open(dt: xr.DataTree, table: xr.Dataset, backend: str, pc_kwargs: Mapping[str, Any]) -> PlotCollection:

@@ -107,7 +107,8 @@ def plot_mode_tree(
     shown = subset(modes, ds["mode"].values.tolist(), "modes")
     chosen = [ds["mode"].values.tolist().index(mode) for mode in dict.fromkeys(shown)]
     tree = link(ds["log_density"].values, ds["pass_log_density"].values, chosen)
-    table = ds[["mass", "mass_se", "mass_upper"]].isel(mode=chosen)
+    columns = [name for name in ("mass", "mass_se", "mass_upper", "mass_lower") if name in ds]
+    table = ds[columns].isel(mode=chosen)
     width = float(np.clip(1.2 + MODE_INCHES * len(chosen), MIN_WIDTH, MAX_WIDTH))
     if plot_collection is None:
         plot_collection = _open(table, width, backend, pc_kwargs)
@@ -195,9 +196,9 @@ def _draw_peaks(canvas: Canvas, tree: Tree, table: xr.Dataset, column: float, fl
     return labelled
 
 
-def _percent(mass: float, se: float, upper: float) -> str:
+def _percent(mass: float, se: float, upper: float, lower: float = float("nan")) -> str:
     """Write a mass in per cent."""
-    return "mass ?" if np.isnan(mass) else f"{format_percent(mass, se, upper)} %"
+    return "mass ?" if np.isnan(mass) else f"{format_percent(mass, se, upper, lower=lower)} %"
 
 
 def _scatter(da: xr.DataArray, target: Any, *, size: Any, **kwargs: Any) -> Any:

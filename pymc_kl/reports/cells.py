@@ -63,10 +63,10 @@ def estimate(
 
 
 def share(ds: xr.Dataset, group: str, variable: str, at: Mapping[str, object], round_to: int | None = None) -> Cell:
-    """Show a probability in per cent with its error, or its upper bound where no draw was counted."""
+    """Show a probability in per cent with its error or interval, or its upper bound where no draw was counted."""
     value, se = _value(ds, variable, at), _value(ds, f"{variable}_se", at)
-    upper = _value(ds, f"{variable}_upper", at)
-    return placed(format_percent(value, se, upper, round_to), group, variable, at)
+    lower, upper = (_value(ds, f"{variable}_{end}", at) for end in ("lower", "upper"))
+    return placed(format_percent(value, se, upper, round_to, lower=lower), group, variable, at)
 
 
 def rounded(value: float, se: float, round_to: int | None) -> str:

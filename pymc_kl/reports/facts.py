@@ -32,6 +32,7 @@ class Mode:
     copies: float
     overlap: float
     reason: str
+    lower: float = float("nan")
 
     @property
     def matters(self) -> bool:
@@ -53,6 +54,7 @@ class ModeCoverage:
     width: Estimate = UNKNOWN
     width_of: str = ""
     forward_within: Estimate = UNKNOWN
+    lower: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +188,7 @@ def _modes(ds: xr.Dataset) -> tuple[Mode, ...]:
             copies=float(row["copies"]) if "copies" in row else 1.0,
             overlap=float(row["overlap"]) if "overlap" in row else float("nan"),
             reason=str(row["reason"].item()) if "reason" in row else "",
+            lower=_number(row, "mass_lower"),
         )
         for row in rows
     )
@@ -243,6 +246,7 @@ def _mode_coverage(row: xr.Dataset, mode: Mode) -> ModeCoverage:
         width=_estimate(row, "width"),
         width_of=_text(row, "width_of"),
         forward_within=_estimate(row, "forward_kl_within"),
+        lower=_number(row, "mass_lower"),
     )
 
 

@@ -8,7 +8,7 @@ from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.fitting.elbo_gap import ELBO_GAP_TOLERANCE
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.plots import plot_contributions, plot_divergence, plot_khat, plot_loss
-from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, rounded, words
+from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, rounded, share, words
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.of_reference import NO_LOG_Z
@@ -191,6 +191,6 @@ def _fit_row(scores: xr.Dataset, facts: Facts, i: int, options: Options) -> list
         estimate(scores, "scores", "khat", at, options.round_to),
         estimate(scores, "scores", "khat_reference", at, options.round_to),
         estimate(scores, "scores", "ess_reverse", at, options.round_to),
-        estimate(scores, "scores", "spill", at, options.round_to, unit=100),
+        share(scores, "scores", "spill", at, options.round_to),
         number(scores, "scores", "seconds", at, 1),
     ]

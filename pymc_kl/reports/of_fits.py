@@ -117,7 +117,8 @@ def _weighs_wrongly(facts: Facts, fit: FitFacts) -> str | None:
     if not wrong or not facts.masses_known:
         return None
     worst = max(wrong, key=lambda c: (round(abs(c.mass.value - c.mode.mass.value), 9), c.mode.mass.value))
-    has = f"{percent(worst.mass, worst.upper)} where the posterior has {percent(worst.mode.mass)}"
+    held = percent(worst.mode.mass, worst.mode.upper, lower=worst.mode.lower)
+    has = f"{percent(worst.mass, worst.upper, lower=worst.lower)} where the posterior has {held}"
     if len(facts.that_matter) == 1:
         return f"{fit.name} reaches mode {worst.mode.number} but holds only {has}.{_its_misfit(fit)}{correctable(fit)}"
     rest = f" Off as well: {numbered([c.mode.number for c in wrong if c is not worst])}." if len(wrong) > 1 else ""

@@ -4,22 +4,36 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pymc_kl.comparison.tables import format_estimate
+from pymc_kl.comparison.tables import ends_if_skewed, format_estimate
 from pymc_kl.numerics.estimate import Estimate
 
 
-def percent(share: Estimate, upper: float = float("nan")) -> str:
-    """Write a probability as `30 % ± 1 %`, or as `below 0.2 %` where no draw was counted."""
+def percent(share: Estimate, upper: float = float("nan"), *, lower: float = float("nan")) -> str:
+    """Write a probability as `30 % ± 1 %`, or `0.3 % (0.1 % to 0.6 %)` where its interval is skewed.
+
+    `below 0.2 %` stands for it where no draw was counted, and `above 99.8 %` where all were.
+    """
     value, se = 100 * share.value, 100 * share.se
     if np.isnan(value):
         return "an unknown share"
     if value == 0 and np.isfinite(upper):
         return f"below {np.ceil(1000 * upper) / 10:.1f} %"
+    if share.value == 1 and 0.5 < lower < 1:
+        return f"above {np.floor(1000 * lower) / 10:.1f} %"
     if not np.isfinite(se) or se == 0:
         return f"{value:.0f} %"
+    if ends := ends_if_skewed(share, lower, upper):
+        low, high = (_significant(100 * end) for end in ends)
+        return f"{_significant(value)} % ({low} % to {high} %)"
     digits = _digits(se, least=0, most=2)
     error = f"± {se:.{digits}f}" if round(se, digits) > 0 else "± <0.01"
     return f"{value:.{digits}f} % {error} %"
+
+
+def _significant(value: float) -> str:
+    """Write per cent to two significant digits, at most two decimals."""
+    digits = 2 if value <= 0 else int(np.clip(1 - np.floor(np.log10(value)), 0, 2))
+    return f"{value:.{digits}f}"
 
 
 def nats(estimate: Estimate) -> str:

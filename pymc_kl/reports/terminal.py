@@ -53,7 +53,7 @@ def _coverage_tables(facts: Facts, width: int) -> Iterator[Table]:
             table.add_column(Text(heading), justify="right", no_wrap=True)
         for row in _listed(facts):
             mode, cells = facts.modes[row], [_mass(fit, row) for _, fit in shown]
-            table.add_row(str(mode.number), _short(format_percent(*mode.mass, mode.upper)), *cells)
+            table.add_row(str(mode.number), _short(format_percent(*mode.mass, mode.upper, lower=mode.lower)), *cells)
         rest = [f"{_short(format_percent(*fit.elsewhere))}  " for _, fit in shown]
         table.add_row("rest", "", *rest)
         yield table
@@ -67,7 +67,7 @@ def _listed(facts: Facts) -> list[int]:
 
 def _mass(fit: FitFacts, row: int) -> str:
     cover = fit.coverage[row]
-    return f"{_short(format_percent(*cover.mass, cover.upper))} {MARKS.get(cover.verdict, ' ')}"
+    return f"{_short(format_percent(*cover.mass, cover.upper, lower=cover.lower))} {MARKS.get(cover.verdict, ' ')}"
 
 
 def _short(text: str) -> str:

@@ -72,7 +72,7 @@ def _doubts(facts: Facts) -> Iterator[str]:
         )
     for mode in facts.that_matter:
         if facts.masses_known and mode.mass.se > UNCERTAIN:
-            yield f"The mass of mode {mode.number} is uncertain: {percent(mode.mass)}."
+            yield f"The mass of mode {mode.number} is uncertain: {percent(mode.mass, mode.upper, lower=mode.lower)}."
     if facts.unseen.value > SEEN:
         yield (
             f"The chance that one more start finds a new mode is estimated at {percent(facts.unseen)}: "

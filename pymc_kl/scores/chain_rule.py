@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray
-from pymc_kl.modes.masses import RULE_OF_THREE, Masses
+from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size
+from pymc_kl.numerics.intervals import RULE_OF_THREE
 from pymc_kl.numerics.tails import tailed_mean
 from pymc_kl.scores.divergences import expected_log_ratio, fit_se, forward_kl, reverse_kl
 from pymc_kl.scores.draws import (

@@ -6,8 +6,9 @@ numpy inside, draws in, numbers out; nothing here knows a model.
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray
-from pymc_kl.modes.masses import RULE_OF_THREE, Masses
+from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size, mean_estimate
+from pymc_kl.numerics.intervals import RULE_OF_THREE
 from pymc_kl.numerics.tails import Heavy, tailed_mean
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, function_of_masses_se, region_means
 

@@ -262,13 +262,15 @@ def test_a_missed_mode_has_a_hollow_mark_and_the_word() -> None:
 @given(st.floats(0, 1), st.floats(0, 0.5), st.floats(0.05, 1))
 @example(0.0, 0.0, np.nextafter(1.0, 0.0))
 def test_intervals_hold_the_mass_and_stay_in_0_1(mass: float, se: float, prob: float) -> None:
-    arrays = (np.array([value]) for value in (mass, se, min(1.0, mass + 2 * se)))
-    lower, upper = coverage._interval(*arrays, prob)
-    assert 0 <= lower <= mass <= upper <= 1
+    masses, errors = np.array([mass]), np.array([se])
+    ends = np.array([max(0.0, mass - se)]), np.array([min(1.0, mass + 2 * se)])
+    for known in (ends, np.full((2, 1), np.nan)):
+        lower, upper = coverage._interval(masses, errors, known, prob)
+        assert 0 <= lower <= mass <= upper <= 1
 
 
 def test_an_interval_without_a_draw_reaches_the_exact_bound() -> None:
-    upper = coverage._interval(np.zeros(2), np.full(2, 1e-3), np.array([3 / 500, 1.0]), 0.95)[1]
+    upper = coverage._interval(np.zeros(2), np.full(2, 1e-3), (np.zeros(2), np.array([3 / 500, 1.0])), 0.95)[1]
     np.testing.assert_allclose(upper, [3 / 500, 1.0])
 
 
