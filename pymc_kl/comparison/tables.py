@@ -12,13 +12,12 @@ from pymc_kl.comparison.datatree import SCORE_COLUMNS, TEXT_COLUMNS
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.numerics.intervals import share_interval
+from pymc_kl.numerics.intervals import EXACT, share_interval
 from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 from pymc_kl.scores.shape import WELL_FITTED
 
 NONE = "–"
-EXACT = 5e-7  # standard error below which a number counts as exact: it is that of rounding
 SMALLEST = 0.005  # per cent below which a share is written as <0.01
 MAIN = ("forward_kl", "reverse_kl", "missed_mass", "khat", "converged", "seconds")
 VALUES = ("mass", "mass_se", "verdict")

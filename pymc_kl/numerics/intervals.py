@@ -7,6 +7,7 @@ from pymc_kl._typing import Array
 from pymc_kl.numerics.estimate import Estimate
 
 TAIL = 0.025  # probability beyond either end of a 95 % interval
+EXACT = 5e-7  # standard error below which a number counts as exact: it is that of rounding
 RULE_OF_THREE = 3  # divided by n: 95 % bound of a mass in which none of n draws fell; Hanley and Lippman-Hand 1983
 
 
@@ -27,7 +28,7 @@ def share_interval(share: Estimate) -> tuple[float, float]:
     NaN where it is 0 or 1, since its error does not say how many draws there were, or where the error is not known.
     """
     value, se = share
-    if not (0 < value < 1 and 0 < se < np.inf):
+    if not (0 < value < 1 and EXACT < se < np.inf):
         return float("nan"), float("nan")
     low, high = binomial_interval(np.array(value), np.array(value * (1 - value) / se**2))
     return float(low), float(high)

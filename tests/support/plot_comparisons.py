@@ -36,6 +36,7 @@ def counts(mode: np.ndarray, k: int) -> dict[str, Any]:
     return {
         "mass": share[1:],
         "mass_se": se[1:],
+        "mass_lower": np.maximum(share - 1.96 * se, 0.0)[1:],
         "mass_upper": upper[1:],
         "elsewhere": share[0],
         "elsewhere_se": se[0],
