@@ -175,12 +175,15 @@ class Posterior:
                 "spill": mean((own.log_density < floor).astype(float)),
             }
             if self.modes.k > 1:
-                rows["mode_tv"] = Mean(0.5 * float(np.abs(w - v).sum()), float(np.sqrt((v * (1 - v)).sum() / N_TRUTH)))
+                tv = 0.5 * float(np.abs(w - v).sum())
+                rows["mode_tv"] = Mean(tv, _counted_se(0.5 * np.sign(v - w), v))
             if self.modes.k > 1 and (v[w > 0] > 0).all():
                 for kind, (one, two) in {"forward_kl": (w, v), "reverse_kl": (v, w)}.items():
                     if (two[one > 0] > 0).all():
-                        error = np.sqrt(((w + v) ** 2 / np.maximum(v, 1 / N_TRUTH) / N_TRUTH).sum())
-                        between = Mean(_between(one, two), float(error))
+                        some = (w > 0) & (v > 0)
+                        ratio = np.where(some, v, 1.0) / np.where(some, w, 1.0)
+                        slope = -1 / ratio if kind == "forward_kl" else np.log(ratio)
+                        between = Mean(_between(one, two), _counted_se(slope, v))
                         rows[f"{kind}_between"] = between
                         total = rows[kind]
                         rows[f"{kind}_within"] = Mean(
@@ -212,6 +215,11 @@ class Posterior:
                 rows[tail] = (middle, (high - low) / 2)
             found[str(name)] = rows
         return found
+
+
+def _counted_se(slope: Array, v: Array) -> float:
+    """Standard error of a function of masses v that N_TRUTH draws were counted for, given its derivatives."""
+    return float(np.sqrt(((v * slope**2).sum() - (v * slope).sum() ** 2) / N_TRUTH))
 
 
 def _normal(key: str, loc: Array, cov: Array) -> Approximation:
