@@ -7,13 +7,14 @@ even seeds, and none for odd ones. Each number with an error is set beside its t
 
 A replication is a file that is written whole, so that a run that was cut short goes on where it stopped.
 
-    python -m uv run python benchmarks/calibration.py --seeds 40 --jobs 2 --out calibration
+    python -m uv run python benchmarks/calibration.py --seeds 40 --jobs 2 --out calibration --write docs/calibration.md
 """
 
 import argparse
 import os
 import sys
 import warnings
+from datetime import date
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -48,6 +49,8 @@ POSTERIORS = (
     "student_t_location",
     "eight_schools_noncentred",
 )
+LEAST = 0.9  # share of intervals that hold the truth, below which a number of one posterior is listed
+MARKS = ("<!-- tables of benchmarks/calibration.py -->", "<!-- end of the tables -->")
 
 
 @cache
@@ -77,6 +80,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("calibration"))
+    parser.add_argument("--write", type=Path, help="page whose text between the two marks is replaced by the tables")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     names = args.posteriors or POSTERIORS
@@ -93,11 +97,37 @@ def main() -> None:
         ("Numbers whose intervals do not cover, by posterior", _not_good(table(rows, ["posterior", "quantity"]))),
     ):
         console.print(f"\n[bold]{title}[/bold]\n{found.round(3).to_string()}")
+    if args.write:
+        args.write.write_text(_between_marks(args.write.read_text("utf-8"), _page(rows, len(files))), "utf-8")
+
+
+def _page(rows: pd.DataFrame, n: int) -> str:
+    """Write both tables, and of each posterior the numbers that do not cover, as a page has them."""
+    seeds = rows.groupby("posterior")["seed"].nunique()
+    head = (
+        f"{n} replications of {len(seeds)} posteriors, {seeds.min()} to {seeds.max()} seeds each, on "
+        f"{date.today():%Y-%m-%d} with version {version('pymc_kl')}."
+    )
+    off = table(rows, ["posterior", "quantity"]).reset_index()
+    off = off[off["covers"] < LEAST]
+    parts = (_markdown(table(rows).reset_index()), _markdown(rates(rows).reset_index()), _markdown(off))
+    return "\n\n".join((head, *parts))
+
+
+def _markdown(found: pd.DataFrame) -> str:
+    texts = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in found.itertuples(index=False)]
+    lines = [list(found.columns), ["---"] * found.shape[1], *texts]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("nan", "–")
+
+
+def _between_marks(page: str, text: str) -> str:
+    before, rest = page.split(MARKS[0])
+    return f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{rest.split(MARKS[1])[1]}"
 
 
 def _not_good(found: pd.DataFrame) -> pd.DataFrame:
     off = (found["mean z"].abs() > 0.3) | (found["sd z"] < 0.8) | (found["sd z"] > 1.25)
-    return found[(found["covers"] < 0.9) | off]
+    return found[(found["covers"] < LEAST) | off]
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def recommended(facts: Facts) -> FitFacts | None:
 def _of_fits(facts: Facts, best: FitFacts) -> str:
     n = len(facts.that_matter), len(facts.modes)
     if covers_all(best):
-        after = ", and importance sampling corrects it to draws of the posterior" if can_correct(best) else ""
+        after = ", and importance sampling corrects it to draws of the posterior" if can_correct(best) == "yes" else ""
         return f"Use {best.name}: it covers {every(*n)}{after}."
     verb = "surely has mass and shape of" if len(with_draws(best)) == n[0] else "reaches"
     forward = best.whole("forward")
