@@ -115,9 +115,13 @@ def _page(rows: pd.DataFrame, n: int) -> str:
 
 
 def _markdown(found: pd.DataFrame) -> str:
-    texts = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in found.itertuples(index=False)]
+    texts = [[_cell(value) for value in row] for row in found.itertuples(index=False)]
     lines = [list(found.columns), ["---"] * found.shape[1], *texts]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines).replace("nan", "–")
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return str(value) if not isinstance(value, float) else "–" if pd.isna(value) else f"{value:.3f}"
 
 
 def _between_marks(page: str, text: str) -> str:
