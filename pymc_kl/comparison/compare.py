@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import xarray as xr
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.approximations import FAMILIES
 from pymc_kl.approximations.choice import AUTO
+from pymc_kl.arguments import check_arguments, choice, choices, number, optional, quoted, whole
 from pymc_kl.comparison.fit import DrawnFit, FailedFit
 from pymc_kl.comparison.layout import lay_out
 from pymc_kl.comparison.make_fits import (
@@ -32,7 +32,7 @@ from pymc_kl.comparison.reference import Reference, completed_reference, given_r
 from pymc_kl.comparison.score_fit import score_fit
 from pymc_kl.comparison.stored_names import fits_as_text
 from pymc_kl.model.datatree import check_dims, root_attrs
-from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, refuse_model
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.target import Target
 from pymc_kl.modes.planted import search_from
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
@@ -130,11 +130,14 @@ def compare(
     >>> comparison["coverage"]["verdict"].sel(approximation=["ADVI", "forward mixture"]).values.tolist()
     [['over', 'missed'], ['covered', 'covered']]
     """
-    refuse_model(idata, "compare")
+    check_arguments(
+        locals(), idata=optional(draws_of("compare")), approximations=optional(_fits_by_name), planted=number(0),
+        reference=choice("complete", "as given"), forward=choices(AUTO, *FAMILIES, what="family"), n_draws=whole(100),
+        reverse=optional(choices(*REVERSE, what="method")), backend=choice("auto", "jax", "numba"),
+    )  # fmt: skip
     streams = RandomStreams.of(random_seed)
     forward, reverse = _names(forward), _reverse_methods(reverse, approximations)
-    _check_requests(approximations, forward, reverse, reference)
-    _check_numbers(n_draws=(n_draws, 100), n_starts=(n_starts, 1), planted=(planted, 0), min_barrier=(min_barrier, 0))
+    _check_names(approximations or (), forward, reverse)
     sampling = Sampling(
         n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED,
         as_given=reference == "as given",
@@ -215,8 +218,6 @@ def _reverse_methods(reverse: str | Sequence[str] | None, approximations: Mappin
 
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:
-    if not isinstance(names, Iterable):
-        raise TypeError(f"forward and reverse are a name or a sequence of names; got {names!r}.")
     return (names,) if isinstance(names, str) else tuple(names)
 
 
@@ -224,48 +225,30 @@ def _names_a_group(name: Any) -> bool:
     return isinstance(name, str) and name.strip() not in ("", ".", "..") and fits_as_text(name)
 
 
-def _check_requests(
-    approximations: Mapping[str, Any] | None,
-    forward: Sequence[str],
-    reverse: Sequence[str],
-    reference: str,
-) -> None:
-    """Refuse what can't be done before anything long starts."""
-    if not isinstance(reference, str) or reference not in ("complete", "as given"):
-        raise ValueError(
-            f"reference must be 'complete' or 'as given'; got {reference!r}. Draws are the first argument: "
-            "compare(idata, ...)."
-        )
-    if approximations is not None and not isinstance(approximations, Mapping):
+def _fits_by_name(name: str, value: Any) -> None:
+    """Allow a mapping of fits whose names can name groups; a DataTree is a mapping too, but of draws."""
+    are_draws = isinstance(value, xr.DataTree | xr.Dataset)
+    if are_draws or not isinstance(value, Mapping):
+        draws = " Draws come first: compare(idata, {'ADVI': advi})." if are_draws else ""
         raise TypeError(
-            "approximations must be a dict of fits by name, such as {'ADVI': pm.fit()}; "
-            f"got {type(approximations).__name__}."
+            f"{name} must be a dict of fits by name, such as {{'ADVI': pm.fit()}}; got {type(value).__name__}.{draws}"
         )
-    for kind, names, known in (("family", forward, (AUTO, *FAMILIES)), ("method", reverse, REVERSE)):
-        for name in names:
-            if name not in known:
-                raise ValueError(f"unknown {kind} {name!r}; known are {', '.join(map(repr, known))}.")
-    taken = [f"forward {family}" for family in forward] + [REVERSE[m] for m in reverse]
-    beside = [f"{REVERSE[m]} ({ALL_OPTIMA})" for m in reverse if m not in PYMC_METHODS]
-    beside += [polished_name(REVERSE[m]) for m in reverse]
-    for name in approximations or ():
-        if not _names_a_group(name):
+    for fit in value:
+        if not _names_a_group(fit):
             raise ValueError(
                 "an approximation's name must be text without a NUL or a lone surrogate, and neither blank, '.' nor "
-                f"'..', since it names a group; got {name!r}."
+                f"'..', since it names a group; got {fit!r}."
             )
-        if name in (*taken, *beside):
+
+
+def _check_names(names: Iterable[str], forward: Sequence[str], reverse: Sequence[str]) -> None:
+    """Refuse fits that are asked for twice, and names that the fits made here bear."""
+    for asked in (forward, reverse):
+        if twice := [name for name in dict.fromkeys(asked) if asked.count(name) > 1]:
+            raise ValueError(f"each fit may be asked for once; {quoted(twice)} came more than once.")
+    taken = [f"forward {family}" for family in forward] + [REVERSE[m] for m in reverse]
+    taken += [f"{REVERSE[m]} ({ALL_OPTIMA})" for m in reverse if m not in PYMC_METHODS]
+    taken += [polished_name(REVERSE[m]) for m in reverse]
+    for name in names:
+        if name in taken:
             raise ValueError(f"the name {name!r} is taken by a fit that compare() makes; give yours another.")
-    if len(set(taken)) < len(taken):
-        raise ValueError(f"each fit may be asked for once; got {taken}.")
-
-
-def _check_numbers(**numbers: tuple[float, float]) -> None:
-    """Refuse what is no number, and numbers below the least that makes sense."""
-    for name, (number, least) in numbers.items():
-        if not isinstance(number, Real):
-            raise TypeError(f"{name} must be a number; got {number!r}.")
-        if name.startswith("n_") and not isinstance(number, Integral):
-            raise TypeError(f"{name} must be a whole number; got {number!r}.")
-        if not least <= number < np.inf:
-            raise ValueError(f"{name} must be at least {least}; got {number}.")

@@ -11,9 +11,10 @@ from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.approximations import FAMILIES, Approximation, ComponentFamily, FullRank, LowRank, MeanField
 from pymc_kl.approximations.choice import AUTO, choose_family
 from pymc_kl.approximations.training import Training
-from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
+from pymc_kl.arguments import check_arguments, choice
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.target import Target, as_target
-from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.modes.search import search_draws
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.numerics.tails import tail_index
@@ -83,8 +84,10 @@ def fit_forward(
     >>> q.family
     'studentt'
     """
-    if family not in (AUTO, *FAMILIES):
-        raise ValueError(f"unknown family {family!r}; known are {', '.join(map(repr, (AUTO, *FAMILIES)))}.")
+    check_arguments(
+        locals(), reference=draws_of("fit_forward"), family=choice(AUTO, *FAMILIES, what="family"),
+        modes=FOUND_MODES,
+    )  # fmt: skip
     if not isinstance(reference, PosteriorDraws):
         reference = as_posterior_draws(reference, as_target(model))
     rng = np.random.default_rng(random_seed)

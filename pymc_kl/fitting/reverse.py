@@ -8,13 +8,16 @@ import pymc as pm
 from pymc_kl._typing import RandomSeed
 from pymc_kl.approximations import Approximation, Family, FullRank, LowRank, MeanField, Mixture
 from pymc_kl.approximations.choice import AUTO, LOWRANK_FROM, explain
+from pymc_kl.arguments import check_arguments, choice, optional, whole
 from pymc_kl.fitting.optima import Optima, ReverseInfo, elbo_terms, find_optima
 from pymc_kl.model.target import Target, as_target
-from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
 from pymc_kl.progress import stages
 
+MOST_STARTS = 10_000  # most starts of a reverse fit: all are climbed together, so memory holds them; our choice
+MOST_SPLIT = 100  # most components of a mixture that is grown by splitting them one by one; our choice
 N_REVERSE_STARTS = 32  # starts of a reverse fit, all fitted together; our choice
 REVERSE_FAMILIES: dict[str, type[Family]] = {
     family.family: family for family in (MeanField, LowRank, FullRank, Mixture)
@@ -85,8 +88,18 @@ def fit_reverse(
     >>> q.info["mixture"].weights.round(2)
     array([0.7, 0.3])
     """
+    check_arguments(
+        locals(), family=choice(AUTO, *REVERSE_FAMILIES, what="family"), modes=FOUND_MODES, rank=optional(whole()),
+        n_components=optional(whole(most=MOST_SPLIT)), n_starts=whole(most=MOST_STARTS),
+    )  # fmt: skip
+    for name, size, of in (("rank", rank, "lowrank"), ("n_components", n_components, "mixture")):
+        if size is not None and family != of:
+            raise ValueError(f"{name} is of the family {of!r}; got it with {family!r}.")
     target = as_target(model)
-    _check(family, n_starts=n_starts, rank=rank, n_components=n_components, d=target.d)
+    if rank is not None and rank >= target.d:
+        raise ValueError(
+            f"rank must be below the {target.d} dimensions of the model; got {rank}. Fit 'fullrank' instead."
+        )
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:
         with stage("search for modes") as report:
@@ -156,16 +169,3 @@ def _candidates(d: int) -> list[str]:
         "mixture": d <= FULLRANK_TO,
     }
     return [name for name, is_candidate in candidates.items() if is_candidate]
-
-
-def _check(family: str, *, d: int, **numbers: int | None) -> None:
-    if family not in (AUTO, *REVERSE_FAMILIES):
-        raise ValueError(f"unknown family {family!r}; known are {', '.join(map(repr, (AUTO, *REVERSE_FAMILIES)))}.")
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1; got {number}.")
-    for name, of in (("rank", "lowrank"), ("n_components", "mixture")):
-        if numbers[name] is not None and family != of:
-            raise ValueError(f"{name} is of the family {of!r}; got it with {family!r}.")
-    if (rank := numbers["rank"]) is not None and rank >= d:
-        raise ValueError(f"rank must be below the {d} dimensions of the model; got {rank}. Fit 'fullrank' instead.")

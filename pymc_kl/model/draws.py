@@ -1,6 +1,8 @@
 """Any sampler's draws → draws on the unconstrained space with their log density, checked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.arguments import Rule, shown
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import MIN_CHAIN_DRAWS
 
@@ -90,10 +93,32 @@ def as_posterior_draws(draws: xr.DataTree | xr.Dataset | PosteriorDraws, target:
     return PosteriorDraws(target, x, log_density, _weights(draws, (n_chains, n_draws)))
 
 
-def refuse_model(draws: Any, call: str) -> None:
-    """Raise if a model stands where draws are expected, the first argument of a public function."""
-    if isinstance(draws, (pm.Model, Target)):
-        raise TypeError(f"the first argument of {call} is draws, which are optional; write {call}(model=model).")
+def draws_of(call: str) -> Rule:
+    """Allow what holds draws as the first argument of a public function; say what to write instead."""
+
+    def rule(name: str, value: Any) -> None:
+        if isinstance(value, xr.DataTree | xr.Dataset | PosteriorDraws):
+            return
+        raise TypeError(
+            f"{name}, the first argument of {call}, must be draws: a DataTree with a posterior group, such as "
+            f"pm.sample() returns, or a Dataset; got {shown(value)}.{_what_to_write(value, call)}"
+        )
+
+    return rule
+
+
+def _what_to_write(value: Any, call: str) -> str:
+    if isinstance(value, pm.Model | Target):
+        return f" Write {call}(..., model=model)."
+    if isinstance(value, str | PathLike):
+        return f" Read the file first: {call}(xarray.open_datatree({str(value)!r}), ...)."
+    if isinstance(value, Mapping) and call == "compare":
+        return " Fits come second: compare(idata, {'ADVI': advi})."
+    if isinstance(value, np.ndarray | Mapping):
+        return " Name the arrays by variable: xarray.Dataset({'x': (('chain', 'draw'), array)})."
+    if isinstance(value, pm.variational.Approximation):
+        return " A fit is not draws of the posterior: compare(idata, {'ADVI': fit}) takes it."
+    return ""
 
 
 def _weights(draws: xr.DataTree | xr.Dataset, shape: tuple[int, int]) -> Array | None:

@@ -16,6 +16,7 @@ import xarray as xr
 from pymc.backends.arviz import coords_and_dims_for_inferencedata
 
 from pymc_kl._typing import Array
+from pymc_kl.arguments import shown
 from pymc_kl.model.backends import Evaluator, make_evaluator
 from pymc_kl.model.graphs import (
     Variables,
@@ -281,6 +282,8 @@ def model_in_context(model: pm.Model | None) -> pm.Model:
 
 def as_target(model: "pm.Model | Target | None", backend: str = "auto") -> Target:
     """Return a target as it is, and compile one for a model."""
+    if not isinstance(model, Target | pm.Model | None):
+        raise TypeError(f"model must be a pm.Model; got {shown(model)}.")
     return model if isinstance(model, Target) else Target.from_model(model, backend=backend)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.arguments import Rule, instance, optional
 from pymc_kl.modes.assign import Basins, CanonicalPoints
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.symmetry.symmetry import Symmetry
@@ -174,3 +175,6 @@ class Modes:
             found_by=tuple(self.found_by[i] for i in rows),
             basins=self.basins.renumber(new),
         )
+
+
+FOUND_MODES: Rule = optional(instance(Modes, cure="what find_modes() returned"))

@@ -12,7 +12,8 @@ from scipy.special import logsumexp
 from scipy.stats import binomtest
 
 from pymc_kl._typing import Array, IntArray, RandomSeed
-from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
+from pymc_kl.arguments import check_arguments, optional, whole
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.planting import Planted, Planter, Search
@@ -113,6 +114,7 @@ def planted_modes(
     >>> planted.attrs["summary"]
     'A mode of 10 % half as wide as yours would have been found in 2 of 2 tries (95 % interval: 34 % to 100 %).'
     """
+    check_arguments(locals(), reference=optional(draws_of("planted_modes")), repeats=whole())
     planting = Planting(tuple(dict.fromkeys(masses)), tuple(dict.fromkeys(widths)), repeats, seconds)
     settings = SearchSettings(n_starts, symmetry)
     streams = RandomStreams.of(random_seed)

@@ -8,7 +8,8 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, refuse_model
+from pymc_kl.arguments import check_arguments, optional
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.periodic import angles_of
 from pymc_kl.model.smoothness import check_smooth
 from pymc_kl.model.target import Target, as_target
@@ -90,9 +91,7 @@ def find_modes(
     >>> modes.x.ravel().round(3)
     array([ 3., -3.])
     """
-    refuse_model(reference, "find_modes")
-    if n_starts < 1:
-        raise ValueError(f"n_starts must be at least 1; got {n_starts}.")
+    check_arguments(locals(), reference=optional(draws_of("find_modes")))
     rng = np.random.default_rng(random_seed)
     target = reference.target if isinstance(reference, PosteriorDraws) else as_target(model)
     points = {} if starts is None else {"user": user_starts(starts, target)}

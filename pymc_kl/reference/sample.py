@@ -3,14 +3,16 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
+from pymc_kl.arguments import check_arguments, optional, whole
 from pymc_kl.model.datatree import check_dims, root_attrs
-from pymc_kl.model.draws import as_posterior_draws, refuse_model
+from pymc_kl.model.draws import as_posterior_draws, draws_of
 from pymc_kl.model.smoothness import StepsError
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
@@ -90,8 +92,7 @@ def sample_reference(
     >>> bool(abs(reference["evidence"]["log_evidence"]) < 0.05)
     True
     """
-    refuse_model(idata, "sample_reference")
-    _check_sizes(n_starts=n_starts, draws=draws, chains=chains)
+    check_arguments(locals(), idata=optional(draws_of("sample_reference")), n_jobs=optional(_jobs))
     rng = np.random.default_rng(random_seed)
     sampling = Sampling(n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, n_jobs=n_jobs)
     with stages(progressbar) as stage:
@@ -115,7 +116,8 @@ def sample_reference(
     return dt
 
 
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1; got {size}.")
+def _jobs(name: str, value: Any) -> None:
+    """Allow numbers of processes as joblib counts them: below 0 from the number of cores down."""
+    whole(least=-10_000)(name, value)
+    if value == 0:
+        raise ValueError(f"{name} must not be 0: 1 is one process, -1 one for each core.")

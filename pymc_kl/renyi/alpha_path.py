@@ -15,15 +15,16 @@ import xarray as xr
 
 from pymc_kl._typing import Array, BoolArray, IntArray, RandomSeed
 from pymc_kl.approximations import FullRank, MeanField
+from pymc_kl.arguments import check_arguments, choice
 from pymc_kl.fitting.forward import fit_family, fit_forward
 from pymc_kl.fitting.gaussian_elbo import rows_of
 from pymc_kl.fitting.maximise import points_for
 from pymc_kl.fitting.optima import Optimum, optima_of
 from pymc_kl.fitting.reverse import fit_from_modes
-from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.assign import CanonicalPoints
-from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.progress import stages
@@ -112,7 +113,11 @@ def divergence_path(
     >>> path["switches"]["at"].values.round(2)
     array([0.55])
     """
-    orders = _check(family, alphas)
+    check_arguments(
+        locals(), reference=draws_of("divergence_path"), family=choice(*PATH_FAMILIES, what="family"),
+        modes=FOUND_MODES,
+    )  # fmt: skip
+    orders = _orders(alphas)
     target = reference.target if isinstance(reference, PosteriorDraws) else as_target(model)
     draws = as_posterior_draws(reference, target)
     rng = np.random.default_rng(random_seed)
@@ -134,9 +139,7 @@ def divergence_path(
     return dt
 
 
-def _check(family: str, alphas: Sequence[float]) -> Array:
-    if family not in PATH_FAMILIES:
-        raise ValueError(f"unknown family {family!r}; known are {', '.join(map(repr, PATH_FAMILIES))}.")
+def _orders(alphas: Sequence[float]) -> Array:
     orders = np.asarray(alphas, dtype=float)
     if orders.ndim != 1 or not orders.size or not ((orders >= 0) & (orders <= 1)).all() or (np.diff(orders) <= 0).any():
         raise ValueError(f"alphas must rise within 0 and 1; got {list(alphas)}. 0 is the reverse KL, 1 the forward KL.")

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import numpy as np
 import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 
+from pymc_kl.arguments import check_arguments
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
 from pymc_kl.comparison.whole_files import check_new, write_text
@@ -146,8 +146,8 @@ def report(
     >>> pkl.report(comparison).verdict[0][:47]
     'Use forward mixture: it covers both modes found'
     """
+    check_arguments(locals())
     dt = ranked(check_comparison(comparison))
-    _check_options(ci_prob, round_to)
     if path is not None:
         writable(path, overwrite)
     options = Options(var_names, filter_vars, coords, ci_prob, labeller or BaseLabeller(), round_to)
@@ -182,14 +182,6 @@ def report(
     )
     made = Report(html, notebook, tuple(sentence.text for sentence in sentences))
     return made if path is None else replace(made, path=made.save(path, overwrite=overwrite))
-
-
-def _check_options(ci_prob: float | None, round_to: int | None) -> None:
-    """Refuse a probability or decimals that nothing can be shown with."""
-    if ci_prob is not None and not (isinstance(ci_prob, Real) and 0 < ci_prob < 1):
-        raise ValueError(f"ci_prob must be a probability between 0 and 1; got {ci_prob!r}.")
-    if round_to is not None and not (isinstance(round_to, Integral) and round_to >= 0):
-        raise ValueError(f"round_to must be a number of decimals, 0 or more; got {round_to!r}.")
 
 
 def _title(dt: xr.DataTree) -> str:

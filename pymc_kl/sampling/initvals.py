@@ -6,12 +6,13 @@ import numpy as np
 import pymc as pm
 
 from pymc_kl._typing import RandomSeed
+from pymc_kl.arguments import check_arguments
 from pymc_kl.model.target import Target
-from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.progress import stages
 from pymc_kl.sampling.chain_starts import choose_starts, order_of, to_initvals
 from pymc_kl.sampling.importance import weighted_draws
-from pymc_kl.sampling.inputs import known_modes, open_approximation
+from pymc_kl.sampling.inputs import given_fit, known_modes, open_approximation
 from pymc_kl.sampling.local_normals import local_normals, within_covariance
 from pymc_kl.sampling.missed import warn_of_missed_modes
 from pymc_kl.sampling.steps import TARGET_ACCEPT
@@ -74,8 +75,7 @@ def initvals(
     >>> dt["posterior"].sizes["chain"]
     4
     """
-    if chains < 1:
-        raise ValueError(f"chains must be at least 1; got {chains}.")
+    check_arguments(locals(), approximation=given_fit, modes=FOUND_MODES)
     approximation, target = open_approximation(approximation, model)
     rng = np.random.default_rng(random_seed)
     with stages(progressbar=False) as stage:

@@ -1,5 +1,6 @@
 """What the public functions of this package are given: a fit, the model that it is of, and that model's modes."""
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,19 @@ import pymc as pm
 
 from pymc_kl.adapters import as_approximation
 from pymc_kl.approximations import Approximation
+from pymc_kl.arguments import shown
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.search import search_target
 from pymc_kl.progress import Stages
 
 N_SEARCH_STARTS = 64  # draws of q that the search for modes starts from, besides draws of the prior; our choice
+
+
+def given_fit(name: str, value: Any) -> None:
+    """Allow what may be a fit; refuse, before the model is compiled, what stands there when arguments are swapped."""
+    if value is None or isinstance(value, Real | pm.Model | Target | Modes):
+        raise TypeError(f"{name}, the first argument, must be a fit, such as fit_forward() makes; got {shown(value)}.")
 
 
 def open_approximation(

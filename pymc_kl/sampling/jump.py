@@ -8,14 +8,15 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
+from pymc_kl.arguments import check_arguments, whole
 from pymc_kl.model.graphs import without_minibatches
 from pymc_kl.model.target import Target
-from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.modes.numbering import to_mode_number
 from pymc_kl.progress import stages
 from pymc_kl.sampling.chain_starts import choose_starts, to_initvals
 from pymc_kl.sampling.importance import weighted_draws
-from pymc_kl.sampling.inputs import known_modes, open_approximation
+from pymc_kl.sampling.inputs import given_fit, known_modes, open_approximation
 from pymc_kl.sampling.local_normals import local_normals
 from pymc_kl.sampling.missed import warn_of_missed_copies, warn_of_missed_modes
 from pymc_kl.sampling.steps import TARGET_ACCEPT, JumpStep, make_steps
@@ -99,7 +100,7 @@ def sample_jump(
     >>> bool(abs(share - 0.3) < 0.05), bool(dt["sample_stats"]["jump_acceptance_rate"].mean() > 0.5)
     (True, True)
     """
-    _check_sizes(draws=draws, chains=chains, jumps=jumps)
+    check_arguments(locals(), approximation=given_fit, modes=FOUND_MODES, jumps=whole(), tune=whole(least=0))
     approximation, target = open_approximation(approximation, model, density_to="accept its draws by")
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:
@@ -161,9 +162,3 @@ def _with_modes(dt: xr.DataTree, target: Target, modes: Modes) -> xr.DataTree:
     dt["sample_stats"] = xr.DataTree(stats)
     dt["posterior"] = xr.DataTree(posterior.drop_vars(extra))
     return dt
-
-
-def _check_sizes(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1; got {size}.")

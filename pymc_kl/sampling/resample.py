@@ -10,15 +10,16 @@ import xarray as xr
 from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.wrapped import log_prob_on_circle
+from pymc_kl.arguments import check_arguments, whole
 from pymc_kl.model.target import Target
-from pymc_kl.modes.modes import Modes
+from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.modes.numbering import to_mode_number
 from pymc_kl.numerics.estimate import Estimate, smoothed_weights, systematic
 from pymc_kl.numerics.judgement import CANNOT_TELL, Answer, at_most
 from pymc_kl.numerics.khat import KHAT_RELIABLE, khat_se
 from pymc_kl.progress import stages
 from pymc_kl.reference.datatree import reference_tree
-from pymc_kl.sampling.inputs import known_modes, open_approximation
+from pymc_kl.sampling.inputs import given_fit, known_modes, open_approximation
 from pymc_kl.sampling.missed import missed_modes
 
 N_PROPOSALS = 20_000  # draws of q that are weighted; our choice
@@ -90,6 +91,7 @@ def correct(
     >>> bool(abs(dt["posterior"]["x"].std() - 1) < 0.05), dt.attrs["khat"] < 0.7
     (True, True)
     """
+    check_arguments(locals(), approximation=given_fit, modes=FOUND_MODES, n_proposals=whole())
     approximation, target = open_approximation(approximation, model, density_to="weight its draws by")
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:
