@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import rel_entr
 
 from pymc_kl._typing import Array, RandomSeed
+from pymc_kl.arguments import check_arguments, whole
 from pymc_kl.divergence.closed_forms import closed_form
 from pymc_kl.divergence.densities import Density, as_density
 from pymc_kl.divergence.numerical import average_log_ratio, integrate_log_ratio, sum_log_ratio
@@ -90,6 +91,7 @@ def kl_divergence(p: object, q: object, *, n: int = 100_000, random_seed: Random
     >>> kl_divergence([0.5, 0.5], [1.0, 0.0])
     Divergence(value=inf, se=0.0, method='sum')
     """
+    check_arguments(locals(), n=whole())
     if _is_array(p) and _is_array(q):
         return Divergence(_discrete(_probabilities(p, "p"), _probabilities(q, "q")), 0.0, "sum")
     density_p, density_q = as_density(p, "p"), as_density(q, "q")

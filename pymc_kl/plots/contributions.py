@@ -7,6 +7,7 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 
+from pymc_kl.arguments import check_arguments, choice
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.plots.parts.bins import read_bins
 from pymc_kl.plots.parts.contract import NONE_GIVEN, Canvas, Selection, choose_backend, validated, with_defaults
@@ -79,11 +80,10 @@ def plot_contributions(
     >>> pc.viz["xlabel"]["plot"].item()["string"]
     'x'
     """
+    check_arguments(locals(), kind=choice(*KINDS))
     dt = check_comparison(comparison)
     wanted, aesthetics = validated(plot_contributions, visuals, aes_by_visuals)
     backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
     if kind == "line" or (kind == "auto" and "line" in dt.children):
         curves = read_line(dt, approximations)
     else:

@@ -11,6 +11,7 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import annotate_xy, fill_between_y, line_x, scatter_x, set_xlim, set_ylim
 from scipy.stats import norm
 
+from pymc_kl.arguments import check_arguments
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.modes.masses import NORMAL_95
 from pymc_kl.modes.numbering import ELSEWHERE_NUMBER
@@ -116,6 +117,7 @@ def plot_coverage(
     >>> pc.viz["missed_text"]["mass"].sel(approximation="ADVI", mode=2).item()["string"]
     'missed'
     """
+    check_arguments(locals())
     dt = check_comparison(comparison)
     prob = validate_ci_prob(ci_prob)
     wanted, aesthetics = validated(plot_coverage, visuals, aes_by_visuals)

@@ -8,6 +8,7 @@ from arviz_base.labels import BaseLabeller, Labeller
 from arviz_base.validate import validate_ci_prob
 from arviz_plots import PlotCollection
 
+from pymc_kl.arguments import check_arguments, choice
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.plots.parts.bounds import BOUNDS_AESTHETICS, draw_bounds, open_bounds
 from pymc_kl.plots.parts.contract import (
@@ -96,12 +97,11 @@ def plot_divergence(
     >>> pc.viz["value"]["divergence"].dims
     ('direction', 'approximation')
     """
+    check_arguments(locals(), kind=choice(*KINDS))
     dt = check_comparison(comparison)
     prob = validate_ci_prob(ci_prob)
     wanted, aesthetics = validated(plot_divergence, visuals, aes_by_visuals)
     backend = choose_backend(backend, plot_collection)
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
     open_figure, draw, defaults = KINDS[kind]
     names = some_approximations(dt, approximations)
     if plot_collection is None:

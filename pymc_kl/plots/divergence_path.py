@@ -12,6 +12,7 @@ from arviz_plots.plot_collection import backend_from_object
 from arviz_plots.visuals import line_xy
 
 from pymc_kl._typing import Array
+from pymc_kl.arguments import check_arguments, whole
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import half_width, label_axis, rim, set_limits, set_ticks, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, title_facet
@@ -115,11 +116,10 @@ def plot_divergence_path(
     >>> pc.viz["plot"]["panel"].values.tolist()
     ['divergence', 'mass', 'x']
     """
+    check_arguments(locals(), max_variables=whole(least=0))
     prob = validate_ci_prob(ci_prob)
     wanted, aesthetics = validated(plot_divergence_path, visuals, aes_by_visuals)
     backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
-    if max_variables < 0:
-        raise ValueError(f"max_variables must not be negative; got {max_variables}.")
     view = read_path(path, Selection(var_names, filter_vars, coords), max_variables, labeller)
     if plot_collection is None:
         plot_collection = _open(view, backend, pc_kwargs)

@@ -9,6 +9,7 @@ from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 from arviz_plots.visuals import scatter_xy
 
+from pymc_kl.arguments import check_arguments
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.plots.parts import style
@@ -101,6 +102,7 @@ def plot_khat(
     >>> pc.viz["alarm_text"]["khat"].sel(approximation="ADVI").item()["string"].splitlines()
     ['misses a mode,', 'unseen by k-hat']
     """
+    check_arguments(locals())
     dt = check_comparison(comparison)
     wanted, aesthetics = validated(plot_khat, visuals, aes_by_visuals)
     backend = choose_backend(backend, plot_collection)

@@ -13,6 +13,7 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import line_xy
 
 from pymc_kl._typing import Array
+from pymc_kl.arguments import check_arguments
 from pymc_kl.comparison.datatree import fit_groups
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.tables import format_estimate
@@ -107,6 +108,7 @@ def plot_loss(
     >>> len(pc.viz["loss"]["loss"].sel(approximation="ADVI").item()["x"])
     2000
     """
+    check_arguments(locals())
     dt = check_comparison(comparison)
     prob = validate_ci_prob(ci_prob)
     wanted, aesthetics = validated(plot_loss, visuals, aes_by_visuals)

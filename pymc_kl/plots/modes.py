@@ -7,6 +7,7 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 from arviz_plots import PlotCollection
 
+from pymc_kl.arguments import check_arguments, choice, whole
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.plots.parts.contract import NONE_GIVEN, Canvas, Selection, choose_backend, validated, with_defaults
 from pymc_kl.plots.parts.docstring import fill_docstring
@@ -95,13 +96,10 @@ def plot_modes(
     >>> pc.viz["location"]["density"].sel(scalar="x").item()["x"].round(1)
     array([ 3., -3.])
     """
+    check_arguments(locals(), kind=choice(*KINDS), max_variables=whole(), max_draws=whole())
     dt = check_comparison(comparison)
     wanted, aesthetics = validated(plot_modes, visuals, aes_by_visuals)
     backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
-    if max_variables < 1:
-        raise ValueError(f"max_variables must be at least 1; got {max_variables}.")
-    if max_draws < 1:
-        raise ValueError(f"max_draws must be at least 1; got {max_draws}.")
     pair = _is_pair(kind, dt["modes"].sizes["mode"])
     view = view_comparison(
         dt,
@@ -127,8 +125,6 @@ def plot_modes(
 
 def _is_pair(kind: str, n_modes: int, scalars: Sequence[str] = ("", "")) -> bool:
     """Return whether to draw a pair plot; raise if it is asked for and impossible."""
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
     if kind == "pair" and len(scalars) < 2:
         raise ValueError(f"a pair plot needs two scalars that vary; got {list(scalars)}. Use kind='marginal'.")
     return kind == "pair" or (kind == "auto" and n_modes > 1)

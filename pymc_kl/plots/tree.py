@@ -9,6 +9,7 @@ from arviz_plots import PlotCollection
 from arviz_plots.visuals import remove_axis, scatter_xy
 
 from pymc_kl._typing import Array
+from pymc_kl.arguments import check_arguments
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.tables import format_percent
 from pymc_kl.plots.parts import style
@@ -97,6 +98,7 @@ def plot_mode_tree(
     >>> pc.viz["peak"]["depth"].sizes
     Frozen({'mode': 2})
     """
+    check_arguments(locals())
     dt = check_comparison(comparison)
     wanted, aesthetics = validated(plot_mode_tree, visuals, aes_by_visuals)
     backend, ds = choose_backend(backend, plot_collection), dt["modes"].to_dataset()
