@@ -3,13 +3,14 @@
 import argparse
 import importlib.util
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pymc_kl as pkl  # its names are imported when they are used: `--help` waits for none of them
 from pymc_kl._typing import ForwardFamily, ReverseMethod
-from pymc_kl.comparison.whole_files import check_new, check_writable, recover
+from pymc_kl.comparison.whole_files import check_folder, check_new, check_writable, recover, written_whole
 
 if TYPE_CHECKING:
     import pymc as pm
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 SAVED = "comparison.nc"  # name of the comparison in the folder for the results
 REPORT = "report.html"  # name of the report in the same folder
+PICTURES = ("coverage", "modes")  # plots whose pictures are in the same folder
+RESULTS = (SAVED, REPORT, *(f"{name}.png" for name in PICTURES))
 EXAMPLES = """examples:
   pymc-kl demo                                              the 82 galaxies, from nothing to pictures
   pymc-kl compare model.py:model --draws trace.nc --out results
@@ -71,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(run=_compare)
     for command in (demo, run):
         command.add_argument("--out", type=Path, default=Path("pymc_kl_demo"), help="folder for the results")
+        command.add_argument("--overwrite", action="store_true", help="replace results that are there")
         command.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
         command.add_argument("--report", action=argparse.BooleanOptionalAction, default=True, help="write report.html")
         command.add_argument("--quiet", action="store_true", help="show no progress")
@@ -103,7 +107,10 @@ def _demo(parsed: argparse.Namespace, console: "Console") -> int:
 def _compare(parsed: argparse.Namespace, console: "Console") -> int:
     if parsed.draws is not None and not parsed.draws.exists():
         raise FileNotFoundError(f"no such file of draws: {parsed.draws}")
+    names = [name for name, _ in parsed.fit]
     for name, fit in parsed.fit:
+        if names.count(name) > 1:
+            raise ValueError(f"the fit {name!r} was given more than once; each needs a name of its own.")
         if not Path(fit).exists():
             raise FileNotFoundError(f"no such file of the fit {name!r}: {fit}")
     file, name = _model_file(parsed.model)
@@ -146,7 +153,8 @@ def _check_comparison(path: Path) -> None:
 
 def _check_out(parsed: argparse.Namespace) -> None:
     """Raise if the results can't be written, before they are made."""
-    check_writable(parsed.out / SAVED)
+    check_writable(parsed.out)
+    check_folder(parsed.out, RESULTS, overwrite=parsed.overwrite)
     from pymc_kl.comparison.io import check_path
     from pymc_kl.reports.build import writable
 
@@ -174,10 +182,14 @@ def _load_model(file: Path, name: str) -> "pm.Model":
     sys.path.insert(0, str(file.resolve().parent))
     try:
         spec.loader.exec_module(module)
+        found = getattr(module, name, None)
+        model = found() if callable(found) and not isinstance(found, pm.Model) else found
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        where = f", line {lines[-1]}," if lines else ""
+        raise ValueError(f"{file}{where} failed: {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)
-    found = getattr(module, name, None)
-    model = found() if callable(found) and not isinstance(found, pm.Model) else found
     if not isinstance(model, pm.Model):
         models = [key for key, value in vars(module).items() if isinstance(value, pm.Model)]
         raise ValueError(f"{file} has no pm.Model named {name!r}; it has {models or 'none'}.")
@@ -185,17 +197,20 @@ def _load_model(file: Path, name: str) -> "pm.Model":
 
 
 def _finish(comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Console") -> int:
-    """Save first, so that nothing is lost; then print, draw and write the report."""
-    out = parsed.out
-    written = [pkl.save(comparison, out / SAVED, overwrite=True).name]
+    """Print, save, draw and write the report, into a folder that appears when all is there."""
     code = _print(comparison, console)
-    for name, draw in (("coverage", pkl.plot_coverage), ("modes", pkl.plot_modes)):
-        draw(comparison, backend="matplotlib").savefig(out / f"{name}.png")
-        written.append(f"{name}.png")
-    if parsed.report:
-        pkl.report(comparison, out / REPORT, overwrite=True)
-        written.append(REPORT)
-    console.print(f"\nWritten to {out}: {', '.join(written)}", soft_wrap=True)
+    with written_whole(parsed.out) as folder:
+        pkl.save(comparison, folder / SAVED)
+        try:
+            for name in PICTURES:
+                getattr(pkl, f"plot_{name}")(comparison, backend="matplotlib").savefig(folder / f"{name}.png")
+            if parsed.report:
+                pkl.report(comparison, folder / REPORT)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 the comparison is kept, whatever drawing raises
+            console.print(f"Not all was drawn: {error or 'interrupted'}", soft_wrap=True, markup=False)
+            code = 1
+        written = [name for name in RESULTS if (folder / name).exists()]
+    console.print(f"\nWritten to {parsed.out}: {', '.join(written)}", soft_wrap=True)
     return code
 
 

@@ -14,6 +14,7 @@ from pymc.variational import Empirical, FullRank, MeanField
 from pymc_kl import approximations as ours
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.adapters.gaussians import as_cholesky
+from pymc_kl.arguments import check_arguments, instance
 from pymc_kl.model.target import Target, as_target
 
 GROUP_DRAWS = 4000  # draws that represent an approximation of several groups, which has no closed form here; our choice
@@ -72,6 +73,7 @@ def to_pymc(approximation: ours.Approximation, *, model: pm.Model | Target | Non
     >>> native.mean.eval(), native.std.eval()
     (array([0.5]), array([2.]))
     """
+    check_arguments(locals(), approximation=instance(ours.Approximation, cure="such as fit_forward() returns"))
     target = as_target(model if model is not None or approximation.target is None else approximation.target)
     if approximation.d != target.d:
         raise ValueError(

@@ -11,6 +11,7 @@ from typing import Any
 
 import xarray as xr
 
+from pymc_kl.arguments import check_arguments, file_path
 from pymc_kl.comparison.older_formats import converted
 from pymc_kl.comparison.stored_names import from_file, to_file
 from pymc_kl.comparison.whole_files import check_new, interrupts_wait, recover, written_whole
@@ -55,8 +56,8 @@ def save(comparison: xr.DataTree, path: str | Path, *, overwrite: bool = False) 
     OSError
         If it could not be written, as on a full disk.
     """
-    path = Path(path)
-    dt = check_comparison(comparison)
+    check_arguments(locals(), path=file_path)
+    dt, path = check_comparison(comparison), Path(path).expanduser()
     check_path(path, overwrite=overwrite)
     with written_whole(path) as new:
         _write(dt, new, path.suffix)
@@ -187,7 +188,8 @@ def load(path: str | Path) -> xr.DataTree:
     ValueError
         If the file can't be read, holds no comparison or one of a newer version, or was not written to its end.
     """
-    path = Path(path)
+    check_arguments(locals(), path=file_path)
+    path = Path(path).expanduser()
     recover(path)
     if not path.exists():
         raise FileNotFoundError(f"no such comparison: {path}")

@@ -11,7 +11,7 @@ import signal
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -76,7 +76,16 @@ def check_writable(path: Path) -> None:
 def check_new(path: Path, *, overwrite: bool) -> None:
     """Raise if there is something at a path that may not be replaced."""
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists; pass overwrite=True to replace it.")
+        raise FileExistsError(f"{path} exists; pass overwrite=True (on the command line, --overwrite) to replace it.")
+
+
+def check_folder(path: Path, known: Collection[str], *, overwrite: bool) -> None:
+    """Raise if a new folder of files of known names can't take the place of what is at a path."""
+    there = sorted(file.name for file in path.iterdir()) if path.is_dir() else []
+    if others := [name for name in there if name not in known]:
+        raise FileExistsError(f"{path} holds other files, such as {others[0]}; name a new folder for the results.")
+    if there:
+        check_new(path, overwrite=overwrite)
 
 
 @contextmanager
@@ -203,10 +212,17 @@ def _told(path: Path, error: Exception) -> OSError:
     return OSError(f"{path} could not be written: {error}. {_cure(path, error)} What was there is unchanged.")
 
 
+def _free(folder: Path) -> float:
+    """Return the bytes that are free in a folder; infinite where that can't be told."""
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free
+    return float("inf")
+
+
 def _cure(path: Path, error: Exception) -> str:
     """Say what helps: NetCDF's errors have no number, and may be those of a full disk."""
     number = getattr(error, "errno", None)
-    free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else float("inf")
+    free = _free(path.parent)
     if number in NOT_ALLOWED and free > FULL:
         return f"You may not write to the folder {path.parent}: choose another path, or change its permissions."
     if number in NO_FOLDER:

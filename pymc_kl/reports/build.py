@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 
-from pymc_kl.arguments import check_arguments
+from pymc_kl.arguments import check_arguments, file_path, optional
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
 from pymc_kl.comparison.whole_files import check_new, write_text
@@ -146,7 +146,7 @@ def report(
     >>> pkl.report(comparison).verdict[0][:47]
     'Use forward mixture: it covers both modes found'
     """
-    check_arguments(locals())
+    check_arguments(locals(), path=optional(file_path))
     dt = ranked(check_comparison(comparison))
     if path is not None:
         writable(path, overwrite)
@@ -226,7 +226,7 @@ def _pictured(facts: Facts) -> list[int]:
 
 def writable(path: str | Path, overwrite: bool) -> Path:
     """Return the path to write to; raise if it cannot be written."""
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file in it, such as {path / 'report.html'}.")
     if path.suffix not in (".html", ".htm"):

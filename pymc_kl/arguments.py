@@ -1,0 +1,172 @@
+"""Rules that arguments of public functions must keep, told by the argument's name before any work begins."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+type Rule = Callable[[str, Any], None]
+
+MOST = 10**8  # largest number of draws, starts and the like: 800 MB of double precision a dimension; our choice
+SHOWN = 60  # letters of a value that an error shows
+
+
+def check_arguments(given: Mapping[str, Any], **rules: Rule) -> None:
+    """Raise if an argument, by its name in `given`, breaks its rule; those that mean the same everywhere have one."""
+    for name, value in given.items():
+        if (rule := rules.get(name) or EVERYWHERE.get(name)) is not None:
+            rule(name, value)
+
+
+def optional(rule: Rule) -> Rule:
+    """Allow None as well."""
+    return lambda name, value: None if value is None else rule(name, value)
+
+
+def whole(least: int = 1, most: int = MOST) -> Rule:
+    """Allow whole numbers from `least` to `most`."""
+
+    def rule(name: str, value: Any) -> None:
+        if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+            raise TypeError(f"{name} must be a whole number, such as {max(least, 1)}; got {shown(value)}.")
+        if not least <= int(value) <= most:
+            bound = f"at least {least}" if int(value) < least else f"at most {most:,}"
+            raise ValueError(f"{name} must be {bound}; got {value}.")
+
+    return rule
+
+
+def number(least: float, below: float = np.inf, *, open_below: bool = False) -> Rule:
+    """Allow numbers from `least`, itself left out if `open_below`, to less than `below`."""
+
+    def rule(name: str, value: Any) -> None:
+        if not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number; got {shown(value)}.")
+        if not (least < float(value) < below if open_below else least <= float(value) < below):
+            upper = "" if below == np.inf else f" and below {below:g}"
+            bound = f"above {least:g}" if open_below else f"at least {least:g}"
+            finite = " and finite" if below == np.inf else ""
+            raise ValueError(f"{name} must be {bound}{upper}{finite}; got {value}.")
+
+    return rule
+
+
+def flag(name: str, value: Any) -> None:
+    """Allow True and False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False; got {shown(value)}.")
+
+
+def choice(*known: str, what: str = "") -> Rule:
+    """Allow one of the known names."""
+
+    def rule(name: str, value: Any) -> None:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be one of {quoted(known)}; got {shown(value)}.")
+        if value not in known:
+            told = f"unknown {what} {value!r} as {name}" if what else f"{name} must be one of {quoted(known)}"
+            rest = f"known are {quoted(known)}" if what else f"got {value!r}"
+            raise ValueError(f"{told}; {rest}.{did_you_mean(value, known)}")
+
+    return rule
+
+
+def choices(*known: str, what: str = "") -> Rule:
+    """Allow a known name or a sequence of them."""
+
+    def rule(name: str, value: Any) -> None:
+        texts("a name", "names")(name, value)
+        for each in [value] if isinstance(value, str) else value:
+            choice(*known, what=what)(name, each)
+
+    return rule
+
+
+def texts(one: str = "a name", several: str = "names") -> Rule:
+    """Allow a text or a sequence of texts."""
+
+    def rule(name: str, value: Any) -> None:
+        if isinstance(value, str):
+            return
+        if not isinstance(value, Iterable) or not all(isinstance(each, str) for each in value):
+            raise TypeError(f"{name} must be {one} or a sequence of {several}; got {shown(value)}.")
+
+    return rule
+
+
+def flag_or_texts(name: str, value: Any) -> None:
+    """Allow True, False and a sequence of names; a single text would be read letter by letter."""
+    if isinstance(value, bool | np.bool_):
+        return
+    if isinstance(value, str):
+        raise TypeError(f"{name} must be True, False or a sequence of names; got {value!r}: write [{value!r}].")
+    if not isinstance(value, Iterable) or not all(isinstance(each, str) for each in value):
+        raise TypeError(f"{name} must be True, False or a sequence of names; got {shown(value)}.")
+
+
+def instance(*types: type, cure: str = "") -> Rule:
+    """Allow instances of some types; `cure` says where they come from."""
+    names = " or ".join(f"a {each.__name__}" for each in types)
+
+    def rule(name: str, value: Any) -> None:
+        if not isinstance(value, types):
+            raise TypeError(f"{name} must be {names}{cure and f', {cure}'}; got {shown(value)}.")
+
+    return rule
+
+
+def seed(name: str, value: Any) -> None:
+    """Allow what starts numpy's generators."""
+    if isinstance(value, np.random.Generator | np.random.SeedSequence | None):
+        return
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, a Generator, a SeedSequence or None; got {shown(value)}.")
+    if value < 0:
+        raise ValueError(f"{name} must be at least 0; got {value}.")
+
+
+def file_path(name: str, value: Any) -> None:
+    """Allow what names a file or a folder."""
+    if not isinstance(value, str | PathLike) or "\0" in str(value) or not str(value):
+        raise TypeError(f"{name} must be the path of a file; got {shown(value)}.")
+
+
+def did_you_mean(text: str, known: Iterable[str]) -> str:
+    """Return a question that names what was probably meant, or nothing."""
+    plain = {each.lower().replace("-", "").replace("_", "").replace(" ", ""): each for each in known}
+    asked = text.lower().replace("-", "").replace("_", "").replace(" ", "")
+    near = difflib.get_close_matches(asked, plain, n=1)
+    return f" Did you mean {plain[near[0]]!r}?" if near else ""
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Write names in quotes, with commas."""
+    return ", ".join(map(repr, names))
+
+
+def shown(value: Any) -> str:
+    """Write a value, or its type where its text is long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN and "\n" not in text else f"a value of type {type(value).__name__}"
+
+
+EVERYWHERE: dict[str, Rule] = {
+    "n_starts": whole(most=10**6),
+    "draws": whole(),
+    "chains": whole(most=10**5),
+    "symmetry": flag_or_texts,
+    "min_barrier": number(0),
+    "random_seed": seed,
+    "progressbar": flag,
+    "interactive": flag,
+    "overwrite": flag,
+    "relabel": flag,
+    "ci_prob": optional(number(0, 1, open_below=True)),
+    "round_to": optional(whole(least=0, most=15)),
+    "var_names": optional(texts()),
+    "filter_vars": optional(choice("like", "regex")),
+    "target_accept": number(0, 1, open_below=True),
+}
