@@ -67,9 +67,9 @@ def choice(*known: str, what: str = "") -> Rule:
         if not isinstance(value, str):
             raise TypeError(f"{name} must be one of {quoted(known)}; got {shown(value)}.")
         if value not in known:
-            told = f"unknown {what} {value!r} as {name}" if what else f"{name} must be one of {quoted(known)}"
-            rest = f"known are {quoted(known)}" if what else f"got {value!r}"
-            raise ValueError(f"{told}; {rest}.{did_you_mean(value, known)}")
+            wrong = f"unknown {what} {value!r}{'' if what == name else f' in {name}'}; known are {quoted(known)}"
+            told = wrong if what else f"{name} must be one of {quoted(known)}; got {value!r}"
+            raise ValueError(f"{told}.{did_you_mean(value, known)}")
 
     return rule
 

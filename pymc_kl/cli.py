@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     run.set_defaults(run=_compare)
     for command in (demo, run):
-        command.add_argument("--out", type=Path, default=Path("pymc_kl_demo"), help="folder for the results")
+        command.add_argument("--out", type=Path, default=Path("pymc_kl_results"), help="folder for the results")
         command.add_argument("--overwrite", action="store_true", help="replace results that are there")
         command.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
         command.add_argument("--report", action=argparse.BooleanOptionalAction, default=True, help="write report.html")
@@ -154,13 +154,13 @@ def _check_comparison(path: Path) -> None:
 def _check_out(parsed: argparse.Namespace) -> None:
     """Raise if the results can't be written, before they are made."""
     check_writable(parsed.out)
-    check_folder(parsed.out, RESULTS, overwrite=parsed.overwrite)
     from pymc_kl.comparison.io import check_path
     from pymc_kl.reports.build import writable
 
     check_path(parsed.out / SAVED, overwrite=True)
     if parsed.report:
         writable(parsed.out / REPORT, overwrite=True)
+    check_folder(parsed.out, RESULTS, overwrite=parsed.overwrite)
 
 
 def _model_file(text: str) -> tuple[Path, str]:

@@ -41,6 +41,8 @@ def test_compare_then_summary(folder, capsys):
     code = main(["compare", "two.py:model", "--draws", "draws.nc", "--reverse", "--out", "out", "--quiet"])
     first = capsys.readouterr().out
     assert code == 0
+    assert main(["compare", "two.py:model", "--draws", "draws.nc", "--out", "out"]) == 2
+    assert "out exists; pass overwrite=True (on the command line, --overwrite)" in capsys.readouterr().err
     assert {path.name for path in (folder / "out").iterdir()} == {
         "comparison.nc",
         "coverage.png",
@@ -94,6 +96,7 @@ def test_a_function_may_build_the_model():
         (["summary", "draws.nc"], "this DataTree is no comparison"),
         (["demo", "--out", "mine"], "comparison.nc is there and was written by"),
         (["demo", "--out", "page"], "report.html is there and is no report"),
+        (["demo", "--out", "."], "holds other files, such as draws.nc; name a new folder"),
     ],
 )
 def test_bad_input_exits_with_two(arguments, message, folder, capsys):

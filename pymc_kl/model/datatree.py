@@ -80,8 +80,18 @@ def plain(value: Any) -> Any:
 
 
 def reader_options(path: Path) -> dict[str, Any]:
-    """Return the options by which xarray opens a NetCDF or Zarr file."""
+    """Return the options by which xarray opens a NetCDF or Zarr file; raise if reading it would run code of its own."""
+    _refuse_pickles(path)
     return {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {"engine": "netcdf4"}
+
+
+def _refuse_pickles(path: Path) -> None:
+    """Raise if an array of a Zarr store is stored as a pickle, which older readers run whatever it holds."""
+    for file in (file for name in (".zarray", "zarr.json") for file in path.rglob(name)):
+        about = json.loads(file.read_text())
+        codecs = [about.get(key) or () for key in ("filters", "compressor", "codecs")]
+        if "pickle" in json.dumps(codecs).lower():
+            raise ValueError(f"{file} names the codec pickle, which runs code that the file holds; it is not read.")
 
 
 def read_tree(path: Path) -> xr.DataTree:

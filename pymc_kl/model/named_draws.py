@@ -82,6 +82,8 @@ def _as_array(
             f"{name!r} has shape {shape} in the model and {array.shape[2:]} in the draws. "
             "Give draws of this very model."
         )
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name!r} holds values of type {array.dtype} in the draws, which must be real numbers.")
     values = np.asarray(array.values, dtype=float)
     check_finite(values, f"{name!r}", "Drop those draws, or find out why the sampler made them.")
     return values

@@ -624,3 +624,15 @@ def test_many_long_names_have_room(tmp_path):
     variables = {f"{i}{'x' * 2000}": float(i) for i in range(50)}
     dt["constant_data"] = xr.DataTree(xr.Dataset(variables))
     xr.testing.assert_identical(pkl.load(pkl.save(dt, tmp_path / "c.nc")), dt)
+
+
+@pytest.mark.parametrize("key", ["filters", "compressor"])
+@pytest.mark.parametrize("read", [pkl.load, read_tree])
+def test_a_store_whose_codec_runs_code_is_not_read(read, key, tmp_path):
+    path = pkl.save(small(1.0), tmp_path / "c.zarr")
+    file = next(path.rglob(".zarray"))
+    about = json.loads(file.read_text())
+    codec = {"id": "pickle", "protocol": 5}
+    file.write_text(json.dumps(about | {key: [codec] if key == "filters" else codec}))
+    with pytest.raises(ValueError, match="names the codec pickle"):
+        read(path)

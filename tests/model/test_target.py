@@ -304,6 +304,10 @@ def test_bad_draws_are_refused(target_of, rng):
     cases = {
         "hold no variable 'sigma', which is free": ds.drop_vars("sigma"),
         "'mu' holds 1 NaN or infinite values of 120": broken,
+        **{
+            f"'mu' holds values of type {kind} in the draws, which must be real": ds.assign(mu=ds["mu"].astype(kind))
+            for kind in ("complex128", "bool", "<U32", "object")
+        },
         r"'mu' has shape \(3, 2\) in the model and \(3, 1\)": ds.isel(t=[0]).drop_vars("t"),
         "coordinate 'g' of 'mu'": ds.assign_coords(g=["a", "b", "z"]),
         "lacks": ds.isel(chain=0, drop=True),

@@ -453,6 +453,12 @@ def test_a_table_is_copied_as_csv(case, way, show):
     assert button.evaluate("e => e === document.activeElement")
 
 
+def test_a_copied_table_holds_no_formula(show):
+    texts = ["=HYPERLINK(0)", "+x", "@SUM(A1)", "-2+3", "-0.31 ± 0.02", "+4", "-5 %", "ADVI"]
+    copied = show("typical").page.evaluate("texts => texts.map(harmless)", texts)
+    assert copied == [f"'{text}" for text in texts[:4]] + texts[4:]
+
+
 def test_code_is_copied(show):
     page = show("typical", permissions=["clipboard-read", "clipboard-write"]).page
     button = page.locator("button.copy-code").first

@@ -15,8 +15,12 @@ function copy(text, button) {
   if (navigator.clipboard && window.isSecureContext) navigator.clipboard.writeText(text).then(done, fallback);
   else fallback();
 }
+const NUMBER = /^[-+]?[\d.,]+(e[-+]?\d+)?( ± [\d.,?∞]+)?( ?%)?$/;
+function harmless(text) {  // spreadsheets run a cell that begins like this as a formula
+  return /^[=+\-@\t\r]/.test(text) && !NUMBER.test(text) ? `'${text}` : text;
+}
 function csv(table) {
-  const quoted = (cell) => `"${cell.textContent.trim().replaceAll('"', '""')}"`;
+  const quoted = (cell) => `"${harmless(cell.textContent.trim()).replaceAll('"', '""')}"`;
   return [...table.rows].map((row) => [...row.cells].map(quoted).join(",")).join("\n");
 }
 for (const button of document.querySelectorAll(".copy-table"))
