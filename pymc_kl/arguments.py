@@ -10,7 +10,7 @@ import numpy as np
 
 type Rule = Callable[[str, Any], None]
 
-MOST = 10**8  # largest number of draws, starts and the like: 800 MB of double precision a dimension; our choice
+MOST_COUNTED = 10**8  # largest number of draws, starts and the like: 800 MB of double precision a dimension; our choice
 SHOWN = 60  # letters of a value that an error shows
 
 
@@ -26,7 +26,7 @@ def optional(rule: Rule) -> Rule:
     return lambda name, value: None if value is None else rule(name, value)
 
 
-def whole(least: int = 1, most: int = MOST) -> Rule:
+def whole(least: int = 1, most: int = MOST_COUNTED) -> Rule:
     """Allow whole numbers from `least` to `most`."""
 
     def rule(name: str, value: Any) -> None:
