@@ -7,7 +7,7 @@ spread out evenly again, all strings at once.
 
 import numpy as np
 
-from pymc_kl._typing import Array, IntArray
+from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.local_scale import whiten
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
@@ -21,11 +21,17 @@ STRING_FINE = 8  # points on each segment of a relaxed string at which log p̃ i
 NEIGHBOURS = 4  # nearest maxima to which paths are relaxed; our choice
 MAX_STRAIGHT_LINES = 20_000  # straight lines up to which all pairs are tried; bounds evaluations of log p̃; our choice
 MAX_STRINGS = 200  # strings relaxed at the most, those with the highest passes so far; bounds evaluations; our choice
+STRINGS_OF_OWNERS = 2  # strings relaxed between copies of any two maxima, at the most; our choice
 TINY = 1e-300  # least length that is divided by, against division by zero
 
 
 def passes_between(
-    value_and_grad: ValueAndGrad, x: Array, log_density: Array, scale: Array, min_barrier: float
+    value_and_grad: ValueAndGrad,
+    x: Array,
+    log_density: Array,
+    scale: Array,
+    min_barrier: float,
+    owner: IntArray | None = None,
 ) -> Array:
     """Find the height of the pass between every two of P maxima.
 
@@ -41,6 +47,8 @@ def passes_between(
         Lower Cholesky factor of the local covariance.
     min_barrier : float
         Paths are relaxed only where the straight line falls further than this.
+    owner : array (P,) of int, optional
+        Maximum that each is a copy of: a few paths between copies of two stand for all of them.
 
     Returns
     -------
@@ -59,7 +67,8 @@ def passes_between(
     near = _near_pairs(y, min(NEIGHBOURS, p - 1))
     falls = (lower - passes)[tuple(near.T)]
     near = near[falls >= min_barrier]
-    near = near[np.argsort(falls[falls >= min_barrier], kind="stable")[:MAX_STRINGS]]
+    near = near[np.argsort(falls[falls >= min_barrier], kind="stable")]
+    near = near[_first_of_owners(np.arange(p) if owner is None else owner, near)][:MAX_STRINGS]
     if len(near):
         lowest = _lowest_on_strings(value_and_grad, y, near, scale)
         _raise_passes(passes, near, np.minimum(lowest, lower[tuple(near.T)]))
@@ -118,6 +127,15 @@ def _near_pairs(y: Array, n_neighbours: int) -> IntArray:
     nearest = np.argsort(distance, axis=1, kind="stable")[:, 1 : n_neighbours + 1]
     pairs = np.column_stack([np.repeat(np.arange(len(y)), nearest.shape[1]), nearest.ravel()])
     return np.unique(np.sort(pairs, axis=1), axis=0)
+
+
+def _first_of_owners(owner: IntArray, pairs: IntArray) -> BoolArray:
+    """Mark the first few pairs (m, 2) between copies of any two maxima, and all between copies of one."""
+    owners = np.sort(owner[pairs], axis=1)
+    order, rank = np.lexsort(owners.T), np.empty(len(pairs), dtype=np.int64)
+    begins = np.flatnonzero(np.diff(owners[order], axis=0, prepend=-1).any(axis=1))
+    rank[order] = np.arange(len(pairs)) - np.repeat(begins, np.diff(begins, append=len(pairs)))
+    return np.asarray((rank < STRINGS_OF_OWNERS) | (owners[:, 0] == owners[:, 1]))
 
 
 def _raise_passes(passes: Array, pairs: IntArray, heights: Array) -> None:

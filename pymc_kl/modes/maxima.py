@@ -12,12 +12,13 @@ from pymc_kl.modes.peak_shape import FLAT, RISE, Peak, peak_shape
 from pymc_kl.modes.symmetry.copies import SAME_POINT
 from pymc_kl.modes.symmetry.group import Element
 from pymc_kl.modes.symmetry.symmetry import Symmetry
-from pymc_kl.numerics.lbfgs import Climbed, ValueAndGrad, climb
+from pymc_kl.numerics.lbfgs import Capture, Climbed, ValueAndGrad, climb
 
 SAME_MAXIMUM = 0.05  # local standard deviations within which the ends of two climbs are one maximum; our choice
 CAPTURE_RADIUS = 0.5  # standard deviations of a maximum within which climbs are sure to end there; our choice
 LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p̃ must rise; our choice
 UPHILL_EVERY = 8  # steps of a climb from one check of that line to the next; our choice
+UPHILL_FROM = 16  # steps after which climbs of the search are checked by that line too; our choice
 ASSIGN_STEPS = 1000  # evaluations of a point that is assigned to a maximum, at the most; our choice
 FIRST_ROUND = 32  # starts climbed from before any maximum is known; our choice
 GROWTH = 4  # factor by which the starts climbed from grow with each round; our choice
@@ -125,10 +126,23 @@ def find_maxima(
         rows = order[first:last]
         if not len(rows):
             break
-        climbed = climb(value_and_grad, x[rows], scale, capture=maxima.capture)
+        climbed = climb(value_and_grad, x[rows], scale, capture=_doubling(maxima, value_and_grad))
         maxima, ends = _add_maxima(value_and_grad, maxima, climbed, scale)
         owner[rows] = np.where(climbed.captured >= 0, climbed.captured, ends)
     return maxima, owner
+
+
+def _doubling(maxima: Maxima, value_and_grad: ValueAndGrad) -> Capture:
+    """Capture by nearness at each step of a climb, and uphill at steps that double: by then it is in its own basin."""
+    steps = count(1)
+
+    def capture(x: Array, value: Array) -> IntArray:
+        step = next(steps)
+        if step >= UPHILL_FROM and step & (step - 1) == 0:
+            return maxima.capture_uphill(value_and_grad, x, value)
+        return maxima.capture(x, value)
+
+    return capture
 
 
 def _add_maxima(

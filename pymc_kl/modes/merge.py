@@ -110,7 +110,7 @@ def _passes(found: Found, value_and_grad: ValueAndGrad, min_barrier: float) -> t
     copies, of = _near_copies(maxima, found.scale)
     turned, turned_of = _turned(maxima)
     x, owner = np.vstack([maxima.x, copies, turned]), np.concatenate([np.arange(p), of, turned_of])
-    heights = passes_between(value_and_grad, x, maxima.log_density[owner], found.scale, min_barrier)
+    heights = passes_between(value_and_grad, x, maxima.log_density[owner], found.scale, min_barrier, owner)
     passes, to_copies = np.full((p, p), -np.inf), np.full(p, np.nan)
     np.maximum.at(passes, (owner[:, None], owner[None]), heights)
     for b in np.unique(of):

@@ -10,7 +10,7 @@ from pymc_kl.modes.heated import search_heated
 from pymc_kl.modes.local_scale import local_scale
 from pymc_kl.modes.maxima import Maxima, end_maxima, find_maxima
 from pymc_kl.modes.peak_shape import scale_beside
-from pymc_kl.modes.starts import jumps
+from pymc_kl.modes.starts import jumps, shifts
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.modes.unseen import estimate_unseen, is_settled
 from pymc_kl.numerics.constants import LOG_2PI
@@ -20,6 +20,7 @@ from pymc_kl.progress import Report, silent
 
 ROUND = 512  # draws of the prior climbed from between two decisions whether to go on; our choice
 N_JUMPS = 128  # starts about the modes found, after each round; our choice
+JUMP_ROUNDS = 4  # such rounds in a row while they find modes, at the most; our choice
 N_AGAIN = 64  # lost draws of the prior that are climbed from again, at the most; our choice
 NUDGE = 0.3  # local standard deviations between the end of a lost climb and the start of the next; our choice
 MATTERS = 9.0  # nats of log mass below the highest: modes further down do not keep the search going; our choice
@@ -91,6 +92,8 @@ class MultiStart:
     rng : Generator
     report : callable
         Takes a line of text.
+    variables : array (d,) of int, optional
+        Number of the variable that each coordinate belongs to.
     """
 
     value_and_grad: ValueAndGrad
@@ -98,6 +101,7 @@ class MultiStart:
     draws: Array | None
     rng: np.random.Generator
     report: Report = silent
+    variables: IntArray | None = None
     maxima: Maxima = field(init=False)
     scale: Array = field(init=False)
     climbs: list[tuple[str, IntArray]] = field(init=False, default_factory=list)
@@ -237,11 +241,19 @@ class MultiStart:
         self.rng = search
 
     def _climb_from_jumps(self) -> None:
-        """Climb from points about the maxima that matter."""
-        if len(self.maxima):
-            kept = self.matters()
-            covariances = np.linalg.inv(self.maxima.precisions[kept])
-            self.climb_from("jumps", jumps(self.maxima.x[kept], covariances, N_JUMPS, self.rng))
+        """Climb from points about the maxima that matter, and from points about what that finds."""
+        for _ in range(JUMP_ROUNDS if len(self.maxima) else 0):
+            n_known, kept = len(self.maxima), self.matters()
+            x, covariances = self.maxima.x[kept], np.linalg.inv(self.maxima.precisions[kept])
+            near = jumps(x, covariances, N_JUMPS // 2, self.rng)
+            shifted = shifts(x, covariances, self._variables(), N_JUMPS // 2, self.rng)
+            self.climb_from("jumps", np.concatenate([near, shifted]))
+            if not self.matters()[n_known:].any():
+                return
+
+    def _variables(self) -> IntArray:
+        """Variable of each coordinate (d,): all are one if it is not said."""
+        return np.zeros(self.symmetry.d, dtype=np.int64) if self.variables is None else self.variables
 
     def _count(self, source: str) -> int:
         """Count the starts of one kind so far."""

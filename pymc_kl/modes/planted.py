@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -16,7 +16,7 @@ from pymc_kl.arguments import check_arguments, optional, whole
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
-from pymc_kl.modes.planting import Planted, Planter, Search
+from pymc_kl.modes.planting import Planted, Planter, Search, TimeIsOver
 from pymc_kl.modes.search import N_STARTS, SearchSettings, search_target
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Report, silent, stages
@@ -24,7 +24,7 @@ from pymc_kl.progress import Report, silent, stages
 MASSES = (0.3, 0.1, 0.03)  # shares of the posterior; our choice
 WIDTHS = (1.0, 0.5, 0.25)  # relative to the local scale of the posterior; our choice
 REPEATS = 20  # tries of each mass and width; our choice
-SECONDS = 60.0  # after which no more tries begin; our choice
+SECONDS = 60.0  # after which tries end, the one under way uncounted; our choice
 CI_PROB = 0.95  # of the interval of a share
 WIDTHS_IN_WORDS = {1.0: "as wide as yours", 0.5: "half as wide as yours", 0.25: "a quarter as wide as yours"}
 
@@ -82,7 +82,7 @@ def planted_modes(
     repeats : int
         Tries of each mass and width; half of them at draws of the prior.
     seconds : float
-        No more tries begin after this time; each takes as long as a search.
+        Tries end after this time, and the one under way is not counted; each takes as long as a search.
     log_evidence : float, optional
         Log Z of the model in nats; Laplace's approximation over the modes found, if it is not given.
     n_starts, symmetry
@@ -157,16 +157,18 @@ def plant_modes(
 
 
 def _fill(tally: "Tally", planter: Planter, search: Search, streams: RandomStreams, report: Report) -> None:
-    """Try every mass and width in turn, until there are as many tries as wanted or the time is over."""
-    begin, planting = time.monotonic(), tally.planting
+    """Try every mass and width in turn, until there are as many tries as wanted; drop the one in which time is over."""
+    planting = tally.planting
+    planter = replace(planter, until=time.monotonic() + planting.seconds)
     for i, mass, width in product(range(planting.repeats), planting.masses, planting.widths):
         kind, rng = tally.kinds[i % len(tally.kinds)], streams(f"{mass} {width} {i}")
-        planted, n_merged = planter.plant(mass, width, kind, rng)
-        found = None if planted is None else _is_found(planted, search, rng)
+        try:
+            planted, n_merged = planter.plant(mass, width, kind, rng)
+            found = None if planted is None else _is_found(planted, search, rng)
+        except TimeIsOver:
+            return
         tally.add(kind, mass, width, n_merged, found)
         report(f"{tally.counts['found'].sum()} of {tally.counts['tried'].sum()} found")
-        if time.monotonic() - begin > planting.seconds:
-            return
 
 
 def _is_found(planted: Planted, search: Search, rng: np.random.Generator) -> bool:

@@ -3,6 +3,7 @@
 Everything is on the unconstrained space. Copies of the planted mode are its images under the symmetries of log p̃.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,10 @@ FOUND_WITHIN = 0.5  # sds of a planted mode between its maximum and one that a s
 LINE_STEPS = 32  # steps of the line to a mode along which log p̃ must fall by the least barrier; our choice
 
 type Search = Callable[[Target, np.random.Generator], Modes]
+
+
+class TimeIsOver(Exception):  # noqa: N818 it is no error
+    """The time for planted modes is over in the midst of a search."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +95,15 @@ class PlantedDensity:
     mass : float
         m, of all copies together.
     bump : Bump
+    until : float
+        Time by `time.monotonic()` from which an evaluation raises TimeIsOver.
     """
 
     target: Target
     log_evidence: float
     mass: float
     bump: Bump
+    until: float = np.inf
 
     def value(self, x: Array) -> Array:
         """Evaluate (n, d) -> (n,), in nats; -inf outside the support of p̃."""
@@ -112,6 +120,8 @@ class PlantedDensity:
             return total, (1 - responsibility) * grad + responsibility * bump_grad
 
     def _sum(self, value: Array, log_prob: Array) -> Array:
+        if time.monotonic() > self.until:
+            raise TimeIsOver
         rest = value - self.log_evidence + np.log1p(-self.mass)
         return np.where(value == -np.inf, -np.inf, np.logaddexp(rest, log_prob + np.log(self.mass)))
 
@@ -144,6 +154,8 @@ class Planter:
         Where modes may be planted, by kind.
     images : array (C, d, d)
         Maps from a point to its copies, the identity first.
+    until : float
+        Time by `time.monotonic()` from which planted densities raise TimeIsOver.
     """
 
     target: Target
@@ -151,6 +163,7 @@ class Planter:
     log_evidence: float
     places: Mapping[str, Array]
     images: Array
+    until: float = np.inf
 
     @classmethod
     def prepare(cls, target: Target, modes: Modes, log_evidence: float, rng: np.random.Generator) -> "Planter":
@@ -179,7 +192,7 @@ class Planter:
         """Plant a mode at x (d,); None where it has no maximum of its own there, apart from the modes."""
         factor = width * self.modes.local_scale
         bump = Bump(self.images @ x, self.images @ factor, self.modes.symmetry.angles)
-        density = PlantedDensity(self.target, self.log_evidence, mass, bump)
+        density = PlantedDensity(self.target, self.log_evidence, mass, bump, self.until)
         end = climb(density.value_and_grad, x[None], factor)
         if not end.converged[0] or bump.distance(end.x)[0, 0] > OWN_MAXIMUM:
             return None

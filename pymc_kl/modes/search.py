@@ -7,7 +7,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 
-from pymc_kl._typing import Array, RandomSeed
+from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.arguments import check_arguments, optional
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.periodic import angles_of
@@ -126,7 +126,7 @@ def search_target(
     check_smooth(target, prior.ready if draws is None else draws)
     symmetry = _symmetry(target, np.concatenate([prior.ready[:ROUND], *points.values()]), settings.symmetry)
     while True:
-        search = MultiStart(target.log_density_and_grad, symmetry, draws, rng, report)
+        search = MultiStart(target.log_density_and_grad, symmetry, draws, rng, report, _variables(target))
         found = search.run(points, prior.take, settings.n_starts, late)
         modes = _merged(found, target.log_density_and_grad, settings.min_barrier, rng)
         kept = symmetry if symmetry.is_trivial or found.partial else _holding(symmetry, target, found, rng.spawn(1)[0])
@@ -134,6 +134,12 @@ def search_target(
             return modes
         symmetry, points["maxima"] = kept, found.maxima.x[: found.n_before_late]
         prior = PriorStarts.draw(target, settings.n_starts, rng, ahead=2 * ROUND)
+
+
+def _variables(target: Target) -> IntArray:
+    """Number of the variable that each coordinate (d,) belongs to."""
+    sizes = [v.coordinates.stop - v.coordinates.start for v in target.variables]
+    return np.repeat(np.arange(len(sizes)), sizes)
 
 
 def _symmetry(target: Target, x: Array, wanted: bool | Sequence[str]) -> Symmetry:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from pymc_kl._typing import Array
+from pymc_kl._typing import Array, IntArray
 from pymc_kl.model.target import Target
 
 SCALES = (1.0, 0.5, 2.0, 0.25)  # widths relative to the prior; from wide starts alone all climbs end in the widest mode
 JUMP_LENGTH = (2.0, 12.0)  # least and greatest length of a jump, in standard deviations of a mode; our choice
+SHIFT_LENGTH = (2.0, 32.0)  # the same of a coordinate of a variable that is shifted; our choice
 SHOWN_COORDINATES = 4  # most coordinates of a point that an error shows
 
 
@@ -60,9 +61,29 @@ def jumps(x: Array, covariances: Array, n: int, rng: np.random.Generator) -> Arr
     factors = np.linalg.cholesky(covariances)
     direction = rng.standard_normal((n, x.shape[1]))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    length = np.exp(rng.uniform(*np.log(JUMP_LENGTH), size=n)) * np.sqrt(x.shape[1])
-    step = np.einsum("nij,nj->ni", factors[from_mode], direction * length[:, None])
+    length = _lengths(JUMP_LENGTH, n, rng) * np.sqrt(x.shape[1])
+    step = np.einsum("nij,nj->ni", factors[from_mode], direction * length)
     return np.asarray(x[from_mode] + step)
+
+
+def shifts(x: Array, covariances: Array, variables: IntArray, n: int, rng: np.random.Generator) -> Array:
+    """Shift whole variables n times from modes (K, d): all coordinates of one by as many of their sds.
+
+    In many dimensions a jump in a random direction ends nowhere; vectors of a model often move as one. Variables
+    (d,) are numbered from 0; each is shifted up, down or, about half of the time, not at all.
+    """
+    from_mode = rng.integers(len(x), size=n)
+    shape = n, int(variables.max()) + 1
+    moves = rng.random(shape) < 0.5
+    moves[np.arange(n), rng.integers(shape[1], size=n)] = True
+    signs = np.where(moves, rng.choice([-1.0, 1.0], shape), 0.0)[:, variables]
+    sds = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))[from_mode]
+    return np.asarray(x[from_mode] + signs * sds * _lengths(SHIFT_LENGTH, n, rng))
+
+
+def _lengths(ends: tuple[float, float], n: int, rng: np.random.Generator) -> Array:
+    """Draw lengths (n, 1) that are uniform in log."""
+    return np.exp(rng.uniform(*np.log(ends), size=(n, 1)))
 
 
 def user_starts(starts: xr.DataTree | xr.Dataset | Array, target: Target) -> Array:

@@ -25,7 +25,8 @@ TELLING = 4  # most scalars in the table of modes, those that tell the modes apa
 MOST_SCALARS = 200  # most scalars of a mode's location that are listed
 HEAT_FULL = 1.5  # log ratio of masses at which a cell has its full colour: a factor of 4.5
 BLIND_SPOT = (
-    "No search sees a mode that no chain, start or fit reached. What is said here holds for the modes that were found."
+    "No search sees a mode that no chain, start or fit reached. What is said here holds for the modes that were found: "
+    "masses are shares among them, and a mode that was found alone has mass 1 ± 0 whatever was missed."
 )
 
 

@@ -29,12 +29,23 @@ def normals(d, weights, locs, sds):
     return value_and_grad
 
 
-def found_by(value_and_grad, d, seed):
+def flipped(d, *arguments):
+    """The same with the sign of every other coordinate turned."""
+    sign, upright = np.resize([1.0, -1.0], d), normals(d, *arguments)
+
+    def value_and_grad(x):
+        value, grad = upright(sign * x)
+        return value, sign * grad
+
+    return value_and_grad
+
+
+def found_by(value_and_grad, d, seed, prior_sd=PRIOR_SD):
     """The maxima found under a wide prior, and the kinds of starts that reached each."""
     rng = np.random.default_rng(seed)
     search = MultiStart(value_and_grad, trivial(d), None, rng)
     scales = np.array([1.0, 0.5, 2.0, 0.25])
-    found = search.run({}, lambda n: PRIOR_SD * np.resize(scales, n)[:, None] * rng.standard_normal((n, d)), 2048)
+    found = search.run({}, lambda n: prior_sd * np.resize(scales, n)[:, None] * rng.standard_normal((n, d)), 2048)
     return found, [set(found.source[found.owner == k]) for k in range(len(found.maxima))]
 
 
@@ -49,14 +60,39 @@ def found_by(value_and_grad, d, seed):
     ],
 )
 def test_a_narrow_mode_on_the_flank_of_a_broad_one_is_found(weight, sd, d):
-    by_prior = 0
+    """It lies where no shift of all coordinates by as much leads: 2 away in each, up and down in turn."""
+    by_prior, away = 0, np.resize([2.0, -2.0], d)
     for seed in range(8):
-        found, kinds = found_by(normals(d, [1 - weight, weight], [0.0, 2.0], [1.0, sd]), d, seed)
-        narrow = np.flatnonzero(np.abs(found.maxima.x - 2).max(axis=1) < 0.1)
+        found, kinds = found_by(flipped(d, [1 - weight, weight], [0.0, 2.0], [1.0, sd]), d, seed)
+        narrow = np.flatnonzero(np.abs(found.maxima.x - away).max(axis=1) < 0.1)
         assert len(narrow) == 1
         assert "heated" in kinds[narrow[0]]
         by_prior += "prior" in kinds[narrow[0]]
     assert by_prior < 8
+
+
+@pytest.mark.parametrize(("sd", "d"), [(0.4, 10), (0.3, 10), (0.5, 20)])
+def test_a_narrow_mode_a_common_shift_away_is_found_by_shifts_of_the_vector(sd, d):
+    for seed in range(4):
+        found, kinds = found_by(normals(d, [0.7, 0.3], [0.0, 2.0], [1.0, sd]), d, seed)
+        narrow = np.flatnonzero(np.abs(found.maxima.x - 2).max(axis=1) < 0.1)
+        assert len(narrow) == 1
+        assert "jumps" in kinds[narrow[0]]
+
+
+def test_wells_far_apart_are_found_one_from_another():
+    """Eight wells in a row, 31 standard deviations apart, searched from beside the first."""
+    centres = 31.0 * np.arange(8)
+
+    def value_and_grad(x):
+        away = np.stack([x[:, :1] - centres, np.repeat(x[:, 1:], 8, axis=1)], axis=2)
+        terms = -0.5 * (away**2).sum(axis=2)
+        value = np.logaddexp.reduce(terms, axis=1)
+        return value, -(np.exp(terms - value[:, None])[:, :, None] * away).sum(axis=1)
+
+    for seed in range(4):
+        found, _ = found_by(value_and_grad, 2, seed, prior_sd=1.0)
+        assert len(found.maxima) == 8
 
 
 def test_one_normal_needs_no_more_than_two_passes(monkeypatch):
