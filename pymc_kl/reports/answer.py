@@ -35,16 +35,17 @@ def _of_fits(facts: Facts, best: FitFacts) -> str:
     if covers_all(best):
         after = ", and importance sampling corrects it to draws of the posterior" if can_correct(best) == "yes" else ""
         return f"Use {best.name}: it covers {every(*n)}{after}."
-    verb = "surely has mass and shape of" if len(with_draws(best)) == n[0] else "reaches"
+    verb = "is sure to match" if len(with_draws(best)) == n[0] else "reaches"
     forward = best.whole("forward")
     by = f" (forward KL {nats(forward)})" if np.isfinite(forward).all() else ""
-    return f"No fit {verb} {every(*n)}. {_good_for(facts, best, by)}"
+    what = " in mass and shape" if verb != "reaches" else ""
+    return f"No fit {verb} {every(*n)}{what}. {_good_for(facts, best, by)}"
 
 
 def _good_for(facts: Facts, fit: FitFacts, by: str) -> str:
     good = [use for use, rule in USES.items() if rule(facts, fit).answer == "yes"]
     if not good:
-        return f"Use the reference's draws: {fit.name}, the first in rank{by}, is surely right for nothing."
+        return f"Use the reference's draws: {fit.name}, the first in rank{by}, is sure to be right for nothing."
     return f"Take {fit.name}{by} for {listed(good)}; for the rest use the reference's draws."
 
 

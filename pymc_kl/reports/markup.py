@@ -1,5 +1,6 @@
 """Load the templates of the page, its style and its script."""
 
+import re
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -7,6 +8,7 @@ from markupsafe import Markup
 
 from pymc_kl.plots.parts.axes import PARTS
 
+CODE = re.compile(r"`([^`]+)`")
 UNBROKEN = 18  # letters of a name after which a line may break
 
 
@@ -36,12 +38,19 @@ def page_environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
+    environment.filters["with_code"] = with_code
     return environment
 
 
 def read_text(name: str) -> str:
     """Read a file that lies beside the templates."""
     return files("pymc_kl.reports").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def with_code(text: str) -> Markup:
+    """Set what stands in backticks, names of variables, as code."""
+    parts = CODE.split(text)
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))
 
 
 def breakable(text: str) -> Markup:

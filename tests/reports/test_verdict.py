@@ -62,7 +62,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     ),
     "a missed mode too small to matter": (
         facts(TINY, fit("ADVI", missing(TINY, 3), converged="yes")),
-        ["ADVI covers the 2 modes found that may hold more than 1 %"],
+        ["ADVI covers the 2 modes found of more than 1 %"],
         ["misses"],
     ),
     "none reached": (
@@ -324,7 +324,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     ),
     "k-hat around its limit": (
         facts(ONE, fit("q", covering(ONE), khat=0.66, khat_se=0.14)),
-        ["Whether importance sampling can correct it is not sure (k-hat 0.66 ± 0.14; it can below 0.7)"],
+        ["Whether importance sampling can correct it is not sure (k-hat 0.66 ± 0.14; it can where k-hat is below 0.7)"],
         ["cannot", "can be corrected"],
     ),
     "k-hat surely above its limit": (
