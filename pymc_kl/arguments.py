@@ -48,7 +48,7 @@ def number(least: float, below: float = np.inf, *, open_below: bool = False) -> 
         if not (least < float(value) < below if open_below else least <= float(value) < below):
             upper = "" if below == np.inf else f" and below {below:g}"
             bound = f"above {least:g}" if open_below else f"at least {least:g}"
-            finite = " and finite" if below == np.inf else ""
+            finite = "" if np.isfinite(float(value)) else " and finite"
             raise ValueError(f"{name} must be {bound}{upper}{finite}; got {value}.")
 
     return rule

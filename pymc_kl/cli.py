@@ -154,6 +154,10 @@ def _check_comparison(path: Path) -> None:
 def _check_out(parsed: argparse.Namespace) -> None:
     """Raise if the results can't be written, before they are made."""
     check_writable(parsed.out)
+    if parsed.out.is_file():
+        raise NotADirectoryError(
+            f"{parsed.out} is a file. A file stands where a folder is needed: choose another path."
+        )
     from pymc_kl.comparison.io import check_path
     from pymc_kl.reports.build import writable
 

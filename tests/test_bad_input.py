@@ -91,7 +91,6 @@ def test_what_is_no_draws_is_answered_with_what_to_write(function, value, cure):
         (lambda: pkl.compare(DRAWS, DRAWS), "Draws come first"),
         (lambda: pkl.compare(DRAWS, {".": Q}), "names a group"),
         (lambda: pkl.compare(COMPARISON), "idata is a comparison"),
-        (lambda: pkl.find_modes(COMPARISON), "reference is a comparison"),
         (lambda: pkl.compare(DRAWS, reverse=["advi", "advi"]), "'advi' came more than once"),
         (lambda: pkl.compare(DRAWS, forward="mean-field"), "Did you mean 'meanfield'"),
         (lambda: pkl.compare(DRAWS, reverse="ADVI"), "Did you mean 'advi'"),

@@ -131,7 +131,7 @@ def compare(
     [['over', 'missed'], ['covered', 'covered']]
     """
     check_arguments(
-        locals(), idata=optional(draws_of("compare")), approximations=optional(_fits_by_name), planted=number(0),
+        locals(), idata=optional(_not_compared), approximations=optional(_fits_by_name), planted=number(0),
         reference=choice("complete", "as given"), forward=choices(AUTO, *FAMILIES, what="family"), n_draws=whole(100),
         reverse=optional(choices(*REVERSE, what="method")), backend=choice("auto", "jax", "numba"),
     )  # fmt: skip
@@ -223,6 +223,16 @@ def _names(names: str | Sequence[str]) -> tuple[str, ...]:
 
 def _names_a_group(name: Any) -> bool:
     return isinstance(name, str) and name.strip() not in ("", ".", "..") and fits_as_text(name)
+
+
+def _not_compared(name: str, value: Any) -> None:
+    """Allow draws, but no comparison: its draws are those of its reference, and miss nothing that it found."""
+    draws_of("compare")(name, value)
+    if isinstance(value, xr.DataTree) and {"scores", "coverage"} <= set(value.children):
+        raise TypeError(
+            f"{name} is a comparison, whose draws were completed already; compare needs draws as the sampler left "
+            "them, or what sample_reference() returns."
+        )
 
 
 def _fits_by_name(name: str, value: Any) -> None:

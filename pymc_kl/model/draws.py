@@ -97,11 +97,6 @@ def draws_of(call: str) -> Rule:
     """Allow what holds draws as the first argument of a public function; say what to write instead."""
 
     def rule(name: str, value: Any) -> None:
-        if isinstance(value, xr.DataTree) and {"scores", "coverage"} <= set(value.children):
-            raise TypeError(
-                f"{name} is a comparison, whose draws were completed already; {call} needs draws as the sampler left "
-                "them, or what sample_reference() returns."
-            )
         if isinstance(value, xr.DataTree | xr.Dataset | PosteriorDraws):
             return
         raise TypeError(

@@ -1,7 +1,7 @@
 """Say in which parameters an approximation is furthest from the reference: means, spreads and ends of intervals."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +9,7 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller
 
 from pymc_kl._typing import Array
-from pymc_kl.model.table_names import OF_PARAMETERS, free_name
+from pymc_kl.model.table_names import OF_DRAWS, OF_PARAMETERS, free_name
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.plots.parts.scalars import Scalars
 
@@ -60,11 +60,14 @@ def parameter_errors(dt: xr.DataTree, name: str) -> ParameterErrors:
     )
 
 
-def free_variables(dt: xr.DataTree, table: xr.Dataset) -> list[str]:
-    """Name the columns of a table that are free variables of the model, not Deterministics; all in older files."""
+def free_variables(dt: xr.DataTree, table: xr.Dataset, taken: Collection[str] = OF_PARAMETERS) -> list[str]:
+    """Name the columns of a table that are free variables of the model, not Deterministics; all in older files.
+
+    `taken` are the names that the table has for something else.
+    """
     known = json.loads(dt.attrs.get("free_variables", "null"))
     names = list(map(str, table.data_vars))
-    return names if known is None else [free_name(name, OF_PARAMETERS) for name in known]
+    return names if known is None else [free_name(free_name(name, OF_DRAWS), taken) for name in known]
 
 
 def parameter_rows(table: xr.Dataset, *sources: str) -> tuple[list[str], list[Statistics]]:

@@ -1,5 +1,7 @@
 """The answer does not depend on what variables and dims are called: names that PyMC allows, and those of Bambi."""
 
+import re
+
 import bambi as bmb
 import numpy as np
 import pandas as pd
@@ -25,6 +27,7 @@ ODD = {
     "suffixes": {"scale": "mass", "effect": "mass_location", "dim": "free_dim_0", "free": "free", "total": "order"},
     "markup": {"scale": "", "effect": "a\n<b>", "dim": "<i>", "free": '&" id="#000000', "total": "free[0]"},
 }
+NAME = re.compile("`[^`]*`")  # of a variable, in a sentence
 SUBJECT = np.repeat(np.arange(5), 4)
 
 
@@ -103,7 +106,8 @@ class TestOddNames:
         odd, plain = compared(case), compared("ordinary")
         page = pkl.report(odd.dt)
         assert "could not be drawn" not in page.html
-        assert page.verdict == tuple(sentence.text for sentence in judge(read_facts(plain.dt)))
+        expected = tuple(NAME.sub("", sentence.text) for sentence in judge(read_facts(plain.dt)))
+        assert tuple(NAME.sub("", sentence) for sentence in page.verdict) == expected
         panels = plot_divergence_path(odd.path, max_variables=6, backend="none").viz["plot"]["panel"].values
         assert len({*panels}) == 8
         np.testing.assert_array_equal(locations(odd), locations(plain))
@@ -116,7 +120,7 @@ def test_variables_are_chosen_by_the_names_that_draws_have(compared):
     page = pkl.report(odd.dt, **asked).html
     assert "source_of_model" in page
     assert "draw_of_model[b]" in page
-    assert "draw_of_model[a]" not in page
+    assert "draw_of_model[a]" not in page.replace("<code>draw_of_model[a]</code>", "")  # R-hat's worst, above all else
     assert "quantity[0]" not in page
     assert plot_modes(odd.dt, kind="pair", backend="none", **asked).viz["plot"].sizes["approximation"] == 2
     panels = plot_divergence_path(odd.path, var_names="~branch", coords={"mode": ["b"]}, backend="none").viz["plot"]

@@ -150,7 +150,7 @@ def test_bad_input_is_refused(zoo):
     with pytest.raises(ValueError, match=r"shape \(n, 1\); got shape \(1, 3\)"):
         find_modes(model=target, starts=np.zeros(3))
     for first in (target, target.model):
-        with pytest.raises(TypeError, match=r"is draws, which are optional; write find_modes\(model=model\)"):
+        with pytest.raises(TypeError, match=r"must be draws.*Write find_modes\(\.\.\., model=model\)"):
             find_modes(first)
 
 

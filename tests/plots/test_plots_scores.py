@@ -313,7 +313,7 @@ def test_what_cannot_be_split_is_refused_with_the_cure(change: Any, message: str
 def test_a_line_that_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=r"one dimension.*kind='marginal'"):
         plot_contributions(COMPARISON, backend="none", kind="line")
-    with pytest.raises(ValueError, match="auto, line, marginal; got 'area'"):
+    with pytest.raises(ValueError, match="'auto', 'line', 'marginal'; got 'area'"):
         plot_contributions(COMPARISON, backend="none", kind="area")
 
 

@@ -7,7 +7,7 @@ from scipy import stats
 from pymc_kl.modes.masses import masses_from_independent
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.scores.draws import ApproximationDraws
-from pymc_kl.scores.reliability import khat, khat_se
+from pymc_kl.scores.reliability import khat, khat_error
 
 
 def replicates(sd: float, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -16,7 +16,7 @@ def replicates(sd: float, n: int) -> tuple[np.ndarray, np.ndarray]:
     for seed in range(200):
         x = sd * np.random.default_rng(seed).standard_normal(n)
         q = ApproximationDraws(stats.norm.logpdf(x), stats.norm(0, sd).logpdf(x), mode, masses)
-        found.append((khat(q), khat_se(q)))
+        found.append((khat(q), khat_error(q)))
     k, se = np.array(found).T
     return k, se
 
