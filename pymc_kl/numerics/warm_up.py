@@ -34,6 +34,7 @@ SETTLED = 1 / 3  # part of a stage after which its draws tell the metric; our ch
 WORTH = 0.2  # effective draws of the slowest coordinate that are to lie between kept draws; our choice
 PAYS = 1.5  # times as many that trajectories twice as long must give to stay; our choice
 MAX_MOVES = 8  # moves between two kept draws, at the most; our choice
+STEEP = 100.0  # squared whitened gradient of walls that cut trajectories short, 1 of a normal; our choice
 LEAST_EIGENVALUE = 1e-3  # of a correlation matrix, for rounding; our choice
 
 type Inside = Callable[[Array], BoolArray]
@@ -65,9 +66,13 @@ class Kernel:
         """Moves from one kept draw to the next."""
         return int(np.clip(np.ceil(WORTH / max(self.pace, WORTH / MAX_MOVES)), 1, MAX_MOVES))
 
-    def crawls(self, step: float) -> bool:
-        """Tell whether trajectories of such steps are cut short, and so short that chains hardly move."""
-        return self.time > MAX_LEAPFROG * step and self.pace < WORTH / MAX_MOVES
+    def crawls(self, chains: Chains) -> bool:
+        """Tell whether steep walls cut trajectories so short that chains hardly move; an edge of the support does not.
+
+        In whitened units the squared gradient of a normal is 1 a coordinate, on average.
+        """
+        steep = np.square(chains.grad @ self.scale).mean() > STEEP
+        return bool(steep and self.time > MAX_LEAPFROG * chains.step and self.pace < WORTH / MAX_MOVES)
 
     def move(
         self, value_and_grad: ValueAndGrad, chains: Chains, rng: np.random.Generator, *, adapt: bool = False

@@ -50,7 +50,7 @@ def sample_batch(target: Target, task: Task, inside: Inside) -> Chains:
     repeats = max(task.tune // USUAL_TUNE, 1)
     chains, kernel, leaves = warm_up(density, chains, task.factor, rng, inside=inside, repeats=repeats)
     stays, n = inside if leaves else None, -(-task.draws * task.chains // len(chains))
-    if kernel.crawls(chains.step):
+    if kernel.crawls(chains):
         return replace(_draw(density, chains, replace(kernel, pace=1.0), n, rng, stays), crawl=True)
     made = _draw(density, chains, kernel, n, rng, stays)
     if _only_diverges(made) and kernel.acceptance < ACCEPTANCES[-1]:
