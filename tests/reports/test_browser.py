@@ -42,7 +42,8 @@ SCHEMES = ("light", "dark")
 IN_PER_CENT = ("mass", "elsewhere", "spill", "hdr_coverage")
 NUMBER = r"[−-]?(?:[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?|∞)"
 PATTERN = re.compile(
-    rf"(?P<less>[<≥] ?)?(?P<value>{NUMBER})(?: ± (?P<se>{NUMBER}|\?))?(?: \((?P<sd>{NUMBER})\))?(?: (?P<word>[a-z ]+))?"
+    rf"(?P<less>[<>≥] ?)?(?P<value>{NUMBER})(?: ± (?P<se>{NUMBER}|\?))?(?: \((?P<low>{NUMBER})–(?P<high>{NUMBER})\))?"
+    rf"(?: \((?P<sd>{NUMBER})\))?(?: (?P<word>[a-z ]+))?"
 )
 
 
@@ -199,11 +200,18 @@ def check_cell(dt: xr.DataTree, source: str, at: dict[str, Any], text: str) -> N
     assert match, where
     if match["word"]:
         assert match["word"] == dt[group]["verdict"].sel(at).item(), where
+    if match["less"] == ">":
+        assert unit * look_up(dt, group, f"{variable}_lower", at) == pytest.approx(parse(match["value"]), abs=0.1), (
+            where
+        )
+        return
     if match["less"]:
         bound = parse(match["value"])
         assert (value == 0 and 0 <= bound - unit * upper <= 0.1) or 0 <= unit * (value + se) < bound, where
         return
     assert_shown(unit * value, match["value"], where)
+    if match["low"]:
+        assert parse(match["low"]) <= unit * value <= parse(match["high"]), where
     if match["se"] not in (None, "?"):
         assert_shown(unit * se, match["se"], where)
     if match["sd"]:
@@ -403,7 +411,7 @@ def test_enter_opens_what_is_folded(show):
 def test_links_lead_to_sections(show):
     page = show("one of each").page
     anchors = page.evaluate("[...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.hash.slice(1))")
-    assert len(anchors) == 10
+    assert len(anchors) == 11
     assert all(page.locator(f"section[id='{anchor}']").count() == 1 for anchor in anchors)
 
 

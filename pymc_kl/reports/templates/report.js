@@ -15,7 +15,7 @@ function copy(text, button) {
   if (navigator.clipboard && window.isSecureContext) navigator.clipboard.writeText(text).then(done, fallback);
   else fallback();
 }
-const NUMBER = /^[-+]?[\d.,]+(e[-+]?\d+)?( ± [\d.,?∞]+)?( ?%)?$/;
+const NUMBER = /^[-+]?[\d.,]+(e[-+]?\d+)?( ± [\d.,?∞]+)?( \([-\d.,–]+\))?( ?%)?$/;
 function harmless(text) {  // spreadsheets run a cell that begins like this as a formula
   return /^[=+\-@\t\r]/.test(text) && !NUMBER.test(text) ? `'${text}` : text;
 }
