@@ -1,7 +1,7 @@
 """Rules that arguments of public functions must keep, told by the argument's name before any work begins."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -78,33 +78,28 @@ def choices(*known: str, what: str = "") -> Rule:
     """Allow a known name or a sequence of them."""
 
     def rule(name: str, value: Any) -> None:
-        texts("a name", "names")(name, value)
+        texts(name, value)
         for each in [value] if isinstance(value, str) else value:
             choice(*known, what=what)(name, each)
 
     return rule
 
 
-def texts(one: str = "a name", several: str = "names") -> Rule:
-    """Allow a text or a sequence of texts."""
-
-    def rule(name: str, value: Any) -> None:
-        if isinstance(value, str):
-            return
-        if not isinstance(value, Iterable) or not all(isinstance(each, str) for each in value):
-            raise TypeError(f"{name} must be {one} or a sequence of {several}; got {shown(value)}.")
-
-    return rule
+def texts(name: str, value: Any) -> None:
+    """Allow a text or several; what can be read only once would be empty afterwards."""
+    if not isinstance(value, str) and not _are_texts(value):
+        raise TypeError(f"{name} must be a name or a sequence of names; got {shown(value)}.")
 
 
 def flag_or_texts(name: str, value: Any) -> None:
-    """Allow True, False and a sequence of names; a single text would be read letter by letter."""
-    if isinstance(value, bool | np.bool_):
-        return
-    if isinstance(value, str):
-        raise TypeError(f"{name} must be True, False or a sequence of names; got {value!r}: write [{value!r}].")
-    if not isinstance(value, Iterable) or not all(isinstance(each, str) for each in value):
-        raise TypeError(f"{name} must be True, False or a sequence of names; got {shown(value)}.")
+    """Allow True, False and several texts; a single one would be read letter by letter."""
+    if isinstance(value, str) or not (isinstance(value, bool | np.bool_) or _are_texts(value)):
+        cure = f": write [{value!r}]" if isinstance(value, str) else ""
+        raise TypeError(f"{name} must be True, False or a sequence of names; got {shown(value)}{cure}.")
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, Collection) and all(isinstance(each, str) for each in value)
 
 
 def instance(*types: type, cure: str = "") -> Rule:
@@ -166,7 +161,7 @@ EVERYWHERE: dict[str, Rule] = {
     "relabel": flag,
     "ci_prob": optional(number(0, 1, open_below=True)),
     "round_to": optional(whole(least=0, most=15)),
-    "var_names": optional(texts()),
+    "var_names": optional(texts),
     "filter_vars": optional(choice("like", "regex")),
     "target_accept": number(0, 1, open_below=True),
 }

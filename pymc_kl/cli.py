@@ -201,18 +201,19 @@ def _load_model(file: Path, name: str) -> "pm.Model":
 
 
 def _finish(comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Console") -> int:
-    """Print, save, draw and write the report, into a folder that appears when all is there."""
-    code = _print(comparison, console)
+    """Save first, so that nothing is lost; print, draw and write the report; the folder appears when all is there."""
+    code = 1
     with written_whole(parsed.out) as folder:
         pkl.save(comparison, folder / SAVED)
         try:
+            failed = _print(comparison, console)
             for name in PICTURES:
                 getattr(pkl, f"plot_{name}")(comparison, backend="matplotlib").savefig(folder / f"{name}.png")
             if parsed.report:
                 pkl.report(comparison, folder / REPORT)
+            code = failed
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 the comparison is kept, whatever drawing raises
             console.print(f"Not all was drawn: {error or 'interrupted'}", soft_wrap=True, markup=False)
-            code = 1
         written = [name for name in RESULTS if (folder / name).exists()]
     console.print(f"\nWritten to {parsed.out}: {', '.join(written)}", soft_wrap=True)
     return code

@@ -33,7 +33,7 @@ from pymc_kl.comparison.score_fit import score_fit
 from pymc_kl.comparison.stored_names import fits_as_text
 from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
-from pymc_kl.model.target import Target
+from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.planted import search_from
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import check_initial_point, user_starts
@@ -183,7 +183,7 @@ def compare(
 
 def _target(model: pm.Model | Target | None, backend: str) -> Target:
     """Compile a model, and evaluate it once, so that what is wrong with it shows before anything long starts."""
-    target = model if isinstance(model, Target) else Target.from_model(model, backend=backend)
+    target = as_target(model, backend)
     check_dims(target)
     check_initial_point(target)
     target.log_density_and_grad(target.initial_points(1, np.random.default_rng(0)))

@@ -195,7 +195,7 @@ def load(path: str | Path) -> xr.DataTree:
         raise FileNotFoundError(f"no such comparison: {path}")
     try:
         dt = _read_unchanged(path)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # whatever its readers say of a broken file
         raise ValueError(
             f"{path} can't be read as a comparison: {error}. The file is broken or of another kind; make it again "
             "with compare() and save()."

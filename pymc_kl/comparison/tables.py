@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from pymc_kl.arguments import check_arguments, choice, choices, optional, texts, whole
 from pymc_kl.comparison.datatree import SCORE_COLUMNS, TEXT_COLUMNS
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
@@ -20,7 +21,7 @@ from pymc_kl.scores.shape import WELL_FITTED
 NONE = "–"
 SMALLEST = 0.005  # per cent below which a share is written as <0.01
 MAIN = ("forward_kl", "reverse_kl", "missed_mass", "khat", "converged", "seconds")
-VALUES = ("mass", "mass_se", "verdict")
+MASSES = (("mass", "elsewhere"), ("mass_se", "elsewhere_se"))
 MOST_SKEWED = 0.25  # offset of an interval from its estimate, in half-lengths, up to which ± is printed; our choice
 
 
@@ -61,12 +62,12 @@ def summary(
     >>> pkl.summary(comparison, columns=["elbo"]).loc["forward mixture"].round(1).tolist()
     [0.0]
     """
-    dt = check_comparison(comparison)
-    scores = ranked(dt)["scores"].to_dataset()
-    if kind not in ("main", "all"):
-        raise ValueError(f"kind must be one of ['all', 'main']; got {kind!r}.")
-    if unknown := [name for name in columns or () if name not in SCORE_COLUMNS]:
-        raise ValueError(f"unknown columns {unknown}; known are {sorted(SCORE_COLUMNS)}.")
+    check_arguments(
+        locals(), kind=choice("main", "all"), round_to=_decimals,
+        columns=optional(choices(*SCORE_COLUMNS, what="score")),
+    )  # fmt: skip
+    scores = ranked(check_comparison(comparison))["scores"].to_dataset()
+    columns = [columns] if isinstance(columns, str) else columns
     if columns is None and kind == "main" and round_to != "none":
         return _to_read(scores, None if round_to == "auto" else round_to)
     main = [each for name in MAIN for each in (name, f"{name}_se") if each in SCORE_COLUMNS]
@@ -108,9 +109,10 @@ def coverage(
     values : sequence of str, optional
         Variables of the `coverage` group to show as numbers for each approximation, beside the mass of the reference
         and its error; masses are shares that sum to 1. By default each approximation has two columns to read: its
-        mass in per cent, and a verdict.
+        mass in per cent, with its error or interval, and a verdict.
     round_to : int or {"auto", "none"}
-        Decimals; by default one of a per cent, and all that there are of `values`.
+        Decimals; by default two digits of each standard error, and all that there are of `values`; ``"none"`` gives
+        the per cents as numbers, without their errors.
 
     Returns
     -------
@@ -125,6 +127,8 @@ def coverage(
     >>> pkl.coverage(comparison)["ADVI", "verdict"].tolist()
     ['too much mass, well fitted', 'not seen', '']
     """
+    check_arguments(locals(), values=optional(texts), round_to=_decimals)
+    values = [values] if isinstance(values, str) else values
     dt = ranked(check_comparison(comparison))
     modes, ds = dt["modes"].to_dataset(), dt["coverage"].to_dataset()
     if unknown := [name for name in values or () if name not in ds]:
@@ -132,12 +136,12 @@ def coverage(
     rows = pd.Index([*modes["mode"].values.tolist(), "elsewhere"], name="mode")
     table: dict[tuple[str, str], list[Any]] = {}
     if values is None:
-        table["reference", "%"] = [100 * mass for mass in (*modes["mass"].values, modes.attrs["elsewhere"])]
+        table["reference", "%"] = _percents(modes, modes.attrs, round_to)
         for name in map(str, ds["approximation"].values):
             row = ds.sel(approximation=name)
-            table[name, "%"] = [100 * mass for mass in (*row["mass"].values, float(row["elsewhere"]))]
+            table[name, "%"] = _percents(row, row, round_to)
             table[name, "verdict"] = [*two_part_verdicts(row, modes), ""]
-        return _rounded(pd.DataFrame(table, index=rows), 1 if round_to == "auto" else round_to)
+        return pd.DataFrame(table, index=rows)
     table["reference", "mass"] = [*modes["mass"].values, modes.attrs["elsewhere"]]
     table["reference", "mass_se"] = [*modes["mass_se"].values, modes.attrs["elsewhere_se"]]
     for name in ds["approximation"].values:
@@ -147,6 +151,18 @@ def coverage(
             blank = "" if value in TEXT_COLUMNS else np.nan
             table[str(name), value] = [*row[value].values, last.get(value, blank)]
     return _rounded(pd.DataFrame(table, index=rows), round_to)
+
+
+def _percents(ds: xr.Dataset, last: Any, round_to: int | str | None) -> list[Any]:
+    """Write masses of modes, and of elsewhere from `last`, in per cent; as numbers if not rounded."""
+    mass, se = (np.append(ds[name].values, float(last[end])) for name, end in MASSES)
+    if round_to == "none":
+        return list(100 * mass)
+    ends = [ds[name].values if name in ds else np.full(len(mass) - 1, np.nan) for name in ("mass_lower", "mass_upper")]
+    low, high = (np.append(end, np.nan) for end in ends)
+    digits = round_to if isinstance(round_to, int) else None
+    shares = zip(mass, se, low, high, strict=True)
+    return [format_percent(float(m), float(e), float(b), digits, lower=float(a)) for m, e, a, b in shares]
 
 
 OF_MASS = {"under": "too little mass", "over": "too much mass", TOO_FEW_DRAWS: "mass not told"}
@@ -172,6 +188,14 @@ def _two_parts(mass: str, shape: str, upper: float) -> str:
     if mass == "covered":
         return "covered" if shape == WELL_FITTED else of_shape
     return f"{OF_MASS[mass]}, {of_shape}"
+
+
+def _decimals(name: str, value: Any) -> None:
+    """Allow numbers of decimals, "auto" and "none"."""
+    if value is not None and not isinstance(value, str):
+        whole(least=0, most=15)(name, value)
+    elif isinstance(value, str):
+        choice("auto", "none")(name, value)
 
 
 def _rounded(table: pd.DataFrame, round_to: int | str | None) -> pd.DataFrame:

@@ -6,28 +6,36 @@ import numpy as np
 import xarray as xr
 from arviz_stats import ess, rhat
 
-from pymc_kl._typing import IntArray
-from pymc_kl.model.table_names import OF_MEANS, free_names
+from pymc_kl._typing import Array, IntArray
+from pymc_kl.model.table_names import OF_DRAWS, OF_MEANS, free_name, free_names
 from pymc_kl.reference.posterior import ModewisePosterior
 
 DIAGNOSTICS = ("rhat", "rhat_relabelled", "ess_bulk", "ess_tail")
 
 
 def convergence(posterior: ModewisePosterior) -> xr.Dataset | None:
-    """Tabulate R-hat and ESS of the given chains, by variable over `quantity`; None for weighted draws.
+    """Tabulate R-hat and ESS of the given chains, by free variable over `quantity`; None for weighted draws.
 
     `rhat_relabelled` is that of the chains brought to one copy of their mode.
     """
     given, canonical = posterior.given, posterior.canonical
     if given is None or canonical is None or given.weights is not None:
         return None
-    as_given = posterior.target.to_dataset(given.x)
-    relabelled = posterior.target.to_dataset(canonical.x.reshape(given.x.shape))
+    as_given = _free(posterior, given.x)
+    relabelled = _free(posterior, canonical.x.reshape(given.x.shape)) if posterior.modes.has_copies else as_given
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of constants and of short chains, which are NaN
-        tables = (rhat(as_given), rhat(relabelled), ess(as_given, method="bulk"), ess(as_given, method="tail"))
-    free = [free_names(table, OF_MEANS) for table in tables]
-    return xr.concat(free, dim="quantity").assign_coords(quantity=list(DIAGNOSTICS))
+        own = rhat(as_given)
+        again = own if relabelled is as_given else rhat(relabelled)
+        tables = (own, again, ess(as_given, method="bulk"), ess(as_given, method="tail"))
+    named = [free_names(table, OF_MEANS) for table in tables]
+    return xr.concat(named, dim="quantity").assign_coords(quantity=list(DIAGNOSTICS))
+
+
+def _free(posterior: ModewisePosterior, x: Array) -> xr.Dataset:
+    """Put draws (chain, draw, d) on the model's own space, without Deterministics."""
+    names = [free_name(variable.name, OF_DRAWS) for variable in posterior.target.variables]
+    return posterior.target.to_dataset(x)[names]
 
 
 def copies_of_chains(posterior: ModewisePosterior) -> IntArray:

@@ -39,8 +39,10 @@ class ModeDensity:
         It is -inf outside the first copy, and below `least`: whether such points lie inside is not asked, since climbs
         from far below a mode are the longest.
         """
-        highest = self.target.log_density(x) + np.log(self.modes.basins.n_copies.max(initial=1)) - q.log_prob(x)
-        values, counted = np.full(len(x), -np.inf), np.flatnonzero(highest >= least)
+        values, counted = np.full(len(x), -np.inf), np.arange(len(x))
+        if least > -np.inf:
+            highest = self.target.log_density(x) + np.log(self.modes.basins.n_copies.max(initial=1)) - q.log_prob(x)
+            counted = np.flatnonzero(highest >= least)
         draws, inside = self.evaluate(x[counted])
         values[counted[inside]] = log_ratio(draws.take(inside), q)
         return values

@@ -45,7 +45,7 @@ def _of_fits(facts: Facts, best: FitFacts) -> str:
 def _good_for(facts: Facts, fit: FitFacts, by: str) -> str:
     good = [use for use, rule in USES.items() if rule(facts, fit).answer == "yes"]
     if not good:
-        return f"Use the reference's draws: {fit.name}, the first in rank{by}, is sure to be right for nothing."
+        return f"Use the reference's draws: for no use is {fit.name}, the first in rank{by}, sure to do."
     return f"Take {fit.name}{by} for {listed(good)}; for the rest use the reference's draws."
 
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.reports.facts import Facts, FitFacts
-from pymc_kl.reports.phrases import measured, nats, numbered, plain
+from pymc_kl.reports.phrases import measured, nats, numbered
 from pymc_kl.reports.reach import reach, with_draws
 from pymc_kl.reports.shape import misfit
 from pymc_kl.scores.shape import ACCURATE
@@ -26,8 +25,7 @@ def _gains(fit: FitFacts, polished: FitFacts | None) -> str:
     left = None if polished is None else polished.whole("reverse")
     if left is None or not np.isfinite([whole.value, left.value, left.se]).all():
         return f"its ELBO can still gain {nats(gap)} where it stands, and what that leaves is not known"
-    before = plain(whole.value, whole.se)
-    of = f"polishing gains {measured(gap)} of its {before} nats of reverse KL and leaves {nats(left)}"
+    of = f"polishing gains {measured(gap)} of its {measured(whole)} nats of reverse KL and leaves {nats(left)}"
     if left.value - 2 * left.se > ACCURATE:
         return f"{of}, which the {fit.family} family cannot mend from where it stands"
     return f"{of}; the polished fit is shown beside it"
@@ -39,11 +37,7 @@ def _forward(fit: FitFacts, polished: FitFacts) -> str:
     if not abs(after.value - before.value) > 2 * float(np.hypot(before.se, after.se)):
         return ""
     verb = "raises" if after.value > before.value else "lowers"
-    return f" It {verb} the forward KL from {_short(before)} to {_short(after)} nats."
-
-
-def _short(estimate: Estimate) -> str:
-    return plain(*estimate)
+    return f" It {verb} the forward KL from {measured(before)} to {nats(after)}."
 
 
 def _misses(fit: FitFacts, polished: FitFacts) -> str:

@@ -8,10 +8,9 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller
 
 from pymc_kl._typing import Array
-from pymc_kl.model.table_names import OF_MEANS
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.plots.parts.scalars import Scalars
-from pymc_kl.reports.parameters import free_variables, largest_mean_error
+from pymc_kl.reports.parameters import largest_mean_error
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,6 @@ def _worst(dt: xr.DataTree) -> Agreement | None:
     if "convergence" not in dt["audit"].children:
         return None
     table = dt["audit/convergence"].to_dataset()
-    table = table[[name for name in free_variables(dt, table, OF_MEANS) if name in table]]
     scalars = Scalars(table.isel(quantity=0, drop=True))
     rhat, relabelled, ess = (
         scalars.matrix(table.sel(quantity=[name]), ["quantity"])[0] for name in ("rhat", "rhat_relabelled", "ess_bulk")

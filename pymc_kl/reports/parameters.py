@@ -1,7 +1,7 @@
 """Say in which parameters an approximation is furthest from the reference: means, spreads and ends of intervals."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,7 +43,7 @@ class ParameterErrors:
 def parameter_errors(dt: xr.DataTree, name: str) -> ParameterErrors:
     """Compare an approximation's free parameters with those of the reference, the first source of `/parameters`."""
     table = dt["parameters"].to_dataset() if "parameters" in dt.children else xr.Dataset()
-    table = table.drop_vars([name for name in table.data_vars if name not in free_variables(dt, table)])
+    table = table[[name for name in free_variables(dt, table) if name in table]]
     if "source" not in table or name not in table["source"].values:
         return ParameterErrors()
     labels, (p, q) = parameter_rows(table, str(table["source"].values[0]), name)
@@ -60,14 +60,11 @@ def parameter_errors(dt: xr.DataTree, name: str) -> ParameterErrors:
     )
 
 
-def free_variables(dt: xr.DataTree, table: xr.Dataset, taken: Collection[str] = OF_PARAMETERS) -> list[str]:
-    """Name the columns of a table that are free variables of the model, not Deterministics; all in older files.
-
-    `taken` are the names that the table has for something else.
-    """
+def free_variables(dt: xr.DataTree, table: xr.Dataset) -> list[str]:
+    """Name the columns of `/parameters` that are free variables, not Deterministics; all in older files."""
     known = json.loads(dt.attrs.get("free_variables", "null"))
     names = list(map(str, table.data_vars))
-    return names if known is None else [free_name(free_name(name, OF_DRAWS), taken) for name in known]
+    return names if known is None else [free_name(free_name(name, OF_DRAWS), OF_PARAMETERS) for name in known]
 
 
 def parameter_rows(table: xr.Dataset, *sources: str) -> tuple[list[str], list[Statistics]]:

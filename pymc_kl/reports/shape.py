@@ -3,12 +3,9 @@
 import re
 from collections.abc import Sequence
 
-import numpy as np
-
-from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.reports.facts import FitFacts, ModeCoverage
-from pymc_kl.reports.phrases import listed, nats, numbered
+from pymc_kl.reports.phrases import listed, measured, nats, numbered
 from pymc_kl.scores.shape import WELL_FITTED
 
 MOST_TOLD = 3  # modes whose misfit is told one by one, the heaviest first; the rest are counted
@@ -55,7 +52,7 @@ def how_far(cover: ModeCoverage) -> str:
 
 def _measured(cover: ModeCoverage) -> str:
     if cover.shape in WRONG_WIDTHS:
-        return f" (`{plain_name(cover.width_of)}`)"
+        return f" (`{plain_name(cover.width_of)}`, {measured(cover.width)} of the posterior's sd)"
     return f" ({nats(cover.forward_within)} of forward KL)"
 
 
@@ -74,10 +71,6 @@ def spread(fit: FitFacts) -> str:
     ordered = sorted(fit.sd_ratios.items(), key=lambda item: item[1].value)
     (low, least), (high, most) = ordered[0], ordered[-1]
     if len(fit.sd_ratios) == 1:
-        return f" Its standard deviation is {_ratio(least)} times the reference's."
-    return f" Its standard deviations are {_ratio(least)} (`{low}`) to {_ratio(most)} (`{high}`) times the reference's."
-
-
-def _ratio(ratio: Estimate) -> str:
-    digits = int(np.clip(-np.floor(np.log10(ratio.se)), 2, 4)) if ratio.se > 0 and np.isfinite(ratio.se) else 2
-    return f"{ratio.value:.{digits}f}"
+        return f" Its standard deviation is {measured(least)} times the reference's."
+    ends = f"{measured(least)} (`{low}`) to {measured(most)} (`{high}`)"
+    return f" Its standard deviations are {ends} times the reference's."

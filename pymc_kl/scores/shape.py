@@ -6,6 +6,7 @@ Arrays over modes have K entries; NaN where either side has too few draws, or no
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.stats import norm
 
 from pymc_kl._typing import Array
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size
@@ -64,17 +65,21 @@ def _paired(ratio: Array, weights: Array) -> Estimate:
         return Estimate(float(np.log(mean)), float(np.sqrt((w**2) @ influence**2)))
 
 
-def shape_verdicts(kl: Array, kl_se: Array, width: Sequence[Estimate]) -> list[str]:
+def shape_verdicts(kl: Array, kl_se: Array, width: Sequence[Estimate], d: int = 1) -> list[str]:
     """Say how q fits within each mode, by intervals of two standard errors.
+
+    Those of widths are as much wider as the coordinate that differs most of d asks for (Bonferroni).
 
     'well fitted' where the forward KL (nats) within the mode is at most 0.1; where it is more, 'too narrow' or
     'too wide' if the widths say so, or 'wrong shape'. 'cannot tell' where neither is sure, empty without draws. A
     fit without a density is never well fitted.
     """
-    return [_shape(Estimate(*pair), ratio) for pair, ratio in zip(zip(kl, kl_se, strict=True), width, strict=True)]
+    errors = float(norm.isf(norm.sf(2.0) / d))
+    pairs = map(Estimate, map(float, kl), map(float, kl_se))
+    return [_shape(pair, ratio, errors) for pair, ratio in zip(pairs, width, strict=True)]
 
 
-def _shape(kl: Estimate, width: Estimate) -> str:
+def _shape(kl: Estimate, width: Estimate, errors: float) -> str:
     if np.isnan(kl.value) and np.isnan(width.value):
         return ""
     if kl.value + 2 * kl.se <= ACCURATE:
@@ -82,9 +87,9 @@ def _shape(kl: Estimate, width: Estimate) -> str:
     known = np.isfinite(kl.value) and np.isfinite(kl.se)
     if known and not kl.value - 2 * kl.se > ACCURATE:
         return CANNOT_TELL
-    if width.value + 2 * width.se < NARROW_BELOW:
+    if width.value + errors * width.se < NARROW_BELOW:
         return "too narrow"
-    if width.value - 2 * width.se > WIDE_ABOVE:
+    if width.value - errors * width.se > WIDE_ABOVE:
         return "too wide"
     return "wrong shape" if known else CANNOT_TELL
 

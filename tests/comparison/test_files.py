@@ -636,3 +636,10 @@ def test_a_store_whose_codec_runs_code_is_not_read(read, key, tmp_path):
     file.write_text(json.dumps(about | {key: [codec] if key == "filters" else codec}))
     with pytest.raises(ValueError, match="names the codec pickle"):
         read(path)
+
+
+def test_a_store_whose_metadata_are_no_table_is_told_as_broken(tmp_path):
+    path = pkl.save(small(1.0), tmp_path / "c.zarr")
+    next(path.rglob(".zarray")).write_text("[1]")
+    with pytest.raises(ValueError, match="can't be read as a comparison"):
+        pkl.load(path)

@@ -39,7 +39,11 @@ NARROW = {
 CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     "one mode": (
         facts(ONE, fit("ADVI", covering(ONE), converged="yes", sd_ratios=RATIOS)),
-        ["ADVI covers the one mode found", "0.44 (`tau`) to 0.98 (`mu`) times the reference's", "k-hat 0.2"],
+        [
+            "ADVI covers the one mode found",
+            "0.440 ± 0.010 (`tau`) to 0.980 ± 0.020 (`mu`) times the reference's",
+            "k-hat 0.2",
+        ],
         ["all modes", "misses", "perfect", "trusted"],
     ),
     "one mode, equal spread": (
@@ -57,7 +61,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     ),
     "one of two missed, wrong shape": (
         facts(TWO, fit("ADVI", (cover(TWO[0], 1.0, "over", **NARROW), cover(TWO[1], 0.0, "missed")))),
-        ["It is 25 times too narrow in mode 1 (`tau`): neither its means nor its intervals are those of the posterior"],
+        ["It is 25 times too narrow in mode 1 (`tau`, 0.0400 ± 0.0010 of the posterior's sd): neither its means nor"],
         ["fits well", "covers"],
     ),
     "a missed mode too small to matter": (
@@ -233,8 +237,8 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             fit("ADVI (polished)", covering(TWO)),
         ),
         [
-            "ADVI has not converged: polishing gains 1.810 ± 0.010 of its 1.812 nats of reverse KL and leaves "
-            "0.0020 ± 0.0010 nats; the polished fit is shown beside it. Polished it reaches mode 2.",
+            "ADVI has not converged: polishing gains 1.810 ± 0.010 of its 1.8120 ± 0.0010 nats of reverse KL and "
+            "leaves 0.0020 ± 0.0010 nats; the polished fit is shown beside it. Polished it reaches mode 2.",
             "As it stands it reaches mode 1 (70 % ± 1 % of the posterior) and misses mode 2",
         ],
         ["fault"],
@@ -272,8 +276,8 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             fit("ADVI (polished)", covering(ONE), reverse_kl=Estimate(5.8, 0.05), forward_kl=Estimate(29.1, 0.5)),
         ),
         [
-            "polishing gains 1.200 ± 0.010 of its 7.0 nats of reverse KL and leaves 5.800 ± 0.050 nats, which the "
-            "meanfield family cannot mend from where it stands. It raises the forward KL from 19.8 to 29.1 nats."
+            "polishing gains 1.200 ± 0.010 of its 7.00 ± 0.10 nats of reverse KL and leaves 5.800 ± 0.050 nats, which the "
+            "meanfield family cannot mend from where it stands. It raises the forward KL from 19.80 ± 0.40 to 29.10 ± 0.50 nats."
         ],
         ["fault", "optimiser"],
     ),
@@ -405,7 +409,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         [
             "q reaches both modes found",
             "It is of the wrong shape in mode 1 (2.00 ± 0.10 nats of forward KL) and 3.2 times too wide in mode 2 "
-            "(`mu[0]`).",
+            "(`mu[0]`, 3.20 ± 0.10 of the posterior's sd).",
         ],
         ["covers"],
     ),
@@ -420,8 +424,8 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             ),
         ),
         [
-            "ADVI reaches the one mode found but is 25 times too narrow there (`tau`).",
-            "Its standard deviations are 0.040 (`tau`) to 0.070 (`mu`) times the reference's.",
+            "ADVI reaches the one mode found but is 25 times too narrow there (`tau`, 0.0400 ± 0.0010 of the posterior's sd).",
+            "Its standard deviations are 0.0400 ± 0.0010 (`tau`) to 0.0700 ± 0.0010 (`mu`) times the reference's.",
             "Right for means (off by 0.03 ± 0.01 sd at worst), wrong for intervals.",
         ],
         ["covers", "fits"],
