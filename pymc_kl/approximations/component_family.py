@@ -65,9 +65,12 @@ class ComponentFamily(Family):
         """Maximise the likelihood by weighted EM, which minimises KL(p‖q).
 
         `n_components` is how many components to fit; by default held-out draws choose, up to `max_components` (12
-        more than there are modes if not given).
+        more than there are modes if not given). From the start that `draws` name, EM runs on, and nothing is chosen.
         """
         data = FitData.check(draws.x, draws.weights, draws.mode, draws.blocks)
+        if isinstance(draws.start, cls):
+            components, info = refit(data, cls._frame(data), draws.start._components)
+            return cls(**_fields(components), info=info)
         sizes = Sizes.check(n_components, max_components, data.modes.size)
         components, info = fit_mixture(data, cls._frame(data), sizes, heavy=cls.heavy, rng=draws.rng)
         return cls(**_fields(components), info=info)
@@ -160,6 +163,15 @@ def fit_mixture(
     )
     fit = fit_em(draws, choice.components, tolerance=FINAL_TOLERANCE, max_iterations=MAX_EM_ITERATIONS)
     return fit.components.affine(loc, tril), _info(choice, fit, float(np.log(np.diag(tril)).sum()))
+
+
+def refit(data: FitData, frame: tuple[Array, Array], start: Components) -> tuple[Components, FitInfo]:
+    """Run EM on all draws from components (in the coordinates of the draws) that were fitted to nearly the same."""
+    loc, tril = frame
+    inverse = np.linalg.inv(tril)
+    whitened = start.affine(-inverse @ loc, inverse)
+    fit = fit_em(data.whitened(loc, tril), whitened, tolerance=FINAL_TOLERANCE, max_iterations=MAX_EM_ITERATIONS)
+    return fit.components.affine(loc, tril), _info(Choice(fit.components), fit, 0.0)
 
 
 def _info(choice: Choice, fit: EMFit, log_det: float) -> FitInfo:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.approximations.base import Approximation
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Training:
     blocks : array of int (n,) or None
         Contiguous blocks of autocorrelated draws.
     rng : Generator
+    start : Approximation or None
+        A fit to nearly the same draws, of which a mixture takes the number of components and starts from them.
     """
 
     x: Array
@@ -29,3 +32,4 @@ class Training:
     mode: IntArray | None = None
     blocks: IntArray | None = None
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
+    start: Approximation | None = None

@@ -93,22 +93,24 @@ def cross_fit(
 ) -> CrossFit:
     """Fit a family to draws, given the mode and the fold of each (n,): to all, and to all but each fold.
 
-    "auto" chooses the family once, on all draws.
+    "auto" chooses the family once, on all draws, and so does a mixture its number of components; EM without a fold
+    starts from the fit to all.
     With a symmetry, the draws are canonical, and the mixture that is fitted to them is spread over all copies.
     """
 
-    def fit(name: str, rows: IntArray, quiet: bool) -> Approximation:
-        fitted = fit_family(name, _take(reference, rows), mode[rows], rng=rng, quiet=quiet)
+    def fit(name: str, rows: IntArray, start: Approximation | None = None) -> Approximation:
+        return fit_family(name, _take(reference, rows), mode[rows], rng=rng, start=start, quiet=start is not None)
+
+    def spread(fitted: Approximation) -> Approximation:
         return fitted if symmetry is None else symmetrised_fit(fitted, symmetry)
 
-    n = len(reference.flat)
-    full = fit(family, np.arange(n), False)
+    full = fit(family, np.arange(len(reference.flat)))
     chosen = full.info.family or family
     try:
-        others = tuple(fit(chosen, np.flatnonzero(fold != i), True) for i in range(N_FOLDS))
+        others = tuple(spread(fit(chosen, np.flatnonzero(fold != i), full)) for i in range(N_FOLDS))
     except ValueError:
         others = ()
-    return CrossFit(full, others)
+    return CrossFit(spread(full), others)
 
 
 def _take(reference: PosteriorDraws, rows: IntArray) -> PosteriorDraws:

@@ -103,10 +103,19 @@ def takes_modes(family: str) -> bool:
 
 
 def fit_family(
-    family: str, reference: PosteriorDraws, mode: IntArray | None, *, rng: np.random.Generator, quiet: bool = False
+    family: str,
+    reference: PosteriorDraws,
+    mode: IntArray | None,
+    *,
+    rng: np.random.Generator,
+    start: Approximation | None = None,
+    quiet: bool = False,
 ) -> Approximation:
-    """Fit one family, or "auto", to draws of these modes (n,), -1 for elsewhere; warn of heavy tails unless `quiet`."""
-    draws = Training(reference.flat, reference.flat_weights, mode, reference.blocks(), rng)
+    """Fit one family, or "auto", to draws of these modes (n,), -1 for elsewhere; warn of heavy tails unless `quiet`.
+
+    `start` is a fit to nearly the same draws, which a mixture starts from.
+    """
+    draws = Training(reference.flat, reference.flat_weights, mode, reference.blocks(), rng, start)
     choice = choose_family(draws) if family == AUTO else None
     fit = FAMILIES[family if choice is None else choice.family].fit(draws)
     heavy = _heavy_tails(fit, draws.x) if isinstance(fit, MeanField | LowRank | FullRank) else ()

@@ -91,6 +91,7 @@ def warm_up(
     *,
     inside: Inside,
     repeats: int = 1,
+    settled: bool = False,
 ) -> tuple[Chains, Kernel, bool]:
     """Move chains to typical places, and learn the kernel that the draws are made with.
 
@@ -108,6 +109,8 @@ def warm_up(
         inside, as in a chain of the density restricted to that region.
     repeats : int
         Times that the moves before the metric is looked at are made.
+    settled : bool
+        Chains start from draws and with their covariance: the first stage will do, unless the pace it shows is low.
 
     Returns
     -------
@@ -117,7 +120,7 @@ def warm_up(
         Whether chains leave the region.
     """
     kernel, stage = Kernel(scale), _Stage(value_and_grad, rng, inside)
-    for _ in range(repeats):
+    for _ in range(0 if settled else repeats):
         chains, _ = stage.run(chains, kernel, FIRST_MOVES)
     paces: list[float] = []
     for n_moves in STAGES:
@@ -125,6 +128,8 @@ def warm_up(
         kernel = _improved(kernel, x[int(SETTLED * n_moves) :])
         paces.append(kernel.pace)
         kernel = replace(kernel, time=_time(kernel.time, paces))
+        if settled and kernel.pace >= WORTH:
+            break
     for acceptance in ACCEPTANCES:
         kernel = replace(kernel, acceptance=acceptance)
         chains, _ = stage.run(chains, kernel, LAST_MOVES)

@@ -8,6 +8,7 @@ from pymc_kl._typing import Array
 from pymc_kl.model.target import Target
 
 STARTS_OF_CHAINS = 4  # starts of the chains about a mode; draws of different starts must agree; our choice
+SETTLED_STARTS = 64  # draws of a mode that chains start from, evenly spread over those at hand; our choice
 START_SPREAD = 0.5  # standard deviations of the chains' starts about the mode; our choice
 MAX_HALVINGS = 30  # of the distance from the mode of starts outside the support; our choice
 
@@ -30,6 +31,8 @@ class Task:
     seed : int
     beta : float
         Below 1 the density is p̃^β times that of a Gaussian with this centre and scale to the power 1 - β.
+    settled : bool
+        The starts are draws of the mode, and the factor that of their covariance: batches need little warm-up.
     """
 
     centre: Array
@@ -40,6 +43,7 @@ class Task:
     chains: int
     seed: int
     beta: float = 1.0
+    settled: bool = False
 
 
 def make_task(
@@ -48,6 +52,18 @@ def make_task(
     """Plan chains from a mode; they start about half a standard deviation from it, so that none starts outside."""
     starts = START_SPREAD * rng.standard_normal((max(STARTS_OF_CHAINS, chains), len(centre)))
     return Task(centre, np.linalg.cholesky(covariance), starts, draws, tune, chains, int(rng.integers(2**31)))
+
+
+def continue_task(x: Array, ess: float, covariance: Array, task: Task, rng: np.random.Generator) -> Task:
+    """Start the chains of a task from draws x (n, d) of its mode, worth `ess`, in the order of their chains.
+
+    Their covariance takes the place of the one about the maximum, as far as their number allows.
+    """
+    share = (task.centre.size + 1) / (ess + task.centre.size + 1)
+    factor = np.linalg.cholesky((1 - share) * np.cov(x, rowvar=False).reshape(covariance.shape) + share * covariance)
+    rows = (np.arange(SETTLED_STARTS) + rng.random(SETTLED_STARTS)) * len(x) / SETTLED_STARTS
+    starts = np.linalg.solve(factor, (x[rows.astype(int)] - task.centre).T).T
+    return replace(task, factor=factor, starts=starts, settled=True)
 
 
 def starts_inside(target: Target, task: Task) -> Task:

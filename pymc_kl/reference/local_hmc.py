@@ -48,7 +48,9 @@ def sample_batch(target: Target, task: Task, inside: Inside) -> Chains:
     if not len(chains):
         return Chains(np.empty((0, 0, len(task.centre))), 0, "HMC", error="no chain starts inside the support")
     repeats = max(task.tune // USUAL_TUNE, 1)
-    chains, kernel, leaves = warm_up(density, chains, task.factor, rng, inside=inside, repeats=repeats)
+    chains, kernel, leaves = warm_up(
+        density, chains, task.factor, rng, inside=inside, repeats=repeats, settled=task.settled
+    )
     stays, n = inside if leaves else None, -(-task.draws * task.chains // len(chains))
     if kernel.crawls(chains):
         return replace(_draw(density, chains, replace(kernel, pace=1.0), n, rng, stays), crawl=True)

@@ -18,7 +18,7 @@ from pymc_kl.reference.bridge_sampling import log_mass
 from pymc_kl.reference.evidence import LogMass, unknown_log_mass
 from pymc_kl.reference.given_check import GivenCheck, check_given
 from pymc_kl.reference.importance_sampling import log_mass_by_importance
-from pymc_kl.reference.local_chains import Chains, Task, make_task, starts_inside
+from pymc_kl.reference.local_chains import Chains, Task, continue_task, make_task, starts_inside
 from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws, joined, no_draws, resampled, stuck_chains
 from pymc_kl.reference.local_sampling import sample_locally
 from pymc_kl.reference.mode_density import ModeDensity
@@ -70,7 +70,7 @@ class ModeSampler:
 
         made, interrupted = sample_locally(
             self.target,
-            [self._task(k, states[k].tries, n_draws) for k in wanted],
+            [self._task(k, states[k], n_draws) for k in wanted],
             [partial(self._stays, k) for k in wanted],
             take,
             lambda draws: not isinstance(draws, str) and policy.mixed(draws),
@@ -147,14 +147,16 @@ class ModeSampler:
             return unknown_log_mass(self.modes.reason or "no local draws were made")
         return log_mass(self._density(k), draws, self.rngs[k])
 
-    def _task(self, k: int, tries: int, n_draws: int) -> Task:
-        """Plan the chains of a mode: from close by, or from all over where there is no maximum to start from."""
+    def _task(self, k: int, state: ModeState, n_draws: int) -> Task:
+        """Plan the chains of a mode: from good draws, from close by, or from all over where there is no maximum."""
         tune, chains = self.sampling.tune, self.sampling.chains
         if not self.modes.proper:
             return self._task_from_all_over(n_draws, LONGER_TUNE * tune, self.rngs[k])
-        tune *= LONGER_TUNE if tries else 1
+        tune *= LONGER_TUNE if state.tries else 1
         centre, covariance = self.modes.x[k], self.modes.covariances[k]
         task = make_task(centre, covariance, draws=n_draws, tune=tune, chains=chains, rng=self.rngs[k])
+        if policy.can_go_on_from(state.draws, checked=state.check is not None):
+            return continue_task(state.draws.x, state.draws.ess, covariance, task, self.rngs[k])
         return starts_inside(self.target, task)
 
     def _task_from_all_over(self, n_draws: int, tune: int, rng: np.random.Generator) -> Task:

@@ -46,6 +46,11 @@ def given_stand(given: LocalDraws, made: LocalDraws) -> bool:
     return not _agree(made)
 
 
+def can_go_on_from(draws: LocalDraws, checked: bool) -> bool:
+    """Tell whether chains may start from draws of a mode, made here or checked, instead of from its maximum."""
+    return (checked or draws.made_here) and draws.rhat <= ENOUGH_RHAT and draws.ess >= LEAST_GIVEN and _agree(draws)
+
+
 def mixed(made: LocalDraws) -> bool:
     """Tell whether chains have mixed within a mode, or no other sampler would: they left it, or are far from that."""
     if not len(made) or made.crawl or made.rhat > HOPELESS_RHAT:

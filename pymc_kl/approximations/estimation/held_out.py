@@ -7,7 +7,7 @@ import numpy as np
 from pymc_kl._typing import IntArray
 from pymc_kl.approximations.base import raised
 from pymc_kl.approximations.components import Components, WeightedDraws, effective_number, min_draws
-from pymc_kl.approximations.estimation.em import fit_em
+from pymc_kl.approximations.estimation.em import EMFit, fit_em
 from pymc_kl.approximations.estimation.growth import add_modes, from_clusters, grow, large_clusters, reseed
 from pymc_kl.approximations.estimation.halves import (
     PATIENCE,
@@ -23,6 +23,7 @@ FIXED_DRAWS = 10_000  # most draws in both halves together, where the number of 
 TRIAL_TOLERANCE = 1e-4  # nats a draw: EM on a half stops when an iteration gains less; our choice
 ROUGH_TOLERANCE = 1e-2  # nats a draw: the same for the sizes on the way to a given number of components; our choice
 MAX_EM_ITERATIONS = 200  # most iterations of EM; our choice
+HOPELESS = 4.0  # paired errors by which one more component may score worse before no more are tried; our choice
 NO_SCORE = "too few draws to hold any out: one component was fitted a mode, and the score is NaN."
 
 
@@ -79,7 +80,7 @@ def choose_components(
     if n_components is None:
         trials = _search(train, held_out, start, max_components, rng)
     else:
-        trials = [_try(train, held_out, _reach(train, start, n_components))]
+        trials = [_scored(_fit(train, _reach(train, start, n_components)), held_out)]
     choice = _with_small_modes(choose_trial(trials, held_out), draws, mode, train_index, max_components)
     return replace(choice, warnings=(*choice.warnings, *_doubts(choice, n_components, max_components)))
 
@@ -121,30 +122,50 @@ def _doubts(choice: Choice, n_components: int | None, max_components: int) -> tu
     )
 
 
-def _try(train: WeightedDraws, held_out: HeldOut, *starts: Components) -> Trial[Components]:
-    """Run EM from each start and keep the one that fits the training half best."""
-    fits = [fit_em(train, start, tolerance=TRIAL_TOLERANCE, max_iterations=MAX_EM_ITERATIONS) for start in starts]
-    best = max(fits, key=lambda fit: fit.objective[-1])
-    return Trial(best.components, best.components.log_prob(held_out.draws.x))
+def _fit(train: WeightedDraws, start: Components) -> EMFit:
+    return fit_em(train, start, tolerance=TRIAL_TOLERANCE, max_iterations=MAX_EM_ITERATIONS)
+
+
+def _scored(fit: EMFit, held_out: HeldOut) -> Trial[Components]:
+    return Trial(fit.components, fit.components.log_prob(held_out.draws.x))
 
 
 def _search(
     train: WeightedDraws, held_out: HeldOut, start: Components, limit: int, rng: np.random.Generator
 ) -> list[Trial[Components]]:
     """Add components until the held-out score stops improving by more than its paired error."""
-    trials = [_try(train, held_out, start)]
+    trials = [_scored(_fit(train, start), held_out)]
     best, failures = trials[0], 0
     while failures < PATIENCE and len(trials[-1].fit) < limit:
         larger = grow(train, trials[-1].fit)
         if larger is None:
             break
-        trial = _try(train, held_out, larger, reseed(train, len(larger), rng, heavy=start.dfs is not None))
+        trial = _better(train, held_out, larger, best, rng)
         if len(trial.fit) <= len(trials[-1].fit):
             break
         trials.append(trial)
         gain, gain_se = held_out.score(trial.log_q - best.log_q)
+        if _hopeless(gain, gain_se):
+            break
         best, failures = (trial, 0) if gain > gain_se else (best, failures + 1)
     return trials
+
+
+def _better(
+    train: WeightedDraws, held_out: HeldOut, larger: Components, best: Trial[Components], rng: np.random.Generator
+) -> Trial[Components]:
+    """Run EM from the split of a component and, unless that is hopeless, from new clusters; keep what fits better."""
+    fit = _fit(train, larger)
+    trial = _scored(fit, held_out)
+    if _hopeless(*held_out.score(trial.log_q - best.log_q)):
+        return trial
+    anew = _fit(train, reseed(train, len(larger), rng, heavy=larger.dfs is not None))
+    return trial if fit.objective[-1] >= anew.objective[-1] else _scored(anew, held_out)
+
+
+def _hopeless(gain: float, gain_se: float) -> bool:
+    """Tell whether a larger mixture fits its own draws alone: it scores far worse on those held out."""
+    return gain < -HOPELESS * gain_se
 
 
 def _reach(train: WeightedDraws, start: Components, size: int) -> Components:
