@@ -1,9 +1,10 @@
 """The fits of a comparison, each from one step to the next: given or made, drawn from, checked, assigned to modes."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from pymc_kl.fitting.optima import mixture_of
 from pymc_kl.fitting.reverse import REVERSE_FAMILIES, fit_from_modes
 from pymc_kl.model.graphs import same_arithmetic
 from pymc_kl.model.target import Target
+from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.symmetry.enumerate import group_order
 from pymc_kl.numerics.random_streams import RandomStreams
@@ -219,13 +221,19 @@ def _polished(fit: DrawnFit | FailedFit, seconds: float) -> Fit | None:
     return Fit(polished_name(fit.name), fit.convergence.polished, seconds)
 
 
-def assign_draws(fits: Iterable[DrawnFit | FailedFit], modes: Modes) -> list[AssignedFit | FailedFit]:
-    """Find the mode of every draw of each fit."""
-    return [fit if isinstance(fit, FailedFit) else _assigned(fit, modes) for fit in fits]
+def assign_draws(fits: Sequence[DrawnFit | FailedFit], modes: Modes) -> list[AssignedFit | FailedFit]:
+    """Find the mode of every draw of each fit: all at once or, if that fails, a fit at a time."""
+    drawn = [fit for fit in fits if not isinstance(fit, FailedFit)]
+    together: Iterator[CanonicalPoints | None] = repeat(None)
+    if drawn:
+        with suppress(Exception):  # what fails here fails again, and is told, for its fit alone
+            points = modes.canonical(np.concatenate([fit.x for fit in drawn]))
+            together = iter(points.split([len(fit.x) for fit in drawn]))
+    return [fit if isinstance(fit, FailedFit) else _assigned(fit, modes, next(together)) for fit in fits]
 
 
-def _assigned(drawn: DrawnFit, modes: Modes) -> AssignedFit | FailedFit:
+def _assigned(drawn: DrawnFit, modes: Modes, canonical: CanonicalPoints | None) -> AssignedFit | FailedFit:
     try:
-        return AssignedFit(**vars(drawn), canonical=modes.canonical(drawn.x))
+        return AssignedFit(**vars(drawn), canonical=modes.canonical(drawn.x) if canonical is None else canonical)
     except Exception as error:  # noqa: BLE001 a fit whose draws have no modes must not lose the others
         return FailedFit(drawn.name, (*drawn.failures, Failure.of("modes of its draws", error)), drawn.fit.seconds)

@@ -1,5 +1,6 @@
 """Assign points to modes: climb from each point, and look up the mode of the maximum that the climb ends at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -12,7 +13,8 @@ from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
-ASSIGN_ROWS = 1024  # points climbed from together; bounds memory; our choice
+ASSIGN_ENTRIES = 4_000_000  # coordinates of points climbed from together, by maxima; bounds memory; our choice
+LEAST_ROWS = 1024  # points climbed from together, at the least: the last few of a batch take most steps; our choice
 MAX_COPY_LABELS = 60  # copies of one maximum that are numbered; bounds distances computed; our choice
 SAME_COPY = 1e-2  # local standard deviations within which two copies of a maximum are one; our choice
 
@@ -45,6 +47,14 @@ class CanonicalPoints:
     def where_they_are(cls, x: Array, mode: IntArray, maximum: IntArray) -> "CanonicalPoints":
         """Return points (n, d) unchanged, as where there is no symmetry: each is in its mode's first and only copy."""
         return cls(x, mode, maximum, np.ones(len(x)), np.ones(len(x), dtype=bool))
+
+    def split(self, lengths: Sequence[int]) -> "list[CanonicalPoints]":
+        """Cut the points into runs of these lengths."""
+        ends = np.cumsum(lengths)[:-1]
+        return [
+            CanonicalPoints(*part)
+            for part in zip(*(np.split(column, ends) for column in vars(self).values()), strict=True)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +97,8 @@ class Basins:
             blank, within = np.zeros(len(x), dtype=np.int64), self.symmetry.in_one_turn(x)
             canonical = CanonicalPoints.where_they_are(within, blank, blank + ELSEWHERE)
             return replace(canonical, is_canonical=(within == x).all(axis=1))
-        parts = [self._canonical(x[i : i + ASSIGN_ROWS]) for i in range(0, max(len(x), 1), ASSIGN_ROWS)]
+        rows = max(ASSIGN_ENTRIES // (x.shape[1] * len(self.maxima)), LEAST_ROWS)
+        parts = [self._canonical(x[i : i + rows]) for i in range(0, max(len(x), 1), rows)]
         names = (f.name for f in fields(CanonicalPoints))
         return CanonicalPoints(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 

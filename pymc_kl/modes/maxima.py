@@ -17,8 +17,8 @@ from pymc_kl.numerics.lbfgs import Capture, Climbed, ValueAndGrad, climb
 SAME_MAXIMUM = 0.05  # local standard deviations within which the ends of two climbs are one maximum; our choice
 CAPTURE_RADIUS = 0.5  # standard deviations of a maximum within which climbs are sure to end there; our choice
 LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p̃ must rise; our choice
-UPHILL_EVERY = 8  # steps of a climb from one check of that line to the next; our choice
-UPHILL_FROM = 16  # steps after which climbs of the search are checked by that line too; our choice
+UPHILL_EVERY = 4  # looks for known maxima from one check of that line to the next; our choice
+UPHILL_FROM = 8  # looks after which climbs of the search are checked by that line too; our choice
 ASSIGN_STEPS = 1000  # evaluations of a point that is assigned to a maximum, at the most; our choice
 FIRST_ROUND = 32  # starts climbed from before any maximum is known; our choice
 GROWTH = 4  # factor by which the starts climbed from grow with each round; our choice
@@ -73,12 +73,14 @@ class Maxima:
 
     def capture(self, x: Array, value: Array) -> IntArray:
         """Index of the maximum whose close neighbourhood each point (n, d) lies in, else -1."""
-        if not len(self):
-            return np.full(len(x), ELSEWHERE, dtype=np.int64)
-        nearest, squared = self.nearest(x)
-        near = squared < CAPTURE_RADIUS**2
-        near &= self.log_density[nearest] - value < CAPTURE_RADIUS**2
-        return np.where(near, nearest, ELSEWHERE)
+        owner = np.full(len(x), ELSEWHERE, dtype=np.int64)
+        high = np.flatnonzero(value > self.log_density.min(initial=np.inf) - CAPTURE_RADIUS**2)
+        if not len(high):
+            return owner
+        nearest, squared = self.nearest(x[high])
+        near = (squared < CAPTURE_RADIUS**2) & (self.log_density[nearest] - value[high] < CAPTURE_RADIUS**2)
+        owner[high[near]] = nearest[near]
+        return owner
 
     def capture_uphill(self, value_and_grad: ValueAndGrad, x: Array, value: Array) -> IntArray:
         """Index of the maximum that captures each point, or of the nearest if log p̃ only rises on the straight line."""
@@ -108,8 +110,8 @@ class Maxima:
 
     def _squared_distances(self, x: Array) -> Array:
         """Squared distance (n, P) of points to maxima, in each maximum's own standard deviations."""
-        away = x[:, None] - self.x
-        return np.einsum("npi,pij,npj->np", away, self.precisions, away, optimize=True)
+        away = x - self.x[:, None]
+        return np.asarray(((away @ self.precisions) * away).sum(axis=2).T)
 
 
 def find_maxima(
@@ -133,12 +135,12 @@ def find_maxima(
 
 
 def _doubling(maxima: Maxima, value_and_grad: ValueAndGrad) -> Capture:
-    """Capture by nearness at each step of a climb, and uphill at steps that double: by then it is in its own basin."""
-    steps = count(1)
+    """Capture by nearness at each look of a climb, and uphill at looks that double: by then it is in its own basin."""
+    looks = count(1)
 
     def capture(x: Array, value: Array) -> IntArray:
-        step = next(steps)
-        if step >= UPHILL_FROM and step & (step - 1) == 0:
+        look = next(looks)
+        if look >= UPHILL_FROM and look & (look - 1) == 0:
             return maxima.capture_uphill(value_and_grad, x, value)
         return maxima.capture(x, value)
 
@@ -243,10 +245,10 @@ def _whitened_precision(value_and_grad: ValueAndGrad, x: Array, scale: Array) ->
 
 def end_maxima(value_and_grad: ValueAndGrad, maxima: Maxima, x: Array, scale: Array) -> tuple[IntArray, Element]:
     """Climb from points (n, d) to known maxima: index (n,) of each one's or -1, and what takes the end to that copy."""
-    steps = count()
+    looks = count()
 
     def capture(points: Array, value: Array) -> IntArray:
-        if next(steps) % UPHILL_EVERY == 0:
+        if next(looks) % UPHILL_EVERY == 0:
             return maxima.capture_uphill(value_and_grad, points, value)
         return maxima.capture(points, value)
 

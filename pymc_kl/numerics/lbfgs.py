@@ -16,6 +16,7 @@ type ValueAndGrad = Callable[[Array], tuple[Array, Array]]
 type Capture = Callable[[Array, Array], IntArray]
 type RowsValueAndGrad = Callable[[Array, IntArray], tuple[Array, Array]]
 
+CAPTURE_EVERY = 2  # steps from one look for known maxima to the next: a look costs as much as a step; our choice
 MEMORY = 8  # pairs of steps and gradient changes kept; Nocedal and Wright 2006, section 7.2, advise 3 to 20
 ARMIJO = 1e-4  # least gain of a step over that expected of its slope; Nocedal and Wright 2006, section 3.1
 SHORTEN = 0.4  # factor of the step length where a step gains too little; our choice
@@ -92,7 +93,7 @@ def climb(
     with np.errstate(invalid="ignore", over="ignore"):  # rows that leave the support are stepped back from
         for step in range(ON_A_RIDGE * max_steps):
             rows = climbs.active() if step < max_steps else climbs.on_a_ridge()
-            if capture is not None and len(rows):
+            if capture is not None and len(rows) and step % CAPTURE_EVERY == 0:
                 captured[rows] = capture(climbs.y[rows] @ scale.T, climbs.value[rows])
                 climbs.stuck[rows[captured[rows] >= 0]] = True
                 rows = rows[captured[rows] < 0]
@@ -264,27 +265,30 @@ class Climbs:
         self.length[rows] = 1.0
 
     def _times_inverse_hessian(self, rows: IntArray) -> Array:
-        """Two-loop recursion (Nocedal and Wright 2006, algorithm 7.4): H∇log p̃ (m, d) from the pairs kept."""
-        q = self.grad[rows].copy()
-        pairs = [self._pair(rows, back) for back in range(len(self.steps))]
-        alphas = []
-        for s, c, rho in pairs:
-            alphas.append(rho * (s * q).sum(axis=1))
-            q -= alphas[-1][:, None] * c
-        s, c, _ = pairs[0]
-        norm = (c**2).sum(axis=1)
-        q *= np.where(norm > 0, (s * c).sum(axis=1) / np.where(norm > 0, norm, 1.0), 1.0)[:, None]
-        for (s, c, rho), alpha in zip(reversed(pairs), reversed(alphas), strict=True):
-            beta = rho * (c * q).sum(axis=1)
-            q += (alpha - beta)[:, None] * s
-        return q
+        """H∇log p̃ (m, d) from the pairs kept, by the compact form of H (Byrd, Nocedal and Schnabel 1994 [1]_, eq. 2.6).
 
-    def _pair(self, rows: IntArray, back: int) -> tuple[Array, Array, Array]:
-        """Step s (m, d) accepted `back` steps ago, gradient change c (m, d) and 1 / s·c (m,), 0 where none is kept."""
-        slot = (self.filled[rows] - 1 - back) % len(self.steps)
-        used = back < self.filled[rows]
-        s, c = self.steps[slot, rows], self.changes[slot, rows]
-        return s, c, np.where(used, 1 / np.where(used, (s * c).sum(axis=1), 1.0), 0.0)
+        .. [1] doi:10.1007/BF01582063
+        """
+        steps, changes, used = self._pairs(rows)
+        gradient = self.grad[rows][:, :, None]
+        products = np.triu(steps @ changes.swapaxes(1, 2))  # s·c of each step with later changes
+        curvatures = np.diagonal(products, axis1=1, axis2=2)
+        last, norm = curvatures[:, -1], (changes[:, -1] ** 2).sum(axis=1)
+        gamma = np.where(norm > 0, last / np.where(norm > 0, norm, 1.0), 1.0)[:, None, None]
+        upper = products + np.where(used, 0.0, 1.0)[:, :, None] * np.eye(used.shape[1])
+        along = np.linalg.solve(upper, steps @ gradient)
+        against = curvatures[:, :, None] * along + gamma * (changes @ (changes.swapaxes(1, 2) @ along - gradient))
+        back = np.linalg.solve(upper.swapaxes(1, 2), against)
+        moved = gamma * (gradient - changes.swapaxes(1, 2) @ along) + steps.swapaxes(1, 2) @ back
+        return np.asarray(moved[:, :, 0])
+
+    def _pairs(self, rows: IntArray) -> tuple[Array, Array, BoolArray]:
+        """Steps and gradient changes (m, memory, d) in the order they were made, zero where none is kept."""
+        memory = len(self.steps)
+        slot = (self.filled[rows, None] + np.arange(memory)) % memory
+        used = np.arange(memory) >= memory - self.filled[rows, None]
+        steps, changes = self.steps[slot, rows[:, None]], self.changes[slot, rows[:, None]]
+        return steps, changes, used
 
 
 def _first_reach(d: int) -> float:
