@@ -154,6 +154,7 @@ EVERYWHERE: dict[str, Rule] = {
     "chains": whole(most=10**5),
     "symmetry": flag_or_texts,
     "min_barrier": number(0),
+    "budget": optional(number(0, open_below=True)),
     "random_seed": seed,
     "progressbar": flag,
     "interactive": flag,

@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("compare", help="compare approximations of your model's posterior")
     run.add_argument("model", metavar="FILE.py:NAME", help="a pm.Model, or a function that returns one")
     run.add_argument("--draws", type=Path, help="posterior draws (NetCDF); sampled with NUTS if not given")
+    run.add_argument("--budget", type=float, help="seconds that the search for modes and their sampling may take")
     run.add_argument(
         "--reverse", nargs="*", choices=get_args(ReverseMethod.__value__), default=["advi", "fullrank_advi"],
         help="reverse-KL fits to make: PyMC's advi and fullrank_advi (default: both), or ours",
@@ -125,6 +126,7 @@ def _compare(parsed: argparse.Namespace, console: "Console") -> int:
         model=model,
         forward=parsed.forward,
         reverse=parsed.reverse,
+        budget=parsed.budget,
         random_seed=parsed.seed,
         progressbar=not parsed.quiet,
     )

@@ -1,17 +1,60 @@
-"""Display of long computations while they run: one line for each stage, with its findings, as PyMC does."""
+"""How long computations show what they do, one line a stage as PyMC does, and how they end when their time is over."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Self
 
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+NEVER = float("inf")  # seconds: the time of an alarm that does not ring
 
 type Report = Callable[[str], None]
 
 
 def silent(text: str) -> None:
     """Ignore a text."""
+
+
+class TimeIsUp(KeyboardInterrupt):
+    """An interrupt by the clock: what was done until then is kept, as with any interrupt."""
+
+
+@dataclass(eq=False)
+class Alarm:
+    """Interrupts work once, at a time by `time.monotonic()`."""
+
+    at: float = NEVER
+    rung: bool = False
+
+    @classmethod
+    def after(cls, seconds: float | None) -> Self:
+        """Set an alarm, or none."""
+        return cls() if seconds is None else cls(time.monotonic() + seconds)
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() > self.at
+
+    def check(self) -> None:
+        """Interrupt if the time is over and nothing was interrupted yet."""
+        if not self.rung and self.over:
+            self.rung = True
+            raise TimeIsUp
+
+    def watch[**P, R](self, function: Callable[P, R]) -> Callable[P, R]:
+        """Return the function with a check before each call."""
+
+        def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+            self.check()
+            return function(*args, **kwargs)
+
+        return function if self.at == NEVER else watched
+
+
+SILENT = Alarm()  # never rings
 
 
 @dataclass(eq=False)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ def compare(
     symmetry: bool | Sequence[str] = True,
     min_barrier: float = MIN_BARRIER,
     n_draws: int = 2000,
+    budget: float | None = None,
     planted: bool | float = False,
     backend: str = "auto",
     random_seed: RandomSeed = None,
@@ -96,6 +98,9 @@ def compare(
         Basins between which the log density need not fall by this (nats) are one mode.
     n_draws : int
         Draws of each approximation that are scored.
+    budget : float, optional
+        Seconds that the search for modes and their sampling may take, compiling and fits apart; a mode whose turn does
+        not come is told, and so are the masses that are unknown for it. As long as they need by default.
     planted : bool or float
         Whether to plant modes into the density, which tells how often the search finds them, or for how many seconds
         (60): see :func:`pymc_kl.modes.planted_modes`.
@@ -140,7 +145,7 @@ def compare(
     _check_names(approximations or (), forward, reverse)
     sampling = Sampling(
         n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED,
-        as_given=reference == "as given",
+        as_given=reference == "as given", budget=budget,
     )  # fmt: skip
     with stages(progressbar) as stage:
         with stage("compile the log density"):
@@ -168,12 +173,14 @@ def compare(
             comparison = lay_out(against, scored, idata, n_draws, streams("layout"))
         if planted:
             with stage("planted modes") as report:
-                search = search_from(None if given is None else given.flat, points, sampling.search)
+                search = search_from(
+                    None if given is None else given.flat, points, replace(sampling, budget=None).search
+                )
                 comparison["planted"] = planted_group(against, search, planted, streams("planted modes"), report)
     settings = {
         "approximations": list(approximations or ()), "reference": reference, "forward": list(forward),
         "reverse": list(reverse), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
-        "n_draws": n_draws, "planted": planted, "backend": target.backend,
+        "n_draws": n_draws, "budget": budget, "planted": planted, "backend": target.backend,
     }  # fmt: skip
     comparison.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
     comparison.attrs["free_variables"] = json.dumps([variable.name for variable in target.variables])

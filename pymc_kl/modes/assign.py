@@ -8,7 +8,7 @@ import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.local_scale import whiten
-from pymc_kl.modes.maxima import Maxima, end_maxima
+from pymc_kl.modes.maxima import ASSIGN_STEPS, Maxima, end_maxima
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import ValueAndGrad
@@ -73,6 +73,8 @@ class Basins:
         Lower Cholesky factor of the local covariance.
     value_and_grad : callable
         (n, d) -> log p̃ (n,) and its gradient (n, d).
+    max_steps : int
+        Of the climb from a point, at the most.
     """
 
     maxima: Maxima
@@ -80,6 +82,7 @@ class Basins:
     n_copies: Array
     scale: Array
     value_and_grad: ValueAndGrad
+    max_steps: int = ASSIGN_STEPS
 
     @property
     def symmetry(self) -> Symmetry:
@@ -103,7 +106,7 @@ class Basins:
         return CanonicalPoints(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def _canonical(self, x: Array) -> CanonicalPoints:
-        maximum, element = end_maxima(self.value_and_grad, self.maxima, x, self.scale)
+        maximum, element = end_maxima(self.value_and_grad, self.maxima, x, self.scale, self.max_steps)
         mode = np.where(maximum >= 0, self.mode_of_maximum[maximum], ELSEWHERE)
         maximum = np.where(mode >= 0, maximum, ELSEWHERE)
         if self.symmetry.is_trivial:

@@ -1,6 +1,7 @@
 """Climbs → maxima: proper local maxima of log p̃, and which of them a point climbs to."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count, pairwise
 
 import numpy as np
@@ -13,9 +14,11 @@ from pymc_kl.modes.symmetry.copies import SAME_POINT
 from pymc_kl.modes.symmetry.group import Element
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import Capture, Climbed, ValueAndGrad, climb
+from pymc_kl.progress import SILENT, Alarm
 
 SAME_MAXIMUM = 0.05  # local standard deviations within which the ends of two climbs are one maximum; our choice
 CAPTURE_RADIUS = 0.5  # standard deviations of a maximum within which climbs are sure to end there; our choice
+NEAREST = 4  # maxima to which exact distances are computed, of many; our choice
 LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p̃ must rise; our choice
 UPHILL_EVERY = 4  # looks for known maxima from one check of that line to the next; our choice
 UPHILL_FROM = 8  # looks after which climbs of the search are checked by that line too; our choice
@@ -89,7 +92,7 @@ class Maxima:
         if not len(open_) or not len(self):
             return owner
         copies = self.canonical(x[open_])
-        nearest = self._squared_distances(copies).argmin(axis=1)
+        nearest = self._nearest(copies)[0]
         t = np.linspace(0, 1, LINE_POINTS + 2)[1:-1, None]
         line = copies[:, None] * (1 - t) + self.x[nearest][:, None] * t
         values = value_and_grad(line.reshape(-1, x.shape[1]))[0].reshape(len(open_), -1)
@@ -99,27 +102,51 @@ class Maxima:
         return owner
 
     def nearest(self, x: Array) -> tuple[IntArray, Array]:
-        """Index (n,) of the maximum nearest to each point (n, d), and the squared distance, in that one's own sds."""
-        distance = self._squared_distances(self.canonical(x))
-        nearest = distance.argmin(axis=1)
-        return nearest, distance[np.arange(len(x)), nearest]
+        """Index (n,) of the maximum nearest to each point (n, d), and the squared distance, in that one's own sds.
+
+        It is looked for among the few whose farthest coordinate, in marginal sds, is nearest.
+        """
+        return self._nearest(self.canonical(x))
 
     def canonical(self, x: Array) -> Array:
         """Return the copy of each point (n, d) in the symmetry's canonical form."""
         return x if self.symmetry.is_trivial else self.symmetry.canonical(x)[0]
 
-    def _squared_distances(self, x: Array) -> Array:
-        """Squared distance (n, P) of points to maxima, in each maximum's own standard deviations."""
-        away = x - self.x[:, None]
-        return np.asarray(((away @ self.precisions) * away).sum(axis=2).T)
+    def _nearest(self, x: Array) -> tuple[IntArray, Array]:
+        """Find the maximum nearest to each canonical point (n, d)."""
+        if len(self) <= NEAREST:
+            away = x - self.x[:, None]
+            squared, few = ((away @ self.precisions) * away).sum(axis=2).T, np.arange(len(self))[None]
+        else:
+            bound = np.abs((x[:, None] - self.x) / self._marginal_sds).max(axis=2)
+            few = np.argpartition(bound, NEAREST - 1, axis=1)[:, :NEAREST]
+            squared = np.empty(few.shape)
+            for k in np.unique(few):
+                rows, column = np.nonzero(few == k)
+                away = x[rows] - self.x[k]
+                squared[rows, column] = ((away @ self.precisions[k]) * away).sum(axis=1)
+        best = squared.argmin(axis=1)
+        rows = np.arange(len(x))
+        return np.broadcast_to(few, squared.shape)[rows, best], squared[rows, best]
+
+    @cached_property
+    def _marginal_sds(self) -> Array:
+        """Standard deviation (P, d) of each coordinate under the Gaussian of each maximum."""
+        return np.sqrt(np.diagonal(np.linalg.inv(self.precisions), axis1=1, axis2=2))
 
 
 def find_maxima(
-    value_and_grad: ValueAndGrad, maxima: Maxima, x: Array, scale: Array, rng: np.random.Generator
+    value_and_grad: ValueAndGrad,
+    maxima: Maxima,
+    x: Array,
+    scale: Array,
+    rng: np.random.Generator,
+    alarm: Alarm = SILENT,
 ) -> tuple[Maxima, IntArray]:
     """Climb from starts (n, d) and add the maxima that are new: all maxima, and that of each start (n,) or -1.
 
-    Starts go in growing rounds: a few find the first maxima, whose neighbourhoods then stop later climbs early.
+    Starts go in growing rounds: a few find the first maxima, whose neighbourhoods then stop later climbs early. Where
+    the time is over, climbs end where they are.
     """
     owner = np.full(len(x), ELSEWHERE, dtype=np.int64)
     order = rng.permutation(len(x))
@@ -128,7 +155,7 @@ def find_maxima(
         rows = order[first:last]
         if not len(rows):
             break
-        climbed = climb(value_and_grad, x[rows], scale, capture=_doubling(maxima, value_and_grad))
+        climbed = climb(value_and_grad, x[rows], scale, capture=_doubling(maxima, value_and_grad), alarm=alarm)
         maxima, ends = _add_maxima(value_and_grad, maxima, climbed, scale)
         owner[rows] = np.where(climbed.captured >= 0, climbed.captured, ends)
     return maxima, owner
@@ -243,7 +270,9 @@ def _whitened_precision(value_and_grad: ValueAndGrad, x: Array, scale: Array) ->
         return np.asarray(-0.5 * (hessian + hessian.T))
 
 
-def end_maxima(value_and_grad: ValueAndGrad, maxima: Maxima, x: Array, scale: Array) -> tuple[IntArray, Element]:
+def end_maxima(
+    value_and_grad: ValueAndGrad, maxima: Maxima, x: Array, scale: Array, max_steps: int = ASSIGN_STEPS
+) -> tuple[IntArray, Element]:
     """Climb from points (n, d) to known maxima: index (n,) of each one's or -1, and what takes the end to that copy."""
     looks = count()
 
@@ -252,7 +281,7 @@ def end_maxima(value_and_grad: ValueAndGrad, maxima: Maxima, x: Array, scale: Ar
             return maxima.capture_uphill(value_and_grad, points, value)
         return maxima.capture(points, value)
 
-    climbed = climb(value_and_grad, x, scale, capture=capture, max_steps=ASSIGN_STEPS)
+    climbed = climb(value_and_grad, x, scale, capture=capture, max_steps=max_steps)
     copies, element = maxima.symmetry.canonical(climbed.x)
     ends = climbed.captured.copy()
     left = np.flatnonzero((climbed.captured < 0) & climbed.converged)

@@ -9,7 +9,7 @@ from pymc_kl.model.periodic import PERIOD
 from pymc_kl.modes.assign import SAME_COPY, Basins
 from pymc_kl.modes.barriers import merge_by_persistence, passes_between
 from pymc_kl.modes.local_scale import whiten
-from pymc_kl.modes.maxima import Maxima
+from pymc_kl.modes.maxima import ASSIGN_STEPS, Maxima
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.multistart import Found
 from pymc_kl.modes.numbering import ELSEWHERE
@@ -18,6 +18,7 @@ from pymc_kl.numerics.estimate import UNKNOWN
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
 IMAGES = 24  # copies of a maximum among which the nearest to other maxima is looked for; our choice
+HURRIED_STEPS = 30  # of a climb that assigns a point, where the search was stopped early; our choice
 N_DISPERSED = 4  # starts from which chains must agree that a region without a maximum is one; our choice
 
 
@@ -91,7 +92,14 @@ def merge_maxima(found: Found, value_and_grad: ValueAndGrad, min_barrier: float)
         proper=True,
         partial=found.partial,
         dispersed=np.empty((0, maxima.x.shape[1])),
-        basins=Basins(maxima, mode_of_maximum, copies, found.scale, value_and_grad),
+        basins=Basins(
+            maxima,
+            mode_of_maximum,
+            copies,
+            found.scale,
+            value_and_grad,
+            HURRIED_STEPS if found.partial else ASSIGN_STEPS,
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from pymc_kl.modes.unseen import estimate_unseen, is_settled
 from pymc_kl.numerics.constants import LOG_2PI
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.lbfgs import ValueAndGrad, climb
-from pymc_kl.progress import Report, silent
+from pymc_kl.progress import SILENT, Alarm, Report, silent
 
 ROUND = 512  # draws of the prior climbed from between two decisions whether to go on; our choice
 N_JUMPS = 128  # starts about the modes found, after each round; our choice
@@ -58,7 +58,7 @@ class Found:
     unseen : Estimate
         Chance that one more draw of the prior climbs to a new mode.
     partial : bool
-        The search was interrupted.
+        The search was interrupted, by the user or by the clock.
     n_before_late : int
         Maxima found before the climbs from late starts, whose own come after them.
     lost : array (m, d)
@@ -94,6 +94,8 @@ class MultiStart:
         Takes a line of text.
     variables : array (d,) of int, optional
         Number of the variable that each coordinate belongs to.
+    alarm : Alarm
+        What interrupts the search.
     """
 
     value_and_grad: ValueAndGrad
@@ -102,6 +104,7 @@ class MultiStart:
     rng: np.random.Generator
     report: Report = silent
     variables: IntArray | None = None
+    alarm: Alarm = SILENT
     maxima: Maxima = field(init=False)
     scale: Array = field(init=False)
     climbs: list[tuple[str, IntArray]] = field(init=False, default_factory=list)
@@ -162,9 +165,10 @@ class MultiStart:
 
     def climb_from(self, source: str, x: Array) -> None:
         """Climb from starts (n, d) of one kind, as far as log p̃ is finite there."""
+        self.alarm.check()
         x = x[np.isfinite(self.value_and_grad(x)[0])] if len(x) else x
         n_known = len(self.maxima)
-        self.maxima, owner = find_maxima(self.value_and_grad, self.maxima, x, self.scale, self.rng)
+        self.maxima, owner = find_maxima(self.value_and_grad, self.maxima, x, self.scale, self.rng, self.alarm)
         self.climbs.append((source, owner))
         if source == "prior":
             self.lost_starts = np.concatenate([self.lost_starts, x[owner < 0]])

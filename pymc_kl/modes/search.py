@@ -20,7 +20,7 @@ from pymc_kl.modes.starts import PriorStarts, check_density, check_initial_point
 from pymc_kl.modes.symmetry.detect import find_symmetry
 from pymc_kl.modes.symmetry.symmetry import Symmetry, trivial
 from pymc_kl.numerics.lbfgs import ValueAndGrad
-from pymc_kl.progress import Report, silent, stages
+from pymc_kl.progress import Alarm, Report, silent, stages
 
 MIN_BARRIER = 1.0  # nats: log p̃ falls to 37 % of the lower maximum; our choice
 N_STARTS = 2048  # draws of the prior at the most; our choice
@@ -30,11 +30,12 @@ NEAR_MAXIMUM = 0.3  # local standard deviations from a maximum, where a symmetry
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How to search for modes: see :func:`find_modes`."""
+    """How to search for modes, see :func:`find_modes`, and for how many seconds at the most."""
 
     n_starts: int = N_STARTS
     symmetry: bool | Sequence[str] = True
     min_barrier: float = MIN_BARRIER
+    seconds: float | None = None
 
 
 DEFAULT = SearchSettings()
@@ -117,6 +118,7 @@ def search_target(
 
     A symmetry that breaks at the maxima found is given up, and the search begins again without it.
     """
+    alarm = Alarm.after(settings.seconds)
     check_initial_point(target)
     points = dict(starts)
     if draws is not None:
@@ -126,7 +128,7 @@ def search_target(
     check_smooth(target, prior.ready if draws is None else draws)
     symmetry = _symmetry(target, np.concatenate([prior.ready[:ROUND], *points.values()]), settings.symmetry)
     while True:
-        search = MultiStart(target.log_density_and_grad, symmetry, draws, rng, report, _variables(target))
+        search = MultiStart(target.log_density_and_grad, symmetry, draws, rng, report, _variables(target), alarm)
         found = search.run(points, prior.take, settings.n_starts, late)
         modes = _merged(found, target.log_density_and_grad, settings.min_barrier, rng)
         kept = symmetry if symmetry.is_trivial or found.partial else _holding(symmetry, target, found, rng.spawn(1)[0])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.progress import SILENT, Alarm
 
 type ValueAndGrad = Callable[[Array], tuple[Array, Array]]
 type Capture = Callable[[Array, Array], IntArray]
@@ -61,6 +62,7 @@ def climb(
     capture: Capture | None = None,
     tolerance: float = 1e-12,
     max_steps: int = 300,
+    alarm: Alarm = SILENT,
 ) -> Climbed:
     """Maximise a log density from every start.
 
@@ -78,6 +80,8 @@ def climb(
         A row has converged when one more step is expected to gain less than this many nats.
     max_steps : int
         Evaluations a row; three times as many where more than a hundredth of all rows follow a narrow ridge.
+    alarm : Alarm
+        Climbs end where they are when its time is over.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def climb(
                 captured[rows] = capture(climbs.y[rows] @ scale.T, climbs.value[rows])
                 climbs.stuck[rows[captured[rows] >= 0]] = True
                 rows = rows[captured[rows] < 0]
-            if not len(rows):
+            if not len(rows) or alarm.over:
                 break
             climbs.step(rows, tolerance)
     return Climbed(climbs.y @ scale.T, climbs.value, climbs.converged, captured)

@@ -18,7 +18,7 @@ from pymc_kl.modes.ridge import why_no_maximum
 from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import UNKNOWN
 from pymc_kl.numerics.random_streams import RandomStreams
-from pymc_kl.progress import Report, Stages
+from pymc_kl.progress import Alarm, Report, Stages
 from pymc_kl.reference import policy
 from pymc_kl.reference.local_draws import no_draws
 from pymc_kl.reference.mode_sampler import ModeSampler, given_in_mode
@@ -60,7 +60,7 @@ def build_posterior(
         Search, check of propriety and each mode have streams of their own.
     stage : Stages
     """
-    streams = RandomStreams.of(rng)
+    streams, alarm, end = RandomStreams.of(rng), Alarm.after(sampling.chains_until), Alarm.after(sampling.budget)
     with stage("search for modes") as report:
         draws = None if given is None else given.flat
         late = {name: x[:N_FIT_STARTS] for name, x in (fit_draws or {}).items()}
@@ -76,9 +76,9 @@ def build_posterior(
         if not sampling.as_given:
             refuse_improper(target, modes, streams("propriety"))
         canonical = None if draws is None else modes.canonical(draws)
-    sampler = ModeSampler(target, modes, sampling, modes.streams(streams("modes")))
-    states = _start(sampler, given, canonical)
+    sampler = ModeSampler(target, modes, sampling, modes.streams(streams("modes")), alarm, end)
     with stage("sample and weigh modes") as report:
+        states = _start(sampler, given, canonical)
         if sampling.as_given:
             states, partial = _weigh_without_chains(sampler, states, np.arange(modes.k)), modes.partial
         else:
@@ -123,7 +123,7 @@ def _start(sampler: ModeSampler, given: PosteriorDraws | None, canonical: Canoni
 
 def _sample(sampler: ModeSampler, states: list[ModeState], report: Report) -> tuple[list[ModeState], bool]:
     """Sample round after round until no mode wants more; also whether an interrupt cut that short."""
-    laplace, partial = _laplace(sampler.modes), sampler.modes.partial
+    laplace, partial = _laplace(sampler.modes), sampler.modes.partial and sampler.sampling.budget is None
     for turn in range(policy.MAX_ROUNDS):
         wanted = policy.next_modes(states, laplace, turn)
         if partial or not len(wanted):
@@ -131,7 +131,7 @@ def _sample(sampler: ModeSampler, states: list[ModeState], report: Report) -> tu
         n_draws = policy.draws_wanted(turn, sampler.sampling.draws)
         states, partial = sampler.sample(states, wanted.tolist(), n_draws, report)
         states = _weigh_without_chains(sampler, states, policy.given_up(states, laplace))
-    return states, partial
+    return [sampler.leave_out(state) for state in states], partial or sampler.modes.partial
 
 
 def _weigh_without_chains(sampler: ModeSampler, states: Sequence[ModeState], wanted: IntArray) -> list[ModeState]:
@@ -140,7 +140,7 @@ def _weigh_without_chains(sampler: ModeSampler, states: Sequence[ModeState], wan
     if laplace is None:
         return states
     for k in wanted.tolist():
-        if states[k].known:
+        if states[k].known or sampler.end.over:
             continue
         states[k] = sampler.along_path(k, states[k])
         if states[k].known:
@@ -165,6 +165,8 @@ def _assemble(
     believed = None if refused or sampler.sampling.as_given else given
     outside = "" if believed is None or given_mode is None else why_unweighed(believed, given_mode)
     outside = outside or (why_chains_leave(states, masses) if masses.known else "")
+    if outside and sampler.modes.partial:
+        outside = f"the search was stopped early; {outside}"
     if outside:
         masses, log_z = unknown(masses, outside), UNKNOWN
     order = np.argsort(-masses.mass[:-1], kind="stable")

@@ -11,6 +11,7 @@ from pymc_kl.numerics.hmc import Chains as Batch
 from pymc_kl.numerics.hmc import where
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 from pymc_kl.numerics.warm_up import ACCEPTANCES, Inside, Kernel, shorten_steps, warm_up
+from pymc_kl.progress import SILENT, Alarm
 from pymc_kl.reference.bridge_sampling import MAX_DIVERGING
 from pymc_kl.reference.local_chains import Chains, Task
 from pymc_kl.reference.local_draws import LOCAL_RHAT, greatest_rhat
@@ -19,7 +20,7 @@ CHAINS_OF_BATCH = 64  # chains in a batch: a call costs little more than of one,
 USUAL_TUNE = 400  # tuning draws of NUTS where chains start close by; as many times more, so is the warm-up; our choice
 
 
-def sample_batch(target: Target, task: Task, inside: Inside) -> Chains:
+def sample_batch(target: Target, task: Task, inside: Inside, alarm: Alarm = SILENT) -> Chains:
     """Sample about a mode with many chains at once, about as many from each start.
 
     Draws of one start are neighbours, so that R-hat over quarters of all draws compares chains of different starts, as
@@ -32,6 +33,8 @@ def sample_batch(target: Target, task: Task, inside: Inside) -> Chains:
     task : Task
     inside : callable
         (n, d) -> whether each point lies in the mode.
+    alarm : Alarm
+        What interrupts the chains.
 
     Returns
     -------
@@ -42,7 +45,7 @@ def sample_batch(target: Target, task: Task, inside: Inside) -> Chains:
     .. [1] Margossian, C. C. et al. (2024). Nested R-hat: assessing the convergence of Markov chain Monte Carlo when
        running many short chains. Bayesian Analysis. doi:10.1214/24-BA1453
     """
-    rng, density = np.random.default_rng(task.seed), _density(target, task)
+    rng, density = np.random.default_rng(task.seed), alarm.watch(_density(target, task))
     starts = np.repeat(task.centre + task.starts @ task.factor.T, -(-CHAINS_OF_BATCH // len(task.starts)), axis=0)
     chains = Batch.at(density, starts)
     if not len(chains):

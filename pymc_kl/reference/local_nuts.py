@@ -16,6 +16,7 @@ import pymc as pm
 
 from pymc_kl.model.graphs import Variables, affine_model, same_arithmetic
 from pymc_kl.model.target import Target
+from pymc_kl.progress import SILENT, Alarm
 from pymc_kl.reference.local_chains import Chains, Task
 
 LOCAL_TARGET_ACCEPT = 0.95  # acceptance rate, above PyMC's 0.8: modes are curved, and short trajectories cost little
@@ -25,17 +26,17 @@ COMPILING = threading.Lock()  # PyTensor compiles, and changes its settings, in 
 
 
 def sample_with_nuts(
-    target: Target, tasks: Sequence[Task], *, n_jobs: int | None = None
+    target: Target, tasks: Sequence[Task], *, n_jobs: int | None = None, alarm: Alarm = SILENT
 ) -> Iterator[tuple[int, Chains]]:
     """Sample each task with NUTS, here or in as many processes as there are jobs; give the number and chains of each.
 
     The results do not depend on `n_jobs`; without it the jobs are those of an enclosing `joblib.parallel_config`, else
-    one.
+    one, in which the alarm is checked at every draw.
     """
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
     size = 1 if parallel.n_jobs == 1 else max(joblib.effective_n_jobs(parallel.n_jobs), 1)
     if size == 1:
-        yield from enumerate(_run(target.model, target.variables, tasks))
+        yield from enumerate(_run(target.model, target.variables, tasks, alarm))
         return
     groups = [range(i, len(tasks), size) for i in range(size)]
     # As bytes, since joblib's own pickler does not know all that a PyMC model may hold.
@@ -47,10 +48,10 @@ def sample_with_nuts(
 
 def _run_packed(packed: bytes, tasks: Sequence[Task]) -> list[Chains]:
     model, variables = cloudpickle.loads(packed)
-    return list(_run(model, variables, tasks))
+    return list(_run(model, variables, tasks, SILENT))
 
 
-def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task]) -> Iterator[Chains]:
+def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task], alarm: Alarm) -> Iterator[Chains]:
     """Compile once and sample task after task."""
     if not tasks:
         return
@@ -60,10 +61,10 @@ def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task])
     fresh = step.sampling_state
     for task in tasks:
         step.sampling_state = fresh
-        yield _sample(affine, step, task)
+        yield _sample(affine, step, task, alarm)
 
 
-def _sample(affine: pm.Model, step: pm.NUTS, task: Task) -> Chains:
+def _sample(affine: pm.Model, step: pm.NUTS, task: Task, alarm: Alarm) -> Chains:
     """Sample one task; an interrupt, after which `pm.sample` returns what it has, is raised again."""
     try:
         with _quiet(), affine:
@@ -79,6 +80,7 @@ def _sample(affine: pm.Model, step: pm.NUTS, task: Task) -> Chains:
                 progressbar=False,
                 compute_convergence_checks=False,
                 quiet=True,
+                callback=lambda trace, draw: alarm.check(),  # noqa: ARG005 PyMC calls it by these names
             )
     except (pm.exceptions.SamplingError, ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]

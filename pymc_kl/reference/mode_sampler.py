@@ -12,7 +12,7 @@ from pymc_kl.model.target import Target
 from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import ELSEWHERE
-from pymc_kl.progress import Report
+from pymc_kl.progress import SILENT, Alarm, Report
 from pymc_kl.reference import policy
 from pymc_kl.reference.bridge_sampling import log_mass
 from pymc_kl.reference.evidence import LogMass, unknown_log_mass
@@ -36,13 +36,16 @@ class ModeSampler:
     """Sample and weigh the modes that a policy asks for.
 
     Every method takes the state of a mode and returns the next one. Each mode has its own of the K generators `rngs`,
-    from which it draws in the order of the calls.
+    from which it draws in the order of the calls. The alarm interrupts chains, and
+    what needs none goes on until the end.
     """
 
     target: Target
     modes: Modes
     sampling: Sampling
     rngs: Sequence[np.random.Generator]
+    alarm: Alarm = SILENT
+    end: Alarm = SILENT
 
     def check(self, given: PosteriorDraws | None, canonical: CanonicalPoints | None, k: int) -> GivenCheck | None:
         """Check whether the given draws of a mode are draws of it; None where they do not tell."""
@@ -75,6 +78,7 @@ class ModeSampler:
             take,
             lambda draws: not isinstance(draws, str) and policy.mixed(draws),
             n_jobs=self.sampling.n_jobs,
+            alarm=self.alarm,
             report=report,
         )
         fresh = dict(zip(wanted, made, strict=True))
@@ -120,7 +124,7 @@ class ModeSampler:
 
     def along_path(self, k: int, state: ModeState) -> ModeState:
         """Weigh a mode by a better proposal or a path if overlap is at fault, or chains that say where it is narrow."""
-        if self.sampling.as_given or not (np.isfinite(state.log_mass.overlap) or state.draws.crawl):
+        if self.sampling.as_given or self.alarm.over or not (np.isfinite(state.log_mass.overlap) or state.draws.crawl):
             return state
         found = self._nested(k, state)
         return found if found.known else self._tempered(k, state)
@@ -138,6 +142,12 @@ class ModeSampler:
         """Weigh a mode by importance sampling about its maximum; the draws become those."""
         found, draws = log_mass_by_importance(self._density(k), self.rngs[k])
         return replace(state, log_mass=found, draws=draws)
+
+    def leave_out(self, state: ModeState) -> ModeState:
+        """Say of a mode without a mass that its turn did not come, if time is over."""
+        if state.known or not self.alarm.over:
+            return state
+        return replace(state, log_mass=unknown_log_mass(f"its turn did not come in {self.sampling.budget:g} s"))
 
     def _density(self, k: int) -> ModeDensity:
         return ModeDensity(self.target, self.modes, k)

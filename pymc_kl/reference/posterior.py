@@ -98,9 +98,9 @@ class ModewisePosterior:
         """Raise if no mode has draws."""
         if not any(len(draws) for draws in self.local):
             raise RuntimeError(
-                "no mode could be sampled: chains failed from every mode that the search found"
-                + (" before the interrupt. " if self.partial else ". ")
-                + self.evidence.reason
+                "no mode was sampled before the work was stopped: " + self.evidence.reason
+                if self.partial
+                else f"no mode could be sampled: chains failed from every mode found. {self.evidence.reason}"
             )
 
     @cached_property

@@ -36,6 +36,7 @@ def sample_reference(
     chains: int = 4,
     min_barrier: float = MIN_BARRIER,
     n_jobs: int | None = None,
+    budget: float | None = None,
     random_seed: RandomSeed = None,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -67,6 +68,9 @@ def sample_reference(
     n_jobs : int, optional
         Modes that `pm.sample` samples at a time, by joblib; without it what an enclosing `joblib.parallel_config`
         says, else 1.
+    budget : float, optional
+        Seconds that the search and the sampling may take; a mode whose turn does not come has no mass, and its
+        `reason` says so. As long as they need by default.
     random_seed : int, Generator, SeedSequence or None
     progressbar : bool
 
@@ -94,7 +98,7 @@ def sample_reference(
     """
     check_arguments(locals(), idata=optional(draws_of("sample_reference")), n_jobs=optional(_jobs))
     rng = np.random.default_rng(random_seed)
-    sampling = Sampling(n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, n_jobs=n_jobs)
+    sampling = Sampling(n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, n_jobs=n_jobs, budget=budget)
     with stages(progressbar) as stage:
         with stage("compile the log density"):
             target = as_target(model)

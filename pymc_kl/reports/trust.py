@@ -46,7 +46,7 @@ def judge_reference(facts: Facts) -> Trust:
 
 def _short_doubts(facts: Facts) -> Iterator[str]:
     if facts.partial:
-        yield "the run was interrupted"
+        yield "the run was stopped early"
     if not facts.proper:
         yield "one region without a proper maximum"
     if any(mode.mass.se > UNCERTAIN for mode in facts.that_matter):
@@ -64,7 +64,7 @@ def _short_doubts(facts: Facts) -> Iterator[str]:
 def _doubts(facts: Facts) -> Iterator[str]:
     """Write each doubt as a sentence with its number."""
     if facts.partial:
-        yield "The search or the sampling was interrupted: modes and draws may be missing."
+        yield "The search or the sampling was stopped early, by you or by its budget: modes and draws may be missing."
     if not facts.proper and facts.masses_known:
         yield (
             "The log density has no proper maximum that stands for a mode, so the posterior is taken as one region; "

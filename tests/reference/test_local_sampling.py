@@ -88,10 +88,10 @@ def test_an_interrupt_keeps_the_modes_that_are_done(zoo, monkeypatch):
     _, target = zoo("standard_normal_1")
     tasks = [task_of(1, seed=seed, draws=50) for seed in range(3)]
 
-    def stops(target, task, inside):
+    def stops(target, task, inside, alarm):
         if task is tasks[1]:
             raise KeyboardInterrupt
-        return sample_batch(target, task, inside)
+        return sample_batch(target, task, inside, alarm)
 
     monkeypatch.setattr(local_sampling, "sample_batch", stops)
     made, interrupted = sample_locally(
