@@ -10,10 +10,20 @@ import pymc_kl
 
 ROOT = Path(pymc_kl.__file__).parent
 ORDER = (
-    "_typing", "arguments", "progress", "numerics", "model", "modes", "scores", "approximations", "divergence",
-    "adapters", "reference", "fitting", "renyi", "sampling", "comparison", "plots", "reports", "data", "cli",
+    "_typing", "arguments", "interrupts", "progress", "numerics", "model", "modes", "scores", "approximations",
+    "divergence", "adapters", "reference", "fitting", "renyi", "sampling", "comparison", "plots", "reports", "data",
+    "cli",
 )  # fmt: skip
-AT_THE_ROOT = {"__init__.py", "__init__.pyi", "_typing.py", "arguments.py", "cli.py", "progress.py", "py.typed"}
+AT_THE_ROOT = {
+    "__init__.py",
+    "__init__.pyi",
+    "_typing.py",
+    "arguments.py",
+    "cli.py",
+    "interrupts.py",
+    "progress.py",
+    "py.typed",
+}
 
 
 def name_of(path: Path, root: Path) -> str:

@@ -13,7 +13,7 @@ from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.approximations import FAMILIES
 from pymc_kl.approximations.choice import AUTO
 from pymc_kl.arguments import check_arguments, choice, choices, number, optional, quoted, whole
-from pymc_kl.comparison.fit import DrawnFit, FailedFit
+from pymc_kl.comparison.fit import DrawnFit, Fit
 from pymc_kl.comparison.layout import lay_out
 from pymc_kl.comparison.make_fits import (
     ALL_OPTIMA,
@@ -30,8 +30,9 @@ from pymc_kl.comparison.make_fits import (
 )
 from pymc_kl.comparison.planted import planted_group
 from pymc_kl.comparison.reference import Reference, completed_reference, given_reference, sample_plainly
-from pymc_kl.comparison.score_fit import score_fit
+from pymc_kl.comparison.score_fit import score_all
 from pymc_kl.comparison.stored_names import fits_as_text
+from pymc_kl.interrupts import Interrupts, counted, interrupted, keeping, tell
 from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.target import Target, as_target
@@ -40,7 +41,7 @@ from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import check_initial_point, user_starts
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Stages, stages
-from pymc_kl.reference.build import build_posterior
+from pymc_kl.reference.build import SAMPLING, build_posterior
 from pymc_kl.reference.settings import Sampling
 
 MAX_MODES = 60  # most modes that a comparison lists, those with the highest masses; our choice
@@ -147,32 +148,42 @@ def compare(
         n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED,
         as_given=reference == "as given", budget=budget,
     )  # fmt: skip
-    with stages(progressbar) as stage:
+    with stages(progressbar) as stage, counted() as interrupts:
         with stage("compile the log density"):
             target = _target(model, backend)
             given_approximations = given_fits(approximations or {}, target)
             points = {} if starts is None else {"user": user_starts(starts, target)}
             given = None if idata is None else as_posterior_draws(idata, target)
         with stage("reverse-KL fits"):
-            first = [*given_approximations, *(pymc_fit(m, target, streams) for m in reverse if m in PYMC_METHODS)]
-            drawn = draw_from(first, target, n_draws, streams)
+            theirs = [pymc_fit(m, target, streams, interrupts) for m in reverse if m in PYMC_METHODS]
+            first = [*given_approximations, *theirs]
+            drawn = interrupts.once_more("draws of fits", lambda: draw_from(first, target, n_draws, streams))
         fit_draws = {fit.name: fit.x for fit in drawn if isinstance(fit, DrawnFit)}
-        against = _reference(target, given, points, sampling, fit_draws, streams, stage)
+        with keeping(fits={fit.name: fit.approximation for fit in theirs if isinstance(fit, Fit)}):
+            _stop_without_reference(interrupts)
+            against = _reference(target, given, points, sampling, fit_draws, streams, stage)
+        if against.partial and (budget is None or interrupts.came):
+            interrupts.note(SAMPLING)
         if own := [method for method in reverse if method not in PYMC_METHODS]:
             with stage("reverse-KL fits from the modes"):
-                made = [fit for family in own for fit in reverse_fits(family, target, against.modes, streams)]
-                drawn += draw_from(made, target, n_draws, streams)
+                made = [
+                    fit for family in own for fit in reverse_fits(family, target, against.modes, streams, interrupts)
+                ]
+                drawn += interrupts.once_more("draws of fits", lambda: draw_from(made, target, n_draws, streams))
         with stage("forward-KL fits"):
-            drawn += draw_from([forward_fit(f, against, streams) for f in forward], target, n_draws, streams)
+            fitted = [forward_fit(family, against, streams, interrupts) for family in forward]
+            drawn += interrupts.once_more("draws of fits", lambda: draw_from(fitted, target, n_draws, streams))
         with stage("convergence"):
-            drawn = check_all(drawn, target, n_draws, streams)
+            drawn = check_all(drawn, target, n_draws, streams, interrupts)
         with stage("assign draws to modes"):
-            assigned = assign_draws(drawn, against.modes)
+            assigned = interrupts.once_more("the modes of draws", lambda: assign_draws(drawn, against.modes))
         with stage("scores"):
-            scored = [fit if isinstance(fit, FailedFit) else score_fit(fit, against) for fit in assigned]
-            comparison = lay_out(against, scored, idata, n_draws, streams("layout"))
-        if planted:
-            with stage("planted modes") as report:
+            scored = score_all(assigned, against, interrupts)
+            comparison = interrupts.once_more(
+                "the layout", lambda: lay_out(against, scored, idata, n_draws, streams("layout"))
+            )
+        if planted and not interrupts.came:
+            with stage("planted modes") as report, keeping(comparison=comparison):
                 search = search_from(
                     None if given is None else given.flat, points, replace(sampling, budget=None).search
                 )
@@ -184,8 +195,14 @@ def compare(
     }  # fmt: skip
     comparison.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
     comparison.attrs["free_variables"] = json.dumps([variable.name for variable in target.variables])
-    comparison.attrs["partial"] = int(against.partial)
-    return comparison
+    comparison["modes"].attrs["partial"] = int(against.partial)
+    return tell(comparison, interrupts.said("The comparison"), partial=against.partial)
+
+
+def _stop_without_reference(interrupts: Interrupts) -> None:
+    """End where Ctrl-C came before there was anything to compare fits with."""
+    if interrupts.came:
+        raise interrupted("there is nothing yet to compare with.")
 
 
 def _target(model: pm.Model | Target | None, backend: str) -> Target:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -12,7 +13,7 @@ import pymc as pm
 
 from pymc_kl._typing import Array
 from pymc_kl.adapters import as_approximation
-from pymc_kl.approximations import Approximation, FullRank, MeanField
+from pymc_kl.approximations import Approximation, FitInfo, FullRank, MeanField
 from pymc_kl.approximations.choice import AUTO
 from pymc_kl.approximations.draws import Draws
 from pymc_kl.approximations.functions import SampleAndDensityFunction
@@ -26,6 +27,7 @@ from pymc_kl.fitting.elbo_gap import check_convergence
 from pymc_kl.fitting.forward import takes_modes
 from pymc_kl.fitting.optima import mixture_of
 from pymc_kl.fitting.reverse import REVERSE_FAMILIES, fit_from_modes
+from pymc_kl.interrupts import Interrupts
 from pymc_kl.model.graphs import same_arithmetic
 from pymc_kl.model.target import Target
 from pymc_kl.modes.assign import CanonicalPoints
@@ -38,6 +40,7 @@ PYMC_METHODS = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}
 REVERSE = PYMC_METHODS | {name: f"reverse {name}" for name in (AUTO, *REVERSE_FAMILIES)}
 ADVI_STEPS = 30_000  # of `pm.fit`
 POLISHED = " (polished)"  # at the end of a polished fit's name
+NOT_MADE = Failure("", "not made: the run was interrupted before")
 ALL_OPTIMA = "all optima"  # in the name of the mixture of all optima that a reverse fit's starts settled in
 
 
@@ -85,33 +88,44 @@ def _can_be_polished(q: Approximation) -> bool:
     return q.kind == "reverse" and isinstance(q, MeanField | FullRank)
 
 
-def pymc_fit(method: str, target: Target, streams: RandomStreams) -> Fit | FailedFit:
-    """Fit with `pm.fit`."""
+def pymc_fit(method: str, target: Target, streams: RandomStreams, interrupts: Interrupts) -> Fit | FailedFit:
+    """Fit with `pm.fit`, which returns what it has when it is interrupted: that is said, and nothing is no fit."""
     name = REVERSE[method]
 
     def fit() -> Approximation:
         seed = int(streams(f"fit {name}").integers(2**31))
         with same_arithmetic(), target.model:
             made = pm.fit(ADVI_STEPS, method=method, random_seed=seed, progressbar=False)
-            return as_approximation(made, model=target)
+        if not len(made.hist):
+            raise KeyboardInterrupt
+        q = as_approximation(made, model=target)
+        return q if len(made.hist) == ADVI_STEPS else _cut_short(q, len(made.hist))
 
-    return _made(name, fit)
+    return _made(name, fit, interrupts)
 
 
-def reverse_fits(family: str, target: Target, modes: Modes, streams: RandomStreams) -> list[Fit | FailedFit]:
+def _cut_short(q: Approximation, n: int) -> Approximation:
+    """Say of a fit that `pm.fit` was interrupted after n steps."""
+    text = f"pm.fit was interrupted after {n:,} of {ADVI_STEPS:,} steps."
+    return replace(q, info=FitInfo.of(q.info).with_warnings(text))
+
+
+def reverse_fits(
+    family: str, target: Target, modes: Modes, streams: RandomStreams, interrupts: Interrupts
+) -> list[Fit | FailedFit]:
     """Fit with `fit_reverse`, from the modes; beside the best optimum stands the mixture of all."""
     name = REVERSE[family]
-    best = _made(name, lambda: fit_from_modes(target, modes, family, rng=streams(f"fit {name}")))
+    best = _made(name, lambda: fit_from_modes(target, modes, family, rng=streams(f"fit {name}")), interrupts)
     mixture = mixture_of(best.approximation) if isinstance(best, Fit) else None
     if mixture is None or mixture.n_components == 1:
         return [best]
     return [best, Fit(f"{name} ({ALL_OPTIMA})", mixture)]
 
 
-def forward_fit(family: str, reference: Reference, streams: RandomStreams) -> Fit | FailedFit:
+def forward_fit(family: str, reference: Reference, streams: RandomStreams, interrupts: Interrupts) -> Fit | FailedFit:
     """Fit to the reference, and without each fold of it."""
     name = f"forward {family}"
-    return _made(name, lambda: _cross_fit(family, reference, streams(f"fit {name}")))
+    return _made(name, lambda: _cross_fit(family, reference, streams(f"fit {name}")), interrupts)
 
 
 def _cross_fit(family: str, reference: Reference, rng: np.random.Generator) -> CrossFit:
@@ -124,11 +138,16 @@ def _cross_fit(family: str, reference: Reference, rng: np.random.Generator) -> C
     return cross_fit(family, draws.posterior, draws.canonical.copy, fold, rng=rng)
 
 
-def _made(name: str, make: Callable[[], Approximation | CrossFit]) -> Fit | FailedFit:
+def _made(name: str, make: Callable[[], Approximation | CrossFit], interrupts: Interrupts) -> Fit | FailedFit:
     """Make a fit and time it; one that fails must not lose the others, so its error is what is kept of it."""
+    if interrupts.came:
+        return FailedFit(name, (NOT_MADE,), float("nan"))
     start = time.perf_counter()
     try:
         made = make()
+    except KeyboardInterrupt:
+        interrupts.note(f"the fit {name}")
+        return FailedFit(name, (Failure("", "not made: interrupted"),), time.perf_counter() - start)
     except Exception as error:  # noqa: BLE001 any failure of one fit is told in its row
         return FailedFit(name, (Failure.of("", error),), time.perf_counter() - start)
     seconds = time.perf_counter() - start
@@ -183,16 +202,17 @@ def _with_its_own_density(drawn: DrawnFit, rng: np.random.Generator) -> DrawnFit
 
 
 def check_all(
-    fits: Sequence[DrawnFit | FailedFit], target: Target, n: int, streams: RandomStreams
+    fits: Sequence[DrawnFit | FailedFit], target: Target, n: int, streams: RandomStreams, interrupts: Interrupts
 ) -> list[DrawnFit | FailedFit]:
     """Polish every Gaussian reverse-KL fit; beside one that had not converged stands its polished fit."""
     checked: list[DrawnFit | FailedFit] = []
     for fit in fits:
         start = time.perf_counter()
-        checked.append(fit if isinstance(fit, FailedFit) else _checked(fit, target, streams))
+        checked.append(fit if isinstance(fit, FailedFit) else _checked(fit, target, streams, interrupts))
         polished = _polished(checked[-1], time.perf_counter() - start)
         if polished is not None:
-            checked += [_not_optimal(drawn, checked[-1]) for drawn in draw_from([polished], target, n, streams)]
+            (drawn,) = interrupts.once_more("convergence", partial(draw_from, [polished], target, n, streams))
+            checked.append(_not_optimal(drawn, checked[-1]))
     return checked
 
 
@@ -203,13 +223,18 @@ def _not_optimal(polished: DrawnFit | FailedFit, fit: DrawnFit | FailedFit) -> D
     return polished if fit.convergence.is_optimum else replace(polished, convergence=fit.convergence.of_polished())
 
 
-def _checked(drawn: DrawnFit, target: Target, streams: RandomStreams) -> DrawnFit:
-    q = drawn.fit.approximation
+def _checked(drawn: DrawnFit, target: Target, streams: RandomStreams, interrupts: Interrupts) -> DrawnFit:
+    q, unchecked = drawn.fit.approximation, Failure("convergence not checked", "the run was interrupted")
     if not isinstance(q, MeanField | FullRank) or not _can_be_polished(q):
         return drawn
+    if interrupts.came:
+        return replace(drawn, failures=(*drawn.failures, unchecked))
     rng = streams(f"convergence of {drawn.name}")
     try:
         return replace(drawn, convergence=check_convergence(target.log_density_and_grad, q, random_seed=rng))
+    except KeyboardInterrupt:
+        interrupts.note("the check of convergence")
+        return replace(drawn, failures=(*drawn.failures, unchecked))
     except Exception as error:  # noqa: BLE001 the fit can be scored all the same
         return replace(drawn, failures=(*drawn.failures, Failure.of("convergence not checked", error)))
 

@@ -9,6 +9,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.interrupts import not_swallowed
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.graphs import same_arithmetic
 from pymc_kl.model.target import Target
@@ -188,7 +189,7 @@ def _spread(drawn: ModeDraws, posterior: ModewisePosterior, rng: np.random.Gener
 
 def sample_plainly(target: Target, rng: np.random.Generator) -> PosteriorDraws:
     """Draw with a plain `pm.sample`, where draws are to be taken as given and none are."""
-    with target.model, same_arithmetic():
+    with target.model, same_arithmetic(), not_swallowed():
         idata = pm.sample(
             N_DRAWS,
             chains=N_CHAINS,

@@ -1,6 +1,6 @@
 """Draws of p and of one fit → its scores by name, each computed by itself, so that one that fails costs no other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -12,11 +12,12 @@ from pymc_kl._typing import Array
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.functions import SampleAndDensityFunction
 from pymc_kl.approximations.wrapped import log_prob_on_circle
-from pymc_kl.comparison.failures import Attempts
-from pymc_kl.comparison.fit import AssignedFit, ScoredFit
+from pymc_kl.comparison.failures import Attempts, Failure
+from pymc_kl.comparison.fit import AssignedFit, FailedFit, ScoredFit
 from pymc_kl.comparison.reference import Reference
 from pymc_kl.comparison.relabelled import at_reference, averaged_over_symmetries, relabelled_scores, shapes
 from pymc_kl.fitting.cross_fitting import IN_SAMPLE, HeldOut
+from pymc_kl.interrupts import Interrupts
 from pymc_kl.modes.assign import MAX_COPY_LABELS, CanonicalPoints
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import to_region
@@ -138,6 +139,26 @@ class FitScores:
             "hdr_coverage": lambda: hdr_coverage(p, q)[:-1],
             "verdict": lambda: self.verdicts,
         }
+
+
+def score_all(
+    fits: Sequence[AssignedFit | FailedFit], reference: Reference, interrupts: Interrupts
+) -> list[ScoredFit | FailedFit]:
+    """Score each fit; a first Ctrl-C leaves those without scores that have none by then."""
+    scored: list[ScoredFit | FailedFit] = [_unscored(fit) for fit in fits]
+    try:
+        for i, fit in enumerate(fits):
+            scored[i] = fit if isinstance(fit, FailedFit) else score_fit(fit, reference)
+    except KeyboardInterrupt:
+        interrupts.note("the scores")
+    return scored
+
+
+def _unscored(fit: AssignedFit | FailedFit) -> FailedFit:
+    """Tell of a fit that an interrupt came before its scores."""
+    if isinstance(fit, FailedFit):
+        return fit
+    return FailedFit(fit.name, (*fit.failures, Failure("", "not scored: the run was interrupted")), fit.fit.seconds)
 
 
 def score_fit(fit: AssignedFit, reference: Reference) -> ScoredFit:

@@ -10,9 +10,10 @@ from pymc_kl.approximations import Approximation, Family, FullRank, LowRank, Mea
 from pymc_kl.approximations.choice import AUTO, LOWRANK_FROM, explain
 from pymc_kl.arguments import check_arguments, choice, optional, whole
 from pymc_kl.fitting.optima import Optima, ReverseInfo, elbo_terms, find_optima
+from pymc_kl.interrupts import keeping
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import FOUND_MODES, Modes
-from pymc_kl.modes.search import search_target
+from pymc_kl.modes.search import search_whole
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
 from pymc_kl.progress import stages
 
@@ -104,8 +105,8 @@ def fit_reverse(
     with stages(progressbar) as stage:
         with stage("search for modes") as report:
             if modes is None:
-                modes = search_target(target, None, {}, rng=rng, report=report)
-        with stage("reverse-KL fits"):
+                modes = search_whole(target, None, {}, rng=rng, report=report)
+        with stage("reverse-KL fits"), keeping(modes=modes):
             return fit_from_modes(
                 target, modes, family, n_starts=n_starts, rank=rank, n_components=n_components, rng=rng
             )

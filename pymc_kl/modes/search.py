@@ -9,6 +9,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.arguments import check_arguments, optional
+from pymc_kl.interrupts import interrupted
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.periodic import angles_of
 from pymc_kl.model.smoothness import check_smooth
@@ -138,6 +139,16 @@ def search_target(
         prior = PriorStarts.draw(target, settings.n_starts, rng, ahead=2 * ROUND)
 
 
+def search_whole(
+    target: Target, draws: Array | None, starts: Mapping[str, Array], *, rng: np.random.Generator, report: Report
+) -> Modes:
+    """Search a target for those who need the whole search; an interrupt keeps the modes found by then."""
+    modes = search_target(target, draws, starts, rng=rng, report=report)
+    if modes.partial:
+        raise interrupted("the search for modes was interrupted.", modes=modes)
+    return modes
+
+
 def _variables(target: Target) -> IntArray:
     """Number of the variable that each coordinate (d,) belongs to."""
     sizes = [v.coordinates.stop - v.coordinates.start for v in target.variables]
@@ -175,4 +186,6 @@ def search_draws(target: Target, draws: Array, rng: np.random.Generator) -> Mode
     search = MultiStart(target.log_density_and_grad, trivial(target.d, angles_of(target)), draws, rng)
     chains = draws[rng.permutation(len(draws))[:N_CHAIN_STARTS]]
     found = search.run({"chains": chains}, lambda n: np.empty((n, target.d)), 0)
+    if found.partial:
+        raise KeyboardInterrupt
     return _merged(found, target.log_density_and_grad, MIN_BARRIER, rng)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.interrupts import Interrupts, counted, keeping
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.smoothness import StepsError
 from pymc_kl.model.target import Target
@@ -30,6 +31,7 @@ from pymc_kl.reference.settings import Sampling
 from pymc_kl.reference.unweighed import unknown, why_chains_leave, why_unweighed
 
 N_FIT_STARTS = 64  # draws of each approximation that the search climbs from at its end; our choice
+SAMPLING = "the search for modes or their sampling"  # what Ctrl-C ended where a posterior is partial
 LISTED_ABOVE = 0.01  # share of an approximation's draws; a mode with more is listed however small its mass; our choice
 
 
@@ -61,29 +63,31 @@ def build_posterior(
     stage : Stages
     """
     streams, alarm, end = RandomStreams.of(rng), Alarm.after(sampling.chains_until), Alarm.after(sampling.budget)
-    with stage("search for modes") as report:
-        draws = None if given is None else given.flat
-        late = {name: x[:N_FIT_STARTS] for name, x in (fit_draws or {}).items()}
-        try:
-            rng = streams("search")
-            modes = search_target(target, draws, starts, sampling.search, late=late, rng=rng, report=report)
-        except StepsError as steps:
-            if draws is None:
-                raise
-            modes = region_of_draws(draws, target.log_density_and_grad, str(steps))
-            sampling = replace(sampling, as_given=True)
-        modes = _that_matter(modes, sampling, (fit_draws or {}).values())
-        if not sampling.as_given:
-            refuse_improper(target, modes, streams("propriety"))
-        canonical = None if draws is None else modes.canonical(draws)
-    sampler = ModeSampler(target, modes, sampling, modes.streams(streams("modes")), alarm, end)
-    with stage("sample and weigh modes") as report:
-        states = _start(sampler, given, canonical)
-        if sampling.as_given:
-            states, partial = _weigh_without_chains(sampler, states, np.arange(modes.k)), modes.partial
-        else:
-            states, partial = _sample(sampler, states, report)
-        return _assemble(sampler, states, given, canonical, partial)
+    with counted() as interrupts:
+        with stage("search for modes") as report:
+            draws = None if given is None else given.flat
+            late = {name: x[:N_FIT_STARTS] for name, x in (fit_draws or {}).items()}
+            try:
+                rng = streams("search")
+                modes = search_target(target, draws, starts, sampling.search, late=late, rng=rng, report=report)
+            except StepsError as steps:
+                if draws is None:
+                    raise
+                modes = region_of_draws(draws, target.log_density_and_grad, str(steps))
+                sampling = replace(sampling, as_given=True)
+            modes = _that_matter(modes, sampling, (fit_draws or {}).values())
+            if not sampling.as_given:
+                refuse_improper(target, modes, streams("propriety"))
+            canonical = None if draws is None else modes.canonical(draws)
+        sampler = ModeSampler(target, modes, sampling, modes.streams(streams("modes")), alarm, end)
+        with stage("sample and weigh modes") as report, keeping(modes=modes):
+            states = _start(sampler, given, canonical)
+            if sampling.as_given:
+                states, partial = _weigh_without_chains(sampler, states, np.arange(modes.k)), modes.partial
+            else:
+                states, partial = _sample(sampler, states, interrupts, report)
+            made = _assemble(sampler, states, given, canonical, partial)
+            return replace(made, interrupted=partial and (sampling.budget is None or interrupts.came))
 
 
 def _that_matter(modes: Modes, sampling: Sampling, fit_draws: Iterable[Array]) -> Modes:
@@ -121,28 +125,40 @@ def _start(sampler: ModeSampler, given: PosteriorDraws | None, canonical: Canoni
     return _weigh_without_chains(sampler, states, worthless)
 
 
-def _sample(sampler: ModeSampler, states: list[ModeState], report: Report) -> tuple[list[ModeState], bool]:
+def _sample(
+    sampler: ModeSampler, states: list[ModeState], interrupts: Interrupts, report: Report
+) -> tuple[list[ModeState], bool]:
     """Sample round after round until no mode wants more; also whether an interrupt cut that short."""
-    laplace, partial = _laplace(sampler.modes), sampler.modes.partial and sampler.sampling.budget is None
+    laplace, by_clock = _laplace(sampler.modes), sampler.sampling.budget is not None and not interrupts.came
+    partial = sampler.modes.partial and not by_clock
     for turn in range(policy.MAX_ROUNDS):
         wanted = policy.next_modes(states, laplace, turn)
         if partial or not len(wanted):
             break
         n_draws = policy.draws_wanted(turn, sampler.sampling.draws)
         states, partial = sampler.sample(states, wanted.tolist(), n_draws, report)
-        states = _weigh_without_chains(sampler, states, policy.given_up(states, laplace))
+        over = np.arange(len(states)) if partial else policy.given_up(states, laplace)
+        try:
+            states = _weigh_without_chains(sampler, states, over, paths=not partial)
+        except KeyboardInterrupt:  # chains and bridges are there
+            partial = True
     return [sampler.leave_out(state) for state in states], partial or sampler.modes.partial
 
 
-def _weigh_without_chains(sampler: ModeSampler, states: Sequence[ModeState], wanted: IntArray) -> list[ModeState]:
-    """Weigh modes along a path or by importance sampling, where chains gave no mass and that is good enough."""
+def _weigh_without_chains(
+    sampler: ModeSampler, states: Sequence[ModeState], wanted: IntArray, *, paths: bool = True
+) -> list[ModeState]:
+    """Weigh modes along a path or by importance sampling, where chains gave no mass and that is good enough.
+
+    Paths are long, and left out after an interrupt.
+    """
     states, laplace = list(states), _laplace(sampler.modes)
     if laplace is None:
         return states
     for k in wanted.tolist():
         if states[k].known or sampler.end.over:
             continue
-        states[k] = sampler.along_path(k, states[k])
+        states[k] = sampler.along_path(k, states[k]) if paths else states[k]
         if states[k].known:
             continue
         tried = sampler.about_maximum(k, states[k])

@@ -14,9 +14,10 @@ import joblib
 import numpy as np
 import pymc as pm
 
+from pymc_kl.interrupts import not_swallowed
 from pymc_kl.model.graphs import Variables, affine_model, same_arithmetic
 from pymc_kl.model.target import Target
-from pymc_kl.progress import SILENT, Alarm
+from pymc_kl.progress import SILENT, Alarm, TimeIsUp
 from pymc_kl.reference.local_chains import Chains, Task
 
 LOCAL_TARGET_ACCEPT = 0.95  # acceptance rate, above PyMC's 0.8: modes are curved, and short trajectories cost little
@@ -65,9 +66,15 @@ def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task],
 
 
 def _sample(affine: pm.Model, step: pm.NUTS, task: Task, alarm: Alarm) -> Chains:
-    """Sample one task; an interrupt, after which `pm.sample` returns what it has, is raised again."""
+    """Sample one task; an interrupt, after which `pm.sample` returns whole chains or draws less, is raised again."""
+
+    def end(**_: object) -> None:
+        interrupts.end()
+        if alarm.over:
+            raise TimeIsUp
+
     try:
-        with _quiet(), affine:
+        with _quiet(), not_swallowed() as interrupts, affine:
             pm.set_data({"centre": task.centre, "factor": task.factor, "beta": np.float64(task.beta)})
             trace = pm.sample(
                 task.draws,
@@ -80,12 +87,15 @@ def _sample(affine: pm.Model, step: pm.NUTS, task: Task, alarm: Alarm) -> Chains
                 progressbar=False,
                 compute_convergence_checks=False,
                 quiet=True,
-                callback=lambda trace, draw: alarm.check(),  # noqa: ARG005 PyMC calls it by these names
+                callback=end,
             )
     except (pm.exceptions.SamplingError, ValueError, FloatingPointError, np.linalg.LinAlgError) as error:
+        if alarm.over:
+            raise TimeIsUp from error
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return Chains(np.empty((0, 0, len(task.centre))), 0, error=reason)
-    if trace.posterior.sizes["draw"] < task.draws:
+    sizes = trace.posterior.sizes
+    if sizes["draw"] < task.draws or sizes["chain"] < task.chains:
         raise KeyboardInterrupt
     x = task.centre + trace.posterior["z"].values @ task.factor.T
     return Chains(np.asarray(x), int(trace.sample_stats["diverging"].sum()))

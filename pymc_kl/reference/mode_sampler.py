@@ -81,8 +81,13 @@ class ModeSampler:
             alarm=self.alarm,
             report=report,
         )
-        fresh = dict(zip(wanted, made, strict=True))
-        return [self._updated(k, s, fresh[k]) if k in fresh else s for k, s in enumerate(states)], interrupted
+        states = list(states)
+        try:
+            for k, fresh in zip(wanted, made, strict=True):
+                states[k] = self._updated(k, states[k], fresh)
+        except KeyboardInterrupt:  # modes weighed by then are kept
+            interrupted = True
+        return states, interrupted
 
     def _stays(self, k: int, x: Array) -> BoolArray:
         """Tell which points (n, d) lie in the first copy of mode k; all of them where the posterior is one region."""

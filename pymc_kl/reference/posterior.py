@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.interrupts import interrupted
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.assign import CanonicalPoints
@@ -47,7 +48,9 @@ class ModewisePosterior:
     canonical : CanonicalPoints or None
         The user's draws, brought to the first copy of their modes.
     partial : bool
-        The search or the sampling was interrupted.
+        The search or the sampling was cut short.
+    interrupted : bool
+        By Ctrl-C, not by the clock.
     checks : tuple of GivenCheck or None
         What the check of the user's draws of each mode found; empty where none were checked.
     """
@@ -61,6 +64,7 @@ class ModewisePosterior:
     given: PosteriorDraws | None
     canonical: CanonicalPoints | None
     partial: bool
+    interrupted: bool = False
     checks: tuple[GivenCheck | None, ...] = ()
 
     @property
@@ -95,13 +99,16 @@ class ModewisePosterior:
         return np.asarray(part / (part.sum() or 1.0))
 
     def require_draws(self) -> None:
-        """Raise if no mode has draws."""
-        if not any(len(draws) for draws in self.local):
-            raise RuntimeError(
-                "no mode was sampled before the work was stopped: " + self.evidence.reason
-                if self.partial
-                else f"no mode could be sampled: chains failed from every mode found. {self.evidence.reason}"
-            )
+        """Raise if no mode has draws; after an interrupt, that is why."""
+        if any(len(draws) for draws in self.local):
+            return
+        if self.interrupted:
+            raise interrupted("interrupted before any mode was sampled.", modes=self.modes)
+        raise RuntimeError(
+            "no mode was sampled before the work was stopped: " + self.evidence.reason
+            if self.partial
+            else f"no mode could be sampled: chains failed from every mode found. {self.evidence.reason}"
+        )
 
     @cached_property
     def thinned(self) -> ModeDraws:

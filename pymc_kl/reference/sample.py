@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +12,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.arguments import check_arguments, optional, whole
+from pymc_kl.interrupts import counted, tell
 from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import as_posterior_draws, draws_of
 from pymc_kl.model.smoothness import StepsError
@@ -18,7 +20,7 @@ from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import user_starts
 from pymc_kl.progress import stages
-from pymc_kl.reference.build import build_posterior
+from pymc_kl.reference.build import SAMPLING, build_posterior
 from pymc_kl.reference.given_check import not_of_this_posterior
 from pymc_kl.reference.layout import posterior_tree
 from pymc_kl.reference.settings import Sampling
@@ -83,7 +85,8 @@ def sample_reference(
         given and `local` those made here, with `mode` and `weight`: weights of both sum to 1, and draws that were
         not used have none. `audit` says what the draws given missed, and whether they are draws of this posterior: if
         not, a warning says so and none are used. Masses and log Z that can't be trusted are NaN, with the `reason` in
-        the attributes. `partial` in the attributes is 1 if an interrupt cut this short.
+        the attributes. `partial` in the attributes is 1 if the budget or an interrupt cut this
+        short; `interrupted` says in which step an interrupt did.
 
     Examples
     --------
@@ -99,25 +102,28 @@ def sample_reference(
     check_arguments(locals(), idata=optional(draws_of("sample_reference")), n_jobs=optional(_jobs))
     rng = np.random.default_rng(random_seed)
     sampling = Sampling(n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, n_jobs=n_jobs, budget=budget)
-    with stages(progressbar) as stage:
+    with stages(progressbar) as stage, counted() as interrupts:
         with stage("compile the log density"):
             target = as_target(model)
             check_dims(target)
             points = {} if starts is None else {"user": user_starts(starts, target)}
             given = None if idata is None else as_posterior_draws(idata, target)
         posterior = build_posterior(target, given, points, sampling, rng=rng, stage=stage)
+        if posterior.interrupted:
+            interrupts.note(SAMPLING)
     if posterior.modes.reason:
         raise StepsError(posterior.modes.reason)
     if posterior.refusals:
         warnings.warn(f"{not_of_this_posterior(posterior.refusals)}. None of them are used.", UserWarning, stacklevel=2)
-    dt = posterior_tree(posterior, draws=draws, chains=chains, relabel=relabel, rng=rng)
+    dt = interrupts.once_more(
+        "the layout", lambda: posterior_tree(posterior, draws=draws, chains=chains, relabel=relabel, rng=deepcopy(rng))
+    )
     for name in ("observed_data", "constant_data"):
         if isinstance(idata, xr.DataTree) and name in idata.children:
             dt[name] = idata[name].copy()
     settings = asdict(sampling) | {"relabel": relabel, "backend": target.backend}
     dt.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
-    dt.attrs["partial"] = int(posterior.partial)
-    return dt
+    return tell(dt, interrupts.said("The sampling of the posterior"), partial=posterior.partial)
 
 
 def _jobs(name: str, value: Any) -> None:

@@ -25,7 +25,7 @@ from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.modes import FOUND_MODES, Modes
-from pymc_kl.modes.search import search_target
+from pymc_kl.modes.search import search_whole
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.progress import stages
 from pymc_kl.renyi.alpha_divergence import log_evidence_of
@@ -124,7 +124,7 @@ def divergence_path(
     with stages(progressbar) as stage:
         with stage("search for modes") as report:
             if modes is None:
-                modes = search_target(target, draws.flat, {}, rng=rng, report=report)
+                modes = search_whole(target, draws.flat, {}, rng=rng, report=report)
             canonical = modes.canonical(draws.flat)
         with stage("reverse and forward fits"):
             forward: Any = fit_forward(draws, family, model=target)

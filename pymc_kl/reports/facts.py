@@ -112,6 +112,7 @@ class Facts:
     completed: bool
     proper: bool
     partial: bool
+    interrupted: str
     unseen: Estimate
     log_evidence: Estimate
     evidence_reason: str
@@ -155,7 +156,7 @@ def read_facts(comparison: xr.DataTree) -> Facts:
     dt = ranked(check_comparison(comparison))
     attrs, evidence = dt["modes"].attrs, dt["evidence"]
     modes = _modes(dt["modes"].to_dataset())
-    settings = json.loads(dt.attrs.get("settings", "{}"))
+    settings, interrupted = json.loads(dt.attrs.get("settings", "{}")), str(dt.attrs.get("interrupted", ""))
     return Facts(
         modes=modes,
         fits=tuple(_fit(dt, str(name), modes) for name in dt["scores"].to_dataset()["approximation"].values),
@@ -165,7 +166,8 @@ def read_facts(comparison: xr.DataTree) -> Facts:
         masses_reason=str(attrs.get("reason", "")),
         completed=settings.get("reference", "complete") == "complete",
         proper=bool(int(attrs.get("proper", 1))),
-        partial=bool(int(attrs.get("partial", 0)) or int(dt.attrs.get("partial", 0))),
+        partial=bool(int(attrs.get("partial", 0)) or (int(dt.attrs.get("partial", 0)) and not interrupted)),
+        interrupted=interrupted,
         unseen=Estimate(float(attrs.get("unseen", np.nan)), float(attrs.get("unseen_se", np.nan))),
         log_evidence=_estimate(evidence.to_dataset(), "log_evidence"),
         evidence_reason=str(evidence.attrs.get("reason", "")),

@@ -19,6 +19,8 @@ def of_reference(facts: Facts) -> Iterator[Sentence]:
     refusals = {} if facts.audit is None else facts.audit.refusals
     if refusals:
         yield Sentence("", "draws refused", 0, _refused(facts, refusals))
+    if facts.interrupted:
+        yield Sentence("", "interrupted", 2, facts.interrupted)
     trust = judge_reference(facts)
     if trust.answer == "no" and (facts.completed or not refusals):  # refused draws that are compared with are said
         yield Sentence("", "untrusted", 0, _untrusted(facts))

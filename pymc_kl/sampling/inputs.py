@@ -11,7 +11,7 @@ from pymc_kl.approximations import Approximation
 from pymc_kl.arguments import shown
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
-from pymc_kl.modes.search import search_target
+from pymc_kl.modes.search import search_whole
 from pymc_kl.progress import Stages
 
 N_SEARCH_STARTS = 64  # draws of q that the search for modes starts from, besides draws of the prior; our choice
@@ -45,4 +45,4 @@ def known_modes(
         if modes is not None:
             return modes
         starts = {"q": approximation.sample(N_SEARCH_STARTS, random_seed=rng)}
-        return search_target(target, None, starts, rng=rng, report=report)
+        return search_whole(target, None, starts, rng=rng, report=report)

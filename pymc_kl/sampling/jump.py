@@ -1,6 +1,7 @@
 """An approximation → exact MCMC whose chains cross between modes: NUTS, and jumps that the approximation proposes."""
 
 import warnings
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.arguments import check_arguments, whole
+from pymc_kl.interrupts import Interrupts, counted, interrupted, keeping, tell
 from pymc_kl.model.graphs import without_minibatches
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import FOUND_MODES, Modes
@@ -105,7 +107,7 @@ def sample_jump(
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:
         modes = known_modes(modes, approximation, target, rng, stage)
-        with stage("choose starts"):
+        with stage("choose starts"), keeping(modes=modes):
             weighted = weighted_draws(approximation, target, modes, rng)
             starts = choose_starts(weighted, chains, target, rng)
     warn_of_missed_modes(weighted, modes, "chains will hardly cross to what is never proposed.", stacklevel=2)
@@ -113,22 +115,36 @@ def sample_jump(
     full = without_minibatches(target.model)
     step = [*make_steps(full, target, approximation, local_normals(weighted), jumps=jumps, target_accept=target_accept)]
     _check_density(step[1], starts.x, starts.log_density)
-    with warnings.catch_warnings():
+    with counted() as interrupts, keeping(modes=modes), warnings.catch_warnings():
         # JAX and Python warn of any fork; the processes that PyMC forks run what PyTensor compiled, and no JAX.
         warnings.filterwarnings("ignore", message=r".*fork\(\)")
-        dt = pm.sample(
-            draws,
-            tune=tune,
-            chains=chains,
-            model=full,
-            step=step,
-            initvals=to_initvals(starts.x, target),
-            random_seed=rng,
-            progressbar=progressbar,
-            idata_kwargs={"include_transformed": True},
-        )
+        try:
+            dt = pm.sample(
+                draws,
+                tune=tune,
+                chains=chains,
+                model=full,
+                step=step,
+                initvals=to_initvals(starts.x, target),
+                random_seed=rng,
+                progressbar=progressbar,
+                callback=interrupts.end,
+                idata_kwargs={"include_transformed": True},
+            )
+        except Exception as error:
+            if interrupts.came:  # before there was a draw to return
+                raise interrupted("the sampling was interrupted before its first draw.") from error
+            raise
     _warn_of_few_jumps(float(dt["sample_stats"]["jump_acceptance_rate"].mean()), stacklevel=2)
-    return _with_modes(dt, target, modes)
+    return tell(_with_modes(dt, target, modes), _said_of(dt["posterior"].sizes, chains, draws, interrupts))
+
+
+def _said_of(sizes: Mapping[Hashable, int], chains: int, draws: int, interrupts: Interrupts) -> str:
+    """Say how much is there where an interrupt cut the sampling short; empty if none did."""
+    if (sizes["chain"], sizes["draw"]) == (chains, draws) and not interrupts.came:
+        return ""
+    there = f"{sizes['chain']} of {chains} chains are there, each of {sizes['draw']:,} of {draws:,} draws"
+    return f"The sampling was interrupted: {there}."
 
 
 def _warn_of_few_jumps(rate: float, *, stacklevel: int) -> None:

@@ -374,7 +374,8 @@ class TestInterrupt:
             return sample(*arguments)
 
         monkeypatch.setattr(local_sampling, "sample_batch", once)
-        dt = pkl.sample_reference(model=target, random_seed=1, progressbar=False)
+        with pytest.warns(UserWarning, match="was interrupted during the search for modes or their sampling"):
+            dt = pkl.sample_reference(model=target, random_seed=1, progressbar=False)
         assert dt.attrs["partial"] == 1
         assert dt["modes"].sizes["mode"] == 2
         for mass, se, truth in zip(

@@ -86,6 +86,7 @@ def facts(found: tuple[Mode, ...], *fits: FitFacts, **changes: Any) -> Facts:
         completed=True,
         proper=True,
         partial=False,
+        interrupted="",
         unseen=Estimate(0.0, 0.001),
         log_evidence=Estimate(-10.0, 0.01),
         evidence_reason="",
