@@ -1,5 +1,7 @@
 """Log density graphs → batched functions: a loop over PyTensor's compiled function, or JAX's vmap."""
 
+import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,11 +14,27 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import ancestors
 
 from pymc_kl._typing import Array
-from pymc_kl.model.graphs import same_arithmetic
+from pymc_kl.model.graphs import one_at_a_time, same_arithmetic
 
 JAX_ROWS = 1024  # rows that one call takes at the most; bounds memory; our choice
 JAX_MAX_BLOCK = 16  # rows that one step of the compiled loop evaluates together, few enough for the cache; our choice
 JAX_BLOCK_SIZE = 2**21  # numbers of the model's largest constant times rows that one step may hold; our choice
+
+
+FORKED = (
+    "This process was forked from one that had used JAX, in which JAX would wait for ever for threads that were not "
+    "forked: start processes with multiprocessing.get_context('spawn')."
+)
+_started_by: list[int] = []  # the process that used JAX first; a fork inherits it
+
+
+def _forked_from_jax() -> bool:
+    return bool(_started_by) and _started_by[0] != os.getpid()
+
+
+def _refuse_after_fork() -> None:
+    if _forked_from_jax():
+        raise RuntimeError(FORKED)
 
 
 class Evaluator(Protocol):
@@ -39,6 +57,9 @@ def make_evaluator(
     """
     if backend not in ("auto", *BACKENDS):
         raise ValueError(f"backend must be one of {['auto', *BACKENDS]}; got {backend!r}.")
+    if backend == "auto" and _forked_from_jax():
+        warnings.warn(f"{FORKED} The density is compiled with numba instead.", UserWarning, stacklevel=2)
+        backend = "numba"
     if backend == "auto" and find_spec("jax") is not None:
         try:
             return BACKENDS["jax"](x, log_density, gradient), "jax"
@@ -62,10 +83,12 @@ class LoopEvaluator:
         with same_arithmetic():
             return cls(compile_pymc([x], outputs, trust_input=True), gradient)
 
+    @one_at_a_time
     def value(self, x: Array) -> Array:
         """Evaluate (n, d) -> (n,)."""
         return np.array([self.function(row)[0] for row in x], dtype=float)
 
+    @one_at_a_time
     def value_and_grad(self, x: Array) -> tuple[Array, Array]:
         """Evaluate (n, d) -> (n,), (n, d)."""
         _require_gradient(self.has_gradient)
@@ -93,6 +116,8 @@ class JaxEvaluator:
         """Translate the graph to JAX; NotImplementedError where JAX lacks one of its operations."""
         import jax
 
+        _started_by.append(os.getpid())
+        _refuse_after_fork()
         scalar = _to_jax(x, log_density)
         block = _block_rows(log_density)
         d = x.type.shape[0]
@@ -122,6 +147,7 @@ class JaxEvaluator:
         return self._map(x)
 
     def _map(self, x: Array) -> tuple[Array, Array]:
+        _refuse_after_fork()
         values, grads = np.empty(len(x)), np.empty(x.shape if self.has_gradient else (len(x), 0))
         points = np.empty((self.rows, x.shape[1]))
         for start in range(0, len(x), self.rows):

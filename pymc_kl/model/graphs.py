@@ -1,8 +1,10 @@
 """A model's graphs as functions of one vector: its log density, and the maps to and from its own variables."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 
 import numpy as np
 import pymc as pm
@@ -23,6 +25,10 @@ from pytensor.tensor.variable import TensorConstant
 
 from pymc_kl._typing import Array
 
+# PyTensor changes its settings as it compiles, a compiled function keeps its arguments in one place, and a model its
+# random numbers: whoever uses them, or PyMC, holds this lock.
+PYTENSOR = threading.RLock()
+
 # Transforms run in Python, as numpy calls on whole batches: nothing has to be compiled.
 MAP_MODE = Mode(
     VMLinker(use_cloop=False, c_thunks=False),
@@ -32,14 +38,27 @@ MAP_MODE = Mode(
 )
 
 
-def same_arithmetic() -> AbstractContextManager[None]:
-    """Return a context in which functions compile to the same arithmetic, to the last bit, in every process.
+def one_at_a_time[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """Run a function that compiles with PyTensor, or calls what it compiled, in one thread at a time."""
+
+    @wraps(function)
+    def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+        with PYTENSOR:
+            return function(*args, **kwargs)
+
+    return alone
+
+
+@contextmanager
+def same_arithmetic() -> Iterator[None]:
+    """Open a context in which functions compile to the same arithmetic, to the last bit, in every process and thread.
 
     PyTensor lets numba reorder floating-point sums ("fast maths"). The order depends on which functions numba compiles
     and which it reads from its cache on disk, so it may differ between two processes. A difference in the last bit is
     enough for two chains with the same seed to drift apart.
     """
-    return pytensor.config.change_flags(numba__fastmath=False)
+    with PYTENSOR, pytensor.config.change_flags(numba__fastmath=False):
+        yield
 
 
 @dataclass(frozen=True)
@@ -161,6 +180,7 @@ def affine_model(model: pm.Model, variables: Sequence[Variables]) -> pm.Model:
     return affine
 
 
+@one_at_a_time
 def compile_constrain(
     model: pm.Model, names: Sequence[str], values: Sequence[Variable], variables: Sequence[Variables]
 ) -> Callable[[Array], list[Array]]:
@@ -175,9 +195,10 @@ def compile_constrain(
         out if batch in set(ancestors([out])) else pt.broadcast_to(out, (batch.shape[0], *out.shape))
         for out in vectorize_graph(lowered, {x: batch})
     ]
-    return pytensor.function([batch], batched, mode=MAP_MODE)
+    return one_at_a_time(pytensor.function([batch], batched, mode=MAP_MODE))
 
 
+@one_at_a_time
 def compile_unconstrain(
     model: pm.Model, values: Sequence[Variable], variables: Sequence[Variables]
 ) -> Callable[..., list[Array]]:
@@ -193,4 +214,4 @@ def compile_unconstrain(
     outputs = replace_vars_in_graphs(outputs, dict(zip(rvs, typed, strict=True)))
     batches = [pt.tensor(shape=(None, *v.shape), dtype=p.type.dtype) for v, p in zip(variables, plain, strict=True)]
     batched = vectorize_graph(_lower(_freeze_data(outputs), "canonicalize"), dict(zip(plain, batches, strict=True)))
-    return pytensor.function(batches, batched, mode=MAP_MODE, on_unused_input="ignore")
+    return one_at_a_time(pytensor.function(batches, batched, mode=MAP_MODE, on_unused_input="ignore"))

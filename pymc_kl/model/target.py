@@ -25,6 +25,7 @@ from pymc_kl.model.graphs import (
     data_size,
     flat_log_density,
     lay_out,
+    one_at_a_time,
     values_by_name,
     without_minibatches,
 )
@@ -68,6 +69,7 @@ class Target:
     _full: pm.Model = field(repr=False)
 
     @classmethod
+    @one_at_a_time
     def from_model(cls, model: pm.Model | None = None, *, backend: str = "auto", gradient: bool = True) -> "Target":
         """Compile a model's density.
 
@@ -240,11 +242,13 @@ class Target:
             check_finite(part, f"{name!r}, once unconstrained,", OFF_BOUNDARY)
         return parts
 
+    @one_at_a_time
     def initial_point(self) -> Array:
         """Return the model's initial point (d,)."""
         point = self.model.initial_point(0)
         return np.concatenate([np.ravel(point[v.value_name]) for v in self.variables]).astype(float)
 
+    @one_at_a_time
     def initial_points(self, n: int, rng: np.random.Generator) -> Array:
         """Draw starts (n, d) from the prior; jittered support points where the prior can't be sampled."""
         jittered = self.initial_point() + rng.uniform(-1, 1, (n, self.d))

@@ -5,9 +5,13 @@ in each process, and only the data `centre`, `factor` and `beta` change from mod
 """
 
 import logging
+import multiprocessing
+import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 import cloudpickle
 import joblib
@@ -15,15 +19,15 @@ import numpy as np
 import pymc as pm
 
 from pymc_kl.interrupts import not_swallowed
-from pymc_kl.model.graphs import Variables, affine_model, same_arithmetic
+from pymc_kl.model.graphs import PYTENSOR, Variables, affine_model, same_arithmetic
 from pymc_kl.model.target import Target
 from pymc_kl.progress import SILENT, Alarm, TimeIsUp
 from pymc_kl.reference.local_chains import Chains, Task
 
 LOCAL_TARGET_ACCEPT = 0.95  # acceptance rate, above PyMC's 0.8: modes are curved, and short trajectories cost little
 MAX_TREEDEPTH = 8  # most doublings of a trajectory (255 steps), which on a plateau are always reached; our choice
+WATCH = 1.0  # seconds between two looks of a worker whether its parent lives; our choice
 TUNE = 400  # tuning draws of a chain; our choice
-COMPILING = threading.Lock()  # PyTensor compiles, and changes its settings, in one thread at a time
 
 
 def sample_with_nuts(
@@ -42,14 +46,29 @@ def sample_with_nuts(
     groups = [range(i, len(tasks), size) for i in range(size)]
     # As bytes, since joblib's own pickler does not know all that a PyMC model may hold.
     packed = cloudpickle.dumps((target.model, target.variables))
-    parts = parallel(joblib.delayed(_run_packed)(packed, [tasks[i] for i in group]) for group in groups)
+    parts = parallel(joblib.delayed(_run_packed)(packed, [tasks[i] for i in group], os.getpid()) for group in groups)
     for group, part in zip(groups, parts, strict=True):
         yield from zip(group, part, strict=True)
 
 
-def _run_packed(packed: bytes, tasks: Sequence[Task]) -> list[Chains]:
+def _run_packed(packed: bytes, tasks: Sequence[Task], caller: int) -> list[Chains]:
+    started_by = multiprocessing.parent_process()
+    if started_by is not None and started_by.pid == caller:  # a process that joblib started, not a thread
+        _end_with_parent(caller)
     model, variables = cloudpickle.loads(packed)
     return list(_run(model, variables, tasks, SILENT))
+
+
+@cache
+def _end_with_parent(parent: int) -> None:
+    """End this process when its parent is no more: a SIGTERM or SIGKILL leaves it no time to end its workers."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task], alarm: Alarm) -> Iterator[Chains]:
@@ -57,7 +76,7 @@ def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task],
     if not tasks:
         return
     affine = affine_model(model, variables)
-    with COMPILING, _quiet(), same_arithmetic(), affine:
+    with PYTENSOR, _quiet(), same_arithmetic(), affine:
         step = pm.NUTS(target_accept=LOCAL_TARGET_ACCEPT, max_treedepth=MAX_TREEDEPTH)
     fresh = step.sampling_state
     for task in tasks:
@@ -74,7 +93,7 @@ def _sample(affine: pm.Model, step: pm.NUTS, task: Task, alarm: Alarm) -> Chains
             raise TimeIsUp
 
     try:
-        with _quiet(), not_swallowed() as interrupts, affine:
+        with PYTENSOR, _quiet(), not_swallowed() as interrupts, affine:
             pm.set_data({"centre": task.centre, "factor": task.factor, "beta": np.float64(task.beta)})
             trace = pm.sample(
                 task.draws,

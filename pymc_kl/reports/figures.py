@@ -6,6 +6,7 @@ A plot that fails is replaced by a sentence, so that the rest of the page is kep
 import html
 import io
 import re
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from arviz_plots import PlotCollection
 
 from pymc_kl.reports.theme import INK, PAPER, themed
 
+DRAWING = threading.RLock()  # ArviZ draws by pyplot, whose figures and settings all threads share
 SETTINGS: dict[Any, Any] = {  # names may hold a dollar
     "svg.fonttype": "none", "svg.hashsalt": "pymc_kl", "figure.max_open_warning": 0, "text.parse_math": False,
 }  # fmt: skip
@@ -74,6 +76,10 @@ class Painter:
         Figure
             Where the plot raises, `failed` says what.
         """
+        with DRAWING:
+            return self._drawn(name, caption, plot, *args, **kwargs)
+
+    def _drawn(self, name: str, caption: str, plot: Callable[..., PlotCollection], *args: Any, **kwargs: Any) -> Figure:
         backend = "plotly" if self.interactive else "matplotlib"
         before = set(plt.get_fignums())
         try:

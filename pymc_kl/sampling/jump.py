@@ -11,7 +11,7 @@ import xarray as xr
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.arguments import check_arguments, whole
 from pymc_kl.interrupts import Interrupts, counted, interrupted, keeping, tell
-from pymc_kl.model.graphs import without_minibatches
+from pymc_kl.model.graphs import PYTENSOR, without_minibatches
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.modes.numbering import to_mode_number
@@ -115,7 +115,7 @@ def sample_jump(
     full = without_minibatches(target.model)
     step = [*make_steps(full, target, approximation, local_normals(weighted), jumps=jumps, target_accept=target_accept)]
     _check_density(step[1], starts.x, starts.log_density)
-    with counted() as interrupts, keeping(modes=modes), warnings.catch_warnings():
+    with PYTENSOR, counted() as interrupts, keeping(modes=modes), warnings.catch_warnings():
         # JAX and Python warn of any fork; the processes that PyMC forks run what PyTensor compiled, and no JAX.
         warnings.filterwarnings("ignore", message=r".*fork\(\)")
         try:
