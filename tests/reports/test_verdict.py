@@ -461,7 +461,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     "no scores": (facts(TWO, fit("ADVI", tuple(cover(m, NAN, "") for m in TWO))), ["ADVI has no scores"], ["nan"]),
     "interrupted": (
         facts(TWO, fit("q", covering(TWO)), partial=True),
-        ["Take the reference with care. The search or the sampling was interrupted"],
+        ["Take the reference with care. The search or the sampling was stopped early"],
         [],
     ),
     "no approximation": (facts(TWO), [], ["covers"]),
