@@ -32,16 +32,29 @@ def why_no_maximum(target: Target, x: Array, scale: Array) -> str:
 
     `scale` (d, d) is the lower Cholesky factor of the local covariance.
     """
-    starts = x[np.linspace(0, len(x) - 1, min(len(x), RIDGE_STARTS)).astype(int)]
+    starts = _some(x)
     climbed = climb(target.log_density_and_grad, starts, scale)
     ends, lost = climbed.x[climbed.converged], ~climbed.converged
     if lost.mean() > MOST_LOST:
         return _rise(target, (climbed.x - starts)[lost] / np.sqrt((scale**2).sum(axis=1)))
-    if rotated := [sites for sites in _rotations(target) if _turns(target, sites, ends, scale)]:
-        return f"the posterior is not identified along a rotation of {_written(rotated[0])}"
+    if rotation := free_rotation(target, ends, scale):
+        return rotation
     if along := _ridge(target, ends[0], scale):
         return f"the log density is flat along a ridge in {listed(along)}"
     return ""
+
+
+def free_rotation(target: Target, x: Array, scale: Array) -> str:
+    """Say along what rotation of a variable's axes log p̃ stays as it is at points (n, d); nothing if along none."""
+    some = _some(x)
+    if rotated := [sites for sites in _rotations(target) if _turns(target, sites, some, scale)]:
+        return f"the posterior is not identified along a rotation of {_written(rotated[0])}"
+    return ""
+
+
+def _some(x: Array) -> Array:
+    """Take a few of the points (n, d), evenly spread."""
+    return x[np.linspace(0, len(x) - 1, min(len(x), RIDGE_STARTS)).astype(int)]
 
 
 def _rise(target: Target, away: Array) -> str:

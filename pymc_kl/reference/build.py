@@ -209,7 +209,7 @@ def _explained(reason: str, sampler: ModeSampler, region: ModeState) -> str:
         return reason
     x = region.draws.x if len(region.draws) else modes.dispersed
     cause = why_no_maximum(target, x, modes.local_scale)
-    return f"{reason}; {cause}" if cause else reason
+    return f"{reason}; {cause}" if cause and cause not in reason else reason
 
 
 def _reordered(masses: Masses, order: IntArray) -> Masses:

@@ -12,6 +12,7 @@ from pymc_kl.model.target import Target
 from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import ELSEWHERE
+from pymc_kl.modes.ridge import free_rotation
 from pymc_kl.progress import SILENT, Alarm, Report
 from pymc_kl.reference import policy
 from pymc_kl.reference.bridge_sampling import log_mass
@@ -112,9 +113,16 @@ class ModeSampler:
         return state if self.modes.proper else self._region(k, state)
 
     def _region(self, k: int, state: ModeState) -> ModeState:
-        """Weigh a region without a proper maximum: with its log scales on a grid, else as before, else along a path."""
+        """Weigh a region without a proper maximum: with its log scales on a grid, else as before, else along a path.
+
+        Along a free rotation no path from a Gaussian leads.
+        """
         found = self._nested(k, state)
-        return found if found.known else self._tempered(k, state)
+        if found.known or not len(state.draws):
+            return found
+        if rotation := free_rotation(self.target, state.draws.x, self.modes.local_scale):
+            return replace(found, log_mass=replace(found.log_mass, reason=f"{found.log_mass.reason}; {rotation}"))
+        return self._tempered(k, state)
 
     def _nested(self, k: int, state: ModeState) -> ModeState:
         """Weigh a mode by a nested Laplace approximation; draws that miss a part of it are replaced."""

@@ -39,11 +39,12 @@ def suffice(given: LocalDraws) -> bool:
 def given_stand(given: LocalDraws, made: LocalDraws) -> bool:
     """Tell whether the user's draws of a mode stand for it, because those made here are worse.
 
-    They do where chains made here diverge or disagree, by themselves or with the given ones, and the given ones agree.
+    They do where chains made here diverge or disagree, by themselves or with the given ones, and the given ones agree,
+    or disagree less; chains that crawl agree about nothing.
     """
-    if given.source != "given" or len(given) < LEAST_GIVEN or not given.rhat <= LOCAL_RHAT:
+    if given.source != "given" or len(given) < LEAST_GIVEN or _agree(made):
         return False
-    return not _agree(made)
+    return given.rhat <= LOCAL_RHAT or made.crawl or given.rhat < made.rhat
 
 
 def can_go_on_from(draws: LocalDraws, checked: bool) -> bool:

@@ -119,3 +119,30 @@ def test_given_draws_suffice_by_their_worth(rng):
 
 def test_each_round_draws_twice_as_many():
     assert [policy.draws_wanted(turn, 1000) for turn in range(policy.MAX_ROUNDS)] == [1000, 2000, 4000]
+
+
+class TestGivenStand:
+    """Draws given in a mode against those of chains made here: 8 sds apart in their halves, or all alike."""
+
+    @staticmethod
+    def draws(source, halves, **marks):
+        x = np.random.default_rng(1).standard_normal((400, 1)) + np.repeat([0.0, halves], 200)[:, None]
+        return LocalDraws(x, np.zeros(400), np.zeros(400, dtype=int), np.ones(400), source, **marks)
+
+    @pytest.mark.parametrize(
+        ("given", "made", "stand"),
+        [
+            (0.0, {"halves": 0.0}, False),
+            (0.0, {"halves": 8.0}, True),
+            (2.0, {"halves": 8.0}, True),
+            (8.0, {"halves": 2.0}, False),
+            (2.0, {"halves": 0.0, "crawl": True}, True),
+        ],
+        ids=["both agree", "made disagree", "made disagree more", "given disagree more", "made crawl"],
+    )
+    def test_the_worse_do_not_replace_the_better(self, given, made, stand):
+        assert policy.given_stand(self.draws("given", given), self.draws("HMC", **made)) is stand
+
+    def test_few_never_stand(self):
+        few = self.draws("given", 0.0).take(np.arange(99))
+        assert not policy.given_stand(few, self.draws("HMC", 8.0))

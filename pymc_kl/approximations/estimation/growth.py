@@ -21,7 +21,7 @@ from pymc_kl.numerics.constants import LOG_2PI
 
 SPLIT_ITERATIONS = 3  # iterations of EM on a split, enough to rank the splits; our choice
 SPLIT_TOLERANCE = 1e-3  # nats a draw: the same EM stops when an iteration gains less; our choice
-ROUGH_ITERATIONS = 30  # most iterations of ECME for the Student-t that EM starts from; our choice
+ROUGH_ITERATIONS = 10  # most iterations of ECME for the Student-t that EM starts from; our choice
 ROUGH_GAIN = 1e-3  # nats a draw: the same ECME stops when an iteration gains less; our choice
 NEARLY = 0.5  # part of the largest gain above which another component is split as well; our choice
 
