@@ -29,8 +29,9 @@ EXAMPLES = """examples:
   pymc-kl report results/comparison.nc -o report.html       write the report again
 
 exit codes:
-  0  done     1  a fit failed, the rest is there     2  the input can't be used
+  0  done     1  a fit failed, the rest is there     2  the input can't be used     130  interrupted
 """
+INTERRUPTED = 130  # exit code after Ctrl-C, 128 and the number of SIGINT; as shells have it
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     try:
         return int(parsed.run(parsed, console))
+    except KeyboardInterrupt as error:
+        said = f"interrupted, and nothing is written. {error}".rstrip()
+        Console(stderr=True).print(f"pymc-kl: {said}", style="red", markup=False, soft_wrap=True)
+        return INTERRUPTED
     except (OSError, ValueError, TypeError) as error:
         Console(stderr=True).print(f"pymc-kl: {error}", style="red", markup=False, soft_wrap=True)
         return 2

@@ -37,6 +37,13 @@ def folder(tmp_path, exact_draws, monkeypatch):
     return tmp_path
 
 
+def test_an_interrupt_is_told_in_a_line(folder, capsys):
+    (folder / "two.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    assert main(["compare", "two.py:model", "--out", "out"]) == 130
+    assert capsys.readouterr().err == "pymc-kl: interrupted, and nothing is written.\n"
+    assert not (folder / "out").exists()
+
+
 def test_compare_then_summary(folder, capsys):
     code = main(["compare", "two.py:model", "--draws", "draws.nc", "--reverse", "--out", "out", "--quiet"])
     first = capsys.readouterr().out

@@ -143,12 +143,13 @@ def _check_repeats(q: SampleFunction) -> None:
 
 
 def _checked(values: Any, what: str, shape: tuple[int, ...], *, finite: bool = True) -> Array:
-    """Return a user's values as an array of the expected shape; raise for NaN, and for infinity if `finite`."""
+    """Return a user's values as an array of the expected shape; raise for NaN and +inf, and for -inf if `finite`."""
+    if np.iscomplexobj(values):
+        raise ValueError(f"{what} must hold real numbers; got complex ones.")
     array = np.asarray(values, dtype=float)
     if array.shape != shape:
         raise ValueError(f"{what} must have shape {shape}; got {array.shape}.")
-    if n_bad := int((~np.isfinite(array)).sum() if finite else np.isnan(array).sum()):
-        raise ValueError(
-            f"{what} must hold {'finite values' if finite else 'no NaN'}; {n_bad} of {array.size} are not."
-        )
+    if n_bad := int((~(np.isfinite(array) if finite else array < np.inf)).sum()):
+        allowed = "finite values" if finite else "no NaN and no +inf"
+        raise ValueError(f"{what} must hold {allowed}; {n_bad} of {array.size} are not.")
     return array

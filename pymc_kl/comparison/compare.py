@@ -120,6 +120,13 @@ def compare(
         failed is a row of NaN with its `error`; where a part of its scores failed, that part alone is NaN, and `error`
         names it.
 
+    Raises
+    ------
+    KeyboardInterrupt
+        At a second Ctrl-C, and at a first before there is anything to compare with: its attribute `kept` is a dict of
+        what was done, `fits` that `pm.fit` made and `modes` found. Later a first one returns what is there: `partial`
+        in the attributes is 1, `interrupted` says in which step, and fits that were not made have that as their error.
+
     Examples
     --------
     >>> import numpy as np, pymc as pm, pymc_kl as pkl, xarray as xr

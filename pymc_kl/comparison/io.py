@@ -9,9 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from pymc_kl.arguments import check_arguments, file_path
+from pymc_kl.arguments import check_arguments, file_path, shown
+from pymc_kl.comparison.damaged import told_in_a_line
 from pymc_kl.comparison.older_formats import converted
 from pymc_kl.comparison.stored_names import from_file, to_file
 from pymc_kl.comparison.whole_files import check_new, interrupts_wait, recover, written_whole
@@ -25,6 +27,7 @@ FIRST_MARKED = 3  # format number, that of the DataTree, from which on a file be
 CHUNK = re.compile(r"\d+(\.\d+)*")  # names of files with numbers in a Zarr array; Zarr's specification, version 2
 OF_GROUP = {".zgroup", ".zattrs", ".zmetadata", ".DS_Store"}  # names of files in a Zarr group; same source, and macOS
 OF_ARRAY = {".zarray", ".zattrs", ".DS_Store"}  # names of files beside the chunks of a Zarr array; same source
+BROKEN = "The file is broken or of another kind; make it again with compare() and save()."
 NAMED = 3  # files of others that an error names, at most; our choice
 
 
@@ -193,23 +196,40 @@ def load(path: str | Path) -> xr.DataTree:
     recover(path)
     if not path.exists():
         raise FileNotFoundError(f"no such comparison: {path}")
-    try:
+    with told_in_a_line(f"{path} can't be read as a comparison", BROKEN):
         dt = _read_unchanged(path)
-    except Exception as error:  # whatever its readers say of a broken file
-        raise ValueError(
-            f"{path} can't be read as a comparison: {error}. The file is broken or of another kind; make it again "
-            "with compare() and save()."
-        ) from error
-    if MARK not in dt.attrs and int(dt.attrs.get("pymc_kl_format", 0)) >= FIRST_MARKED:
-        raise ValueError(f"{path} was not written to its end, and what it lacks is lost. Make it again with compare().")
-    comparison = check_comparison(dt)
-    _check_chunks(path, dt)
-    return comparison
+        if MARK not in dt.attrs and _number(dt, "pymc_kl_format") >= FIRST_MARKED:
+            raise ValueError(
+                f"{path} was not written to its end, and what it lacks is lost. Make it again with compare()."
+            )
+        comparison = check_comparison(dt)
+        _check_chunks(path, dt)
+        return comparison
+
+
+def _number(dt: xr.DataTree, name: str) -> int:
+    """Read a whole number from the attributes, 0 without it."""
+    value = np.asarray(dt.attrs.get(name, 0))
+    if value.ndim or value.dtype.kind not in "iuf" or not value == np.trunc(value):
+        raise ValueError(f"the attribute {name} of a comparison is a whole number; got {shown(value.tolist())}.")
+    return int(value)
+
+
+def _content(dt: xr.DataTree) -> dict[str, Any]:
+    """Read from the attributes how much a file holds; files of earlier versions do not say."""
+    try:
+        content = json.loads(dt.attrs.get(CONTENT, "{}"))
+    except (TypeError, ValueError):
+        content = None
+    known = content if isinstance(content, dict) else {"variables": ""}
+    if not all(isinstance(known.get(name, 0), int) for name in ("variables", "chunks")):
+        raise ValueError(f"the attribute {CONTENT} of this comparison is damaged. Make it again with compare().")
+    return known
 
 
 def _check_chunks(path: Path, dt: xr.DataTree) -> None:
     """Raise if a Zarr store has lost files of numbers, which its readers take for missing values."""
-    expected = json.loads(dt.attrs.get(CONTENT, "{}")).get("chunks", 0) if path.is_dir() else 0
+    expected = _content(dt).get("chunks", 0) if path.is_dir() else 0
     if (found := _n_chunks(path) if expected else 0) < expected:
         raise ValueError(f"{path} holds {found} files of numbers of the {expected} that were saved. Make it again.")
 
@@ -231,7 +251,7 @@ def check_comparison(dt: Any) -> xr.DataTree:
         raise ValueError(
             f"this DataTree is no comparison: it lacks the groups {', '.join(missing)}. Make one with compare()."
         )
-    made = int(dt.attrs.get("pymc_kl_format", 0))
+    made = _number(dt, "pymc_kl_format")
     if made > FORMAT:
         raise ValueError(
             f"this comparison was written in format {made} by pymc_kl "
@@ -243,11 +263,11 @@ def check_comparison(dt: Any) -> xr.DataTree:
 
 def _from_file(dt: xr.DataTree) -> xr.DataTree:
     """Take the marks of a file off and give names back; raise if groups or variables are missing."""
-    content = json.loads(dt.attrs.get(CONTENT, "{}"))  # what earlier files of this format do not say
+    content = _content(dt)
     for what, expected, found in (
-        ("groups", dt.attrs[MARK], _n_groups(dt)), ("variables", content.get("variables", 0), _n_variables(dt)),
+        ("groups", _number(dt, MARK), _n_groups(dt)), ("variables", content.get("variables", 0), _n_variables(dt)),
     ):  # fmt: skip
-        if found < int(expected):
+        if found < expected:
             raise ValueError(f"this comparison holds {found} {what} of the {expected} that were saved. Make it again.")
     dt = from_file(_with_objects(dt, content.get("objects", ())))
     dt.attrs = {name: value for name, value in dt.attrs.items() if name not in (MARK, CONTENT)}
@@ -260,7 +280,9 @@ def _with_objects(dt: xr.DataTree, paths: Iterable[str]) -> xr.DataTree:
     nodes = {node.path: node for node in dt.subtree}
     for path in paths:
         node, _, name = path.rpartition("/")
-        group = nodes[node or "/"]
+        group = nodes.get(node or "/")
+        if group is None or name not in group.variables:
+            raise ValueError(f"this comparison lacks {path}, which was saved. Make it again with compare().")
         ds = group.to_dataset(inherit=False)
         group.dataset = ds.assign({name: ds.variables[name].astype(object)})
     return dt

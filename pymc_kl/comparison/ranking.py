@@ -3,7 +3,10 @@
 import numpy as np
 import xarray as xr
 
+from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
 
+
+@told_in_a_line("this comparison can't be read", STRANGE)
 def ranked(dt: xr.DataTree) -> xr.DataTree:
     """Return a comparison with its fits from the recommended one down, in `/scores`, `/coverage` and `/parameters`.
 

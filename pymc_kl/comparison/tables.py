@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from pymc_kl.arguments import check_arguments, choice, choices, optional, texts, whole
+from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
 from pymc_kl.comparison.datatree import SCORE_COLUMNS, TEXT_COLUMNS
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
@@ -25,6 +26,7 @@ MASSES = (("mass", "elsewhere"), ("mass_se", "elsewhere_se"))
 MOST_SKEWED = 0.25  # offset of an interval from its estimate, in half-lengths, up to which ± is printed; our choice
 
 
+@told_in_a_line("no table can be made of this comparison", STRANGE)
 def summary(
     comparison: xr.DataTree,
     *,
@@ -94,6 +96,7 @@ def _to_read(scores: xr.Dataset, round_to: int | None) -> pd.DataFrame:
     return pd.DataFrame(table, index=pd.Index(scores["approximation"].values, name="approximation"))
 
 
+@told_in_a_line("no table can be made of this comparison", STRANGE)
 def coverage(
     comparison: xr.DataTree,
     *,

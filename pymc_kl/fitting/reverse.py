@@ -73,6 +73,11 @@ def fit_reverse(
         left on the way; `settled`, the optimum of each start; and, of a Gaussian family, `mixture`, all optima
         weighted by their ELBOs and numbers of copies.
 
+    Raises
+    ------
+    KeyboardInterrupt
+        At Ctrl-C, with the `modes` found by then in its attribute `kept`: they can be given again.
+
     References
     ----------
     .. [1] Giordano, R., Ingram, M. and Broderick, T. (2024). Black box variational inference with a deterministic

@@ -11,6 +11,7 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 
 from pymc_kl.arguments import check_arguments, file_path, optional
+from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
 from pymc_kl.comparison.whole_files import check_new, write_text
@@ -152,9 +153,15 @@ def report(
         writable(path, overwrite)
     options = Options(var_names, filter_vars, coords, ci_prob, labeller or BaseLabeller(), round_to)
     select_variables(dt["posterior"].to_dataset(), **options.variables)
+    made = _page(dt, Painter(interactive), options, ci_prob)
+    return made if path is None else replace(made, path=made.save(path, overwrite=overwrite))
+
+
+@told_in_a_line("no page can be made of this comparison", STRANGE)
+def _page(dt: xr.DataTree, painter: Painter, options: Options, ci_prob: float | None) -> Report:
+    """Draw and write the page and its short form for notebooks."""
     facts = read_facts(dt)
     trust, sentences = judge_reference(facts), judge(facts)
-    painter = Painter(interactive)
     shared = {
         "verdict": sentences,
         "coverage": _coverage_picture(dt, facts, painter, ci_prob),
@@ -171,7 +178,7 @@ def report(
         sections=sections,
         variables=css_variables(":root"),
         script=read_text("report.js"),
-        plotly=plotly_library() if interactive else "",
+        plotly=plotly_library() if painter.interactive else "",
         **shared,
     )
     main_tables = [
@@ -180,8 +187,7 @@ def report(
     notebook = environment.get_template("notebook.html.j2").render(
         tables=main_tables, variables=css_variables(".pymc-kl"), **shared
     )
-    made = Report(html, notebook, tuple(sentence.text for sentence in sentences))
-    return made if path is None else replace(made, path=made.save(path, overwrite=overwrite))
+    return Report(html, notebook, tuple(sentence.text for sentence in sentences))
 
 
 def _title(dt: xr.DataTree) -> str:

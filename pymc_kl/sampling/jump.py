@@ -75,6 +75,9 @@ def sample_jump(
 
     Raises
     ------
+    KeyboardInterrupt
+        At Ctrl-C before the first draw, with the `modes` in its attribute `kept`. Later the draws that are there are
+        returned, `partial` in the attributes is 1, and `interrupted` says how many they are.
     TypeError
         If q has no density.
     ValueError

@@ -119,8 +119,8 @@ class BadAtItsOwnDraws:
     ("bad", "reason"),
     [
         (None, "FloatingPointError: not there"),
-        (np.nan, "ValueError: log_prob(x) for x of shape (500, 1) must hold no NaN; 500 of 500 are not"),
-        (np.inf, "ValueError: log_prob must be finite at draws of q itself; at 500 of 500 it is not"),
+        (np.nan, "ValueError: log_prob(x) for x of shape (500, 1) must hold no NaN and no +inf; 500 of 500 are not"),
+        (np.inf, "ValueError: log_prob(x) for x of shape (500, 1) must hold no NaN and no +inf; 500 of 500 are not"),
         (-np.inf, "ValueError: log_prob must be finite at draws of q itself; at 500 of 500 it is not"),
     ],
 )
