@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import pytensor.tensor as pt
 from pymc.pytensorf import compile as compile_pymc
+from pytensor.gradient import NullTypeGradError
 from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import ancestors
 
@@ -79,7 +80,7 @@ class LoopEvaluator:
     @classmethod
     def compile(cls, x: Variable, log_density: Variable, gradient: bool) -> "LoopEvaluator":
         """Compile with PyTensor's default mode (numba), value and gradient in one function."""
-        outputs = [log_density, pt.grad(log_density, x, disconnected_inputs="ignore")] if gradient else [log_density]
+        outputs = [log_density, *([_gradient(log_density, x)] if gradient else [])]
         with same_arithmetic():
             return cls(compile_pymc([x], outputs, trust_input=True), gradient)
 
@@ -181,7 +182,18 @@ def _to_jax(x: Variable, log_density: Variable) -> Callable[[Any], Any]:
 def _block_rows(graph: Variable) -> int:
     """Choose how many rows one step of the loop evaluates together."""
     sizes = [v.data.size for v in ancestors([graph]) if isinstance(v, Constant) and hasattr(v.data, "size")]
-    return int(np.clip(JAX_BLOCK_SIZE // max(sizes, default=1), 1, JAX_MAX_BLOCK))
+    return int(np.clip(JAX_BLOCK_SIZE // max([1, *sizes]), 1, JAX_MAX_BLOCK))
+
+
+def _gradient(log_density: Variable, x: Variable) -> Variable:
+    """Differentiate a density; raise for one that has an operation without a derivative."""
+    try:
+        return pt.grad(log_density, x, disconnected_inputs="ignore")
+    except (NotImplementedError, NullTypeGradError) as error:
+        raise ValueError(
+            f"the model's log density has no gradient, which the search for modes needs: {error}. Write that part of "
+            "the model with operations that have one, or take it out."
+        ) from error
 
 
 def _require_gradient(has_gradient: bool) -> None:

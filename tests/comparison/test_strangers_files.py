@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from support import strangers_files
-from support.strangers_files import MEMORY, answers, changed_file, why_bad
+from support.strangers_files import LONGEST, MEMORY, answers, changed_file, why_bad
 
 import pymc_kl as pkl
 from pymc_kl.approximations import MeanField
@@ -103,7 +103,9 @@ def test_many_changed_files(originals, tmp_path):
     files = [str(originals[suffix]) for suffix in (".nc", ".zarr")]
     command = [sys.executable, "-m", strangers_files.__name__, *files, str(tmp_path), "0", str(N_FILES)]
     folder = Path(strangers_files.__file__).parents[1]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=True, timeout=2 * LONGEST * N_FILES
+    )
     *bad, last = map(json.loads, done.stdout.splitlines())
     assert not bad
     assert last["read"] + last["refused"] == N_FILES

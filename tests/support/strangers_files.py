@@ -7,7 +7,6 @@ As a program it tries many and prints those that are not answered as they should
 import json
 import resource
 import shutil
-import signal
 import sys
 import time
 import traceback
@@ -22,7 +21,7 @@ import xarray as xr
 import pymc_kl as pkl
 from pymc_kl.model.datatree import reader_options
 
-LONGEST = 10.0  # seconds that one file may take
+LONGEST = 10.0  # seconds of computing that one file may take, on a machine that may have other work
 MEMORY = 2**30  # bytes that all may add to the process
 LINE = 1000  # letters that an error may have
 RUNS_CODE = ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen")  # audit events
@@ -146,7 +145,7 @@ def write(dt: xr.DataTree, path: Path) -> None:
 
 
 def answers(path: Path, *, report: bool = True) -> Iterator[tuple[str, Exception | None, float]]:
-    """Load a file, and make of it what can be made: what was tried, what it raised, and how long it took."""
+    """Load a file, and make of it what can be made: what was tried, what it raised, and how long that computed."""
     comparison = None
     works: dict[str, Callable[[], Any]] = {
         "load": lambda: pkl.load(path),
@@ -156,7 +155,7 @@ def answers(path: Path, *, report: bool = True) -> Iterator[tuple[str, Exception
     if report:
         works["report"] = lambda: pkl.report(comparison).html
     for name, work in works.items():
-        start, raised = time.perf_counter(), None
+        start, raised = time.process_time(), None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -164,7 +163,7 @@ def answers(path: Path, *, report: bool = True) -> Iterator[tuple[str, Exception
             comparison = made if name == "load" else comparison
         except Exception as error:  # noqa: BLE001 that is what is looked for
             raised = error
-        yield name, raised, time.perf_counter() - start
+        yield name, raised, time.process_time() - start
         if comparison is None:
             return
 
@@ -193,7 +192,6 @@ def main(nc: str, zarr: str, folder: str, first: str, last: str) -> None:
     """Try many files; print a line of JSON for each bad answer, and one at the end."""
     ran: list[str] = []
     sys.addaudithook(lambda event, _: ran.append(event) if event in RUNS_CODE else None)
-    signal.signal(signal.SIGALRM, signal.default_int_handler)
     originals = {".nc": Path(nc), ".zarr": Path(zarr)}
     list(answers(Path(nc)))
     ran.clear()
