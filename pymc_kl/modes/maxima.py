@@ -77,13 +77,17 @@ class Maxima:
     def capture(self, x: Array, value: Array) -> IntArray:
         """Index of the maximum whose close neighbourhood each point (n, d) lies in, else -1."""
         owner = np.full(len(x), ELSEWHERE, dtype=np.int64)
-        high = np.flatnonzero(value > self.log_density.min(initial=np.inf) - CAPTURE_RADIUS**2)
-        if not len(high):
-            return owner
-        nearest, squared = self.nearest(x[high])
-        near = (squared < CAPTURE_RADIUS**2) & (self.log_density[nearest] - value[high] < CAPTURE_RADIUS**2)
-        owner[high[near]] = nearest[near]
+        high = value > self.log_density.min(initial=np.inf) - CAPTURE_RADIUS**2
+        owner[high] = self.capture_here(self.canonical(x[high]), value[high]) if high.any() else ELSEWHERE
         return owner
+
+    def capture_here(self, x: Array, value: Array) -> IntArray:
+        """Index of the maximum whose close neighbourhood each point (n, d) lies in as it is, not one of its copies."""
+        if not len(self):
+            return np.full(len(x), ELSEWHERE, dtype=np.int64)
+        nearest, squared = self._nearest(x)
+        near = (squared < CAPTURE_RADIUS**2) & (self.log_density[nearest] - value < CAPTURE_RADIUS**2)
+        return np.where(near, nearest, ELSEWHERE)
 
     def capture_uphill(self, value_and_grad: ValueAndGrad, x: Array, value: Array) -> IntArray:
         """Index of the maximum that captures each point, or of the nearest if log p̃ only rises on the straight line."""
@@ -199,9 +203,7 @@ def _canonical_if_as_high(value_and_grad: ValueAndGrad, maxima: Maxima, climbed:
     if maxima.symmetry.is_trivial or not len(new):
         return x
     lower = new[~(value_and_grad(x[new])[0] > climbed.log_density[new] - RISE)]
-    x = x.copy()
-    x[lower] = climbed.x[lower]
-    return x
+    return np.where(np.isin(np.arange(len(x)), lower)[:, None], climbed.x, x)
 
 
 def _centred(
@@ -219,7 +221,7 @@ def _centred(
 def _known(maxima: Maxima, x: Array, y: Array, log_density: float, scale: Array) -> int:
     """Index of the maximum that the end of a climb is, x (d,) and whitened y (d,), or -1."""
     near = np.flatnonzero(np.linalg.norm(whiten(maxima.x, scale) - y, axis=1) < SAME_MAXIMUM)
-    return int(near[0] if len(near) else maxima.capture(x[None], np.array([log_density]))[0])
+    return int(near[0] if len(near) else maxima.capture_here(x[None], np.array([log_density]))[0])
 
 
 def _polish(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> tuple[Array, float, Peak] | None:

@@ -6,6 +6,7 @@ from zoo import peaks
 
 from pymc_kl import find_modes, sample_reference
 from pymc_kl.model.target import Target
+from pymc_kl.modes.search import search_target
 
 
 def weighed(model, x=None, seed=1):
@@ -51,3 +52,13 @@ def test_a_spike_on_the_top_of_a_hill(rng):
 )
 def test_peaks_without_a_curvature(model):
     check(model)
+
+
+def test_ends_on_a_flat_top_are_one_maximum_under_a_symmetry_that_is_none():
+    """At starts near 0 the two coordinates look exchangeable: then no end on the top is near its own canonical copy."""
+    steps = []
+    modes = search_target(
+        Target.from_model(peaks.mesa(2, 12)), None, {}, rng=np.random.default_rng(4), report=steps.append
+    )
+    assert modes.k == 2
+    assert max(int(step.split()[2]) for step in steps) < 40
