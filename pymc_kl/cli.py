@@ -1,10 +1,12 @@
 """The command line: `pymc-kl demo`, `pymc-kl compare`, `pymc-kl summary`, `pymc-kl report`."""
 
 import argparse
-import importlib.util
+import json
 import sys
-import traceback
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -13,7 +15,6 @@ from pymc_kl._typing import ForwardFamily, ReverseMethod
 from pymc_kl.comparison.whole_files import check_folder, check_new, check_writable, recover, written_whole
 
 if TYPE_CHECKING:
-    import pymc as pm
     import xarray as xr
     from rich.console import Console
 
@@ -22,15 +23,21 @@ REPORT = "report.html"  # name of the report in the same folder
 PICTURES = ("coverage", "modes")  # plots whose pictures are in the same folder
 RESULTS = (SAVED, REPORT, *(f"{name}.png" for name in PICTURES))
 EXAMPLES = """examples:
-  pymc-kl demo                                              the 82 galaxies, from nothing to pictures
+  pymc-kl demo                                              draws that miss a fifth of the posterior (a minute)
+  pymc-kl demo --galaxies                                   82 galaxies: modes times orders of labels (two minutes)
   pymc-kl compare model.py:model --draws trace.nc --out results
                                                             compare draws you have with PyMC's ADVI
   pymc-kl summary results/comparison.nc                     print the verdict and the tables again
   pymc-kl report results/comparison.nc -o report.html       write the report again
+  pymc-kl summary results/comparison.nc --json --fail-on missed untrusted
+                                                            the verdict as data, for a pipeline
 
 exit codes:
-  0  done     1  a fit failed, the rest is there     2  the input can't be used     130  interrupted
+  0  done     1  a fit failed, the rest is there     2  the input can't be used
+  3  the verdict has a problem of --fail-on          130  interrupted
 """
+PROBLEMS = ("missed", "untrusted", "unconverged")  # of a verdict, which --fail-on names
+HAS_PROBLEM = 3  # exit code where the verdict has one of them
 INTERRUPTED = 130  # exit code after Ctrl-C, 128 and the number of SIGINT; as shells have it
 
 
@@ -39,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     from rich.console import Console
 
-    console = Console()
+    console = Console(stderr=getattr(parsed, "json", False))  # what is printed to be read makes way for data
     try:
         return int(parsed.run(parsed, console))
     except KeyboardInterrupt as error:
@@ -58,12 +65,20 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"pymc-kl {version('pymc_kl')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    demo = commands.add_parser("demo", help="compare ADVI with forward-KL fits on the 82 galaxy velocities")
+    demo = commands.add_parser("demo", help="draws that miss a fifth of a posterior, though their R-hat is 1.00")
+    demo.add_argument("--galaxies", action="store_true", help="82 galaxy velocities instead, with labels that swap")
     demo.set_defaults(run=_demo)
     run = commands.add_parser("compare", help="compare approximations of your model's posterior")
     run.add_argument("model", metavar="FILE.py:NAME", help="a pm.Model, or a function that returns one")
     run.add_argument("--draws", type=Path, help="posterior draws (NetCDF); sampled with NUTS if not given")
+    run.add_argument("--n-starts", type=int, help="draws of the prior to search for modes from, at the most")
+    run.add_argument("--backend", choices=("auto", "jax", "numba"), default="auto", help="what evaluates log densities")
+    run.add_argument(
+        "--symmetry", action=argparse.BooleanOptionalAction, default=True,
+        help="count copies of a mode under labels and signs as one (default)",
+    )  # fmt: skip
     run.add_argument("--budget", type=float, help="seconds that the search for modes and their sampling may take")
     run.add_argument(
         "--reverse", nargs="*", choices=get_args(ReverseMethod.__value__), default=["advi", "fullrank_advi"],
@@ -87,6 +102,17 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("summary", help="print the verdict and the tables of a saved comparison")
     show.add_argument("comparison", type=Path, help="comparison.nc, as `compare` wrote it")
     show.set_defaults(run=_summary)
+    for command in (demo, run, show):
+        command.add_argument(
+            "--json", action="store_true", help="print the verdict as JSON, and nothing else, to stdout"
+        )
+        command.add_argument(
+            "--fail-on",
+            nargs="+",
+            choices=PROBLEMS,
+            default=[],
+            help="exit with 3 where the verdict has such a problem",
+        )
     page = commands.add_parser("report", help="write the report of a saved comparison as one HTML page")
     page.add_argument("comparison", type=Path, help="comparison.nc, as `compare` wrote it")
     page.add_argument("-o", "--output", type=Path, help="where to write it (default: beside the comparison)")
@@ -102,12 +128,36 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(parsed: argparse.Namespace, console: "Console") -> int:
     _check_out(parsed)
-    from pymc_kl.data import galaxies
+    import pymc as pm
 
-    console.print("82 galaxy velocities, three normal components: NUTS, ADVI and full-rank ADVI, forward-KL fits.")
-    with galaxies.model():
-        comparison = pkl.compare(random_seed=parsed.seed, progressbar=not parsed.quiet)
+    from pymc_kl.data import galaxies, measurements
+
+    example = galaxies if parsed.galaxies else measurements
+    quiet = {"random_seed": parsed.seed, "progressbar": False}
+    console.print(example.STORY, soft_wrap=True)
+    with example.model():
+        with _stage(console, "four chains of PyMC's NUTS"):
+            idata = pm.sample(chains=4, nuts_sampler="pymc", **quiet)
+        with _stage(console, "PyMC's ADVI, 20,000 steps"):
+            advi = pm.fit(20_000, obj_optimizer=pm.adam(learning_rate=1e-3), **quiet)
+        with _stage(console, "search for modes, sample and weigh them, fit forward-KL families, score all"):
+            comparison = pkl.compare(
+                idata, {"ADVI": advi}, random_seed=parsed.seed, progressbar=_shows_progress(parsed)
+            )
     return _finish(comparison, parsed, console)
+
+
+@contextmanager
+def _stage(console: "Console", text: str) -> Iterator[None]:
+    """Say what is done, and how long it took."""
+    console.print(f"{text} …", soft_wrap=True)
+    start = time.monotonic()
+    yield
+    console.print(f"  {time.monotonic() - start:.0f} s", style="dim")
+
+
+def _shows_progress(parsed: argparse.Namespace) -> bool:
+    return not (parsed.quiet or parsed.json)
 
 
 def _compare(parsed: argparse.Namespace, console: "Console") -> int:
@@ -121,9 +171,10 @@ def _compare(parsed: argparse.Namespace, console: "Console") -> int:
             raise FileNotFoundError(f"no such file of the fit {name!r}: {fit}")
     file, name = _model_file(parsed.model)
     _check_out(parsed)
-    model = _load_model(file, name)
     from pymc_kl.model.datatree import read_tree
+    from pymc_kl.model.from_file import load_model
 
+    model = load_model(file, name)
     draws = None if parsed.draws is None else read_tree(parsed.draws)
     comparison = pkl.compare(
         draws,
@@ -131,9 +182,12 @@ def _compare(parsed: argparse.Namespace, console: "Console") -> int:
         model=model,
         forward=parsed.forward,
         reverse=parsed.reverse,
+        symmetry=parsed.symmetry,
         budget=parsed.budget,
+        backend=parsed.backend,
         random_seed=parsed.seed,
-        progressbar=not parsed.quiet,
+        progressbar=_shows_progress(parsed),
+        **({} if parsed.n_starts is None else {"n_starts": parsed.n_starts}),
     )
     return _finish(comparison, parsed, console)
 
@@ -148,7 +202,7 @@ def _named_file(text: str) -> tuple[str, str]:
 
 def _summary(parsed: argparse.Namespace, console: "Console") -> int:
     _check_comparison(parsed.comparison)
-    return _print(pkl.load(parsed.comparison), console)
+    return _tell(pkl.load(parsed.comparison), parsed, console)
 
 
 def _check_comparison(path: Path) -> None:
@@ -182,38 +236,13 @@ def _model_file(text: str) -> tuple[Path, str]:
     return Path(file), name
 
 
-def _load_model(file: Path, name: str) -> "pm.Model":
-    """Import a file and take the model NAME from it."""
-    import pymc as pm
-
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"the model's file must be one of Python, FILE.py; got {str(file)!r}.")
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(file.resolve().parent))
-    try:
-        spec.loader.exec_module(module)
-        found = getattr(module, name, None)
-        model = found() if callable(found) and not isinstance(found, pm.Model) else found
-    except (Exception, SystemExit) as error:
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        where = f", line {lines[-1]}," if lines else ""
-        raise ValueError(f"{file}{where} failed: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    if not isinstance(model, pm.Model):
-        models = [key for key, value in vars(module).items() if isinstance(value, pm.Model)]
-        raise ValueError(f"{file} has no pm.Model named {name!r}; it has {models or 'none'}.")
-    return model
-
-
 def _finish(comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Console") -> int:
     """Save first, so that nothing is lost; print, draw and write the report; the folder appears when all is there."""
     code = 1
     with written_whole(parsed.out) as folder:
         pkl.save(comparison, folder / SAVED)
         try:
-            failed = _print(comparison, console)
+            failed = _tell(comparison, parsed, console)
             for name in PICTURES:
                 getattr(pkl, f"plot_{name}")(comparison, backend="matplotlib").savefig(folder / f"{name}.png")
             if parsed.report:
@@ -224,6 +253,20 @@ def _finish(comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Con
         written = [name for name in RESULTS if (folder / name).exists()]
     console.print(f"\nWritten to {parsed.out}: {', '.join(written)}", soft_wrap=True)
     return code
+
+
+def _tell(comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Console") -> int:
+    """Print the verdict to be read, or as data; returns the exit code."""
+    failed = 0 if parsed.json else _print(comparison, console)
+    if not (parsed.json or parsed.fail_on):
+        return failed
+    from pymc_kl.reports import verdict_data
+
+    data = verdict_data(comparison)
+    if parsed.json:
+        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        failed = int(any(fit["error"] for fit in data["fits"]))
+    return HAS_PROBLEM if set(parsed.fail_on) & set(data["problems"]) else failed
 
 
 def _print(comparison: "xr.DataTree", console: "Console") -> int:

@@ -1,5 +1,7 @@
 """The command line, run as a user runs it."""
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -7,7 +9,9 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import xarray as xr
 
+import pymc_kl
 from pymc_kl import load
 from pymc_kl._typing import ForwardFamily, ReverseMethod
 from pymc_kl.approximations import FAMILIES
@@ -88,6 +92,46 @@ def test_eighty_columns_are_enough(folder, capsys, monkeypatch):
 
 
 @pytest.mark.usefixtures("folder")
+def test_the_verdict_as_data_and_as_an_exit_code(capsys):
+    """The draws given are of one of two modes."""
+    x = np.random.default_rng(1).normal(3, 1, (4, 1000))
+    xr.Dataset({"x": (("chain", "draw"), x)}).to_netcdf("half.nc", group="posterior")
+    options = ["--reverse", "--forward", "mixture", "--n-starts", "64", "--no-symmetry", "--backend", "jax", "--quiet"]
+    run = ["compare", "two.py:model", "--draws", "half.nc", "--out", "j", "--no-report", *options]
+    assert main([*run, "--json", "--fail-on", "untrusted", "unconverged"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["problems"] == ["missed"] and told["draws"]["modes_missed"] == [2]
+    assert told["recommended"] == "forward mixture" and told["answer"].startswith("Use forward mixture")
+    settings = json.loads(load("j/comparison.nc").attrs["settings"])
+    assert (settings["n_starts"], settings["symmetry"], settings["backend"]) == (64, False, "jax")
+    again = ["summary", "j/comparison.nc", "--json"]
+    assert main(again) == 0
+    assert json.loads(capsys.readouterr().out) == told
+    assert main([*again, "--fail-on", "missed"]) == 3
+    assert main(["summary", "j/comparison.nc", "--fail-on", "missed"]) == 3
+    assert "Your draws miss mode 2" in capsys.readouterr().out
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"pymc-kl {pymc_kl.__version__}\n"
+
+
+@pytest.mark.slow
+def test_the_demo_says_what_it_does_and_how_long_it_takes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--no-report", "--quiet", "--out", "d"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        out.index("Ten measurements") < out.index("NUTS …") < out.index("ADVI, 20,000 steps …") < out.index("Verdict")
+    )
+    assert len(re.findall(r"^  \d+ s$", out, re.MULTILINE)) == 3
+    assert "Your draws miss mode 2, which holds 20.0" in out
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_function_may_build_the_model():
     assert main(["compare", "two.py:build", "--draws", "draws.nc", "--reverse", "--out", "b", "--quiet"]) == 0
 
@@ -119,6 +163,8 @@ def test_bad_input_exits_with_two(arguments, message, folder, capsys):
     ("arguments", "message"),
     [
         (["--help"], ""),
+        (["--version"], ""),
+        (["summary", "c.nc", "--fail-on", "everything"], "invalid choice: 'everything'"),
         (["compare", "--help"], ""),
         (["compare", "m.py:m", "--forward", "mixtures"], "invalid choice: 'mixtures'"),
         (["summary", "none.nc"], "no such comparison: none.nc"),

@@ -13,6 +13,7 @@ from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
 from pymc_kl.comparison.datatree import SCORE_COLUMNS, TEXT_COLUMNS
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
+from pymc_kl.comparison.readable import Readable
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.intervals import EXACT, share_interval
 from pymc_kl.numerics.judgement import CANNOT_TELL
@@ -51,6 +52,7 @@ def summary(
     Returns
     -------
     DataFrame
+        Printed whole, in lines of at most 100 characters.
         Divergences, ELBO and EUBO in nats on the unconstrained space; `<name>_se` is the standard error. NaN, or a
         dash, means that the score is not defined for that row, and `error` says why a fit, or which of its scores,
         failed.
@@ -93,7 +95,7 @@ def _to_read(scores: xr.Dataset, round_to: int | None) -> pd.DataFrame:
         "converged": [str(answer) or NONE for answer in scores["converged"].values],
         "seconds": scores["seconds"].values.round(1),
     }
-    return pd.DataFrame(table, index=pd.Index(scores["approximation"].values, name="approximation"))
+    return Readable(table, index=pd.Index(scores["approximation"].values, name="approximation"))
 
 
 @told_in_a_line("no table can be made of this comparison", STRANGE)
@@ -120,6 +122,7 @@ def coverage(
     Returns
     -------
     DataFrame
+        Printed whole, in lines of at most 100 characters.
         Rows are the modes, then "elsewhere"; columns are pairs (reference or approximation, value). The verdict
         is "covered" where mass and shape both hold, else what does not; a dash where the mode holds less than 1 %.
 
@@ -144,7 +147,7 @@ def coverage(
             row = ds.sel(approximation=name)
             table[name, "%"] = _percents(row, row, round_to)
             table[name, "verdict"] = [*two_part_verdicts(row, modes), ""]
-        return pd.DataFrame(table, index=rows)
+        return Readable(table, index=rows)
     table["reference", "mass"] = [*modes["mass"].values, modes.attrs["elsewhere"]]
     table["reference", "mass_se"] = [*modes["mass_se"].values, modes.attrs["elsewhere_se"]]
     for name in ds["approximation"].values:
@@ -202,7 +205,7 @@ def _decimals(name: str, value: Any) -> None:
 
 
 def _rounded(table: pd.DataFrame, round_to: int | str | None) -> pd.DataFrame:
-    return table.round(round_to) if isinstance(round_to, Integral) else table
+    return Readable(table.round(round_to) if isinstance(round_to, Integral) else table)
 
 
 def format_estimate(value: float, se: float, round_to: int | None = None) -> str:
@@ -240,12 +243,18 @@ def format_percent(
         return "<0.01"
     digits = round_to
     if digits is None:
-        digits = int(np.clip(1 - np.floor(np.log10(100 * se)), 0, 2)) if se > 0 else 1
+        digits = _decimals_of_percent(se) if se > 0 else 1
     ends = ends_if_skewed(Estimate(value, se), lower, upper)
     written, low, high, error = (f"{100 * part:.{digits}f}" for part in (value, *(ends or (0.0, 1.0)), se))
     if ends:
         return f"{written} ({low}–{high})"
     return f"{written} ± {error}" if np.isfinite(se) else written
+
+
+def _decimals_of_percent(se: float) -> int:
+    """Return two decimals at the most, or as many, up to four, as show one digit of the error."""
+    first = -int(np.floor(np.log10(100 * se)))
+    return min(max(first + 1, 0), 2) if first <= 2 else min(first, 4)
 
 
 def ends_if_skewed(

@@ -1,5 +1,5 @@
 """Data sets that come with the package; each file names its source."""
 
-from pymc_kl.data import galaxies
+from pymc_kl.data import galaxies, measurements
 
-__all__ = ["galaxies"]
+__all__ = ["galaxies", "measurements"]

@@ -1,7 +1,7 @@
 """Make one self-contained page that says which modes each approximation covers, how well, and what it is good for.
 
-`Section`, `Code`, `Figure`, `Painter`, `css_variables` and `page_environment` are the parts that the page is made
-of, for a page of one's own.
+`verdict_data` is the verdict as data. `Section`, `Code`, `Figure`, `Painter`, `css_variables` and `page_environment`
+are the parts that the page is made of, for a page of one's own.
 """
 
 from pymc_kl.reports.build import Report, report
@@ -9,5 +9,16 @@ from pymc_kl.reports.figures import Figure, Painter
 from pymc_kl.reports.markup import page_environment
 from pymc_kl.reports.page import Code, Section
 from pymc_kl.reports.theme import css_variables
+from pymc_kl.reports.verdict_data import verdict_data
 
-__all__ = ["Code", "Figure", "Painter", "Report", "Section", "css_variables", "page_environment", "report"]
+__all__ = [
+    "Code",
+    "Figure",
+    "Painter",
+    "Report",
+    "Section",
+    "css_variables",
+    "page_environment",
+    "report",
+    "verdict_data",
+]

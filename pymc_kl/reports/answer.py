@@ -1,17 +1,17 @@
 """Write the answer in one sentence: which fit to use for what, or what to do with the draws where there is none."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct
-from pymc_kl.reports.of_draws import RHAT_AGREES, up_to_labels
+from pymc_kl.reports.of_draws import RHAT_AGREES, up_to_labels, written_rhat
 from pymc_kl.reports.phrases import every, listed, nats, numbered
 from pymc_kl.reports.reach import with_draws
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.shape import covers_all
-from pymc_kl.reports.uses import USES
+from pymc_kl.reports.uses import USES, multimodal
 
 
 def answer(facts: Facts) -> Iterator[Sentence]:
@@ -20,7 +20,7 @@ def answer(facts: Facts) -> Iterator[Sentence]:
         return
     scored = [fit for fit in facts.fits if fit.scored]
     if scored:
-        yield Sentence("", "answer", 0, _of_fits(facts, scored[0]))
+        yield Sentence("", "answer", 0, f"{_of_fits(facts, scored[0])}{_as_well(scored)}")
     elif facts.audit is not None and not facts.fits:
         yield Sentence("", "answer", 0, _of_draws(facts))
 
@@ -42,8 +42,19 @@ def _of_fits(facts: Facts, best: FitFacts) -> str:
     return f"No fit {verb} {every(*n)}{what}. {_good_for(facts, best, by)}"
 
 
+def _as_well(scored: Sequence[FitFacts]) -> str:
+    """Name the other fits that cover every mode, if the first does."""
+    if not covers_all(scored[0]):
+        return ""
+    others = [fit.name for fit in scored[1:] if covers_all(fit)]
+    them = "it" if len(scored[0].that_matter()) == 1 else "them"
+    return f" Others that cover {them}: {listed(others)}." if others else ""
+
+
 def _good_for(facts: Facts, fit: FitFacts, by: str) -> str:
-    good = [use for use, rule in USES.items() if rule(facts, fit).answer == "yes"]
+    several = len(facts.that_matter) > 1
+    rules = {use: rule for use, rule in USES.items() if several or rule is not multimodal}
+    good = [use for use, rule in rules.items() if rule(facts, fit).answer == "yes"]
     if not good:
         return f"Use the reference's draws: for no use is {fit.name}, the first in rank{by}, sure to do."
     return f"Take {fit.name}{by} for {listed(good)}; for the rest use the reference's draws."
@@ -63,4 +74,6 @@ def _of_draws(facts: Facts) -> str:
         )
     if audit.worst.rhat > RHAT_AGREES:
         return "Use the reference's draws, which have each mode by its mass; your chains do not agree."
-    return f"Your draws hold every mode found, and their chains agree (R-hat at worst {audit.worst.rhat:.2f})."
+    return (
+        f"Your draws hold every mode found, and their chains agree (R-hat at worst {written_rhat(audit.worst.rhat)})."
+    )

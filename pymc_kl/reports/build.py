@@ -6,7 +6,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 
@@ -15,11 +14,11 @@ from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
 from pymc_kl.comparison.whole_files import check_new, write_text
-from pymc_kl.plots import plot_coverage
 from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.reports.evidence import coverage_section, modes_section, reference_section
-from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts, read_facts
-from pymc_kl.reports.figures import Figure, Painter, plotly_library
+from pymc_kl.reports.facts import Facts, read_facts
+from pymc_kl.reports.figures import Painter, plotly_library
+from pymc_kl.reports.first_picture import first_picture
 from pymc_kl.reports.headline import headlines
 from pymc_kl.reports.losses import divergence_section, fits_section, origin_section
 from pymc_kl.reports.making import made_section, next_section
@@ -31,9 +30,6 @@ from pymc_kl.reports.theme import css_variables
 from pymc_kl.reports.trust import Trust, judge_reference
 from pymc_kl.reports.verdict import judge
 
-MOST_MARKS = 60  # marks, one a mode and approximation, that the first picture has room for
-FEWEST_PICTURED = 4  # modes in the first picture, however many approximations there are
-MOST_PICTURED = 16  # modes in the first picture, however few approximations there are
 SIGN = b'<meta name="generator" content="pymc_kl">'  # by which a page of ours is known, as the template writes it
 SIGN_OF_EARLIER = b": which modes each approximation covers</title>"  # the same of pages before they bore that sign
 HEAD = 20_000  # bytes of a page in which its sign stands; bounds what is read of a file that may be large; our choice
@@ -153,18 +149,18 @@ def report(
         writable(path, overwrite)
     options = Options(var_names, filter_vars, coords, ci_prob, labeller or BaseLabeller(), round_to)
     select_variables(dt["posterior"].to_dataset(), **options.variables)
-    made = _page(dt, Painter(interactive), options, ci_prob)
+    made = _page(dt, Painter(interactive), options)
     return made if path is None else replace(made, path=made.save(path, overwrite=overwrite))
 
 
 @told_in_a_line("no page can be made of this comparison", STRANGE)
-def _page(dt: xr.DataTree, painter: Painter, options: Options, ci_prob: float | None) -> Report:
+def _page(dt: xr.DataTree, painter: Painter, options: Options) -> Report:
     """Draw and write the page and its short form for notebooks."""
     facts = read_facts(dt)
     trust, sentences = judge_reference(facts), judge(facts)
     shared = {
         "verdict": sentences,
-        "coverage": _coverage_picture(dt, facts, painter, ci_prob),
+        "coverage": first_picture(dt, facts, painter, options),
         "style": read_text("report.css"),
     }
     sections = _sections(dt, facts, trust, painter, options)
@@ -175,6 +171,8 @@ def _page(dt: xr.DataTree, painter: Painter, options: Options, ci_prob: float | 
         version=version("pymc_kl"),
         source=f"a comparison by pymc_kl {dt.attrs.get('creation_library_version', '?')}",
         headlines=headlines(facts, trust),
+        answer=next((said for said in sentences[:1] if said.rule == "answer"), None),
+        rest=[said for said in sentences if said.rule != "answer" or said is not sentences[0]],
         sections=sections,
         variables=css_variables(":root"),
         script=read_text("report.js"),
@@ -196,24 +194,12 @@ def _title(dt: xr.DataTree) -> str:
     return name if name != "model" else f"Posterior of {listed(list(dt['posterior'].data_vars))}"
 
 
-def _coverage_picture(dt: xr.DataTree, facts: Facts, painter: Painter, ci_prob: float | None) -> Figure:
-    worth = _pictured(facts)
-    caption = "Mass of each mode: the reference as a grey bar with its interval, each approximation as a mark."
-    most = int(np.clip(MOST_MARKS // max(len(facts.fits), 1), FEWEST_PICTURED, MOST_PICTURED))
-    shown = worth if len(worth) <= most else worth[:most]
-    if len(shown) < len(worth):
-        caption += f" Only modes 1 to {shown[-1]} of {len(facts.modes)} are pictured; the table of coverage has all."
-    elif not {mode.number for mode in facts.modes} <= set(shown):
-        caption += " Modes below 1 % everywhere are left out."
-    return painter.draw("coverage-picture", caption, plot_coverage, dt, modes=shown, ci_prob=ci_prob)
-
-
 def _sections(dt: xr.DataTree, facts: Facts, trust: Trust, painter: Painter, options: Options) -> list[Section]:
     return [
         next_section(facts, trust),
         reference_section(dt, facts, trust),
-        modes_section(dt, painter, options),
-        coverage_section(dt, options),
+        modes_section(dt, facts, painter, options),
+        coverage_section(dt, facts, options),
         divergence_section(dt, facts, painter, options),
         origin_section(dt, facts, painter, options),
         parameters_section(dt, painter, options),
@@ -221,13 +207,6 @@ def _sections(dt: xr.DataTree, facts: Facts, trust: Trust, painter: Painter, opt
         fits_section(dt, facts, painter, options),
         made_section(dt),
     ]
-
-
-def _pictured(facts: Facts) -> list[int]:
-    """Return the modes that may hold a hundredth of the posterior or of an approximation, and elsewhere if one does."""
-    held = {c.mode.number for fit in facts.fits for c in fit.coverage if c.mass.value > LEAST_COUNTED_MASS}
-    shown = [mode.number for mode in facts.modes if mode.matters or mode.number in held] or [facts.modes[0].number]
-    return shown + [0] * any(fit.elsewhere.value > LEAST_COUNTED_MASS for fit in facts.fits)
 
 
 def writable(path: str | Path, overwrite: bool) -> Path:

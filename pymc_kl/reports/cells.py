@@ -22,13 +22,23 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Folded:
+    """Rows that are shown on demand, below the one that stands for all of them."""
+
+    together: Sequence[Cell]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True)
 class Table:
-    """Headers, and rows whose first cell names the row."""
+    """Headers, and rows whose first cell names the row; `folded` rows come before the `last`."""
 
     name: str
     caption: str
     headers: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+    folded: Folded | None = None
+    last: Sequence[Sequence[Cell]] = ()
 
     @property
     def kinds(self) -> list[str]:

@@ -1,12 +1,12 @@
 """Sections one to three: whether the reference can be trusted, the modes, and which fit covers which of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from pymc_kl.comparison.tables import NONE
+from pymc_kl.comparison.tables import NONE, two_part_verdicts
 from pymc_kl.model.table_names import LOCATION, OF_MODES, free_coords, free_name
 from pymc_kl.plots import plot_mode_tree
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, select_variables
@@ -17,6 +17,7 @@ from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, Details, Items, Options, Section, Text
 from pymc_kl.reports.phrases import counted, percent
+from pymc_kl.reports.small_modes import mass_together, with_small_folded
 from pymc_kl.reports.trust import Trust
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 
@@ -34,7 +35,7 @@ def reference_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
     """Show where the chains were, how each mode was found and weighed, and what may still be missing."""
     blocks: list[Block] = [Items(trust.reasons)]
     if "audit" in dt.children:
-        blocks.append(_chains_table(dt))
+        blocks.append(_chains_table(dt, facts))
     blocks += [_search_table(dt, facts), Text(f"{_unseen(dt, facts)} {BLIND_SPOT}")]
     if "planted" in dt.children:
         blocks.append(Text(_planted(dt["planted"].to_dataset())))
@@ -45,9 +46,9 @@ def reference_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
     return Section("reference", "Can the reference be trusted?", lead, blocks)
 
 
-def _chains_table(dt: xr.DataTree) -> Table:
+def _chains_table(dt: xr.DataTree, facts: Facts) -> Table:
     audit = dt["audit"].to_dataset()
-    shown = audit["mode"].values[:SHOWN_MODES]
+    shown = [k for k in audit["mode"].values if k not in facts.small][:SHOWN_MODES]
     rows = []
     for chain in audit["chain"].values:
         cells = [number(audit, "audit", "n_draws", {"chain": chain, "mode": k}, 0) for k in shown]
@@ -55,31 +56,31 @@ def _chains_table(dt: xr.DataTree) -> Table:
     for label, variable, digits in (("R-hat of the mode", "rhat", 3), ("ESS of the mode", "ess", 0)):
         cells = [number(audit, "audit", variable, {"mode": k}, digits) for k in shown]
         rows.append([words(label), *cells, Cell(NONE, kind="number")])
-    left = f" Modes after {shown[-1]} are left out." if audit.sizes["mode"] > len(shown) else ""
+    n_left = audit.sizes["mode"] - len(shown)
+    left = f" {counted(n_left, 'mode is', 'modes are')} left out." if n_left else ""
     caption = f"Your draws: how many each chain has in each mode, and how often it moved between modes.{left}"
     return Table("chains", caption, ["", *(f"mode {k}" for k in shown), "moves"], rows)
 
 
 def _search_table(dt: xr.DataTree, facts: Facts) -> Table:
     ds = dt["modes"].to_dataset()
-    rows = []
-    for mode in facts.modes:
-        at = {"mode": mode.number}
-        row = ds.sel(mode=mode.number)
-        reason = str(row["reason"].item()) if "reason" in row else ""
-        method = str(row["method"].item()) if "method" in row else NONE
-        rows.append(
-            [
-                words(f"mode {mode.number}"),
-                words(str(row["found_by"].item()).replace("+", ", ") if "found_by" in row else NONE),
-                number(ds, "modes", "hits", at, 0),
-                words(method if not reason else f"{method}: {reason}"),
-                number(ds, "modes", "overlap", at),
-                number(ds, "modes", "n_draws", at, 0),
-            ]
-        )
+    rows, folded = with_small_folded(facts, lambda k: _search_row(ds, k))
     headers = ["", "found from", "starts that ended there", "weighed by", "overlap", "draws"]
-    return Table("search", "How each mode was found and how its mass was estimated.", headers, rows)
+    return Table("search", "How each mode was found and how its mass was estimated.", headers, rows, folded)
+
+
+def _search_row(ds: xr.Dataset, k: int) -> list[Cell]:
+    at, row = {"mode": k}, ds.sel(mode=k)
+    reason = str(row["reason"].item()) if "reason" in row else ""
+    method = str(row["method"].item()) if "method" in row else NONE
+    return [
+        words(f"mode {k}"),
+        words(str(row["found_by"].item()).replace("+", ", ") if "found_by" in row else NONE),
+        number(ds, "modes", "hits", at, 0),
+        words(method if not reason else f"{method}: {reason}"),
+        number(ds, "modes", "overlap", at),
+        number(ds, "modes", "n_draws", at, 0),
+    ]
 
 
 def _unseen(dt: xr.DataTree, facts: Facts) -> str:
@@ -104,9 +105,9 @@ def _planted(planted: xr.Dataset) -> str:
     return f"{said}{planted.attrs['summary']}{cut_short}"
 
 
-def modes_section(dt: xr.DataTree, painter: Painter, options: Options) -> Section:
+def modes_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Section:
     """Show the modes: mass, copies, log density, barrier and location."""
-    blocks: list[Block] = [*_mode_tables(dt, options)]
+    blocks: list[Block] = [*_mode_tables(dt, facts, options)]
     if dt["modes"].sizes["mode"] > 1:
         caption = (
             "Peaks and the passes between them: the further a branch falls before it joins another, the more separate "
@@ -117,31 +118,31 @@ def modes_section(dt: xr.DataTree, painter: Painter, options: Options) -> Sectio
     return Section("modes", "The modes", lead, blocks)
 
 
-def _mode_tables(dt: xr.DataTree, options: Options) -> Iterator[Block]:
+def _mode_tables(dt: xr.DataTree, facts: Facts, options: Options) -> Iterator[Block]:
     ds = dt["modes"].to_dataset()
     labels, sources, locations, order = _locations(dt, options)
     top = float(ds["log_density"].max())
     telling, rest = order[:TELLING], order[TELLING:MOST_SCALARS]
-    rows = []
-    for i, k in enumerate(ds["mode"].values):
-        at = {"mode": k}
-        depth = Cell(format_number(float(ds["log_density"].sel(mode=k)) - top), kind="number")
-        rows.append(
-            [
-                words(f"mode {k}"),
-                share(ds, "modes", "mass", at, options.round_to),
-                number(ds, "modes", "copies", at, 0),
-                depth,
-                number(ds, "modes", "barrier", at),
-                *(_location_cell(locations[i, j], sources[j], k) for j in telling),
-            ]
-        )
+
+    def row(k: int) -> list[Cell]:
+        at, i = {"mode": k}, ds["mode"].values.tolist().index(k)
+        return [
+            words(f"mode {k}"),
+            share(ds, "modes", "mass", at, options.round_to),
+            number(ds, "modes", "copies", at, 0),
+            Cell(format_number(float(ds["log_density"].sel(mode=k)) - top), kind="number"),
+            number(ds, "modes", "barrier", at),
+            *(_location_cell(locations[i, j], sources[j], k) for j in telling),
+        ]
+
+    blank = [Cell(NONE, kind="number")] * (3 + len(telling))
+    rows, folded = with_small_folded(facts, row, [mass_together(ds, facts.small, options.round_to), *blank])
     headers = ["", "mass (%)", "copies", "log density (nats)", "barrier (nats)", *(labels[j] for j in telling)]
     caption = (
         "Mass is that of all copies; log density is relative to the highest peak; the barrier is how far the log "
         "density falls on the best path found to another mode or copy."
     )
-    yield Table("modes-table", caption, headers, rows)
+    yield Table("modes-table", caption, headers, rows, folded)
     if len(rest):
         numbers = ds["mode"].values[:SHOWN_MODES]
         wide = [
@@ -180,65 +181,62 @@ def _locations(
     return scalars.labels(range(scalars.n), options.labeller), sources, locations, order
 
 
-def coverage_section(dt: xr.DataTree, options: Options) -> Section:
+def coverage_section(dt: xr.DataTree, facts: Facts, options: Options) -> Section:
     """Show how much mass each approximation has in each mode, and how well it fits there."""
     lead = (
-        "Each cell is the mass that the approximation has in the mode; blue cells have too much, red ones too little, "
-        "and the word says which."
+        "Each cell is the mass that the approximation has in the mode, and whether mass and shape fit there; blue "
+        "cells have too much mass, red ones too little."
     )
-    return Section("coverage", "Coverage", lead, [_heat_table(dt, options), _detail_table(dt, options)])
+    return Section("coverage", "Coverage", lead, [_heat_table(dt, facts, options), _detail_table(dt, facts, options)])
 
 
-def _heat_table(dt: xr.DataTree, options: Options) -> Table:
+def _heat_table(dt: xr.DataTree, facts: Facts, options: Options) -> Table:
     modes, coverage = dt["modes"].to_dataset(), dt["coverage"].to_dataset()
     names = [str(name) for name in coverage["approximation"].values]
-    rows = []
-    for k in modes["mode"].values:
-        cells = [share(modes, "modes", "mass", {"mode": k}, options.round_to)]
-        cells += [_heat_cell(coverage, name, int(k), options) for name in names]
-        rows.append([words(f"mode {k}"), *cells])
-    attrs = modes.attrs
-    rest = xr.Dataset({"elsewhere": attrs["elsewhere"], "elsewhere_se": attrs["elsewhere_se"]})
+    verdicts = {name: dict(zip(modes["mode"].values, _verdicts(dt, name), strict=True)) for name in names}
+
+    def row(k: int) -> list[Cell]:
+        cells = [_heat_cell(coverage, {"approximation": name, "mode": k}, verdicts[name][k], options) for name in names]
+        return [words(f"mode {k}"), share(modes, "modes", "mass", {"mode": k}, options.round_to), *cells]
+
+    sums = [modes, *(coverage.sel(approximation=name) for name in names)]
+    rows, folded = with_small_folded(facts, row, [mass_together(ds, facts.small, options.round_to) for ds in sums])
+    rest = xr.Dataset({name: modes.attrs[name] for name in ("elsewhere", "elsewhere_se")})
     last = [Cell(share(rest, "", "elsewhere", {}, options.round_to).text, kind="number")]
     last += [share(coverage, "coverage", "elsewhere", {"approximation": name}, options.round_to) for name in names]
-    rows.append([words("elsewhere"), *last])
     caption = "Mass in each mode, in per cent ± one standard error."
-    return Table("heat", caption, ["", "reference", *names], rows)
+    headers = ["", "reference", *names]
+    return Table("heat", caption, headers, rows, folded, [[words("elsewhere"), *last]])
 
 
-def _heat_cell(coverage: xr.Dataset, name: str, k: int, options: Options) -> Cell:
-    at = {"approximation": name, "mode": k}
+def _verdicts(dt: xr.DataTree, name: str) -> list[str]:
+    return two_part_verdicts(dt["coverage"].to_dataset().sel(approximation=name), dt["modes"].to_dataset())
+
+
+def _heat_cell(coverage: xr.Dataset, at: Mapping[str, Any], said: str, options: Options) -> Cell:
     cell = share(coverage, "coverage", "mass", at, options.round_to)
     row = coverage.sel(at)
     word = str(row["verdict"].item())
     ratio = float(row["ratio"])
     log_ratio = np.log(ratio) if ratio > 0 else -np.inf if ratio == 0 else np.nan
-    plain = np.isnan(log_ratio) or word in ("covered", TOO_FEW_DRAWS)
+    plain = np.isnan(log_ratio) or word in ("covered", TOO_FEW_DRAWS) or said == NONE
     strength = 0.0 if plain else float(np.clip(abs(log_ratio) / HEAT_FULL, 0.15, 1))
     side = "over" if log_ratio > 0 else "under"
     style = f"--heat:{strength:.2f}" if strength else ""
-    return Cell(f"{cell.text} {word}".strip(), cell.source, cell.at, f"number heat {side} {word}", style=style)
+    text = cell.text if said == NONE else f"{cell.text} {said}".strip()
+    return Cell(text, cell.source, cell.at, f"number heat {side} {word}", style=style)
 
 
-def _detail_table(dt: xr.DataTree, options: Options) -> Details:
+def _detail_table(dt: xr.DataTree, facts: Facts, options: Options) -> Details:
     coverage = dt["coverage"].to_dataset()
     rows = []
-    scored = (coverage["verdict"] != "").any("mode")
-    for name in map(str, coverage["approximation"].values[scored]):
-        for k in coverage["mode"].values:
-            at = {"approximation": name, "mode": k}
-            inside = coverage.sel(at)
-            rows.append(
-                [
-                    words(f"{name}, mode {k}"),
-                    estimate(coverage, "coverage", "ratio", at, options.round_to),
-                    number(coverage, "coverage", "hdr_coverage", at, 0, unit=100),
-                    number(coverage, "coverage", "copies_reached", at, 0),
-                    estimate(coverage, "coverage", "forward_kl_within", at, options.round_to),
-                    estimate(coverage, "coverage", "reverse_kl_within", at, options.round_to),
-                    words(inside["verdict"].item()),
-                ]
-            )
+    for fit in facts.fits:
+        verdicts = _verdicts(dt, fit.name)
+        rows += [
+            _detail_row(coverage, fit.name, cover.mode.number, said, options)
+            for cover, said in zip(fit.coverage, verdicts, strict=True)
+            if fit.scored and cover.mode.number not in facts.small
+        ]
     headers = [
         "", "mass / reference", "in 90 % region (%)", "copies reached", "forward KL within (nats)",
         "reverse KL within (nats)", "verdict",
@@ -247,4 +245,18 @@ def _detail_table(dt: xr.DataTree, options: Options) -> Details:
         "Ratio of masses; share of the mode's draws inside the approximation's 90 % region; copies that hold a "
         "hundredth of its draws there; divergence within the mode."
     )
+    caption += " Modes below 1 % are left out." if facts.small else ""
     return Details("Ratios, regions and divergences of each mode", [Table("detail", caption, headers, rows)])
+
+
+def _detail_row(coverage: xr.Dataset, name: str, k: int, said: str, options: Options) -> list[Cell]:
+    at = {"approximation": name, "mode": k}
+    return [
+        words(f"{name}, mode {k}"),
+        estimate(coverage, "coverage", "ratio", at, options.round_to),
+        number(coverage, "coverage", "hdr_coverage", at, 0, unit=100),
+        number(coverage, "coverage", "copies_reached", at, 0),
+        estimate(coverage, "coverage", "forward_kl_within", at, options.round_to),
+        estimate(coverage, "coverage", "reverse_kl_within", at, options.round_to),
+        words(said),
+    ]

@@ -122,6 +122,16 @@ class Facts:
         """Return the modes that may hold a hundredth of the posterior."""
         return tuple(mode for mode in self.modes if mode.matters)
 
+    @cached_property
+    def small(self) -> tuple[int, ...]:
+        """Return the numbers of the modes below a hundredth of the posterior and of every fit, if there are several.
+
+        Tables have one row for all of them.
+        """
+        held = {c.mode.number for fit in self.fits for c in fit.coverage if c.mass.value > LEAST_COUNTED_MASS}
+        small = tuple(mode.number for mode in self.modes if not mode.matters and mode.number not in held)
+        return small if 1 < len(small) < len(self.modes) else ()
+
     @property
     def n_copies(self) -> float:
         """Count the modes with all their copies."""

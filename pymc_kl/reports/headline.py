@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.reports.answer import recommended
 from pymc_kl.reports.facts import Facts, FitFacts
+from pymc_kl.reports.given import Audit
+from pymc_kl.reports.of_draws import RHAT_AGREES, up_to_labels, written_rhat
 from pymc_kl.reports.phrases import counted, percent
 from pymc_kl.reports.reach import with_draws
 from pymc_kl.reports.shape import covers_all, how_far
@@ -13,8 +15,9 @@ from pymc_kl.reports.trust import Trust
 
 @dataclass(frozen=True)
 class Headline:
-    """A figure in large type and what it means."""
+    """A figure in large type, what it is of and what it means."""
 
+    about: str
     figure: str
     label: str
 
@@ -27,28 +30,39 @@ def headlines(facts: Facts, trust: Trust) -> list[Headline]:
 def _draws(facts: Facts) -> Headline:
     audit, n = facts.audit, len(facts.that_matter)
     if audit is None:
-        return Headline("none", "your draws: none were given")
+        return Headline("Your draws", "none", "none were given")
     held = sum(mode.number not in audit.missed for mode in facts.that_matter)
     mass = Estimate(1 - audit.missed_mass.value, audit.missed_mass.se)
-    share = f", {percent(mass)} of the mass" if audit.missed and facts.masses_known else ""
-    rhat = "" if audit.worst is None else f"; R-hat at worst {audit.worst.rhat:.2f} (`{audit.worst.label}`)"
-    return Headline(f"{held} of {n}", f"your draws: the modes of at least 1 % that they hold{share}{rhat}")
+    share = f"{percent(mass)} of the mass found; " if audit.missed and facts.masses_known else ""
+    above = "modes above 1 % count; " if n < len(facts.modes) else ""
+    figure = f"{held} of {counted(n, 'mode', 'modes')}"
+    return Headline("Your draws hold", figure, f"{share}{above}{_agreement(audit)}")
+
+
+def _agreement(audit: Audit) -> str:
+    """Write the largest R-hat, and what it says of the chains."""
+    if audit.worst is None:
+        return "whether chains agree is not known"
+    agree = "chains do not agree" if audit.worst.rhat > RHAT_AGREES else "chains agree"
+    if up_to_labels(audit):
+        agree = "chains agree but for labels or signs"
+    return f"{agree} (R-hat at worst {written_rhat(audit.worst.rhat)}, `{audit.worst.label}`)"
 
 
 def _reference(facts: Facts, trust: Trust) -> Headline:
     n, copies = len(facts.modes), facts.n_copies
     found = counted(n, "mode", "modes") + (f", {copies:.0f} with copies" if copies > n else "")
-    what = "draws of every mode found, weighted by its mass" if facts.completed else "your draws as they are"
-    return Headline(trust.answer, f"can the reference be trusted? It is {what} ({found}): {trust.why}")
+    what = f"draws of every mode found ({found}), weighted by its mass" if facts.completed else "your draws as they are"
+    return Headline("Can the reference be trusted?", trust.answer, f"{trust.why}. The reference is {what}")
 
 
 def _fit(facts: Facts) -> Headline:
-    best = recommended(facts)
+    best, about = recommended(facts), "The fit to take"
     if best is None:
-        return Headline("–", "no approximation could be scored" if facts.fits else "no approximation was compared")
-    mass = f": it reaches {percent(reached_mass(facts, best))} of the mass" if facts.masses_known else ""
+        return Headline(about, "–", "none could be scored" if facts.fits else "none was compared")
+    mass = f"reaches {percent(reached_mass(facts, best))} of the mass found; " if facts.masses_known else ""
     shape = "mass and shape fit" if covers_all(best) else _shape(best)
-    return Headline(best.name, f"the fit to take{mass}; {shape}")
+    return Headline(about, best.name, f"{mass}{shape}")
 
 
 def _shape(fit: FitFacts) -> str:

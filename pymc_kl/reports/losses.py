@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl.comparison.datatree import fit_groups, group_of_fit
-from pymc_kl.comparison.tables import format_estimate
+from pymc_kl.comparison.tables import NONE, format_estimate
 from pymc_kl.fitting.elbo_gap import ELBO_GAP_TOLERANCE
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.plots import plot_contributions, plot_divergence, plot_khat, plot_loss
@@ -24,6 +24,7 @@ MINIMISES = {
     "draws": "draws only",
     "laplace": "nothing: matches the curvature at a mode",
 }
+NOT_SPLIT = "Without log Z neither divergence can be told value by value."
 BOUNDS = {"elbo": "ELBO", "eubo": "EUBO"}
 RELABELLED = {"forward_kl_relabelled": "forward, up to labels", "reverse_kl_relabelled": "reverse, up to labels"}
 
@@ -31,20 +32,11 @@ RELABELLED = {"forward_kl_relabelled": "forward, up to labels", "reverse_kl_rela
 def divergence_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Section:
     """Show both divergences, split between and within modes, and ELBO ≤ log Z ≤ EUBO."""
     scores = dt["scores"].to_dataset()
-    shown = dict(DIVERGENCES)
-    if "forward_kl_relabelled" in scores and np.isfinite(scores["forward_kl_relabelled"]).any():
-        shown |= RELABELLED
     blocks: list[Block] = []
     if np.isnan(facts.log_evidence.value):
         blocks.append(Text(NO_LOG_Z))
-    caption = "Divergences in nats: forward upwards, reverse downwards, each in what is lost between modes and within."
-    blocks.append(painter.draw("divergence", caption, plot_divergence, dt, ci_prob=options.ci_prob))
-    caption = "All in nats on the unconstrained space, ± one standard error. No estimate is clamped at zero."
-    if any(fit.bounds[0] or fit.bounds[1] for fit in facts.fits):
-        caption += " Where an approximation has no draw in a mode, its between part is a lower bound."
-    if len(shown) > len(DIVERGENCES):
-        caption += " Up to labels: of the approximation averaged over the symmetries of the posterior."
-    blocks.append(_score_table(scores, "divergence-table", caption, shown, options))
+    else:
+        blocks += _split(dt, facts, painter, options)
     caption = "The sandwich: log Z lies between ELBO and EUBO; their distance is the sum of both divergences."
     blocks.append(painter.draw("bounds", caption, plot_divergence, dt, kind="bounds", ci_prob=options.ci_prob))
     caption = "ELBO and EUBO in nats, ± one standard error."
@@ -57,6 +49,21 @@ def divergence_section(dt: xr.DataTree, facts: Facts, painter: Painter, options:
         "their errors do not differ."
     )
     return Section("divergences", "Both divergences", lead, blocks)
+
+
+def _split(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> list[Block]:
+    """Show both divergences in what is lost between and within modes, as picture and table."""
+    scores, shown = dt["scores"].to_dataset(), dict(DIVERGENCES)
+    if "forward_kl_relabelled" in scores and np.isfinite(scores["forward_kl_relabelled"]).any():
+        shown |= RELABELLED
+    caption = "Divergences in nats: forward upwards, reverse downwards, each in what is lost between modes and within."
+    picture = painter.draw("divergence", caption, plot_divergence, dt, ci_prob=options.ci_prob)
+    caption = "All in nats on the unconstrained space, ± one standard error. No estimate is clamped at zero."
+    if any(fit.bounds[0] or fit.bounds[1] for fit in facts.fits):
+        caption += " Where an approximation has no draw in a mode, its between part is a lower bound."
+    if len(shown) > len(DIVERGENCES):
+        caption += " Up to labels: of the approximation averaged over the symmetries of the posterior."
+    return [picture, _score_table(scores, "divergence-table", caption, shown, options)]
 
 
 def _score_table(scores: xr.Dataset, name: str, caption: str, shown: dict[str, str], options: Options) -> Table:
@@ -72,7 +79,9 @@ def _score_table(scores: xr.Dataset, name: str, caption: str, shown: dict[str, s
 def origin_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Section:
     """Show the integrand of each divergence, and what each mode adds to it."""
     caption = "Where each divergence comes from: what each value adds to it, in nats."
-    blocks: list[Block] = [painter.draw("contributions", caption, plot_contributions, dt, **options.variables)]
+    blocks: list[Block] = [Text(NOT_SPLIT)]
+    if np.isfinite(facts.log_evidence.value):
+        blocks = [painter.draw("contributions", caption, plot_contributions, dt, **options.variables)]
     blocks.append(Details("The part of each mode", [_parts_table(dt, facts, options)]))
     lead = "A tall forward part marks what the approximation lacks there, a tall reverse part what it has too much of."
     return Section("origin", "Where it comes from", lead, blocks)
@@ -124,25 +133,15 @@ def _part(
 def fits_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Section:
     """Show how each fit went: loss, convergence, k-hat, family, seconds."""
     scores = dt["scores"].to_dataset()
-    rows = [_fit_row(scores, facts, i, options) for i in range(len(facts.fits))]
-    headers = [
-        "", "minimises", "family", "converged", "ELBO can gain (nats)", "k-hat of p/q", "k-hat of q/p",
-        "ESS share of q", "spill (%)", "seconds",
-    ]  # fmt: skip
-    caption = (
-        f"A fit has converged if polishing it gains at most {ELBO_GAP_TOLERANCE:g} nats, which two standard errors may "
-        "leave open. k-hat below "
-        f"{KHAT_RELIABLE:g} lets importance sampling correct a fit where it has mass; it sees no mode that the fit "
-        "misses. Spill is the share of a fit where the posterior has 0.1 % of its mass."
-    )
+    tables = [_made_table(scores, facts, options), _weights_table(scores, facts, options)]
     blocks: list[Block] = []
-    if any("loss" in fit for fit in _fits(dt).values()):
+    if shown := _with_loss(dt, facts):
         text = (
             "Loss of each fit over its steps, with its running median; dashed is the final ELBO with its sign turned."
         )
-        blocks.append(painter.draw("loss", text, plot_loss, dt))
+        blocks.append(painter.draw("loss", text, plot_loss, dt, approximations=shown))
     text = "k-hat of each approximation: filled for correcting q to the posterior, hollow for the other way."
-    blocks += [painter.draw("khat", text, plot_khat, dt), Table("fits-table", caption, headers, rows)]
+    blocks += [painter.draw("khat", text, plot_khat, dt), *tables]
     if starts := _starts_table(dt, options):
         blocks.append(Details("Where the starts of each reverse-KL fit settled", [starts]))
     notes = [f"{fit.name}: {text}" for fit in facts.fits for text in (fit.error, fit.note) if text]
@@ -150,6 +149,13 @@ def fits_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Optio
         blocks.append(Items(notes))
     lead = "Look here when a fit surprises you: an optimiser that has not arrived is not a divergence that failed."
     return Section("fits", "The fits", lead, blocks)
+
+
+def _with_loss(dt: xr.DataTree, facts: Facts) -> list[str]:
+    """Name the fits whose loss is known; a polished one shares that of the fit that it was polished from."""
+    known = [fit.name for fit in facts.fits if "loss" in _fits(dt).get(fit.name, ())]
+    shared = [polished.name for fit in facts.fits if fit.name in known and (polished := facts.polished(fit))]
+    return [name for name in known if name not in shared]
 
 
 def _fits(dt: xr.DataTree) -> dict[str, xr.Dataset]:
@@ -177,20 +183,38 @@ def _starts_table(dt: xr.DataTree, options: Options) -> Table | None:
     return Table("starts-table", caption, ["", "starts", "ELBO", "centre in", "an optimum"], rows) if rows else None
 
 
-def _fit_row(scores: xr.Dataset, facts: Facts, i: int, options: Options) -> list[Cell]:
-    fit = facts.fits[i]
-    at = {"approximation": fit.name}
-    converged = fit.converged or ("polished" if fit.is_polished else "–")
-    family = f"{fit.family}, {fit.n_components} components" if fit.n_components else fit.family
-    return [
-        words(fit.name),
-        words(MINIMISES.get(fit.kind, "–")),
-        words(family),
-        words(converged),
-        estimate(scores, "scores", "elbo_gap", at, options.round_to),
-        estimate(scores, "scores", "khat", at, options.round_to),
-        estimate(scores, "scores", "khat_reference", at, options.round_to),
-        estimate(scores, "scores", "ess_reverse", at, options.round_to),
-        share(scores, "scores", "spill", at, options.round_to),
-        number(scores, "scores", "seconds", at, 1),
+def _made_table(scores: xr.Dataset, facts: Facts, options: Options) -> Table:
+    """Tabulate what each fit is and whether its optimiser arrived."""
+    rows = [
+        [
+            words(fit.name),
+            words(MINIMISES.get(fit.kind, NONE)),
+            words(f"{fit.family}, {fit.n_components} components" if fit.n_components else fit.family),
+            words(fit.converged or ("polished" if fit.is_polished else NONE)),
+            estimate(scores, "scores", "elbo_gap", {"approximation": fit.name}, options.round_to),
+            number(scores, "scores", "seconds", {"approximation": fit.name}, 1),
+        ]
+        for fit in facts.fits
     ]
+    caption = (
+        f"A fit has converged if polishing it gains at most {ELBO_GAP_TOLERANCE:g} nats, which two standard errors may "
+        "leave open."
+    )
+    headers = ["", "minimises", "family", "converged", "ELBO can gain (nats)", "seconds"]
+    return Table("fits-table", caption, headers, rows)
+
+
+def _weights_table(scores: xr.Dataset, facts: Facts, options: Options) -> Table:
+    """Tabulate what importance sampling makes of each fit."""
+    shown = ("khat", "khat_reference", "ess_reverse")
+    rows = []
+    for fit in facts.fits:
+        at = {"approximation": fit.name}
+        cells = [estimate(scores, "scores", name, at, options.round_to) for name in shown]
+        rows.append([words(fit.name), *cells, share(scores, "scores", "spill", at, options.round_to)])
+    caption = (
+        f"k-hat below {KHAT_RELIABLE:g} lets importance sampling correct a fit where it has mass; it sees no mode that "
+        "the fit misses. Spill is the share of a fit where the posterior has 0.1 % of its mass."
+    )
+    headers = ["", "k-hat of p/q", "k-hat of q/p", "ESS share of q", "spill (%)"]
+    return Table("weights-table", caption, headers, rows)

@@ -16,6 +16,7 @@ from pymc_kl.modes.search import N_STARTS
 from pymc_kl.reports.cells import Table, words
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct
+from pymc_kl.reports.of_draws import of_signs
 from pymc_kl.reports.page import Code, Section
 from pymc_kl.reports.phrases import numbered
 from pymc_kl.reports.reach import perhaps_missed
@@ -79,7 +80,9 @@ def _steps(facts: Facts, trust: Trust) -> Iterator[Code]:
     if facts.symmetries:
         yield Code(
             "reference = pkl.sample_reference(idata, model=model, relabel=True, random_seed=1)",
-            "Means of labelled parameters mean something on draws brought to one labelling.",
+            "Means of parameters whose sign is free mean something on draws brought to one sign."
+            if of_signs(facts.symmetries)
+            else "Means of labelled parameters mean something on draws brought to one labelling.",
         )
     yield Code(
         'az.plot_forest({"reference": comparison, **comparison["approximations"].children})',

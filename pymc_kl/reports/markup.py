@@ -9,6 +9,7 @@ from markupsafe import Markup
 from pymc_kl.plots.parts.axes import PARTS
 
 CODE = re.compile(r"`([^`]+)`")
+NUMBER_PARTS = re.compile(r" (?=[(a-z])")  # spaces before a bracket or a word
 UNBROKEN = 18  # letters of a name after which a line may break
 
 
@@ -38,6 +39,7 @@ def page_environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = breakable
+    environment.filters["unbroken"] = unbroken
     environment.filters["with_code"] = with_code
     return environment
 
@@ -51,6 +53,20 @@ def with_code(text: str) -> Markup:
     """Set what stands in backticks, names of variables, as code."""
     parts = CODE.split(text)
     return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))
+
+
+def unbroken(text: str) -> Markup:
+    """Keep a number and its error in one line; what follows, in brackets or words, may stand in the next.
+
+    In a table of many columns the error may stand in the next line, too.
+    """
+    return Markup(" ").join(_in_one_line(part, *part.partition(" ±")) for part in NUMBER_PARTS.split(text))
+
+
+def _in_one_line(part: str, value: str, sign: str, error: str) -> Markup:
+    if not sign:
+        return Markup('<span class="unbroken">{}</span>').format(part)
+    return Markup('<span class="unbroken">{} <span>±{}</span></span>').format(value, error)
 
 
 def breakable(text: str) -> Markup:

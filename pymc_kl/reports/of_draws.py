@@ -7,6 +7,7 @@ from pymc_kl.reports.given import Audit
 from pymc_kl.reports.phrases import counted, listed, measured, numbered, percent, plain
 
 RHAT_AGREES = 1.01  # R-hat up to which chains agree; Vehtari et al. 2021, doi:10.1214/20-BA1221
+MOSTLY = 0.5  # part of R-hat's excess over 1 that may be left once copies of modes are relabelled; our choice
 
 
 def missed_by_draws(facts: Facts) -> str | None:
@@ -37,7 +38,12 @@ def agreement(facts: Facts) -> str | None:
     if audit is None or audit.worst is None or not audit.worst.rhat > RHAT_AGREES:
         return None
     worst = audit.worst
-    return f"R-hat of `{worst.label}` is {worst.rhat:.2f} (ESS {worst.ess:,.0f}): {_cause(facts, audit)}"
+    return f"R-hat of `{worst.label}` is {written_rhat(worst.rhat)} (ESS {worst.ess:,.0f}): {_cause(facts, audit)}"
+
+
+def written_rhat(rhat: float) -> str:
+    """Write R-hat to two decimals, or to three where these are those of the limit."""
+    return f"{rhat:.3f}" if f"{rhat:.2f}" == f"{RHAT_AGREES:.2f}" else f"{rhat:.2f}"
 
 
 def up_to_labels(audit: Audit) -> bool:
@@ -46,8 +52,22 @@ def up_to_labels(audit: Audit) -> bool:
 
 
 def _cause(facts: Facts, audit: Audit) -> str:
+    after = "" if audit.worst is None else f"relabelled it is {written_rhat(audit.worst.rhat_relabelled)}"
     if up_to_labels(audit):
-        return _copies(facts, audit)
+        need = "sign" if of_signs(facts.symmetries) else "labels"
+        return f"{_in_copies(facts, audit)}; {after}: nothing is lost unless you need the {need}."
+    if _mostly_copies(audit):
+        return f"{_in_copies(facts, audit)}; {after}, since {_cause_but_copies(facts, audit)}"
+    return _cause_but_copies(facts, audit)
+
+
+def _mostly_copies(audit: Audit) -> bool:
+    """Tell if relabelling removes most of what a high R-hat has above 1."""
+    worst = audit.worst
+    return worst is not None and len(audit.in_copy) > 1 and worst.rhat_relabelled - 1 < MOSTLY * (worst.rhat - 1)
+
+
+def _cause_but_copies(facts: Facts, audit: Audit) -> str:
     if len(audit.in_mode) > 1:
         moved = f"moves between modes: {audit.moves:,}" if audit.moves else "none moved between modes"
         return f"{_sit([(names, _mode(facts, k)) for k, names in audit.in_mode.items()])}; {moved}."
@@ -57,19 +77,21 @@ def _cause(facts: Facts, audit: Audit) -> str:
     return f"the chains have not mixed within one mode{diverging}: longer chains, or another parametrisation."
 
 
-def _copies(facts: Facts, audit: Audit) -> str:
-    signs = all(text.startswith("sign") for text in facts.symmetries)
+def of_signs(symmetries: Sequence[str]) -> bool:
+    """Tell if all symmetries are of signs, none of labels."""
+    return all(text.startswith("sign") for text in symmetries)
+
+
+def _in_copies(facts: Facts, audit: Audit) -> str:
+    """Write which chains sit in which copy of a mode, and of what symmetry."""
     of = f" ({listed(facts.symmetries)})" if facts.symmetries else ""
-    relabelled = 1.0 if audit.worst is None else audit.worst.rhat_relabelled
-    after = (
-        f"{of}; relabelled it is {relabelled:.2f}: nothing is lost unless you need the {'sign' if signs else 'labels'}."
-    )
     first, *others = audit.in_copy.values() or [()]
     if not others:
-        return f"chains move between copies of a mode{after}"
-    place = "its mirror image" if signs else "another copy" if len(others) == 1 else "other copies"
+        return f"chains move between copies of a mode{of}"
+    place = "another copy" if len(others) == 1 else "other copies"
+    place = "its mirror image" if of_signs(facts.symmetries) else place
     rest = tuple(name for names in others for name in names)
-    return _sit([(first, "one copy of a mode"), (rest, place)]) + after
+    return _sit([(first, "one copy of a mode"), (rest, place)]) + of
 
 
 def _sit(places: Sequence[tuple[Sequence[str], str]]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pymc_kl.reference.given_check import not_of_this_posterior
 from pymc_kl.reports.facts import Facts
-from pymc_kl.reports.of_draws import agreement, missed_by_draws
+from pymc_kl.reports.of_draws import agreement, missed_by_draws, of_signs
 from pymc_kl.reports.phrases import listed
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.trust import capital, judge_reference
@@ -72,4 +72,5 @@ def _symmetry(facts: Facts) -> str | None:
     else:
         how = f"with their copies under {listed(facts.symmetries)}"
     found = f"{facts.n_copies:.0f} " if np.isfinite(facts.n_copies) else ""
-    return f"The {found}modes found are {distinct} {how}. Covering one copy is enough unless you need the labels."
+    what = "sign" if of_signs(facts.symmetries) else "labels"
+    return f"The {found}modes found are {distinct} {how}. Covering one copy is enough unless you need the {what}."

@@ -12,12 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from pymc_kl.comparison.tables import format_estimate, format_percent
-from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts, FitFacts, read_facts
+from pymc_kl.reports.facts import Facts, FitFacts, ModeCoverage, read_facts
 from pymc_kl.reports.phrases import counted
+from pymc_kl.reports.shape import MISFITS
 from pymc_kl.reports.verdict import judge
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
+from pymc_kl.scores.shape import WELL_FITTED
 
-MARKS = {"covered": "✓", "under": "↓", "over": "↑", "missed": "✗", TOO_FEW_DRAWS: "?"}
+MARKS = {"covered": "✓", "under": "↓", "over": "↑", "missed": "✗", TOO_FEW_DRAWS: "?"}  # of the mass in a mode
+SHAPE_IS_OFF = "~"  # where the mass is right
+MEANING = "✓ covered  ~ shape off  ↓ too little mass  ↑ too much  ✗ not seen  ? cannot tell"
 MODE_COLUMNS = 22  # characters of the first two columns, mode and reference
 FIT_COLUMN = 15  # characters of the column of an approximation
 
@@ -33,9 +37,9 @@ def render(comparison: xr.DataTree, width: int) -> Iterator[RenderableType]:
     yield Text("")
     yield Text("\n".join(f"[{_letter(i)}] {fit.name}" for i, fit in enumerate(facts.fits)))
     yield from _coverage_tables(facts, width)
-    yield Text("  ".join(f"{mark} {word}" for word, mark in MARKS.items()))
-    if left := len(facts.modes) - len(_listed(facts)):
-        yield Text(f"{counted(left, 'mode', 'modes')} below 1 % everywhere left out.")
+    yield Text(MEANING)
+    if facts.small:
+        yield Text(f"{counted(len(facts.small), 'mode', 'modes')} below 1 % everywhere left out.")
     yield _divergence_table(facts)
     for fit in facts.fits:
         if fit.note:
@@ -51,23 +55,26 @@ def _coverage_tables(facts: Facts, width: int) -> Iterator[Table]:
         table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
         for heading in ("mode", "reference", *(f"[{_letter(i)}]" for i, _ in shown)):
             table.add_column(Text(heading), justify="right", no_wrap=True)
-        for row in _listed(facts):
-            mode, cells = facts.modes[row], [_mass(fit, row) for _, fit in shown]
+        for row, mode in enumerate(facts.modes):
+            if mode.number in facts.small:
+                continue
+            cells = [_mass(fit, row) for _, fit in shown]
             table.add_row(str(mode.number), _short(format_percent(*mode.mass, mode.upper, lower=mode.lower)), *cells)
         rest = [f"{_short(format_percent(*fit.elsewhere))}  " for _, fit in shown]
         table.add_row("rest", "", *rest)
         yield table
 
 
-def _listed(facts: Facts) -> list[int]:
-    """Return the rows of the modes that may hold a hundredth of the posterior or of a fit."""
-    held = (max((fit.coverage[row].mass.value for fit in facts.fits), default=0.0) for row in range(len(facts.modes)))
-    return [row for row, mass in enumerate(held) if facts.modes[row].matters or mass > LEAST_COUNTED_MASS]
-
-
 def _mass(fit: FitFacts, row: int) -> str:
     cover = fit.coverage[row]
-    return f"{_short(format_percent(*cover.mass, cover.upper, lower=cover.lower))} {MARKS.get(cover.verdict, ' ')}"
+    return f"{_short(format_percent(*cover.mass, cover.upper, lower=cover.lower))} {_mark(cover)}"
+
+
+def _mark(cover: ModeCoverage) -> str:
+    """Return the mark of a mode's mass, or of its shape where the mass is right."""
+    if cover.verdict != "covered" or cover.shape == WELL_FITTED:
+        return MARKS.get(cover.verdict, " ")
+    return SHAPE_IS_OFF if cover.shape in MISFITS else MARKS[TOO_FEW_DRAWS]
 
 
 def _short(text: str) -> str:
@@ -84,11 +91,11 @@ def _divergence_table(facts: Facts) -> Table:
     if not any(np.isfinite(fit.scores["reverse_kl"].value) for fit in facts.fits):
         pairs = {"eubo": "EUBO", "elbo": "ELBO"}
     title = "Divergences in nats (p: posterior, q: approximation)"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
-    for heading in ("q", *pairs.values(), "k-hat", "spill"):
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    for heading in ("q", *pairs.values(), "k-hat", "spill (%)"):
         table.add_column(heading, justify="left" if heading == "q" else "right", no_wrap=True)
     for i, fit in enumerate(facts.fits):
-        cells = [format_estimate(*fit.scores[score]) for score in (*pairs, "spill")]
-        khat = format_estimate(fit.khat, fit.khat_se)
-        table.add_row(Text(f"[{_letter(i)}]"), *cells[:2], khat, cells[2])
+        cells = [format_estimate(*fit.scores[score]) for score in pairs]
+        khat, spill = format_estimate(fit.khat, fit.khat_se), format_percent(*fit.scores["spill"])
+        table.add_row(Text(f"[{_letter(i)}]"), *cells, khat, spill)
     return table

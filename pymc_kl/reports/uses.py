@@ -14,7 +14,7 @@ from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct, written_khat
 from pymc_kl.reports.parameters import LargestError
-from pymc_kl.reports.phrases import numbered
+from pymc_kl.reports.phrases import measured, numbered
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 
 MEAN_LIMIT = 0.1  # largest error of a mean that is "yes", in reference sd; our choice
@@ -42,12 +42,12 @@ def _within_limit(error: LargestError | None, limit: float, write: Callable[[Est
 
 
 def _in_sd(by: Estimate) -> str:
-    return f"off by {abs(by.value):.2f} ± {by.se:.2f} sd at worst"
+    return f"off by {measured(Estimate(abs(by.value), by.se))} sd at worst"
 
 
 def _ratio(by: Estimate) -> str:
-    ratio = np.exp(by.value)
-    return f"{ratio:.2f} ± {ratio * by.se:.2f} times the sd at worst"
+    ratio = float(np.exp(by.value))
+    return f"{measured(Estimate(ratio, ratio * by.se))} times the sd at worst"
 
 
 def means(_facts: Facts, fit: FitFacts) -> Use:

@@ -21,6 +21,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from support import report_comparisons
 
 import pymc_kl as pkl
+from pymc_kl.comparison.tables import two_part_verdicts
+from pymc_kl.reports.facts import read_facts
 
 pytestmark = pytest.mark.browser
 
@@ -43,7 +45,7 @@ IN_PER_CENT = ("mass", "elsewhere", "spill", "hdr_coverage")
 NUMBER = r"[−-]?(?:[\d,]+(?:\.\d+)?(?:e[+-]?\d+)?|∞)"
 PATTERN = re.compile(
     rf"(?P<less>[<>≥] ?)?(?P<value>{NUMBER})(?: ± (?P<se>{NUMBER}|\?))?(?: \((?P<low>{NUMBER})–(?P<high>{NUMBER})\))?"
-    rf"(?: \((?P<sd>{NUMBER})\))?(?: (?P<word>[a-z ]+))?"
+    rf"(?: \((?P<sd>{NUMBER})\))?(?: (?P<word>[a-z, ]+))?"
 )
 
 
@@ -157,14 +159,17 @@ def test_every_picture_is_drawn_with_text_as_text(case, show):
 def test_tables_have_a_row_for_each(case, show, comparisons):
     page, dt = show(case).page, comparisons(case)
     n, k = dt["scores"].sizes["approximation"], dt["modes"].sizes["mode"]
+    small = len(read_facts(dt).small)
+    together = int(small > 0)
     rows = {
-        "heat": k + 1,
-        "modes-table": k,
-        "search": k,
+        "heat": k + 1 + together,
+        "modes-table": k + together,
+        "search": k + together,
         "divergence-table": n,
         "elbo-table": n,
         "fits-table": n,
-        "detail": k * int((dt["coverage"]["verdict"] != "").any("mode").sum()),
+        "weights-table": n,
+        "detail": (k - small) * int((dt["coverage"]["verdict"] != "").any("mode").sum()),
     }
     for name, count in rows.items():
         assert page.locator(f"#{name} tbody tr").count() == count, name
@@ -199,7 +204,9 @@ def check_cell(dt: xr.DataTree, source: str, at: dict[str, Any], text: str) -> N
     match = PATTERN.fullmatch(text)
     assert match, where
     if match["word"]:
-        assert match["word"] == dt[group]["verdict"].sel(at).item(), where
+        part = dt[group].to_dataset().sel(approximation=at["approximation"])
+        said = dict(zip(part["mode"].values, two_part_verdicts(part, dt["modes"].to_dataset()), strict=True))
+        assert match["word"] == said[at["mode"]], where
     if match["less"] == ">":
         assert unit * look_up(dt, group, f"{variable}_lower", at) == pytest.approx(parse(match["value"]), abs=0.1), (
             where
@@ -301,6 +308,20 @@ def test_the_page_does_not_scroll_sideways(case, width, show):
     assert page.evaluate(OVERFLOW) <= 0
     unfold(page)
     assert page.evaluate(OVERFLOW) <= 0
+
+
+@pytest.mark.parametrize("case", ["real", "typical", "one of each"])
+def test_nothing_is_cut_off(case, show):
+    """A wide screen shows every table and picture whole; on a phone the first picture is, and names of rows stay."""
+    cut = "[...document.querySelectorAll('.wide')].filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.ariaLabel)"
+    page = show(case, width=1200).page
+    unfold(page)
+    assert page.evaluate(cut) == []
+    page = show(case, width=380).page
+    first = page.locator(".fold svg").bounding_box()
+    assert first and first["x"] >= 0 and first["x"] + first["width"] <= 380
+    left = "e => { e.closest('.wide').scrollLeft = 200; return e.getBoundingClientRect().left; }"
+    assert 0 <= page.locator("#heat tbody th").first.evaluate(left) < 40
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -18,7 +18,7 @@ from support import report_comparisons
 from support.plot_comparisons import make_comparison
 
 import pymc_kl as pkl
-from pymc_kl.reports import build, evidence, losses, space
+from pymc_kl.reports import build, evidence, first_picture, losses, space
 from pymc_kl.reports.page import Block
 from pymc_kl.reports.terminal import render
 
@@ -27,7 +27,7 @@ FIGURES = {
 }  # fmt: skip
 TABLES = {
     "chains", "search", "modes-table", "heat", "detail", "divergence-table", "elbo-table", "parts", "parameters-table",
-    "uses-table", "fits-table", "starts-table", "made-table",
+    "uses-table", "fits-table", "weights-table", "starts-table", "made-table",
 }  # fmt: skip
 COLUMNS = 80
 
@@ -168,13 +168,17 @@ def test_variables_that_are_shown(typical, html):
     assert "mu[c0]" not in re.sub(r"<section id=\"uses\".*?</section>", "", chosen, flags=re.DOTALL)
 
 
+def numbers_of_scores(html: str, pattern: str) -> list[str]:
+    """The texts of the cells that show scores whose name has a pattern."""
+    return [text_of(cell) for cell in re.findall(rf'data-source="scores/{pattern}"[^>]*>(.*?)</td>', html)]
+
+
 def test_decimals(typical, html):
-    cells = re.findall(r'data-source="scores/[^"]+_kl[^"]*"[^>]*>([^<]+)<', pkl.report(typical, round_to=1).html)
+    one = r"-?\d+\.\d ± \d+\.\d"
+    cells = numbers_of_scores(pkl.report(typical, round_to=1).html, '[^"]+_kl[^"]*')
     assert len(cells) > 10
-    assert all(re.fullmatch(r"-?\d+\.\d ± \d+\.\d", cell) for cell in cells)
-    assert not all(
-        re.fullmatch(r"-?\d+\.\d ± \d+\.\d", c) for c in re.findall(r'data-source="scores/[^>]*>([^<]+)<', html)
-    )
+    assert all(re.fullmatch(one, cell) for cell in cells)
+    assert not all(re.fullmatch(one, cell) for cell in numbers_of_scores(html, '[^"]*'))
 
 
 def test_a_labeller_names_the_parameters(typical):
@@ -212,7 +216,7 @@ def test_options_that_nothing_can_be_shown_with(name, value, match, typical):
 @pytest.mark.parametrize(
     ("module", "function", "name"),
     [
-        (build, "plot_coverage", "coverage-picture"),
+        (first_picture, "plot_coverage", "coverage-picture"),
         (evidence, "plot_mode_tree", "tree"),
         (losses, "plot_divergence", "divergence"),
         (losses, "plot_contributions", "contributions"),
@@ -250,10 +254,54 @@ def test_an_older_format_says_what_it_lacks():
     assert len(made.verdict) >= 3
 
 
+def with_small_modes() -> xr.DataTree:
+    """Five modes, of which the last three hold .9 % together, under the posterior and under each fit."""
+    mass = np.array([0.6, 0.391, 0.004, 0.003, 0.002])
+    dt = report_comparisons.complete(make_comparison(5, ["ADVI", "forward mixture"]))
+    columns = {"mass": mass, "mass_se": mass / 50, "mass_lower": 0.9 * mass, "mass_upper": 1.1 * mass}
+    for group in ("modes", "coverage"):
+        ds = dt[group].to_dataset()
+        values = {name: (("mode",), value) for name, value in columns.items()}
+        like = ds["mass"]
+        ds = ds.assign({name: xr.DataArray(v, dims=d).broadcast_like(like) for name, (d, v) in values.items()})
+        dt[group] = xr.DataTree(ds)
+    return dt
+
+
+def test_small_modes_share_a_row_that_opens():
+    html = pkl.report(with_small_modes()).html
+    for name in ("heat", "modes-table", "search"):
+        table = re.search(rf'<table id="{name}".*?</table>', html, re.DOTALL)[0]
+        assert "other modes (3, together 0.90 %" in text_of(re.search(r"<summary>(.*?)</summary>", table)[1])
+        told, folded = table.split('<tbody class="folded">')
+        assert "mode 2</th>" in told and "mode 3</th>" not in told
+        assert [f"mode {k}</th>" in folded for k in (2, 3, 4, 5)] == [False, True, True, True]
+    together = text_of(re.search(r"</details></th>(.*?)</tr>", html[html.index('id="heat"') :], re.DOTALL)[1])
+    assert together.count("0.90 ±") == 3  # the reference and two fits
+    detail = re.search(r'<table id="detail".*?</table>', html, re.DOTALL)[0]
+    assert "mode 2</th>" in detail and "mode 3</th>" not in detail
+
+
+def test_one_mode_is_pictured_by_densities():
+    html = pkl.report(report_comparisons.complete(make_comparison(1, ["ADVI"]))).html
+    assert "density-picture" in figures(html) and "coverage-picture" not in figures(html)
+
+
+def test_without_log_z_no_picture_is_empty_or_fails(typical):
+    dt = typical.copy()
+    dt["evidence"] = xr.DataTree(
+        dt["evidence"].to_dataset().map(lambda da: da * np.nan if da.dtype.kind == "f" else da)
+    )
+    html = pkl.report(dt).html
+    assert figures(html) == FIGURES - {"divergence", "contributions"}
+    assert "could not be drawn" not in html
+    assert "Without log Z neither divergence can be told value by value." in html
+
+
 def test_without_approximations():
     dt = report_comparisons.complete(make_comparison(2, ()))
     made = pkl.report(dt)
-    assert "no approximation was compared" in made.html
+    assert "none was compared" in made.html
     assert rows(made.html, "heat") == ["mode 1", "mode 2", "elsewhere"]
     assert {"tree", "marginals", "pair"} <= figures(made.html)
     assert "unhashable" not in made.html and "IndexError" not in made.html

@@ -66,7 +66,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     ),
     "a missed mode too small to matter": (
         facts(TINY, fit("ADVI", missing(TINY, 3), converged="yes")),
-        ["ADVI covers the 2 modes found of more than 1 %"],
+        ["ADVI covers the 2 modes found above 1 %"],
         ["misses"],
     ),
     "none reached": (
@@ -525,7 +525,8 @@ def test_headlines_and_uses_hold_for_every_case(name: str) -> None:
     case = CASES[name][0]
     trust = judge_reference(case)
     figures = [h.figure for h in headlines(case, trust)]
-    assert figures[0] == "none" or figures[0].endswith(f" of {len(case.that_matter)}")
+    n = len(case.that_matter)
+    assert figures[0] == "none" or re.fullmatch(rf"\d+ of {n} modes?", figures[0])
     assert figures[1] == trust.answer
     assert "nan" not in " ".join(figures)
     assert trust.answer in ("yes", "with care", "no")

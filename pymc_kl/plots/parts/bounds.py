@@ -18,6 +18,7 @@ from pymc_kl.plots.parts.shapes import at, draw_arrow, draw_line, draw_lines, fi
 
 SIDES = ("elbo", "eubo")
 BOUNDS_WIDTH = 8.0  # inches: width of the figure
+EDGES = (0.25, 0.75)  # parts of the axis between which the name of log Z is centred on its line
 
 BOUNDS_AESTHETICS = {
     "interval": ["color", "overlay_direction", "legendgroup"],
@@ -124,7 +125,9 @@ def _draw_evidence(canvas: Canvas, table: xr.Dataset, n: int) -> None:
     if np.isfinite(half):
         band = {"color": style.REFERENCE_LIGHT, "alpha": 0.8}
         canvas.decorate("evidence_interval", fill_band, x=(log_z - half, log_z + half), y=ends, defaults=band)
-    text = {"color": "B1", "size": canvas.letters(9), "vertical_align": "bottom"}
+    low, high = _limits(table)
+    side = ("left", "center", "right")[int(np.digitize((log_z - low) / ((high - low) or 1.0), EDGES))]
+    text = {"color": "B1", "size": canvas.letters(9), "vertical_align": "bottom", "horizontal_align": side}
     label = f"log Z {format_estimate(log_z, se)}"
     canvas.decorate("evidence_text", write, x=log_z, y=n - 0.5, text=label, defaults=text)
 
