@@ -19,7 +19,7 @@ FEWEST_PICTURED = 4  # modes in the picture, however many approximations there a
 MOST_PICTURED = 16  # modes in the picture, however few approximations there are
 WIDTH = 5.6  # inches: width of the picture, whose letters can still be read where it is shrunk to that of a phone
 LEGEND_COLUMNS = 2  # columns of the legend
-ROW_INCHES = (0.45, 0.16)  # height of a mode's row at the least, and what each approximation asks for
+FIRST_ROW_INCHES = (0.45, 0.16)  # height of a mode's row at the least, and what each approximation asks for
 FACET_INCHES = 1.9  # height of the densities
 MOST_DENSITIES = 2  # parameters whose densities are drawn
 MARGIN_INCHES = 0.8  # height of the axis and its label
@@ -37,7 +37,7 @@ def first_picture(dt: xr.DataTree, facts: Facts, painter: Painter, options: Opti
         caption += f" Only modes 1 to {shown[-1]} of {len(facts.modes)} are pictured; the table of coverage has all."
     elif not {mode.number for mode in facts.modes} <= set(shown):
         caption += " Modes below 1 % everywhere are left out."
-    rows = len(shown) * max(ROW_INCHES[0], ROW_INCHES[1] * len(facts.fits))
+    rows = len(shown) * max(FIRST_ROW_INCHES[0], FIRST_ROW_INCHES[1] * len(facts.fits))
     form = _narrow(painter, rows, len(facts.fits))
     return painter.draw("coverage-picture", caption, plot_coverage, dt, modes=shown, ci_prob=options.ci_prob, **form)
 
