@@ -35,6 +35,29 @@ def test_the_surface_is_small_and_documented():
             assert inspect.signature(thing).return_annotation is not inspect.Signature.empty, name
 
 
+EXAMPLE_ELSEWHERE = {  # names whose example is that of another
+    "FAMILIES": "Family", "Flow": "Family", "Masses": "Modes", "Target": "Target.from_model",
+    "as_target": "as_posterior_draws",
+    "galaxies": "galaxies.velocities", "load": "save", "measurements": "measurements.observed",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("module", sorted({"pymc_kl", *DOCUMENTED}))
+def test_every_public_name_has_an_executed_example(module):
+    public = importlib.import_module(module)
+    without = {name for name in public.__all__ if ">>> " not in (inspect.getdoc(getattr(public, name)) or "")}
+    assert without <= set(EXAMPLE_ELSEWHERE)
+
+
+def test_every_public_name_has_a_page():
+    listed = set(re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE))
+    for module in {"pymc_kl", *DOCUMENTED}:
+        prefix = module.removeprefix("pymc_kl").removeprefix(".")
+        shown = {f"{prefix}.{name}".removeprefix(".") for name in importlib.import_module(module).__all__}
+        homonyms = {name for name in shown if name.rpartition(".")[2] in pymc_kl.__all__}  # a page at the top is enough
+        assert shown - (homonyms if prefix else set()) <= listed, module
+
+
 def test_whatever_is_random_takes_a_seed():
     for name in (
         "compare", "correct", "find_modes", "fit_forward", "fit_reverse", "initvals", "kl_divergence", "sample_jump",

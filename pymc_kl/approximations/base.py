@@ -48,6 +48,13 @@ class FitInfo(Mapping[str, Any]):
         The approximations that a fit of several consists of, such as Pathfinder's paths.
     more : mapping
         Values under any other names: what the user, or the package that made the fit, reports besides.
+
+    Examples
+    --------
+    >>> from pymc_kl.approximations import FitInfo
+    >>> info = FitInfo.of({"converged": True, "learning_rate": 0.01})
+    >>> info.converged, info["learning_rate"], sorted(info)
+    (True, 0.01, ['converged', 'learning_rate'])
     """
 
     not_stored: ClassVar[frozenset[str]] = frozenset({"history", "parts"})
@@ -118,6 +125,15 @@ class Approximation(ABC):
         no density.
     info : FitInfo or mapping
         What the fit reports of itself: loss history, held-out score and its error, warnings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pymc_kl.approximations import MeanField
+    >>> q = MeanField(loc=np.zeros(3), scale=np.ones(3))
+    >>> x = q.sample(2, random_seed=1)
+    >>> x.shape, q.log_prob(x).shape, q.kind
+    ((2, 3), (2,), 'forward')
     """
 
     family: ClassVar[str]

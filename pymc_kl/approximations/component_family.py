@@ -36,6 +36,15 @@ class ComponentFamily(Family):
     scale_trils : array (M, d, d)
         Lower Cholesky factors of the components' scale matrices.
 
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pymc_kl.approximations import Mixture
+    >>> x = np.concatenate([np.linspace(-4, -2, 50), np.linspace(2, 4, 50)])[:, None]
+    >>> q = Mixture.fit_forward(x, mode=np.repeat([0, 1], 50), n_components=2)
+    >>> q.locs.round(2).ravel().tolist(), q.info.n_components
+    ([-3.0, 3.0], 2)
+
     Notes
     -----
     After `fit_forward`, `info` holds `n_components`; `scores`, a held-out score for each number of components

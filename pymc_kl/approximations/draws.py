@@ -19,6 +19,14 @@ class Draws(Approximation):
         Unconstrained space.
     n_chains : int
         Chains of equal length that the draws are, one after another; 0 where they are independent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pymc_kl.approximations import Draws
+    >>> q = Draws(x=np.array([[1.0], [2.0], [3.0]]))
+    >>> sorted(q.sample(3, random_seed=1).ravel().tolist()), q.has_log_prob
+    ([1.0, 2.0, 3.0], False)
     """
 
     family: ClassVar[str] = "draws"

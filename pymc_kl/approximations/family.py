@@ -17,6 +17,14 @@ class Family(Approximation):
     """An approximation with a density that can be fitted to draws of p.
 
     A family writes `fit`; each class says how it fits and what `info` reports.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pymc_kl.approximations import FAMILIES
+    >>> x = np.array([[-1.0], [0.0], [1.0]])
+    >>> FAMILIES["meanfield"].fit_forward(x, weights=np.array([1.0, 2.0, 1.0])).covariance.round(6).tolist()
+    [[0.5]]
     """
 
     @classmethod

@@ -21,7 +21,7 @@ LEAST_EFFECTIVE_DRAWS = 20  # effective draws: with fewer, held-out draws cannot
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Flow(Affine):
-    """q(x) = f(L⁻¹(x - loc)) / |L| with L = scale_tril: a normalising flow f in standardised coordinates.
+    """``q(x) = f(L⁻¹(x - loc)) / |L|`` with L = scale_tril: a normalising flow f in standardised coordinates.
 
     `flow`, a `flowjax.distributions.Transformed` on R^d, maps a standard normal by smooth invertible functions;
     tails are Gaussian. `loc` (d,) and `scale_tril` (d, d) are the mean and Cholesky factor of the draws that it was

@@ -19,6 +19,14 @@ class FullRank(Affine):
 
     `loc` (d,) is the mean and `scale_tril` (d, d) the lower Cholesky factor of the covariance, on the unconstrained
     space. The forward fit matches the mean and covariance of the draws exactly.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pymc_kl.approximations import FullRank
+    >>> q = FullRank(loc=np.zeros(2), scale_tril=np.array([[1.0, 0.0], [0.6, 0.8]]))
+    >>> q.covariance.round(6).tolist()
+    [[1.0, 0.6], [0.6, 1.0]]
     """
 
     family: ClassVar[str] = "fullrank"

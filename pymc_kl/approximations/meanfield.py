@@ -18,6 +18,14 @@ class MeanField(Located):
 
     `loc` (d,) holds the means and `scale` (d,) the standard deviations, on the unconstrained space. The forward fit
     matches the means and variances of the draws exactly.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pymc_kl.approximations import MeanField
+    >>> q = MeanField(loc=np.zeros(2), scale=np.array([1.0, 2.0]))
+    >>> q.log_prob(np.zeros((1, 2))).round(4)
+    array([-2.531])
     """
 
     family: ClassVar[str] = "meanfield"

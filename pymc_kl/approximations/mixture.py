@@ -16,6 +16,15 @@ class Mixture(ComponentFamily):
     The forward fit is weighted EM [1]_. It fails where a few draws in the tails carry the covariance. Parameters and
     `info` are those of :class:`~pymc_kl.approximations.component_family.ComponentFamily`.
 
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pymc_kl.approximations import Mixture
+    >>> weights, scales = np.array([0.3, 0.7]), np.array([0.6, 1.0])
+    >>> q = Mixture(weights=weights, locs=np.array([[-3.0], [3.0]]), scale_trils=scales[:, None, None])
+    >>> q.loc.round(6), q.covariance.round(3)
+    (array([1.2]), array([[8.368]]))
+
     References
     ----------
     .. [1] Dempster, A. P., Laird, N. M. and Rubin, D. B. (1977). Maximum likelihood from incomplete data via the EM

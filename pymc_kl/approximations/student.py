@@ -21,7 +21,7 @@ NEAR_BOUND = 1.01  # ratio to a bound up to which degrees of freedom count as be
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StudentT(Affine):
-    """q(x) ∝ (1 + |L⁻¹(x - loc)|² / df)^(-(df + d) / 2) with L = scale_tril: a multivariate t.
+    """``q(x) ∝ (1 + |L⁻¹(x - loc)|² / df)^(-(df + d) / 2)`` with L = scale_tril: a multivariate t.
 
     `loc` (d,) is the centre, `scale_tril` (d, d) the lower Cholesky factor of the scale matrix, both on the
     unconstrained space, and `df` the degrees of freedom, positive: the smaller, the heavier the tails.

@@ -58,6 +58,16 @@ def save(comparison: xr.DataTree, path: str | Path, *, overwrite: bool = False) 
         If there is something at `path`, and `overwrite` is not True or it is not ours.
     OSError
         If it could not be written, as on a full disk.
+
+    Examples
+    --------
+    With the `comparison` in the example of :func:`pymc_kl.compare`:
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pkl.save(comparison, f"{folder}/comparison.nc")
+    ...     pkl.load(path).equals(comparison)
+    True
     """
     check_arguments(locals(), path=file_path)
     dt, path = check_comparison(comparison), Path(path).expanduser()

@@ -28,6 +28,14 @@ class PosteriorDraws:
         log p̃ at the draws, nats.
     weights : array (chain, draw), optional
         Importance weights that sum to 1; without them the draws are those of Markov chains, equal in weight.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pymc_kl.model import PosteriorDraws
+    >>> p = PosteriorDraws(target=None, x=np.zeros((4, 100, 2)), log_density=np.zeros((4, 100)))
+    >>> p.flat.shape, int(p.blocks(8).max()) + 1
+    ((400, 2), 8)
     """
 
     target: Target
@@ -70,6 +78,14 @@ def as_posterior_draws(draws: xr.DataTree | xr.Dataset | PosteriorDraws, target:
     ------
     ValueError
         If draws are too few, not finite, or have zero density under the model.
+
+    Examples
+    --------
+    With the `model` and `draws` in the example of :func:`pymc_kl.compare`:
+
+    >>> from pymc_kl.model import as_posterior_draws, as_target
+    >>> as_posterior_draws(draws, as_target(model)).x.shape
+    (4, 1000, 1)
     """
     if isinstance(draws, PosteriorDraws):
         return draws

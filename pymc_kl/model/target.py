@@ -180,7 +180,7 @@ class Target:
         return self._evaluator.value_and_grad(self._check(x))
 
     def constrain(self, x: Array) -> dict[str, Array]:
-        """Map points (n, d) of the unconstrained space to the model's own variables, each (n, *shape)."""
+        """Map points (n, d) of the unconstrained space to the model's own variables, each ``(n, *shape)``."""
         x = self._check(x)
         chunks = [self._constrain(x[i : i + MAP_CHUNK]) for i in range(0, max(len(x), 1), MAP_CHUNK)]
         return {

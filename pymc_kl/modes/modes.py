@@ -62,6 +62,14 @@ class Modes:
         What assigns points to the modes.
     reason : str
         Why nothing was searched for and the given draws stand for one region; empty after a search.
+
+    Examples
+    --------
+    With the `model` in the example of :func:`pymc_kl.compare`:
+
+    >>> modes = pkl.find_modes(model=model, n_starts=100, random_seed=1, progressbar=False)
+    >>> modes.x.round(1).ravel().tolist(), modes.copies.tolist()
+    ([3.0, -3.0], [1.0, 1.0])
     """
 
     x: Array

@@ -50,6 +50,14 @@ class Report:
         Its sentences: the answer, then why.
     path : Path or None
         The file that it was written to.
+
+    Examples
+    --------
+    With the `comparison` in the example of :func:`pymc_kl.compare`:
+
+    >>> made = pkl.report(comparison)
+    >>> made.path is None, made.html[:15], len(made.verdict) > len(comparison["scores"]["approximation"])
+    (True, '<!DOCTYPE html>', True)
     """
 
     html: str = field(repr=False)

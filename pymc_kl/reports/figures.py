@@ -40,6 +40,12 @@ class Figure:
     caption : str
     failed : str
         The error with which the plot failed, empty if it did not.
+
+    Examples
+    --------
+    >>> from pymc_kl.reports import Figure
+    >>> Figure("khat", "<svg></svg>", "k-hat of each fit.").failed
+    ''
     """
 
     name: str
@@ -56,6 +62,14 @@ class Painter:
     ----------
     interactive : bool
         Draw with plotly instead of as SVG.
+
+    Examples
+    --------
+    With the `comparison` in the example of :func:`pymc_kl.compare`:
+
+    >>> from pymc_kl.reports import Painter
+    >>> Painter().draw("khat", "k-hat of each fit.", pkl.plot_khat, comparison).markup[:4]
+    '<svg'
     """
 
     interactive: bool = False

@@ -26,7 +26,14 @@ class Items:
 
 @dataclass(frozen=True)
 class Code:
-    """Code to copy and run, with a sentence above it."""
+    """Code to copy and run, with a sentence above it.
+
+    Examples
+    --------
+    >>> from pymc_kl.reports import Code
+    >>> Code("pkl.plot_khat(comparison)", "k-hat of each fit.").caption
+    'k-hat of each fit.'
+    """
 
     code: str
     caption: str = ""
@@ -55,6 +62,12 @@ class Section:
     lead : str
         One sentence on how to read it.
     blocks : sequence of Block
+
+    Examples
+    --------
+    >>> from pymc_kl.reports import Code, Section
+    >>> Section("khat", "k-hat", "Below 0.7 is good.", [Code("pkl.plot_khat(comparison)")]).title
+    'k-hat'
     """
 
     name: str

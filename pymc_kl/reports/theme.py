@@ -32,6 +32,12 @@ def css_variables(root: str) -> str:
     -------
     str
         CSS.
+
+    Examples
+    --------
+    >>> from pymc_kl.reports import css_variables
+    >>> css_variables(":root")[:34]
+    ':root{--ink:#1b1b1f;--paper:#fffff'
     """
     light = {name: value for value, name in NAMES.items()}
     dark = {name: DARK[value] for value, name in NAMES.items()}
