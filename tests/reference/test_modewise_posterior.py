@@ -14,6 +14,7 @@ from pymc_kl.comparison.layout import lay_out
 from pymc_kl.comparison.make_fits import assign_draws, draw_from, forward_fit
 from pymc_kl.comparison.reference import completed_reference
 from pymc_kl.comparison.score_fit import score_fit
+from pymc_kl.interrupts import Interrupts
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.modes.masses import Masses
 from pymc_kl.modes.search import search_target
@@ -108,7 +109,7 @@ def scored(completed, rng):
     """Everything that a comparison says of two fits, beside a posterior in pieces."""
     reference, streams = completed_reference(completed, rng), RandomStreams.of(1)
     q = MeanField(loc=np.zeros(1), scale=np.full(1, 3.0), target=completed.target)
-    fits = [Fit("q", q), *(forward_fit(family, reference, streams) for family in ("fullrank", "mixture"))]
+    fits = [Fit("q", q), *(forward_fit(family, reference, streams, Interrupts()) for family in ("fullrank", "mixture"))]
     assigned = assign_draws(draw_from(fits, completed.target, 400, streams), completed.modes)
     scored = [score_fit(fit, reference) if isinstance(fit, AssignedFit) else fit for fit in assigned]
     return lay_out(reference, scored, None, 400, rng)
