@@ -4,8 +4,12 @@ import numpy as np
 
 from pymc_kl._typing import Array
 from pymc_kl.numerics.constants import MAD_TO_SD
+from pymc_kl.numerics.lbfgs import ValueAndGrad
 
 CLIP = 5.0  # robust standard deviations at which a gradient's coordinates are clipped; our choice
+NEAR = 8  # points about each maximum at which the gradient is taken; our choice
+TOO_DEEP = 10.0  # nats that log p̃ may fall below a peak's Gaussian at a point that stands for p; our choice
+HALVINGS = 12  # times that the step to such a point is halved, at the most; our choice
 
 
 def whiten(x: Array, scale: Array) -> Array:
@@ -29,3 +33,27 @@ def local_scale(grads: Array) -> Array:
     kept = n / (n + d)  # shrink towards the diagonal where draws are few
     information = kept * clipped.T @ clipped / n + (1 - kept) * np.eye(d)
     return np.asarray(np.diag(1 / spread) @ np.linalg.cholesky(np.linalg.inv(information)))
+
+
+def scale_about(value_and_grad: ValueAndGrad, x: Array, precisions: Array, rng: np.random.Generator) -> Array:
+    """Estimate the local scale (d, d) from gradients at points about maxima (m, d), each drawn from its Gaussian.
+
+    Off a bent ridge log p̃ falls far more than that Gaussian: such points are drawn nearer to the maximum.
+    """
+    m, d = x.shape
+    z = rng.standard_normal((m, NEAR, d))
+    factors = np.linalg.cholesky(np.linalg.inv(precisions))
+    steps = np.einsum("nij,nkj->nki", factors, z).reshape(-1, d)
+    lowest = value_and_grad(x)[0][:, None] - 0.5 * (z**2).sum(axis=2) - TOO_DEEP
+    return local_scale(value_and_grad(_above(value_and_grad, np.repeat(x, NEAR, axis=0), steps, lowest.ravel()))[1])
+
+
+def _above(value_and_grad: ValueAndGrad, x: Array, steps: Array, lowest: Array) -> Array:
+    """Take a step (n, d) from each point, halved until log p̃ at its end is no lower than `lowest` (n,)."""
+    ends = x + steps
+    for _ in range(HALVINGS):
+        deep = ~(value_and_grad(ends)[0] >= lowest)
+        if not deep.any():
+            break
+        ends[deep] = (x[deep] + ends[deep]) / 2
+    return ends

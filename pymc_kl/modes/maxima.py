@@ -8,8 +8,9 @@ import numpy as np
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.modes.local_scale import whiten
+from pymc_kl.modes.newton import top_by_newton
 from pymc_kl.modes.numbering import ELSEWHERE
-from pymc_kl.modes.peak_shape import FLAT, RISE, Peak, peak_shape
+from pymc_kl.modes.peak_shape import RISE, Peak, peak_shape
 from pymc_kl.modes.symmetry.copies import SAME_POINT
 from pymc_kl.modes.symmetry.group import Element
 from pymc_kl.modes.symmetry.symmetry import Symmetry
@@ -27,8 +28,6 @@ FIRST_ROUND = 32  # starts climbed from before any maximum is known; our choice
 GROWTH = 4  # factor by which the starts climbed from grow with each round; our choice
 ROUNDS = 9  # rounds at the most: 2 million starts
 SHARPEST = 1e14  # largest curvature of a peak where that of the posterior is about 1: a width of 1e-7; our choice
-NEWTON_STEPS = 3  # Newton steps at the end of a climb, at the most; our choice
-HESSIAN_STEP = 1e-4  # local standard deviations: step of a central difference; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,16 +225,7 @@ def _known(maxima: Maxima, x: Array, y: Array, log_density: float, scale: Array)
 
 def _polish(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> tuple[Array, float, Peak] | None:
     """Take Newton steps to a maximum: x, log p̃ there and the peak's shape; None where it is no proper one."""
-    for _ in range(NEWTON_STEPS):
-        value, grad = value_and_grad(x[None])
-        curvature = _whitened_precision(value_and_grad, x, scale)
-        if not _is_positive(curvature):
-            break
-        step = scale @ np.linalg.solve(curvature, scale.T @ grad[0])
-        moved = value_and_grad((x + step)[None])[0]
-        if not np.isfinite(moved[0]) or moved[0] < value[0]:
-            break
-        x = x + step
+    x, curvature = top_by_newton(value_and_grad, x, scale)
     peak = peak_shape(value_and_grad, x, curvature, scale)
     if peak is None or not _has_width(scale.T @ peak.precision @ scale):
         return None
@@ -251,25 +241,6 @@ def _has_width(precision: Array) -> bool:
     except np.linalg.LinAlgError:
         return False
     return True
-
-
-def _is_positive(curvature: Array) -> bool:
-    """Tell whether a matrix (d, d) is finite and positive definite, up to rounding."""
-    if not np.isfinite(curvature).all():
-        return False
-    eigenvalues = np.linalg.eigvalsh(curvature)
-    return bool(eigenvalues[0] > FLAT * max(eigenvalues[-1], FLAT))
-
-
-def _whitened_precision(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> Array:
-    """Compute minus the Hessian in whitened coordinates by central differences of the gradient."""
-    steps = HESSIAN_STEP * scale.T
-    _, grads = value_and_grad(np.concatenate([x + steps, x - steps]))
-    with np.errstate(invalid="ignore", over="ignore"):  # the caller asks whether all is finite
-        grads = grads @ scale
-        d = len(x)
-        hessian = (grads[:d] - grads[d:]) / (2 * HESSIAN_STEP)
-        return np.asarray(-0.5 * (hessian + hessian.T))
 
 
 def end_maxima(

@@ -9,7 +9,7 @@ from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.heated import search_heated
 from pymc_kl.modes.local_scale import local_scale
 from pymc_kl.modes.maxima import Maxima, end_maxima, find_maxima
-from pymc_kl.modes.peak_shape import scale_beside
+from pymc_kl.modes.scale_of_starts import LONG, LONG_CLIMBS, SCALE_DRAWS, scale_of_starts
 from pymc_kl.modes.starts import jumps, shifts
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.modes.unseen import estimate_unseen, is_settled
@@ -25,11 +25,6 @@ N_AGAIN = 64  # lost draws of the prior that are climbed from again, at the most
 NUDGE = 0.3  # local standard deviations between the end of a lost climb and the start of the next; our choice
 MATTERS = 9.0  # nats of log mass below the highest: modes further down do not keep the search going; our choice
 MAX_AWAY = 0.5  # share of climbs that may reach no proper maximum, beyond which there is none; our choice
-SCALE_DRAWS = 1000  # points whose gradients set the local scale, at the most; our choice
-SCALE_CLIMBS = 64  # climbs to maxima about which the local scale is measured; our choice
-LONG_CLIMBS = 16  # climbs that go on where none of those ended at a maximum; our choice
-LONG = 2000  # evaluations of each of them, at the most; our choice
-SCALE_NEAR = 8  # points about each of those maxima; our choice
 AWAY_DRAWS = 200  # draws of the posterior climbed from to see whether climbs run away; our choice
 
 type Prior = Callable[[int], Array]
@@ -218,7 +213,7 @@ class MultiStart:
         lost = self.climbs[-1][1] < 0
         log_volume = 0.5 * x.shape[1] * LOG_2PI + np.log(np.diag(self.scale)).sum()
         lost &= ends.log_density + log_volume > self._log_masses().max() - MATTERS
-        self.lost_ends, self.lost_share = ends.x[lost], float(lost.mean())
+        self.lost_ends, self.lost_share = ends.x[lost], float(lost.mean()) * self._lost_for_good(ends.x[lost])
 
     def _climb_heated(self, x: Array) -> None:
         """Climb from what heated chains that begin at points (m, d) pass, and jump about what that finds."""
@@ -269,23 +264,11 @@ class MultiStart:
         return np.bincount(owner, minlength=len(self.maxima))
 
     def _scale_from(self, x: Array) -> Array:
-        """Find the local scale (d, d) from draws, or from Laplace's approximation at what a few starts x find."""
-        if self.draws is not None:
-            thinned = self.draws[self.rng.permutation(len(self.draws))[:SCALE_DRAWS]]
-            return local_scale(self.value_and_grad(thinned)[1])
-        x = x[np.isfinite(self.value_and_grad(x)[0])]
-        rough = local_scale(self.value_and_grad(x[:SCALE_DRAWS])[1])
-        maxima, owner = find_maxima(self.value_and_grad, self.maxima, x[:SCALE_CLIMBS], rough, self.rng)
-        if not len(maxima):  # in many dimensions climbs that know no scale are long
-            climbed = climb(self.value_and_grad, x[:LONG_CLIMBS], rough, max_steps=LONG)
-            maxima, owner = find_maxima(self.value_and_grad, self.maxima, climbed.x, rough, self.rng)
-        if not len(maxima):
-            return scale_beside(self.value_and_grad, climbed, rough)
-        owner = owner[owner >= 0]
-        factors = np.linalg.cholesky(np.linalg.inv(maxima.precisions))[owner]
-        z = self.rng.standard_normal((len(owner), SCALE_NEAR, x.shape[1]))
-        steps = np.einsum("nij,nkj->nki", factors, z).reshape(-1, x.shape[1])
-        return local_scale(self.value_and_grad(np.repeat(maxima.x[owner], SCALE_NEAR, axis=0) + steps)[1])
+        """Find the local scale (d, d) from draws, or from what climbs from a few starts (n, d) find."""
+        if self.draws is None:
+            return scale_of_starts(self.value_and_grad, x, self.maxima, self.rng)
+        thinned = self.draws[self.rng.permutation(len(self.draws))[:SCALE_DRAWS]]
+        return local_scale(self.value_and_grad(thinned)[1])
 
     def _runs_away(self) -> bool:
         """Tell whether most climbs reach no proper maximum: those from draws, if there are any."""
@@ -295,4 +278,15 @@ class MultiStart:
         if self.draws is not None:
             thinned = self.draws[self.rng.permutation(len(self.draws))[:AWAY_DRAWS]]
             owner, _ = end_maxima(self.value_and_grad, self.maxima, thinned, self.scale)
-        return float((owner < 0).mean()) > MAX_AWAY
+        lost = float((owner < 0).mean())
+        if lost <= MAX_AWAY or self.draws is not None:
+            return lost > MAX_AWAY
+        return lost * self._lost_for_good(self.lost_starts) > MAX_AWAY
+
+    def _lost_for_good(self, x: Array) -> float:
+        """Share of lost climbs that reach no maximum found if they go on from points (n, d): ridges make them long."""
+        some = x[:: -(-len(x) // LONG_CLIMBS) or 1]
+        if len(some) < LONG_CLIMBS / 2:
+            return 1.0
+        owner, _ = end_maxima(self.value_and_grad, self.maxima, some, self.scale, max_steps=LONG)
+        return float((owner < 0).mean())

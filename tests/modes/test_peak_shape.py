@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pymc_kl.modes.maxima import _whitened_precision
+from pymc_kl.modes.newton import whitened_precision
 from pymc_kl.modes.peak_shape import peak_shape
 
 SCALE = np.array([[2.0, 0.0], [0.3, 0.5]])
@@ -14,7 +14,7 @@ def shape_of(log_density, gradient, x):
         return log_density(points), gradient(points)
 
     x = np.asarray(x, dtype=float)
-    curvature = _whitened_precision(value_and_grad, x, SCALE)
+    curvature = whitened_precision(value_and_grad, x, SCALE)
     peak = peak_shape(value_and_grad, x, curvature, SCALE)
     return None if peak is None else peak.precision
 
@@ -64,7 +64,7 @@ def test_a_spike_does_not_hide_the_hill_below_it(d, height):
         return log_density(x), gradient(x)
 
     origin, scale = np.zeros(d), np.eye(d)
-    peak = peak_shape(value_and_grad, origin, _whitened_precision(value_and_grad, origin, scale), scale)
+    peak = peak_shape(value_and_grad, origin, whitened_precision(value_and_grad, origin, scale), scale)
     mass = log_density(origin[None])[0] + peak.log_volume
     assert mass == pytest.approx(d / 2 * np.log(2 * np.pi), abs=1.5)
     assert np.linalg.eigvalsh(np.linalg.inv(peak.precision)).min() > 0.3**2
@@ -109,6 +109,6 @@ def test_cusps_leave_a_smooth_direction_its_width_whatever_the_axes(slant):
         return value, np.column_stack([-x[:, 0], -np.sign(x[:, 1:]) / 0.05])
 
     x = np.zeros(5)
-    peak = peak_shape(value_and_grad, x, _whitened_precision(value_and_grad, x, scale), scale)
+    peak = peak_shape(value_and_grad, x, whitened_precision(value_and_grad, x, scale), scale)
     sds = np.sqrt(np.diag(np.linalg.inv(peak.precision)))
     np.testing.assert_allclose(sds, [1, *[0.05] * 4], rtol=0.05)
