@@ -7,9 +7,9 @@ from pymc_kl.numerics.constants import MAD_TO_SD
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
 CLIP = 5.0  # robust standard deviations at which a gradient's coordinates are clipped; our choice
-NEAR = 8  # points about each maximum at which the gradient is taken; our choice
+POINTS_ABOUT = 8  # points about each maximum at which the gradient is taken; our choice
 TOO_DEEP = 10.0  # nats that log p̃ may fall below a peak's Gaussian at a point that stands for p; our choice
-HALVINGS = 12  # times that the step to such a point is halved, at the most; our choice
+MOST_HALVED = 12  # times that the step to such a point is halved, at the most; our choice
 
 
 def whiten(x: Array, scale: Array) -> Array:
@@ -41,17 +41,19 @@ def scale_about(value_and_grad: ValueAndGrad, x: Array, precisions: Array, rng: 
     Off a bent ridge log p̃ falls far more than that Gaussian: such points are drawn nearer to the maximum.
     """
     m, d = x.shape
-    z = rng.standard_normal((m, NEAR, d))
+    z = rng.standard_normal((m, POINTS_ABOUT, d))
     factors = np.linalg.cholesky(np.linalg.inv(precisions))
     steps = np.einsum("nij,nkj->nki", factors, z).reshape(-1, d)
     lowest = value_and_grad(x)[0][:, None] - 0.5 * (z**2).sum(axis=2) - TOO_DEEP
-    return local_scale(value_and_grad(_above(value_and_grad, np.repeat(x, NEAR, axis=0), steps, lowest.ravel()))[1])
+    return local_scale(
+        value_and_grad(_above(value_and_grad, np.repeat(x, POINTS_ABOUT, axis=0), steps, lowest.ravel()))[1]
+    )
 
 
 def _above(value_and_grad: ValueAndGrad, x: Array, steps: Array, lowest: Array) -> Array:
     """Take a step (n, d) from each point, halved until log p̃ at its end is no lower than `lowest` (n,)."""
     ends = x + steps
-    for _ in range(HALVINGS):
+    for _ in range(MOST_HALVED):
         deep = ~(value_and_grad(ends)[0] >= lowest)
         if not deep.any():
             break

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array, BoolArray
+from pymc_kl.numerics.constants import MAD_TO_SD
 from pymc_kl.numerics.hmc import Chains, Trajectory, advance, where
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
@@ -35,6 +36,7 @@ WORTH = 0.2  # effective draws of the slowest coordinate that are to lie between
 PAYS = 1.5  # times as many that trajectories twice as long must give to stay; our choice
 MAX_MOVES = 8  # moves between two kept draws, at the most; our choice
 STEEP = 100.0  # squared whitened gradient of walls that cut trajectories short, 1 of a normal; our choice
+BENT = 30.0  # the same where chains move slowly, above which the walls are of a bent ridge; our choice
 LEAST_EIGENVALUE = 1e-3  # of a correlation matrix, for rounding; our choice
 
 type Inside = Callable[[Array], BoolArray]
@@ -73,6 +75,16 @@ class Kernel:
         """
         steep = np.square(chains.grad @ self.scale).mean() > STEEP
         return bool(steep and self.time > MAX_LEAPFROG * chains.step and self.pace < WORTH / MAX_MOVES)
+
+    def bends(self, chains: Chains) -> bool:
+        """Tell whether walls are steep though all is whitened, as of a narrow ridge that is not straight.
+
+        Chains may not enter parts of it that are narrower in those units. They are medians here, so that heavy tails
+        are no walls.
+        """
+        z = solve_triangular(self.scale, chains.x.T, lower=True).T
+        unit = MAD_TO_SD * np.median(np.abs(z - np.median(z, axis=0)), axis=0)
+        return bool(np.square(chains.grad @ self.scale * unit).mean() > BENT and self.pace < WORTH)
 
     def move(
         self, value_and_grad: ValueAndGrad, chains: Chains, rng: np.random.Generator, *, adapt: bool = False

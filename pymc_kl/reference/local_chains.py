@@ -95,6 +95,8 @@ class Chains:
         Why the sampler failed; empty where it did not.
     crawl : bool
         The trajectories are too short to cross the mode, and the chains hardly move from where they started.
+    bent : bool
+        The mode is a narrow ridge that bends, and the chains may not enter all of it.
     """
 
     x: Array
@@ -103,3 +105,4 @@ class Chains:
     left: Array | None = None
     error: str = ""
     crawl: bool = False
+    bent: bool = False

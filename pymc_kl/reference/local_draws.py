@@ -42,6 +42,8 @@ class LocalDraws:
         Draws among those outside that climb to no proper maximum, about.
     crawl : bool
         Their chains can't cross the mode; that they agree says only that they started alike.
+    bent : bool
+        The mode is a narrow ridge that bends, and their chains may not have entered all of it.
     """
 
     x: Array
@@ -53,6 +55,7 @@ class LocalDraws:
     n_diverging: int = 0
     n_lost: int = 0
     crawl: bool = False
+    bent: bool = False
 
     def __len__(self) -> int:
         return len(self.x)
@@ -116,6 +119,7 @@ def joined(one: LocalDraws, two: LocalDraws) -> LocalDraws:
         n_diverging=one.n_diverging + two.n_diverging,
         n_lost=one.n_lost + two.n_lost,
         crawl=one.crawl or two.crawl,
+        bent=one.bent or two.bent,
     )
 
 

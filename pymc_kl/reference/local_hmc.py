@@ -57,11 +57,11 @@ def sample_batch(target: Target, task: Task, inside: Inside, alarm: Alarm = SILE
     stays, n = inside if leaves else None, -(-task.draws * task.chains // len(chains))
     if kernel.crawls(chains):
         return replace(_draw(density, chains, replace(kernel, pace=1.0), n, rng, stays), crawl=True)
-    made = _draw(density, chains, kernel, n, rng, stays)
+    made, bent = _draw(density, chains, kernel, n, rng, stays), kernel.bends(chains)
     if _only_diverges(made) and kernel.acceptance < ACCEPTANCES[-1]:
         chains, kernel = shorten_steps(density, chains, kernel, rng, inside=inside)
         made = _draw(density, chains, kernel, made.x.shape[1], rng, stays)
-    return made
+    return replace(made, bent=bent)
 
 
 def _only_diverges(made: Chains) -> bool:

@@ -13,6 +13,7 @@ from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.ridge import free_rotation
+from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.progress import SILENT, Alarm, Report
 from pymc_kl.reference import policy
 from pymc_kl.reference.bridge_sampling import log_mass
@@ -29,6 +30,7 @@ from pymc_kl.reference.settings import Sampling
 from pymc_kl.reference.tempered_bridge import log_mass_by_path
 
 MOST_CLIMBED = 200  # points turned back at a mode's border from which climbs start; bounds their cost; our choice
+BENT_ERRORS = 3.0  # times that the error of a bridge to chains along a bent ridge is taken; our choice
 LONGER_TUNE = 3  # times as much tuning at a second try, and where chains start from all over; our choice
 
 
@@ -66,18 +68,25 @@ class ModeSampler:
     def sample(
         self, states: Sequence[ModeState], wanted: Sequence[int], n_draws: int, report: Report
     ) -> tuple[list[ModeState], bool]:
-        """Sample some modes with chains and weigh them again; also whether an interrupt cut that short."""
+        """Sample some modes with chains and weigh them again; also whether an interrupt cut that short.
+
+        Along a bent ridge NUTS, which is slow there, comes with the second try.
+        """
+        first = all(states[k].tries == 0 for k in wanted)
 
         def take(i: int, chains: Chains) -> LocalDraws | str:
             k = wanted[i]
-            return chains.error or self._inside(k, chains, states[k].draws.log_density)
+            return chains.error or self._inside(k, chains, states[k].draws)
+
+        def can_be_used(draws: LocalDraws | str) -> bool:
+            return not isinstance(draws, str) and (policy.mixed(draws) or (first and draws.bent))
 
         made, interrupted = sample_locally(
             self.target,
             [self._task(k, states[k], n_draws) for k in wanted],
             [partial(self._stays, k) for k in wanted],
             take,
-            lambda draws: not isinstance(draws, str) and policy.mixed(draws),
+            can_be_used,
             n_jobs=self.sampling.n_jobs,
             alarm=self.alarm,
             report=report,
@@ -110,7 +119,21 @@ class ModeSampler:
         if policy.given_stand(old, draws):
             draws, found = old, self._by_given(k, state, found)
         state = replace(state, draws=draws, log_mass=found)
-        return state if self.modes.proper else self._region(k, state)
+        if self.modes.proper:
+            return self._bent(k, state) if draws.bent else state
+        return self._region(k, state)
+
+    def _bent(self, k: int, state: ModeState) -> ModeState:
+        """Weigh a bent ridge, which chains may not have entered all of, by a nested Laplace approximation if it can be.
+
+        Else what a bridge says has a larger error.
+        """
+        nested = self._nested(k, state)
+        if nested is not state:
+            return replace(nested, log_mass=replace(nested.log_mass, reason=""))
+        found = state.log_mass
+        wider = Estimate(found.estimate.value, BENT_ERRORS * found.estimate.se)
+        return replace(state, log_mass=replace(found, estimate=wider))
 
     def _region(self, k: int, state: ModeState) -> ModeState:
         """Weigh a region without a proper maximum: with its log scales on a grid, else as before, else along a path.
@@ -187,13 +210,13 @@ class ModeSampler:
         starts = np.linalg.solve(scale, (self.modes.dispersed - centre).T).T
         return Task(centre, scale, starts, n_draws, tune, len(starts), int(rng.integers(2**31)))
 
-    def _inside(self, k: int, chains: Chains, known: Array) -> LocalDraws:
+    def _inside(self, k: int, chains: Chains, before: LocalDraws) -> LocalDraws:
         """Bring the draws of chains that lie in mode k to its first copy, and count the others.
 
-        Chains are left out that are stuck far below others, or below draws with `known` log p̃ (n,).
+        Chains are left out that are stuck far below others, or below the draws of the mode from `before`.
         """
         by_chain = self.target.log_density(chains.x.reshape(-1, self.target.d)).reshape(chains.x.shape[:2])
-        moving = ~stuck_chains(by_chain, known, self.target.d)
+        moving = ~stuck_chains(by_chain, before.log_density, self.target.d)
         log_density = np.asarray(by_chain[moving]).ravel()
         canonical = self.modes.canonical(chains.x[moving].reshape(-1, self.target.d))
         inside = (canonical.mode == k) & np.isfinite(log_density)
@@ -201,7 +224,8 @@ class ModeSampler:
         turned = np.empty((0, self.target.d)) if chains.left is None else chains.left
         n_lost = int((canonical.mode == ELSEWHERE).sum()) + round(self._lost_share(turned) * len(turned))
         n_left = len(turned) + int((~inside).sum())
-        return replace(draws, n_left=n_left, n_lost=n_lost, n_diverging=chains.n_diverging, crawl=chains.crawl)
+        draws = replace(draws, n_left=n_left, n_lost=n_lost, n_diverging=chains.n_diverging)
+        return replace(draws, crawl=chains.crawl, bent=chains.bent or before.bent)
 
     def _lost_share(self, x: Array) -> float:
         """Share of points (n, d) that climb to no proper maximum, by some of them."""

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import logsumexp
 
-from pymc_kl._typing import Array, IntArray
+from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.numerics.estimate import Estimate, pareto_k, systematic
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.reference.bridge_sampling import (
@@ -21,7 +22,8 @@ from pymc_kl.reference.evidence import LogMass, unknown_log_mass
 from pymc_kl.reference.local_draws import LocalDraws
 from pymc_kl.reference.mode_density import ModeDensity, log_ratio
 from pymc_kl.reference.nested_grid import NODES
-from pymc_kl.reference.nested_laplace import fit_nested_laplace, outer_coordinates, tied_coordinates
+from pymc_kl.reference.nested_laplace import TIED, TIED_IF_BENT, fit_nested_laplace, outer_coordinates, tied_coordinates
+from pymc_kl.reference.proposals import NormalisedDensity
 
 NESTED_DRAWS = 4000  # draws of the proposal; our choice
 ENOUGH_OVERLAP = 0.5  # overlap from which no further outer coordinate is tried; our choice
@@ -42,6 +44,10 @@ class _Weighed(NamedTuple):
     def reliable(self) -> bool:
         """Whether the weights can be trusted."""
         return self.khat <= KHAT_RELIABLE and self.size >= MIN_INFORMATION
+
+    def with_error(self, nats: float) -> "_Weighed":
+        """Add an error of so many nats."""
+        return self._replace(estimate=Estimate(self.estimate.value, float(np.hypot(self.estimate.se, nats))))
 
 
 def log_mass_by_nested_laplace(
@@ -81,7 +87,8 @@ def log_mass_by_nested_laplace(
 def _outer_coordinates(mode: ModeDensity, draws: LocalDraws) -> list[IntArray]:
     """List which coordinates to put on a grid: all but those tied to them, else the one or two that matter most."""
     d = mode.target.d
-    free = np.setdiff1d(np.arange(d), tied_coordinates(mode.target.log_density_and_grad, draws.x))
+    tied_to = TIED_IF_BENT if draws.bent else TIED
+    free = np.setdiff1d(np.arange(d), tied_coordinates(mode.target.log_density_and_grad, draws.x, tied_to))
     if len(free) < d and len(free) in NODES:
         return [free]
     order = outer_coordinates(draws.x)
@@ -100,6 +107,7 @@ def _with_outer(
     drawn, inside = mode.evaluate(x)
     from_q = np.where(inside, log_ratio(drawn, q), -np.inf)
     weighed = _importance(drawn, from_q, rng)
+    weighed = weighed.with_error(_climbing_nowhere(mode, drawn, inside, q))
     if not weighed.reliable:
         return unknown_log_mass(f"importance weights of a {q.name} are not reliable (k-hat {weighed.khat:.2f})"), draws
     from_p, n = log_ratio(draws, q), min(len(draws), NESTED_DRAWS)
@@ -113,6 +121,15 @@ def _with_outer(
     if bridged.shared < MIN_INFORMATION or not bridged.estimate.se < weighed.estimate.se:
         return LogMass(weighed.estimate, overlap, method, "", bridged.checks), draws
     return LogMass(bridged.estimate, overlap, f"bridge to {q.name}", "", bridged.checks), draws
+
+
+def _climbing_nowhere(mode: ModeDensity, drawn: LocalDraws, inside: BoolArray, q: NormalisedDensity) -> float:
+    """Nats that points which climb to no maximum would add if they are of this mode: climbs along it may be long."""
+    nowhere = (drawn.maximum < 0) & np.isfinite(drawn.log_density) & mode.modes.proper
+    if not nowhere.any() or not inside.any():
+        return 0.0
+    ratio = drawn.log_density - q.log_prob(drawn.x)
+    return float(np.log1p(np.exp(logsumexp(ratio[nowhere]) - logsumexp(ratio[inside]))))
 
 
 def _why_not_bridged(bridged: Bridge, weighed: _Weighed) -> str:

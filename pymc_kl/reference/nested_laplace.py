@@ -33,6 +33,7 @@ from pymc_kl.reference.proposals import log_kernel
 FINE = {1: 20, 2: 8}  # cells of the outer density between two nodes; our choice
 FAR_OFF = 4.0  # squared sds by coordinate from an interpolated mode to half of the draws; above it, it is remade
 MOST_REMADE = 8  # inner coordinates at the most, of which a mode is remade at every draw: bounds gradients; our choice
+TIED_IF_BENT = 0.1  # the same where chains say that a ridge bends; our choice
 TIED = 0.02  # conditional over marginal sd of a coordinate that is tied to the others, at the most; our choice
 ALIKE = 0.5  # standard deviation of the log of its curvature over the draws, at the most; our choice
 TIED_POINTS = 64  # draws at which that curvature is looked at; our choice
@@ -137,7 +138,7 @@ def outer_coordinates(x: Array) -> IntArray:
     return np.asarray(np.argsort(-(correlation**2).sum(axis=0), kind="stable"))
 
 
-def tied_coordinates(value_and_grad: ValueAndGrad, x: Array) -> IntArray:
+def tied_coordinates(value_and_grad: ValueAndGrad, x: Array, tied_to: float = TIED) -> IntArray:
     """List coordinates that the others fix to a small part of their spread, and everywhere alike, by draws (n, d).
 
     Given the others they are normal: they belong inside a nested Laplace approximation, whatever the ridge's bends.
@@ -148,7 +149,7 @@ def tied_coordinates(value_and_grad: ValueAndGrad, x: Array) -> IntArray:
     while len(tied) < x.shape[1]:
         with np.errstate(all="ignore"):
             log_curvature = np.log(np.diagonal(precision, axis1=1, axis2=2))
-            narrow = -0.5 * np.median(log_curvature, axis=0) < np.log(TIED * spread)
+            narrow = -0.5 * np.median(log_curvature, axis=0) < np.log(tied_to * spread)
             varies = np.where(narrow, np.nan_to_num(log_curvature.std(axis=0), nan=np.inf), np.inf)
         varies[tied] = np.inf
         if not varies.min() < ALIKE:

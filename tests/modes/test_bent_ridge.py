@@ -1,11 +1,10 @@
 """A ridge a ten-thousandth as wide as long is one mode: climbs along it reach its top, from draws as from the prior."""
 
 import numpy as np
-import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
-from zoo.edges import tied_simplex
+from zoo.edges import along_a_curve, tied_simplex
 
 from pymc_kl import find_modes
 from pymc_kl.model.target import Target
@@ -32,14 +31,6 @@ def test_the_ridge_of_a_simplex_tied_to_a_normal_is_one_mode(seed, rng):
     assert (modes.assign(exact_draws(target, 500, rng)) == 0).mean() > 0.99
 
 
-def along(curve, width):
-    """N(0, 1) along a curve, that narrow across: log Z is 0, and the top is where x is 0."""
-    with pm.Model() as model:
-        x = pm.Normal("x")
-        pm.Normal("y", curve(x), width)
-    return model
-
-
 CURVES = {"parabola": pt.square, "sine": pt.sin}
 
 
@@ -47,7 +38,7 @@ CURVES = {"parabola": pt.square, "sine": pt.sin}
 @pytest.mark.parametrize("curve", CURVES)
 def test_the_top_of_a_bent_ridge_is_found_without_draws(curve, width):
     """Most climbs end on their way along it, and Laplace's normal at its top lies off it."""
-    modes = find_modes(model=along(CURVES[curve], width), random_seed=1, progressbar=False)
+    modes = find_modes(model=along_a_curve(CURVES[curve], width), random_seed=1, progressbar=False)
     assert modes.proper
     assert modes.k == 1
     np.testing.assert_allclose(modes.x, 0, atol=1e-3)
@@ -55,9 +46,9 @@ def test_the_top_of_a_bent_ridge_is_found_without_draws(curve, width):
 
 def test_the_scale_about_the_top_of_a_bent_ridge_is_that_on_the_ridge(rng):
     """A step of a standard deviation along the tangent lies 10⁴ widths off the ridge, where gradients are as large."""
-    target = Target.from_model(along(pt.square, 1e-4))
+    target = Target.from_model(along_a_curve(pt.square, 1e-4))
     scale = scale_about(target.log_density_and_grad, np.zeros((20, 2)), np.array([np.diag([1.0, 1e8])] * 20), rng)
     assert scale[0, 0] > 3e-4
-    straight = Target.from_model(along(lambda x: 0 * x, 1e-4))
+    straight = Target.from_model(along_a_curve(lambda x: 0 * x, 1e-4))
     scale = scale_about(straight.log_density_and_grad, np.zeros((20, 2)), np.array([np.diag([1.0, 1e8])] * 20), rng)
     np.testing.assert_allclose(scale, np.diag([1.0, 1e-4]), rtol=0.2, atol=1e-5)

@@ -1,5 +1,7 @@
 """Densities without a slope: one that is flat inside its walls, and one that can't be normalised."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -57,4 +59,12 @@ def tied_simplex(width: float = 1e-4) -> pm.Model:
     with pm.Model() as model:
         share = pm.Dirichlet("share", np.ones(3))
         pm.Normal("copy", share[0], width)
+    return model
+
+
+def along_a_curve(curve: Callable[[Tensor], Tensor], width: float, d: int = 2) -> pm.Model:
+    """N(0, I) along a curve of its first coordinate, that narrow across: log Z is 0, and the top is at 0."""
+    with pm.Model() as model:
+        x = pm.Normal("x", shape=d - 1)
+        pm.Normal("y", curve(x[0]), width)
     return model
