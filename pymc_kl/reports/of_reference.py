@@ -33,13 +33,20 @@ def of_reference(facts: Facts) -> Iterator[Sentence]:
     if (text := _symmetry(facts)) is not None:
         yield Sentence("", "symmetry", 5, text)
     if np.isnan(facts.log_evidence.value):
-        yield Sentence("", "no log Z", 4, NO_LOG_Z)
+        yield Sentence("", "no log Z", 4, _no_log_z(facts))
 
 
 NO_LOG_Z = (
     "Log Z could not be estimated, so the two divergences are known up to one constant; their differences between "
     "approximations are not affected."
 )
+
+
+def _no_log_z(facts: Facts) -> str:
+    """Write that log Z is not known, and why if the posterior is one region: there it is the reference's fault."""
+    if facts.proper or not facts.evidence_reason:
+        return NO_LOG_Z
+    return f"Log Z is not known: {facts.evidence_reason}. {NO_LOG_Z}"
 
 
 def _refused(facts: Facts, refusals: Mapping[int, str]) -> str:

@@ -48,7 +48,7 @@ def _short_doubts(facts: Facts) -> Iterator[str]:
     if facts.partial:
         yield "the run was stopped early"
     if not facts.proper:
-        yield "one region without a proper maximum"
+        yield _why_one_region(facts) or "one region without a proper maximum"
     if any(mode.mass.se > UNCERTAIN for mode in facts.that_matter):
         yield "some mode masses are uncertain"
     if facts.unseen.value > SEEN:
@@ -88,6 +88,11 @@ def _doubts(facts: Facts) -> Iterator[str]:
         yield f"The mass of mode {mode.number} rests on an overlap of {mode.overlap:.2f} of its draws and the proposal."
     if unweighed := [mode.number for mode in facts.that_matter if mode.reason and not facts.masses_known]:
         yield f"{counted(len(unweighed), 'mode', 'modes')} could not be weighed: {numbered(unweighed)}."
+
+
+def _why_one_region(facts: Facts) -> str:
+    """Return the last cause told of a region whose log Z is not known: a rotation, a ridge, a rise; empty if known."""
+    return facts.evidence_reason.rpartition("; ")[2] if np.isnan(facts.log_evidence.value) else ""
 
 
 def _above_log_evidence(fit: FitFacts) -> bool:

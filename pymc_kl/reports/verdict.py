@@ -15,7 +15,8 @@ from pymc_kl.reports.sentence import Sentence
 def judge(facts: Facts) -> list[Sentence]:
     """Return the answer, the sentences on draws and reference, then one a fit, from the recommended one down.
 
-    That the user's draws are of another posterior comes before all.
+    That the user's draws are of another posterior comes before all, as does why one region has no log Z.
     """
     sentences = [*answer(facts), *of_reference(facts), *(of_fit(facts, fit) for fit in facts.fits)]
-    return sorted(sentences, key=lambda sentence: sentence.rule != "draws refused")
+    first = ("draws refused",) if facts.proper else ("draws refused", "no log Z")
+    return sorted(sentences, key=lambda sentence: sentence.rule not in first)

@@ -589,6 +589,17 @@ def test_why_chains_disagree_is_told_in_a_sentence(name: str) -> None:
     assert "their chains agree (R-hat at worst 1.00)" in text_of(facts(TWO, audit=good))
 
 
+def test_the_first_sentence_says_why_a_region_has_no_log_z() -> None:
+    cause = "the posterior is not identified along a rotation of `W` (axis 1)"
+    reason = f"draws and proposal overlap too little (0.001); {cause}"
+    case = facts(modes(1.0), proper=False, log_evidence=Estimate(np.nan, np.nan), evidence_reason=reason)
+    assert judge(case)[0].text.startswith(f"Log Z is not known: {reason}.")
+    assert judge_reference(case).why == cause
+    known = replace(case, log_evidence=Estimate(0.0, 0.1))
+    assert judge_reference(known).why == "one region without a proper maximum"
+    assert judge(known)[0].rule != "no log Z"
+
+
 def test_an_untrusted_reference_is_no_and_a_doubtful_one_with_care() -> None:
     assert judge_reference(CASES["chains do not mix"][0]).answer == "no"
     assert judge_reference(CASES["masses uncertain"][0]).answer == "with care"
