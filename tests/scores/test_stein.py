@@ -33,6 +33,22 @@ def test_exact_draws_are_not_refused(name, rng):
     assert refused <= stats.binom.isf(1e-4, seeds, FALSE_ALARMS)
 
 
+@pytest.mark.slow
+def test_of_all_exact_draws_one_in_a_hundred_is_refused_at_the_most(rng):
+    """Over the whole zoo, heavy tails and edges included."""
+    refused = n = 0
+    for name in (name for name in DRAWN if name not in LARGE):
+        problem = ALL[name]()
+        refused += sum(check(problem.log_density, problem.sample(1000, rng)).refused for _ in range(50))
+        n += 50
+    for name in OTHERS:
+        log_density, sample = of_scipy(name)
+        refused += sum(check(log_density, sample(1000, rng)).refused for _ in range(50))
+        n += 50
+    assert n >= 2000
+    assert refused <= 0.01 * n
+
+
 OTHERS = {
     "cauchy": (stats.cauchy(), 0.0),
     "student_2": (stats.t(2), 0.0),
