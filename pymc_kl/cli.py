@@ -92,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
         "--fit", action="append", default=[], metavar="NAME=FILE", type=_named_file,
         help="a fit or draws made elsewhere, saved as NetCDF or Zarr, to compare as well; may be repeated",
     )  # fmt: skip
+    run.add_argument(
+        "--quantity", action="append", metavar="NAME",
+        help="a variable that matters: does a fit change what is concluded of it? May be repeated",
+    )  # fmt: skip
     run.set_defaults(run=_compare)
     for command in (demo, run):
         command.add_argument("--out", type=Path, default=Path("pymc_kl_results"), help="folder for the results")
@@ -184,6 +188,7 @@ def _compare(parsed: argparse.Namespace, console: "Console") -> int:
         reverse=parsed.reverse,
         symmetry=parsed.symmetry,
         budget=parsed.budget,
+        quantities=parsed.quantity,
         backend=parsed.backend,
         random_seed=parsed.seed,
         progressbar=_shows_progress(parsed),

@@ -45,6 +45,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "backend": ("zzz", 5), "modes": ("a", 5), "random_seed": (-1, "a", 1.5),
     "progressbar": ("no", None), "interactive": ("yes",), "overwrite": ("yes",), "relabel": ("x",),
     "var_names": (5, [1]), "filter_vars": ("regexp", 5), "kind": ("nope", 5), "approximations": (5, "q", [Q], DRAWS),
+    "quantities": (5, [1], [], {}, {"a": 5}, {1: "x"}, np.zeros(3), DRAWS),
 }  # fmt: skip
 PLOTS = {function for function in FUNCTIONS if function.__name__.startswith("plot_")}
 OTHERWISE = {(plot, name) for plot in PLOTS for name in ("approximations", "modes", "backend")}  # names and numbers

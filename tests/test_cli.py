@@ -48,6 +48,18 @@ def test_an_interrupt_is_told_in_a_line(folder, capsys):
     assert not (folder / "out").exists()
 
 
+def test_quantities_by_name(folder, capsys):
+    quick = ["--draws", "draws.nc", "--reverse", "--forward", "--quiet"]
+    assert main(["compare", "two.py:model", *quick, "--out", "out", "--quantity", "y"]) == 2
+    assert "unknown variable 'y' in quantities; known are 'x'" in " ".join(capsys.readouterr().err.split())
+    assert not (folder / "out").exists()
+    assert main(["compare", "two.py:model", *quick, "--out", "out", "--quantity", "x"]) == 0
+    assert "Quantities of interest" in capsys.readouterr().out
+    assert load(folder / "out" / "comparison.nc")["quantities"]["quantity"].values.tolist() == ["x"]
+    assert main(["summary", "out/comparison.nc", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["quantities"]["x"]["mode 1"] == "yes"
+
+
 def test_compare_then_summary(folder, capsys):
     code = main(["compare", "two.py:model", "--draws", "draws.nc", "--reverse", "--out", "out", "--quiet"])
     first = capsys.readouterr().out

@@ -35,6 +35,7 @@ PICTURES = {
     "logistic_regression": {"spreads", "path"},
     "sensors": {"places", "coverage"},
     "bambi_group_term": set(),
+    "conclusions": {"intervals"},
 }
 
 
@@ -620,6 +621,25 @@ class TestSensors:
         assert (abs(mixture["ratio"] - 1) < 4 * mixture["ratio_se"]).all()
         assert int((verdict.sel(approximation="ADVI") == "missed").sum()) == 7
         assert re.search(r"forward mixture reaches all 8 modes found", sensors.printed)
+
+
+@pytest.mark.slow
+class TestConclusions:
+    """The common quantity is above 0 where it is that of the six measurements: at odds of 2⁶ to 2⁴, times a prior."""
+
+    def test_who_changes_what(self, tmp_path):
+        example = run("conclusions", tmp_path)
+        check_pictures("conclusions", example.folder)
+        common = example.result["quantities"].to_dataset().sel(quantity="common")
+        row = common.sel(source="reference")
+        assert abs(float(row["positive"]) - 0.8) < 0.002  # overlap of the two modes and the prior are below that
+        assert float(row["positive_se"]) < 0.001
+        answers = {str(name): common["changes"].sel(source=name).item() for name in common["source"].values}
+        assert answers == {
+            "reference": "", "given draws": "yes", "ADVI": "yes", "forward mixture": "no", "mode 1": "yes",
+            "mode 2": "yes",
+        }  # fmt: skip
+        assert "than the whole posterior's: given draws, ADVI, mode 1, mode 2." in example.printed
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The one orchestrator: reference, fits, modes and scores → one DataTree."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +12,11 @@ import xarray as xr
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.approximations import FAMILIES
 from pymc_kl.approximations.choice import AUTO
-from pymc_kl.arguments import check_arguments, choice, choices, number, optional, quoted, whole
+from pymc_kl.arguments import check_arguments, choice, choices, number, optional, whole
 from pymc_kl.comparison.fit import DrawnFit, Fit
-from pymc_kl.comparison.layout import lay_out
+from pymc_kl.comparison.inputs import check_names, fits_by_name, not_compared
+from pymc_kl.comparison.layout import lay_out, quantities_dataset
 from pymc_kl.comparison.make_fits import (
-    ALL_OPTIMA,
     PYMC_METHODS,
     REVERSE,
     assign_draws,
@@ -24,23 +24,22 @@ from pymc_kl.comparison.make_fits import (
     draw_from,
     forward_fit,
     given_fits,
-    polished_name,
     pymc_fit,
     reverse_fits,
 )
 from pymc_kl.comparison.planted import planted_group
 from pymc_kl.comparison.reference import Reference, completed_reference, given_reference, sample_plainly
 from pymc_kl.comparison.score_fit import score_all
-from pymc_kl.comparison.stored_names import fits_as_text
 from pymc_kl.interrupts import Interrupts, counted, interrupted, keeping, tell
 from pymc_kl.model.datatree import check_dims, root_attrs
-from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
+from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.planted import search_from
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import check_initial_point, user_starts
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Stages, stages
+from pymc_kl.quantities.asked import FUNCTION, Asked, asked_quantities, check_asked
 from pymc_kl.reference.build import SAMPLING, build_posterior
 from pymc_kl.reference.settings import Sampling
 
@@ -63,6 +62,7 @@ def compare(
     n_draws: int = 2000,
     budget: float | None = None,
     planted: bool | float = False,
+    quantities: Asked | None = None,
     backend: str = "auto",
     random_seed: RandomSeed = None,
     progressbar: bool = True,
@@ -105,6 +105,10 @@ def compare(
     planted : bool or float
         Whether to plant modes into the density, which tells how often the search finds them, or for how many seconds
         (60): see :func:`pymc_kl.modes.planted_modes`.
+    quantities : str, sequence of str, function, or mapping, optional
+        Quantities of interest: names of variables; a function of the posterior's Dataset (chain, draw, ...) that
+        returns, draw by draw, a DataArray, a Dataset or a dict of DataArrays; or a mapping from names to such functions
+        or variables. See :func:`summary`, ``kind="quantities"``.
     backend : {"auto", "jax", "numba"}
         What evaluates the log density.
     random_seed : int, Generator, SeedSequence or None
@@ -115,13 +119,17 @@ def compare(
     -------
     DataTree
         Groups `posterior`, `sample_stats`, `modes`, `approximations/<name>`, `scores`, `coverage`, `evidence`; with
-        draws given, `audit`; `planted`, if asked for. Log densities and divergences are in nats, unconstrained space.
+        draws given, `audit`; `planted` and `quantities`, if asked for. Log densities and divergences are in nats,
+        unconstrained space.
         Modes are numbered from 1, 0 is elsewhere. A slash in a fit's name is `%2F` in that of its group. A fit that
         failed is a row of NaN with its `error`; where a part of its scores failed, that part alone is NaN, and `error`
         names it.
 
     Raises
     ------
+    ValueError
+        If a quantity is no variable of the model, or its function fails at draws of the model, before any work; where
+        it fails at the draws of one source alone, that is the error of its row.
     KeyboardInterrupt
         At a second Ctrl-C, and at a first before there is anything to compare with: its attribute `kept` is a dict of
         what was done, `fits` that `pm.fit` made and `modes` found. Later a first one returns what is there: `partial`
@@ -137,20 +145,21 @@ def compare(
     ...     exact = np.where(right, rng.normal(3, 1, (4, 1000)), rng.normal(-3, 0.6, (4, 1000)))
     ...     draws = xr.Dataset({"x": (("chain", "draw"), exact)})
     ...     advi = pm.fit(2000, start={"x": 3.0}, random_seed=1, progressbar=False)
-    ...     comparison = pkl.compare(draws, {"ADVI": advi}, random_seed=1, progressbar=False)
+    ...     comparison = pkl.compare(draws, {"ADVI": advi}, quantities="x", random_seed=1, progressbar=False)
     >>> comparison["modes"]["x"].values.round(1)
     array([ 3., -3.])
     >>> comparison["coverage"]["verdict"].sel(approximation=["ADVI", "forward mixture"]).values.tolist()
     [['over', 'missed'], ['covered', 'covered']]
     """
     check_arguments(
-        locals(), idata=optional(_not_compared), approximations=optional(_fits_by_name), planted=number(0),
+        locals(), idata=optional(not_compared), approximations=optional(fits_by_name), planted=number(0),
         reference=choice("complete", "as given"), forward=choices(AUTO, *FAMILIES, what="family"), n_draws=whole(100),
         reverse=optional(choices(*REVERSE, what="method")), backend=choice("auto", "jax", "numba"),
+        quantities=optional(check_asked),
     )  # fmt: skip
     streams = RandomStreams.of(random_seed)
     forward, reverse = _names(forward), _reverse_methods(reverse, approximations)
-    _check_names(approximations or (), forward, reverse)
+    check_names(approximations or (), forward, reverse)
     sampling = Sampling(
         n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED,
         as_given=reference == "as given", budget=budget,
@@ -161,6 +170,7 @@ def compare(
             given_approximations = given_fits(approximations or {}, target)
             points = {} if starts is None else {"user": user_starts(starts, target)}
             given = None if idata is None else as_posterior_draws(idata, target)
+            wanted = asked_quantities(quantities, target, given)
         with stage("reverse-KL fits"):
             theirs = [pymc_fit(m, target, streams, interrupts) for m in reverse if m in PYMC_METHODS]
             first = [*given_approximations, *theirs]
@@ -189,6 +199,11 @@ def compare(
             comparison = interrupts.once_more(
                 "the layout", lambda: lay_out(against, scored, idata, n_draws, streams("layout"))
             )
+        if wanted:
+            with stage("quantities"):
+                comparison["quantities"] = xr.DataTree(
+                    interrupts.once_more("the quantities", lambda: quantities_dataset(wanted, against, scored))
+                )
         if planted and not interrupts.came:
             with stage("planted modes") as report, keeping(comparison=comparison):
                 search = search_from(
@@ -199,6 +214,7 @@ def compare(
         "approximations": list(approximations or ()), "reference": reference, "forward": list(forward),
         "reverse": list(reverse), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
         "n_draws": n_draws, "budget": budget, "planted": planted, "backend": target.backend,
+        **({"quantities": [each.name or FUNCTION for each in wanted]} if wanted else {}),
     }  # fmt: skip
     comparison.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
     comparison.attrs["free_variables"] = json.dumps([variable.name for variable in target.variables])
@@ -250,46 +266,3 @@ def _reverse_methods(reverse: str | Sequence[str] | None, approximations: Mappin
 
 def _names(names: str | Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _names_a_group(name: Any) -> bool:
-    return isinstance(name, str) and name.strip() not in ("", ".", "..") and fits_as_text(name)
-
-
-def _not_compared(name: str, value: Any) -> None:
-    """Allow draws, but no comparison: its draws are those of its reference, and miss nothing that it found."""
-    draws_of("compare")(name, value)
-    if isinstance(value, xr.DataTree) and {"scores", "coverage"} <= set(value.children):
-        raise TypeError(
-            f"{name} is a comparison, whose draws were completed already; compare needs draws as the sampler left "
-            "them, or what sample_reference() returns."
-        )
-
-
-def _fits_by_name(name: str, value: Any) -> None:
-    """Allow a mapping of fits whose names can name groups; a DataTree is a mapping too, but of draws."""
-    are_draws = isinstance(value, xr.DataTree | xr.Dataset)
-    if are_draws or not isinstance(value, Mapping):
-        draws = " Draws come first: compare(idata, {'ADVI': advi})." if are_draws else ""
-        raise TypeError(
-            f"{name} must be a dict of fits by name, such as {{'ADVI': pm.fit()}}; got {type(value).__name__}.{draws}"
-        )
-    for fit in value:
-        if not _names_a_group(fit):
-            raise ValueError(
-                "an approximation's name must be text without a NUL or a lone surrogate, and neither blank, '.' nor "
-                f"'..', since it names a group; got {fit!r}."
-            )
-
-
-def _check_names(names: Iterable[str], forward: Sequence[str], reverse: Sequence[str]) -> None:
-    """Refuse fits that are asked for twice, and names that the fits made here bear."""
-    for asked in (forward, reverse):
-        if twice := [name for name in dict.fromkeys(asked) if asked.count(name) > 1]:
-            raise ValueError(f"each fit may be asked for once; {quoted(twice)} came more than once.")
-    taken = [f"forward {family}" for family in forward] + [REVERSE[m] for m in reverse]
-    taken += [f"{REVERSE[m]} ({ALL_OPTIMA})" for m in reverse if m not in PYMC_METHODS]
-    taken += [polished_name(REVERSE[m]) for m in reverse]
-    for name in names:
-        if name in taken:
-            raise ValueError(f"the name {name!r} is taken by a fit that compare() makes; give yours another.")

@@ -21,8 +21,11 @@ from pymc_kl.comparison.fit import FailedFit, ScoredFit
 from pymc_kl.comparison.reference import Reference
 from pymc_kl.fitting.optima import optima_of
 from pymc_kl.modes.numbering import to_mode_number
+from pymc_kl.quantities.asked import Quantity
+from pymc_kl.quantities.describe import Told, describe_quantities, modes_alone
 from pymc_kl.reference.datatree import describe_modes, evidence_dataset, reference_tree
 from pymc_kl.scores.marginals import describe as describe_marginals
+from pymc_kl.scores.marginals import reference_label
 
 DENSITY_POINTS = 2001  # points of the grid on which the densities of a one-dimensional model are stored; our choice
 LINE_TAIL = 0.001  # part of an approximation's draws on either side that may lie outside that grid; our choice
@@ -116,6 +119,23 @@ def _approximation_tree(fit: ScoredFit, reference: Reference, rows: IntArray, at
     centres = np.reshape([optimum.approximation.loc for optimum in optima_of(q)], (-1, fit.x.shape[1]))
     optimum_mode = to_mode_number(reference.modes.assign(centres))
     return approximation_tree(reference.target, fit, reference_log_prob, optimum_mode)
+
+
+def quantities_dataset(
+    quantities: Sequence[Quantity], reference: Reference, fits: Iterable[ScoredFit | FailedFit]
+) -> xr.Dataset:
+    """Tabulate quantities of interest under the reference, the given draws, each fit, and each mode by itself."""
+    scored = {fit.name: fit for fit in fits if isinstance(fit, ScoredFit)}
+    k = reference.modes.k
+    told = {reference_label(list(scored)): Told("reference", reference.source)}
+    if reference.given is not None:
+        told[reference_label(list(scored), "given draws")] = Told("given", reference.given)
+    told |= {name: Told("approximation", fit.source(k)) for name, fit in scored.items()}
+    if k > 1:
+        alone = modes_alone(reference.source, k)
+        told |= {reference_label([*told], f"mode {number}"): Told("mode", each) for number, each in alone.items()}
+    draws = reference.draws
+    return describe_quantities(reference.target, quantities, told, (draws.posterior.flat, draws.canonical.x))
 
 
 def _parameters(fits: Iterable[ScoredFit], reference: Reference) -> xr.Dataset:

@@ -8,7 +8,7 @@ from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
 
 @told_in_a_line("this comparison can't be read", STRANGE)
 def ranked(dt: xr.DataTree) -> xr.DataTree:
-    """Return a comparison with its fits from the recommended one down, in `/scores`, `/coverage` and `/parameters`.
+    """Return a comparison with its fits from the recommended one down, in all its tables.
 
     Fits without scores come last. The others go by the mass of the modes that they miss, in whole per cents, then by
     forward KL, up to relabelling where the posterior has symmetries, then by k-hat; NaN comes last.
@@ -21,6 +21,13 @@ def ranked(dt: xr.DataTree) -> xr.DataTree:
         table = dt["parameters"].to_dataset()
         first, *names = table["source"].values.tolist()
         new["parameters"] = xr.DataTree(table.sel(source=[first, *(name for name in order if name in names)]))
+    if "quantities" in dt.children:
+        ds = dt["quantities"].to_dataset()
+        sources = list(zip(ds["source"].values.tolist(), ds["kind"].values.tolist(), strict=True))
+        fits = [name for name in order if (name, "approximation") in sources]
+        first = [name for name, kind in sources if kind in ("reference", "given")]
+        alone = [name for name, kind in sources if kind == "mode"]
+        new["quantities"] = xr.DataTree(ds.sel(source=[*first, *fits, *alone]))
     return new
 
 

@@ -96,6 +96,9 @@ class Reference:
         Of the user's draws.
     partial : bool
         The search or the sampling was interrupted.
+    given : Source or None
+        The user's draws, canonical, where they are not the reference itself: what they say by themselves, so that
+        their errors are those of draws that moved between modes as freely as within them.
     """
 
     target: Target
@@ -108,6 +111,7 @@ class Reference:
     evidence: Evidence
     audit: xr.DataTree | None
     partial: bool
+    given: Source | None = None
 
     @property
     def log_evidence(self) -> Estimate:
@@ -143,7 +147,17 @@ def completed_reference(posterior: ModewisePosterior, rng: np.random.Generator) 
     draws, training = _spread(thinned, posterior, rng), _spread(posterior.every, posterior, rng)
     without = np.array([not len(draws) for draws in posterior.local])
     masses = replace(posterior.masses, n_draws=n_draws)
-    return _reference(posterior, draws, training, masses, without, rng)
+    return replace(_reference(posterior, draws, training, masses, without, rng), given=_by_themselves(posterior))
+
+
+def _by_themselves(posterior: ModewisePosterior) -> Source | None:
+    """Return the user's draws as a source that has no masses but by its own count."""
+    given, canonical, masses = posterior.given, posterior.canonical, posterior.given_masses()
+    if given is None or canonical is None or masses is None:
+        return None
+    if given.weights is not None:
+        return Source(canonical.x, given.weights.ravel() / given.weights.sum())
+    return replace(Source.of_chains(canonical.x, given.log_density.ravel(), canonical.mode, masses), masses=None)
 
 
 def given_reference(posterior: ModewisePosterior, rng: np.random.Generator) -> Reference:

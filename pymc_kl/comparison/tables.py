@@ -11,27 +11,24 @@ import xarray as xr
 from pymc_kl.arguments import check_arguments, choice, choices, optional, texts, whole
 from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
 from pymc_kl.comparison.datatree import SCORE_COLUMNS, TEXT_COLUMNS
+from pymc_kl.comparison.formats import NONE, format_estimate, format_percent
 from pymc_kl.comparison.io import check_comparison
+from pymc_kl.comparison.quantities_table import quantities_of, quantities_table
 from pymc_kl.comparison.ranking import ranked
 from pymc_kl.comparison.readable import Readable
-from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.numerics.intervals import EXACT, share_interval
 from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 from pymc_kl.scores.shape import WELL_FITTED
 
-NONE = "–"
-SMALLEST = 0.005  # per cent below which a share is written as <0.01
 MAIN = ("forward_kl", "reverse_kl", "missed_mass", "khat", "converged", "seconds")
 MASSES = (("mass", "elsewhere"), ("mass_se", "elsewhere_se"))
-MOST_SKEWED = 0.25  # offset of an interval from its estimate, in half-lengths, up to which ± is printed; our choice
 
 
 @told_in_a_line("no table can be made of this comparison", STRANGE)
 def summary(
     comparison: xr.DataTree,
     *,
-    kind: Literal["main", "all"] = "main",
+    kind: Literal["main", "all", "quantities"] = "main",
     columns: Sequence[str] | None = None,
     round_to: int | Literal["auto", "none"] = "auto",
 ) -> pd.DataFrame:
@@ -41,8 +38,10 @@ def summary(
     ----------
     comparison : DataTree
         What :func:`compare` returned.
-    kind : {"main", "all"}
-        Six columns to read, each value with its standard error, or every score as numbers.
+    kind : {"main", "all", "quantities"}
+        Six columns to read, each value with its standard error; every score as numbers; or the quantities of interest
+        that :func:`compare` was asked for, a row a source of draws: the reference, the draws given, each approximation
+        and each mode by itself.
     columns : sequence of str, optional
         Scores to tabulate as numbers, instead of those of `kind`.
     round_to : int or {"auto", "none"}
@@ -55,7 +54,13 @@ def summary(
         Printed whole, in lines of at most 100 characters.
         Divergences, ELBO and EUBO in nats on the unconstrained space; `<name>_se` is the standard error. NaN, or a
         dash, means that the score is not defined for that row, and `error` says why a fit, or which of its scores,
-        failed.
+        failed. Quantities are in their own units, and `changes` is whether a source changes the conclusion that the
+        reference gives, by the mean (more than 0.25 reference sd off) or by where 0 lies of the 90 % interval.
+
+    Raises
+    ------
+    ValueError
+        If quantities are wanted, and :func:`compare` was not asked for any.
 
     Examples
     --------
@@ -65,12 +70,17 @@ def summary(
     ['forward_kl', 'reverse_kl', 'missed (%)', 'khat', 'converged', 'seconds']
     >>> pkl.summary(comparison, columns=["elbo"]).loc["forward mixture"].round(1).tolist()
     [0.0]
+    >>> pkl.summary(comparison, kind="quantities").loc["x", "changes"][["ADVI", "forward mixture"]].tolist()
+    ['yes: mean, interval', 'no']
     """
     check_arguments(
-        locals(), kind=choice("main", "all"), round_to=_decimals,
+        locals(), kind=choice("main", "all", "quantities"), round_to=_decimals,
         columns=optional(choices(*SCORE_COLUMNS, what="score")),
     )  # fmt: skip
-    scores = ranked(check_comparison(comparison))["scores"].to_dataset()
+    dt = ranked(check_comparison(comparison))
+    if kind == "quantities" and columns is None:
+        return quantities_table(quantities_of(dt), round_to)
+    scores = dt["scores"].to_dataset()
     columns = [columns] if isinstance(columns, str) else columns
     if columns is None and kind == "main" and round_to != "none":
         return _to_read(scores, None if round_to == "auto" else round_to)
@@ -206,65 +216,3 @@ def _decimals(name: str, value: Any) -> None:
 
 def _rounded(table: pd.DataFrame, round_to: int | str | None) -> pd.DataFrame:
     return Readable(table.round(round_to) if isinstance(round_to, Integral) else table)
-
-
-def format_estimate(value: float, se: float, round_to: int | None = None) -> str:
-    """Write a number rounded to two digits of its standard error, such as `0.605 ± 0.012`, or to so many decimals."""
-    if np.isnan(value):
-        return NONE
-    if not np.isfinite(value):
-        return "∞" if value > 0 else "-∞"
-    if not np.isfinite(se):
-        return f"{value:.3g} ± {'∞' if se == np.inf else '?'}"
-    digits = 3 if se < EXACT else int(np.clip(1 - np.floor(np.log10(se)), 0, 6))
-    digits = digits if round_to is None else round_to
-    return f"{round(value, digits) + 0.0:.{digits}f} ± {se:.{digits}f}"
-
-
-def format_percent(
-    value: float,
-    se: float,
-    upper: float = float("nan"),
-    round_to: int | None = None,
-    *,
-    lower: float = float("nan"),
-) -> str:
-    """Write a share in per cent, such as `30.0 ± 1.2`, or with its interval, `0.10 (0.02–0.36)`, where that is skewed.
-
-    `<0.2` is a bound without draws, `>99.8` one where all draws are, and `<0.01` a smaller value.
-    """
-    if np.isnan(value):
-        return NONE
-    if value == 0 and upper < 0.5:
-        return f"<{np.ceil(1000 * upper) / 10:.1f}"
-    if value == 1 and 0.5 < lower < 1:
-        return f">{np.floor(1000 * lower) / 10:.1f}"
-    if 100 * (value + max(se, 0.0)) < SMALLEST:
-        return "<0.01"
-    digits = round_to
-    if digits is None:
-        digits = _decimals_of_percent(se) if se > 0 else 1
-    ends = ends_if_skewed(Estimate(value, se), lower, upper)
-    written, low, high, error = (f"{100 * part:.{digits}f}" for part in (value, *(ends or (0.0, 1.0)), se))
-    if ends:
-        return f"{written} ({low}–{high})"
-    return f"{written} ± {error}" if np.isfinite(se) else written
-
-
-def _decimals_of_percent(se: float) -> int:
-    """Return two decimals at the most, or as many, up to four, as show one digit of the error."""
-    first = -int(np.floor(np.log10(100 * se)))
-    return min(max(first + 1, 0), 2) if first <= 2 else min(first, 4)
-
-
-def ends_if_skewed(
-    share: Estimate, lower: float = float("nan"), upper: float = float("nan")
-) -> tuple[float, float] | None:
-    """Return the ends of a probability's 95 % interval where ± cannot stand for it, of that of a count by default."""
-    low, high = (lower, upper) if np.isfinite(lower) and np.isfinite(upper) else share_interval(share)
-    return None if is_symmetric(share.value, low, high) else (low, high)
-
-
-def is_symmetric(value: float, low: float, high: float) -> bool:
-    """Tell if an interval lies about its estimate so evenly that ± can stand for it, or is not known."""
-    return not abs(low + high - 2 * value) > MOST_SKEWED * (high - low)

@@ -15,8 +15,8 @@ from arviz_plots.visuals import line_xy
 from pymc_kl._typing import Array
 from pymc_kl.arguments import check_arguments
 from pymc_kl.comparison.datatree import fit_groups
+from pymc_kl.comparison.formats import format_estimate
 from pymc_kl.comparison.io import check_comparison
-from pymc_kl.comparison.tables import format_estimate
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import half_width, label_axis, rim, set_limits, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, listed, title_facet, write_each

@@ -10,8 +10,8 @@ from arviz_plots.visuals import remove_axis, scatter_xy
 
 from pymc_kl._typing import Array
 from pymc_kl.arguments import check_arguments
+from pymc_kl.comparison.formats import format_percent
 from pymc_kl.comparison.io import check_comparison
-from pymc_kl.comparison.tables import format_percent
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import cut_above, label_axis, round_ticks, set_limits, set_ticks
 from pymc_kl.plots.parts.captions import annotate_text

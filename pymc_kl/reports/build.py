@@ -25,6 +25,7 @@ from pymc_kl.reports.making import made_section, next_section
 from pymc_kl.reports.markup import page_environment, read_text
 from pymc_kl.reports.page import Options, Section
 from pymc_kl.reports.phrases import listed
+from pymc_kl.reports.quantities import quantities_section
 from pymc_kl.reports.space import parameters_section, uses_section
 from pymc_kl.reports.theme import css_variables
 from pymc_kl.reports.trust import Trust, judge_reference
@@ -33,7 +34,7 @@ from pymc_kl.reports.verdict import judge
 SIGN = b'<meta name="generator" content="pymc_kl">'  # by which a page of ours is known, as the template writes it
 SIGN_OF_EARLIER = b": which modes each approximation covers</title>"  # the same of pages before they bore that sign
 HEAD = 20_000  # bytes of a page in which its sign stands; bounds what is read of a file that may be large; our choice
-IN_NOTEBOOKS = ("heat", "divergence-table")  # names of the tables that a notebook shows
+IN_NOTEBOOKS = ("quantities-table", "heat", "divergence-table")  # names of the tables that a notebook shows
 
 
 @dataclass(frozen=True, repr=False)
@@ -203,7 +204,9 @@ def _title(dt: xr.DataTree) -> str:
 
 
 def _sections(dt: xr.DataTree, facts: Facts, trust: Trust, painter: Painter, options: Options) -> list[Section]:
+    asked = [quantities_section(dt, facts, options)] if "quantities" in dt.children else []
     return [
+        *asked,
         next_section(facts, trust),
         reference_section(dt, facts, trust),
         modes_section(dt, facts, painter, options),

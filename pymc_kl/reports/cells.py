@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from pymc_kl.comparison.tables import NONE, format_estimate, format_percent
+from pymc_kl.comparison.formats import NONE, format_estimate, format_percent
 
 
 @dataclass(frozen=True)

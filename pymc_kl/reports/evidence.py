@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_kl.comparison.tables import NONE, two_part_verdicts
+from pymc_kl.comparison.formats import NONE
+from pymc_kl.comparison.tables import two_part_verdicts
 from pymc_kl.model.table_names import LOCATION, OF_MODES, free_coords, free_name
 from pymc_kl.plots import plot_mode_tree
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, select_variables

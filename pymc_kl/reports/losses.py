@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl.comparison.datatree import fit_groups, group_of_fit
-from pymc_kl.comparison.tables import NONE, format_estimate
+from pymc_kl.comparison.formats import NONE, format_estimate
 from pymc_kl.fitting.elbo_gap import ELBO_GAP_TOLERANCE
 from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.plots import plot_contributions, plot_divergence, plot_khat, plot_loss

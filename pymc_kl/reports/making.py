@@ -144,6 +144,9 @@ def reproduce(dt: xr.DataTree) -> str:
     arguments = ["idata" if "audit" in dt.children else "None", _as_dict(_given(dt, settings))]
     arguments += [f"forward={forward!r}", f"reverse={reverse!r}"]
     arguments += [f"{key}={settings[key]!r}" for key, usual in USUAL.items() if settings.get(key, usual) != usual]
+    if asked := list(settings.get("quantities", ())):  # type: ignore[call-overload]
+        known = {*map(str, dt["posterior"].data_vars)}
+        arguments.append(f"quantities={asked!r}" if known.issuperset(asked) else "quantities=quantities")
     lines = [
         "import pymc_kl as pkl",
         "",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pymc_kl.comparison.tables import ends_if_skewed, format_estimate
+from pymc_kl.comparison.formats import ends_if_skewed, format_estimate
 from pymc_kl.numerics.estimate import Estimate
 
 

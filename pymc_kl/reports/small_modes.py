@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import xarray as xr
 
-from pymc_kl.comparison.tables import NONE, SMALLEST, format_percent
+from pymc_kl.comparison.formats import NONE, SMALLEST, format_percent
 from pymc_kl.reports.cells import Cell, Folded, words
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.phrases import percent

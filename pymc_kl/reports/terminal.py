@@ -11,9 +11,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from pymc_kl.comparison.tables import format_estimate, format_percent
+from pymc_kl.comparison.formats import format_estimate, format_percent
+from pymc_kl.comparison.quantities_table import quantities_table
+from pymc_kl.comparison.ranking import ranked
 from pymc_kl.reports.facts import Facts, FitFacts, ModeCoverage, read_facts
 from pymc_kl.reports.phrases import counted
+from pymc_kl.reports.quantities import most_changed, sentences
 from pymc_kl.reports.shape import MISFITS
 from pymc_kl.reports.verdict import judge
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
@@ -35,6 +38,8 @@ def render(comparison: xr.DataTree, width: int) -> Iterator[RenderableType]:
         text.highlight_words([sentence.about] if sentence.about else [], "bold")
         yield Padding(text, (0, 0, 0, 2))
     yield Text("")
+    if "quantities" in comparison.children:
+        yield from _quantities(ranked(comparison)["quantities"].to_dataset())
     yield Text("\n".join(f"[{_letter(i)}] {fit.name}" for i, fit in enumerate(facts.fits)))
     yield from _coverage_tables(facts, width)
     yield Text(MEANING)
@@ -44,6 +49,15 @@ def render(comparison: xr.DataTree, width: int) -> Iterator[RenderableType]:
     for fit in facts.fits:
         if fit.note:
             yield Text(f"{fit.name}: {fit.note}")
+
+
+def _quantities(ds: xr.Dataset) -> Iterator[RenderableType]:
+    """Say which sources change a conclusion, and print the numbers but those of modes by themselves."""
+    yield Text("Quantities of interest", style="bold")
+    for sentence in sentences(ds):
+        yield Padding(Text(sentence.replace("`", "")), (0, 0, 0, 2))
+    shown = ds.isel(quantity=most_changed(ds), source=np.flatnonzero(ds["kind"].values != "mode"))
+    yield Text(f"\n{quantities_table(shown, None)!r}\n", no_wrap=True)
 
 
 def _coverage_tables(facts: Facts, width: int) -> Iterator[Table]:

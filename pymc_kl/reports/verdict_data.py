@@ -26,7 +26,8 @@ def verdict_data(comparison: xr.DataTree) -> dict[str, Any]:
     -------
     dict
         `answer` and `sentences`, as :func:`pymc_kl.report` prints them; `draws`, what those given hold, None without
-        any; `reference`; `recommended`, the name of a fit or None; `fits`, from the recommended one down; and
+        any; `reference`; `recommended`, the name of a fit or None; `fits`, from the recommended one down;
+        `quantities`, by name, whether each source of draws changes the conclusion (yes, no or cannot tell); and
         `problems`, which may have "missed" (the draws given, or the recommended fit, miss a mode of at least 1 %),
         "untrusted" (the masses of the modes are not known) and "unconverged" (a fit has not converged). Masses are
         shares, log Z is in nats, and None stands for what is not known.
@@ -51,6 +52,7 @@ def verdict_data(comparison: xr.DataTree) -> dict[str, Any]:
         "draws": _draws(facts),
         "reference": _reference(facts, trust),
         "fits": [_fit(facts, fit) for fit in facts.fits],
+        "quantities": _quantities(comparison),
         "sentences": [{"about": said.about, "rule": said.rule, "text": said.text} for said in sentences],
     }
 
@@ -110,6 +112,18 @@ def _fit(facts: Facts, fit: FitFacts) -> dict[str, Any]:
         "can_be_corrected": can_correct(fit) if fit.scored else None,
         "uses": {use: rule(facts, fit).answer for use, rule in USES.items()} if fit.scored else {},
         "error": fit.error or None,
+    }
+
+
+def _quantities(comparison: xr.DataTree) -> dict[str, dict[str, str | None]]:
+    """Return the answers on each quantity of interest by source; nothing where none were asked for."""
+    if "quantities" not in comparison.children:
+        return {}
+    answers = comparison["quantities"].to_dataset()["changes"].transpose("quantity", "source")
+    sources = list(map(str, answers["source"].values))[1:]
+    return {
+        str(row["quantity"].item()): {name: str(row.sel(source=name).item()) or None for name in sources}
+        for row in answers
     }
 
 

@@ -59,9 +59,8 @@ class Source:
         return cls(x[rows], weights, mode[rows], masses)
 
 
-def reference_label(names: Sequence[str]) -> str:
-    """Return a name for the reference that no approximation bears."""
-    label = "reference"
+def reference_label(names: Sequence[str], label: str = "reference") -> str:
+    """Return a name for the reference, or for another source, that no approximation bears."""
     while label in names:
         label += " draws"
     return label
@@ -97,17 +96,25 @@ def _statistics(values: Array, source: Source, truth: Array, reference: Source) 
     shape, w = values.shape[1:], source.weights
     flat, right = values.reshape(len(values), -1), truth.reshape(len(truth), -1)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        mean = w @ flat
-        squared = (flat - mean) ** 2
-        sd = np.sqrt(w @ squared)
-        columns = [mean, mean_se(flat, source), sd, np.where(sd > 0, mean_se(squared, source) / (2 * sd), 0.0)]
-        for prob in (INTERVAL_TAIL, 1 - INTERVAL_TAIL):
-            columns += _quantile(flat, source, prob)
+        columns = [*moments(flat, source).values()]
     distance = [
         _distance(right[:, j], flat[:, j], reference.weights, w) if values is not truth else 0.0
         for j in range(flat.shape[1])
     ]
     return np.stack([*columns, np.array(distance)]).reshape(len(STATISTICS), *shape)
+
+
+def moments(values: Array, source: Source) -> dict[str, Array]:
+    """Estimate mean, sd and the ends of the central 90 % interval of draws (n, D): each (D,), and its error."""
+    w = source.weights
+    mean = w @ values
+    squared = (values - mean) ** 2
+    sd = np.sqrt(w @ squared)
+    found = {"mean": mean, "mean_se": mean_se(values, source), "sd": sd}
+    found["sd_se"] = np.where(sd > 0, mean_se(squared, source) / (2 * sd), 0.0)
+    for name, prob in (("lower", INTERVAL_TAIL), ("upper", 1 - INTERVAL_TAIL)):
+        found[name], found[f"{name}_se"] = _quantile(values, source, prob)
+    return found
 
 
 def _distance(first: Array, second: Array, w: Array, v: Array) -> float:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.plot_comparisons import LOG_Z, NAMES, add_line, exists, make_comparison, texts, with_histories
 
-from pymc_kl.comparison.tables import format_estimate
+from pymc_kl.comparison.formats import format_estimate
 from pymc_kl.plots import loss, plot_contributions, plot_divergence, plot_khat, plot_loss
 from pymc_kl.plots import plot_mode_tree as plot_tree
 from pymc_kl.plots.parts import axes, bins, linkage

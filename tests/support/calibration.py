@@ -17,7 +17,7 @@ from scipy.stats import multivariate_normal
 
 import pymc_kl as pkl
 from pymc_kl.approximations import Approximation, FullRank, MeanField
-from pymc_kl.comparison.tables import is_symmetric
+from pymc_kl.comparison.formats import is_symmetric
 from pymc_kl.model.target import Target
 from pymc_kl.modes.masses import NORMAL_95
 from pymc_kl.modes.modes import Modes

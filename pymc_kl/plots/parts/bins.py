@@ -7,7 +7,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.comparison.datatree import fit_groups
-from pymc_kl.comparison.tables import format_estimate
+from pymc_kl.comparison.formats import format_estimate
 from pymc_kl.plots.parts.captions import listed
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, Selection, known_approximations, subset
 from pymc_kl.plots.parts.curves import Curves

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array
-from pymc_kl.comparison.tables import format_estimate
+from pymc_kl.comparison.formats import format_estimate
 from pymc_kl.model.table_names import OF_PATHS, distinct
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.captions import listed

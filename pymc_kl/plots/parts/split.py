@@ -9,7 +9,7 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from arviz_plots.visuals import fill_between_y
 
-from pymc_kl.comparison.tables import format_estimate
+from pymc_kl.comparison.formats import format_estimate
 from pymc_kl.plots.parts import style
 from pymc_kl.plots.parts.axes import cut_above, half_width, label_axis, round_ticks, set_limits, set_ticks, wrap_name
 from pymc_kl.plots.parts.captions import annotate_text, listed, write_each
