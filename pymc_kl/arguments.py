@@ -39,6 +39,13 @@ def whole(least: int = 1, most: int = MOST_COUNTED) -> Rule:
     return rule
 
 
+def jobs(name: str, value: Any) -> None:
+    """Allow numbers of processes as joblib counts them: below 0 from the number of cores down."""
+    whole(least=-10_000)(name, value)
+    if value == 0:
+        raise ValueError(f"{name} must not be 0: 1 is one process, -1 one for each core.")
+
+
 def number(least: float, below: float = np.inf, *, open_below: bool = False) -> Rule:
     """Allow numbers from `least`, itself left out if `open_below`, to less than `below`."""
 
@@ -150,6 +157,7 @@ def shown(value: Any) -> str:
 
 EVERYWHERE: dict[str, Rule] = {
     "n_starts": whole(most=10**6),
+    "n_jobs": optional(jobs),
     "draws": whole(),
     "chains": whole(most=10**5),
     "symmetry": flag_or_texts,

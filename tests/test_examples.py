@@ -36,6 +36,7 @@ PICTURES = {
     "sensors": {"places", "coverage"},
     "bambi_group_term": set(),
     "conclusions": {"intervals"},
+    "sweep": {"missed"},
 }
 
 
@@ -640,6 +641,22 @@ class TestConclusions:
             "mode 2": "yes",
         }  # fmt: skip
         assert "than the whole posterior's: given draws, ADVI, mode 1, mode 2." in example.printed
+
+
+@pytest.mark.slow
+class TestSweep:
+    """Where the fit misses a mode, it misses the mass of that normal, as far as the two do not overlap."""
+
+    def test_what_is_missed_where(self, tmp_path):
+        example = run("sweep", tmp_path)
+        check_pictures("sweep", example.folder)
+        fit = example.result["table"].to_dataset().sel(fit="reverse meanfield")
+        gap, mass = (example.result["parameters"][name].values for name in ("gap", "mass"))
+        far = gap == 8
+        overlap = norm.sf(3)  # the saddle of two normals with sd 1 is at least 3 of them from either
+        assert (abs(fit["missed_mass"].values - mass)[far] < N_SE * fit["missed_mass_se"].values[far] + overlap).all()
+        assert not (fit["missed"].values[gap == 2]).any()  # one mode
+        assert f"in {int((fit['missed'] > 0).sum())} of 12 cells" in example.printed
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ ROOT = Path(pymc_kl.__file__).parent
 ORDER = (
     "_typing", "arguments", "interrupts", "progress", "numerics", "model", "modes", "scores", "approximations",
     "divergence", "adapters", "reference", "fitting", "renyi", "sampling", "quantities", "comparison", "plots",
-    "reports", "data", "cli",
+    "reports", "sweeps", "data", "cli",
 )  # fmt: skip
 AT_THE_ROOT = {
     "__init__.py",

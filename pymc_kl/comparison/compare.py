@@ -10,15 +10,12 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.approximations import FAMILIES
-from pymc_kl.approximations.choice import AUTO
-from pymc_kl.arguments import check_arguments, choice, choices, number, optional, whole
+from pymc_kl.arguments import check_arguments
 from pymc_kl.comparison.fit import DrawnFit, Fit
-from pymc_kl.comparison.inputs import check_names, fits_by_name, not_compared
+from pymc_kl.comparison.inputs import RULES, as_names, check_names
 from pymc_kl.comparison.layout import lay_out, quantities_dataset
 from pymc_kl.comparison.make_fits import (
     PYMC_METHODS,
-    REVERSE,
     assign_draws,
     check_all,
     draw_from,
@@ -39,7 +36,7 @@ from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import check_initial_point, user_starts
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Stages, stages
-from pymc_kl.quantities.asked import FUNCTION, Asked, asked_quantities, check_asked
+from pymc_kl.quantities.asked import FUNCTION, Asked, asked_quantities
 from pymc_kl.reference.build import SAMPLING, build_posterior
 from pymc_kl.reference.settings import Sampling
 
@@ -151,14 +148,9 @@ def compare(
     >>> comparison["coverage"]["verdict"].sel(approximation=["ADVI", "forward mixture"]).values.tolist()
     [['over', 'missed'], ['covered', 'covered']]
     """
-    check_arguments(
-        locals(), idata=optional(not_compared), approximations=optional(fits_by_name), planted=number(0),
-        reference=choice("complete", "as given"), forward=choices(AUTO, *FAMILIES, what="family"), n_draws=whole(100),
-        reverse=optional(choices(*REVERSE, what="method")), backend=choice("auto", "jax", "numba"),
-        quantities=optional(check_asked),
-    )  # fmt: skip
+    check_arguments(locals(), **RULES)
     streams = RandomStreams.of(random_seed)
-    forward, reverse = _names(forward), _reverse_methods(reverse, approximations)
+    forward, reverse = as_names(forward), _reverse_methods(reverse, approximations)
     check_names(approximations or (), forward, reverse)
     sampling = Sampling(
         n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED,
@@ -260,9 +252,5 @@ def _reference(
 def _reverse_methods(reverse: str | Sequence[str] | None, approximations: Mapping[str, Any] | None) -> tuple[str, ...]:
     """Name the reverse fits to make: those asked for, else PyMC's where no approximations are given."""
     if reverse is not None:
-        return _names(reverse)
+        return as_names(reverse)
     return tuple(PYMC_METHODS) if approximations is None else ()
-
-
-def _names(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)

@@ -5,13 +5,22 @@ from typing import Any
 
 import xarray as xr
 
-from pymc_kl.arguments import quoted
+from pymc_kl.approximations import FAMILIES
+from pymc_kl.approximations.choice import AUTO
+from pymc_kl.arguments import Rule, choice, choices, number, optional, quoted, whole
 from pymc_kl.comparison.make_fits import ALL_OPTIMA, PYMC_METHODS, REVERSE, polished_name
 from pymc_kl.comparison.stored_names import fits_as_text
 from pymc_kl.model.draws import draws_of
+from pymc_kl.quantities.asked import check_asked
 
 
-def _names_a_group(name: Any) -> bool:
+def as_names(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Return names, or a single one, as a tuple."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def names_a_group(name: Any) -> bool:
+    """Tell whether a name can be that of a group of a DataTree."""
     return isinstance(name, str) and name.strip() not in ("", ".", "..") and fits_as_text(name)
 
 
@@ -34,7 +43,7 @@ def fits_by_name(name: str, value: Any) -> None:
             f"{name} must be a dict of fits by name, such as {{'ADVI': pm.fit()}}; got {type(value).__name__}.{draws}"
         )
     for fit in value:
-        if not _names_a_group(fit):
+        if not names_a_group(fit):
             raise ValueError(
                 "an approximation's name must be text without a NUL or a lone surrogate, and neither blank, '.' nor "
                 f"'..', since it names a group; got {fit!r}."
@@ -52,3 +61,11 @@ def check_names(names: Iterable[str], forward: Sequence[str], reverse: Sequence[
     for name in names:
         if name in taken:
             raise ValueError(f"the name {name!r} is taken by a fit that compare() makes; give yours another.")
+
+
+RULES: dict[str, Rule] = {  # of the arguments of `compare`; of those that it lacks, the rules that hold everywhere
+    "idata": optional(not_compared), "approximations": optional(fits_by_name), "planted": number(0),
+    "reference": choice("complete", "as given"), "forward": choices(AUTO, *FAMILIES, what="family"),
+    "reverse": optional(choices(*REVERSE, what="method")), "n_draws": whole(100),
+    "backend": choice("auto", "jax", "numba"), "quantities": optional(check_asked),
+}  # fmt: skip

@@ -4,14 +4,13 @@ import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.arguments import check_arguments, optional, whole
+from pymc_kl.arguments import check_arguments, optional
 from pymc_kl.interrupts import counted, tell
 from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import as_posterior_draws, draws_of
@@ -99,7 +98,7 @@ def sample_reference(
     >>> bool(abs(reference["evidence"]["log_evidence"]) < 0.05)
     True
     """
-    check_arguments(locals(), idata=optional(draws_of("sample_reference")), n_jobs=optional(_jobs))
+    check_arguments(locals(), idata=optional(draws_of("sample_reference")))
     rng = np.random.default_rng(random_seed)
     sampling = Sampling(n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, n_jobs=n_jobs, budget=budget)
     with stages(progressbar) as stage, counted() as interrupts:
@@ -124,10 +123,3 @@ def sample_reference(
     settings = asdict(sampling) | {"relabel": relabel, "backend": target.backend}
     dt.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
     return tell(dt, interrupts.said("The sampling of the posterior"), partial=posterior.partial)
-
-
-def _jobs(name: str, value: Any) -> None:
-    """Allow numbers of processes as joblib counts them: below 0 from the number of cores down."""
-    whole(least=-10_000)(name, value)
-    if value == 0:
-        raise ValueError(f"{name} must not be 0: 1 is one process, -1 one for each core.")

@@ -1,0 +1,113 @@
+"""How fast are two processes, what does the sweep itself cost, and what a killed worker: measured on small cells.
+
+64 cells, each a mixture of two normals with other numbers, in one process, by joblib in two and by Dask in two. The
+overhead is the time of the sweep in one process less the time that its cells took in `compare`, in per cent of that.
+Then one of two Dask workers is killed in a sweep of some cells, and a rerun must make nothing.
+
+    python -m uv run python benchmarks/sweep.py --cells 64
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib.metadata import version
+from itertools import product
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pymc as pm
+import xarray as xr
+
+from pymc_kl.sweeps import sweep
+
+FITS = {"reverse": "meanfield", "forward": ("meanfield", "fullrank"), "n_draws": 1000, "n_starts": 512}
+QUIET = {"random_seed": 1, "progressbar": False}
+
+
+def cell(gap: float, mass: float, sd: float) -> pm.Model:
+    """Build (1 - mass) N(0, 1) + mass N(gap, sd)."""
+    with pm.Model() as model:
+        pm.NormalMixture("x", w=np.array([1 - mass, mass]), mu=np.array([0.0, gap]), sigma=np.array([1.0, sd]))
+    return model
+
+
+def grid(n: int) -> dict[str, pm.Model]:
+    """Return the first n of 64 cells."""
+    points = product([2.0, 4.0, 6.0, 8.0], [0.1, 0.2, 0.3, 0.4], [0.5, 0.8, 1.0, 1.5])
+    return {f"gap={g}, mass={m}, sd={s}": cell(g, m, s) for (g, m, s), _ in zip(points, range(n), strict=False)}
+
+
+def timed(n: int, folder: Path, n_jobs: int | None = None) -> tuple[float, xr.DataTree]:
+    """Sweep; return the seconds that it took."""
+    shutil.rmtree(folder, ignore_errors=True)
+    cells = grid(n)
+    start = time.perf_counter()
+    swept = sweep(cells, store=folder, n_jobs=n_jobs, **QUIET, **FITS)
+    return time.perf_counter() - start, swept
+
+
+def on_dask(n: int, folder: Path, accident: Callable[..., None] | None = None) -> tuple[float, xr.DataTree]:
+    """Sweep on two workers; an accident may happen to them meanwhile."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+        joblib.parallel_config("dask"),
+    ):
+        thread = threading.Thread(
+            target=accident or nullcontext, args=(client, folder) if accident else (), daemon=True
+        )
+        thread.start()
+        return timed(n, folder)
+
+
+def kill_one(client: object, folder: Path) -> None:
+    """Kill a worker when a quarter of a sweep's files are there and a cell has begun."""
+    while len(list(folder.glob("*.nc"))) < 4 or not list(folder.glob("*.started")):
+        time.sleep(0.02)
+    (pid, *_) = client.run(os.getpid).values()  # type: ignore[attr-defined]
+    os.kill(pid, signal.SIGKILL)
+
+
+def main() -> None:
+    """Run all four, and print a line each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", type=int, default=64)
+    parser.add_argument("--killed-cells", type=int, default=16)
+    args = parser.parse_args()
+    print(f"pymc_kl {version('pymc_kl')}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {args.cells} cells")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "sweep"
+        timed(1, store)  # imports and the first compilation, which no cell should pay for
+        one, swept = timed(args.cells, store)
+        own = float(swept["table"]["seconds"].sum())
+        print(
+            f"one process       {one:7.1f} s, compare {own:.1f} s, overhead {100 * (one / own - 1):.1f} %", flush=True
+        )
+        for name, run in (
+            ("joblib with two", lambda: timed(args.cells, store, 2)),
+            ("Dask with two", lambda: on_dask(args.cells, store)),
+        ):
+            seconds, _ = run()
+            print(
+                f"{name:17} {seconds:7.1f} s, speed-up {one / seconds:.2f}, load {os.getloadavg()[0]:.1f}", flush=True
+            )
+        whole, _ = on_dask(args.killed_cells, store)
+        killed, swept = on_dask(args.killed_cells, store, kill_one)
+        made = int((swept["table"]["cell_error"] == "").sum())
+        print(f"a killed worker   {killed:7.1f} s in place of {whole:.1f} s for {args.killed_cells} cells, {made} made")
+        start = time.perf_counter()
+        sweep(grid(args.killed_cells), store=store, **QUIET, **FITS)
+        print(f"a rerun           {time.perf_counter() - start:7.1f} s, which reads the cells and makes none")
+
+
+if __name__ == "__main__":
+    main()
