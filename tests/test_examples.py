@@ -37,6 +37,7 @@ PICTURES = {
     "bambi_group_term": set(),
     "conclusions": {"intervals"},
     "sweep": {"missed"},
+    "prediction": {"predictions"},
 }
 
 
@@ -657,6 +658,23 @@ class TestSweep:
         assert (abs(fit["missed_mass"].values - mass)[far] < N_SE * fit["missed_mass_se"].values[far] + overlap).all()
         assert not (fit["missed"].values[gap == 2]).any()  # one mode
         assert f"in {int((fit['missed'] > 0).sum())} of 12 cells" in example.printed
+
+
+@pytest.mark.slow
+class TestPrediction:
+    def test_what_the_misses_cost(self, tmp_path):
+        """The elpd of the reference is about that of the true wave, less what two parameters cost."""
+        example = run("prediction", tmp_path)
+        check_pictures("prediction", example.folder)
+        prediction = example.result
+        truth = norm.logpdf(example.module.OBSERVED, np.sin(2 * example.module.TIMES), example.module.NOISE).sum()
+        reference = prediction.sel(source="reference")
+        assert -5 < float(reference["elpd"]) - truth < 1
+        assert reference["n_bad"] == 0
+        matters = {str(name): prediction["matters"].sel(source=name).item() for name in prediction["source"].values}
+        assert (matters["ADVI"], matters["ADVI from 3.4"], matters["forward fullrank"]) == ("no", "yes", "no")
+        assert "ADVI's miss does not matter for prediction" in example.printed
+        assert re.search(r"ADVI from 3.4's miss costs \d+\.\d ± \d+\.\d elpd\.", example.printed)
 
 
 @pytest.fixture(scope="module")

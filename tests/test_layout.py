@@ -11,8 +11,8 @@ import pymc_kl
 ROOT = Path(pymc_kl.__file__).parent
 ORDER = (
     "_typing", "arguments", "interrupts", "progress", "numerics", "model", "modes", "scores", "approximations",
-    "divergence", "adapters", "reference", "fitting", "renyi", "sampling", "quantities", "comparison", "plots",
-    "reports", "sweeps", "data", "cli",
+    "divergence", "adapters", "reference", "fitting", "renyi", "sampling", "quantities", "comparison", "prediction",
+    "plots", "reports", "sweeps", "data", "cli",
 )  # fmt: skip
 AT_THE_ROOT = {
     "__init__.py",

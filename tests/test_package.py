@@ -20,8 +20,8 @@ from pymc_kl.data.galaxies import velocities
 ROOT = Path(__file__).parent.parent
 DOCUMENTED = {  # submodules that examples may import from
     "pymc_kl.approximations", "pymc_kl.data", "pymc_kl.data.galaxies", "pymc_kl.data.measurements",
-    "pymc_kl.fitting", "pymc_kl.model", "pymc_kl.modes", "pymc_kl.renyi", "pymc_kl.reports",
-    "pymc_kl.sweeps",
+    "pymc_kl.fitting", "pymc_kl.model", "pymc_kl.modes", "pymc_kl.prediction", "pymc_kl.renyi",
+    "pymc_kl.reports", "pymc_kl.sweeps",
 }  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def test_the_surface_is_small_and_documented():
 
 EXAMPLE_ELSEWHERE = {  # names whose example is that of another
     "FAMILIES": "Family", "Flow": "Family", "Masses": "Modes", "Target": "Target.from_model",
-    "as_target": "as_posterior_draws",
+    "as_target": "as_posterior_draws", "elpd_table": "predict",
     "galaxies": "galaxies.velocities", "load": "save", "measurements": "measurements.observed",
 }  # fmt: skip
 

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
-from pymc.model.transform import remove_minibatched_nodes
+from pymc.model.transform import remove_minibatched_nodes, remove_value_transforms
 from pymc.pytensorf import replace_vars_in_graphs
 from pytensor.compile.mode import Mode
 from pytensor.compile.sharedvalue import SharedVariable
@@ -215,3 +216,25 @@ def compile_unconstrain(
     batches = [pt.tensor(shape=(None, *v.shape), dtype=p.type.dtype) for v, p in zip(variables, plain, strict=True)]
     batched = vectorize_graph(_lower(_freeze_data(outputs), "canonicalize"), dict(zip(plain, batches, strict=True)))
     return one_at_a_time(pytensor.function(batches, batched, mode=MAP_MODE, on_unused_input="ignore"))
+
+
+@one_at_a_time
+def compile_log_likelihood(model: pm.Model, names: Sequence[str]) -> tuple[tuple[Variables, ...], Callable[..., Any]]:
+    """Compile the map from arrays (n, *shape), one a free variable, to log p(y|x) (n, *shape) of observed variables.
+
+    Returns what the arrays are of, in their order, and the function.
+    """
+    plain = remove_value_transforms(without_minibatches(model))
+    variables = lay_out(plain, plain.value_vars)
+    with plain:
+        graphs = _freeze_data(plain.logp(vars=[plain.named_vars[name] for name in names], sum=False))
+    inputs = [pt.tensor(shape=(None, *value.type.shape), dtype=value.type.dtype) for value in plain.value_vars]
+    single = [pt.tensor(shape=value.type.shape, dtype=value.type.dtype) for value in plain.value_vars]
+    typed = [value.type.filter_variable(s) for value, s in zip(plain.value_vars, single, strict=True)]
+    graphs = graph_replace(graphs, dict(zip(plain.value_vars, typed, strict=True)), strict=False)
+    lowered = _lower(graphs, "canonicalize", "stabilize", "local_check_parameter_to_ninf_switch")
+    batched = [
+        out if set(inputs) & set(ancestors([out])) else pt.broadcast_to(out, (inputs[0].shape[0], *out.shape))
+        for out in vectorize_graph(lowered, dict(zip(single, inputs, strict=True)))
+    ]
+    return variables, one_at_a_time(pytensor.function(inputs, batched, mode=MAP_MODE, on_unused_input="ignore"))

@@ -154,7 +154,7 @@ def mean_se(values: Array, source: Source) -> Array:
     if masses.covariance is not None:
         between = np.einsum("i...,ij,j...->...", local, masses.covariance, local)
     else:
-        variance = masses.se**2 / np.maximum(1 - masses.mass, masses.se)
+        variance = masses.se**2 / np.maximum(np.maximum(1 - masses.mass, masses.se), np.finfo(float).tiny)
         between = np.tensordot(variance, (local - np.tensordot(masses.mass, local, axes=1)) ** 2, axes=1)
     return np.asarray(np.sqrt(within + np.maximum(between, 0.0)))
 
