@@ -2,7 +2,8 @@
 
 64 cells, each a mixture of two normals with other numbers, in one process, by joblib in two and by Dask in two. The
 overhead is the time of the sweep in one process less the time that its cells took in `compare`, in per cent of that.
-Then one of two Dask workers is killed in a sweep of some cells, and a rerun must make nothing.
+Then one of two Dask workers is killed in a sweep of some cells, and a rerun must make nothing. Last, four cells with
+the fits that `compare` makes by default, PyMC's ADVI among them, whose overhead is that of a usual sweep.
 
     python -m uv run python benchmarks/sweep.py --cells 64
 """
@@ -14,11 +15,12 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -44,12 +46,14 @@ def grid(n: int) -> dict[str, pm.Model]:
     return {f"gap={g}, mass={m}, sd={s}": cell(g, m, s) for (g, m, s), _ in zip(points, range(n), strict=False)}
 
 
-def timed(n: int, folder: Path, n_jobs: int | None = None) -> tuple[float, xr.DataTree]:
+def timed(
+    n: int, folder: Path, n_jobs: int | None = None, settings: Mapping[str, Any] = FITS
+) -> tuple[float, xr.DataTree]:
     """Sweep; return the seconds that it took."""
     shutil.rmtree(folder, ignore_errors=True)
     cells = grid(n)
     start = time.perf_counter()
-    swept = sweep(cells, store=folder, n_jobs=n_jobs, **QUIET, **FITS)
+    swept = sweep(cells, store=folder, n_jobs=n_jobs, **QUIET, **settings)
     return time.perf_counter() - start, swept
 
 
@@ -81,17 +85,14 @@ def main() -> None:
     """Run all four, and print a line each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=64)
-    parser.add_argument("--killed-cells", type=int, default=16)
+    parser.add_argument("--few", type=int, default=16, help="cells of the sweep in which a worker is killed")
     args = parser.parse_args()
     print(f"pymc_kl {version('pymc_kl')}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {args.cells} cells")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "sweep"
         timed(1, store)  # imports and the first compilation, which no cell should pay for
         one, swept = timed(args.cells, store)
-        own = float(swept["table"]["seconds"].sum())
-        print(
-            f"one process       {one:7.1f} s, compare {own:.1f} s, overhead {100 * (one / own - 1):.1f} %", flush=True
-        )
+        tell_overhead("one process", one, swept)
         for name, run in (
             ("joblib with two", lambda: timed(args.cells, store, 2)),
             ("Dask with two", lambda: on_dask(args.cells, store)),
@@ -100,13 +101,26 @@ def main() -> None:
             print(
                 f"{name:17} {seconds:7.1f} s, speed-up {one / seconds:.2f}, load {os.getloadavg()[0]:.1f}", flush=True
             )
-        whole, _ = on_dask(args.killed_cells, store)
-        killed, swept = on_dask(args.killed_cells, store, kill_one)
+        whole, _ = on_dask(args.few, store)
+        killed, swept = on_dask(args.few, store, kill_one)
         made = int((swept["table"]["cell_error"] == "").sum())
-        print(f"a killed worker   {killed:7.1f} s in place of {whole:.1f} s for {args.killed_cells} cells, {made} made")
+        print(
+            f"a killed worker   {killed:7.1f} s in place of {whole:.1f} s for {args.few} cells, {made} made", flush=True
+        )
         start = time.perf_counter()
-        sweep(grid(args.killed_cells), store=store, **QUIET, **FITS)
-        print(f"a rerun           {time.perf_counter() - start:7.1f} s, which reads the cells and makes none")
+        sweep(grid(args.few), store=store, **QUIET, **FITS)
+        print(
+            f"a rerun           {time.perf_counter() - start:7.1f} s, which reads the cells and makes none", flush=True
+        )
+        usual, swept = timed(4, store, settings={})
+        tell_overhead("usual cells", usual, swept)
+
+
+def tell_overhead(name: str, seconds: float, swept: xr.DataTree) -> None:
+    """Print what a sweep takes beside its cells."""
+    own, n = float(swept["table"]["seconds"].sum()), swept["table"].sizes["cell"]
+    overhead = f"{(seconds - own) / n:.2f} s a cell, {100 * (seconds / own - 1):.1f} %"
+    print(f"{name:17} {seconds:7.1f} s, of which compare {own:.1f} s: overhead {overhead}", flush=True)
 
 
 if __name__ == "__main__":

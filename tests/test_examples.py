@@ -38,6 +38,7 @@ PICTURES = {
     "conclusions": {"intervals"},
     "sweep": {"missed"},
     "prediction": {"predictions"},
+    "evidence": {"behind"},
 }
 
 
@@ -675,6 +676,20 @@ class TestPrediction:
         assert (matters["ADVI"], matters["ADVI from 3.4"], matters["forward fullrank"]) == ("no", "yes", "no")
         assert "ADVI's miss does not matter for prediction" in example.printed
         assert re.search(r"ADVI from 3.4's miss costs \d+\.\d ± \d+\.\d elpd\.", example.printed)
+
+
+@pytest.mark.slow
+class TestEvidence:
+    """A prior that is flat where the likelihood is costs the log of how much wider it is."""
+
+    def test_the_price_of_a_wide_prior(self, tmp_path):
+        example = run("evidence", tmp_path)
+        check_pictures("evidence", example.folder)
+        wide = example.result.loc["Student t, wide prior"]
+        curvature = 5**2 / (2 * 10**2)  # nats: the prior of sd 10 falls so much from its maximum to the mean of 5
+        assert example.result.index[0] == "Student t"
+        assert abs(wide["behind"] - (np.log(100) - curvature)) < N_SE * wide["behind_se"] + 0.01
+        assert "the data favour Student t;" in example.printed
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from pymc_kl.data.galaxies import velocities
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTED = {  # submodules that examples may import from
-    "pymc_kl.approximations", "pymc_kl.data", "pymc_kl.data.galaxies", "pymc_kl.data.measurements",
-    "pymc_kl.fitting", "pymc_kl.model", "pymc_kl.modes", "pymc_kl.prediction", "pymc_kl.renyi",
-    "pymc_kl.reports", "pymc_kl.sweeps",
+    "pymc_kl.approximations", "pymc_kl.comparison", "pymc_kl.data", "pymc_kl.data.galaxies",
+    "pymc_kl.data.measurements", "pymc_kl.fitting", "pymc_kl.model", "pymc_kl.modes", "pymc_kl.prediction",
+    "pymc_kl.renyi", "pymc_kl.reports", "pymc_kl.sweeps",
 }  # fmt: skip
 
 

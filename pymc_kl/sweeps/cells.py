@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pymc as pm
 
@@ -30,6 +31,11 @@ class Cell:
     seed: int
     parameters: Mapping[str, Scalar] = field(default_factory=dict)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to other processes by cloudpickle, which takes models and local functions, whatever the backend uses."""
+        state = cloudpickle.dumps((self.name, self.source, self.seed, dict(self.parameters)))
+        return _unpacked, (state,)
+
     def arguments(self) -> dict[str, Any]:
         """Build the model, and draws and fits if the cell has them, as arguments of `compare`."""
         built = self.source
@@ -44,6 +50,10 @@ class Cell:
             f"a cell must be a model, or a dict of compare's arguments with a model, or a function that returns one "
             f"of them; got {shown(built)}."
         )
+
+
+def _unpacked(state: bytes) -> Cell:
+    return Cell(*cloudpickle.loads(state))
 
 
 def cells_of(

@@ -159,6 +159,13 @@ def test_two_processes_make_the_same_numbers(gaps, tmp_path, backend):
 
 
 @pytest.mark.slow
+def test_models_and_local_functions_go_to_other_processes(tmp_path):
+    scale = 3.0
+    swept = sweep({"model": normal(2.0), "local": lambda: normal(scale)}, store=tmp_path, n_jobs=2, **QUIET)
+    assert swept["table"]["cell_error"].values.tolist() == ["", ""]
+
+
+@pytest.mark.slow
 def test_a_killed_process_costs_its_cell_alone(tmp_path):
     grid = {"sd": [1.0, 2.0, 3.0], "folder": [str(tmp_path)], "times": [1]}
     swept = sweep(killed_at, grid, store=tmp_path / "store", n_jobs=2, random_seed=1, **QUIET)

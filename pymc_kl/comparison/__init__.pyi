@@ -1,0 +1,3 @@
+from .models import compare_models
+
+__all__ = ["compare_models"]
