@@ -31,13 +31,17 @@ EXAMPLES = """examples:
   pymc-kl report results/comparison.nc -o report.html       write the report again
   pymc-kl summary results/comparison.nc --json --fail-on missed untrusted
                                                             the verdict as data, for a pipeline
+  pymc-kl compare model.py:model --draws trace.nc --baseline last/comparison.nc --out results
+                                                            what changed by more than its errors since then
 
 exit codes:
   0  done     1  a fit failed, the rest is there     2  the input can't be used
-  3  the verdict has a problem of --fail-on          130  interrupted
+  3  the verdict has a problem of --fail-on          4  something changed since --baseline
+  130  interrupted; of several codes, 3 comes before 4 and 4 before 1
 """
 PROBLEMS = ("missed", "untrusted", "unconverged")  # of a verdict, which --fail-on names
 HAS_PROBLEM = 3  # exit code where the verdict has one of them
+CHANGED = 4  # exit code where something changed since the baseline
 INTERRUPTED = 130  # exit code after Ctrl-C, 128 and the number of SIGINT; as shells have it
 
 
@@ -106,6 +110,14 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("summary", help="print the verdict and the tables of a saved comparison")
     show.add_argument("comparison", type=Path, help="comparison.nc, as `compare` wrote it")
     show.set_defaults(run=_summary)
+    parser.set_defaults(baseline=None)
+    for command in (run, show):
+        command.add_argument(
+            "--baseline",
+            type=Path,
+            metavar="COMPARISON",
+            help="an earlier comparison.nc: say what changed, or exit with 4",
+        )
     for command in (demo, run, show):
         command.add_argument(
             "--json", action="store_true", help="print the verdict as JSON, and nothing else, to stdout"
@@ -175,6 +187,7 @@ def _compare(parsed: argparse.Namespace, console: "Console") -> int:
             raise FileNotFoundError(f"no such file of the fit {name!r}: {fit}")
     file, name = _model_file(parsed.model)
     _check_out(parsed)
+    baseline = _baseline(parsed)
     from pymc_kl.model.datatree import read_tree
     from pymc_kl.model.from_file import load_model
 
@@ -194,7 +207,7 @@ def _compare(parsed: argparse.Namespace, console: "Console") -> int:
         progressbar=_shows_progress(parsed),
         **({} if parsed.n_starts is None else {"n_starts": parsed.n_starts}),
     )
-    return _finish(comparison, parsed, console)
+    return _finish(comparison, parsed, console, baseline)
 
 
 def _named_file(text: str) -> tuple[str, str]:
@@ -207,7 +220,15 @@ def _named_file(text: str) -> tuple[str, str]:
 
 def _summary(parsed: argparse.Namespace, console: "Console") -> int:
     _check_comparison(parsed.comparison)
-    return _tell(pkl.load(parsed.comparison), parsed, console)
+    return _tell(pkl.load(parsed.comparison), parsed, console, _baseline(parsed))
+
+
+def _baseline(parsed: argparse.Namespace) -> "xr.DataTree | None":
+    """Read the baseline, before anything long is done."""
+    if parsed.baseline is None:
+        return None
+    _check_comparison(parsed.baseline)
+    return pkl.load(parsed.baseline)
 
 
 def _check_comparison(path: Path) -> None:
@@ -241,13 +262,15 @@ def _model_file(text: str) -> tuple[Path, str]:
     return Path(file), name
 
 
-def _finish(comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Console") -> int:
+def _finish(
+    comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Console", baseline: "xr.DataTree | None" = None
+) -> int:
     """Save first, so that nothing is lost; print, draw and write the report; the folder appears when all is there."""
     code = 1
     with written_whole(parsed.out) as folder:
         pkl.save(comparison, folder / SAVED)
         try:
-            failed = _tell(comparison, parsed, console)
+            failed = _tell(comparison, parsed, console, baseline)
             for name in PICTURES:
                 getattr(pkl, f"plot_{name}")(comparison, backend="matplotlib").savefig(folder / f"{name}.png")
             if parsed.report:
@@ -260,17 +283,25 @@ def _finish(comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Con
     return code
 
 
-def _tell(comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Console") -> int:
+def _tell(
+    comparison: "xr.DataTree", parsed: argparse.Namespace, console: "Console", baseline: "xr.DataTree | None" = None
+) -> int:
     """Print the verdict to be read, or as data; returns the exit code."""
     failed = 0 if parsed.json else _print(comparison, console)
-    if not (parsed.json or parsed.fail_on):
+    if not (parsed.json or parsed.fail_on or baseline is not None):
         return failed
-    from pymc_kl.reports import verdict_data
+    from pymc_kl.reports import changes_since, verdict_data
 
     data = verdict_data(comparison)
+    if baseline is not None:
+        data["since_baseline"] = changes_since(comparison, baseline)
+        failed = CHANGED if data["since_baseline"]["changed"] else failed
     if parsed.json:
         sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-        failed = int(any(fit["error"] for fit in data["fits"]))
+        failed = failed or int(any(fit["error"] for fit in data["fits"]))
+    elif baseline is not None:
+        for text in ("", "Since the baseline:", *data["since_baseline"]["sentences"]):
+            console.print(text, soft_wrap=True, markup=False)
     return HAS_PROBLEM if set(parsed.fail_on) & set(data["problems"]) else failed
 
 

@@ -39,6 +39,7 @@ PICTURES = {
     "sweep": {"missed"},
     "prediction": {"predictions"},
     "evidence": {"behind"},
+    "baseline": {"masses"},
 }
 
 
@@ -690,6 +691,26 @@ class TestEvidence:
         assert example.result.index[0] == "Student t"
         assert abs(wide["behind"] - (np.log(100) - curvature)) < N_SE * wide["behind_se"] + 0.01
         assert "the data favour Student t;" in example.printed
+
+
+@pytest.mark.slow
+class TestBaseline:
+    """Masses of theta's two signs by quadrature, before and after the prior moved."""
+
+    def test_what_changed(self, tmp_path):
+        example = run("baseline", tmp_path)
+        check_pictures("baseline", example.folder)
+        theta = np.linspace(-6, 6, 20_001)
+        log_likelihood = norm.logpdf(example.module.Y[:, None], theta**2).sum(axis=0)
+        moved = next(c for c in example.result["changes"] if c["about"] == "mode 1" and c["what"] == "mass moved")
+        for side, prior_mean in (("before", 0.1), ("now", 0.2)):
+            density = np.exp(log_likelihood + norm.logpdf(theta, prior_mean))
+            truth = density[theta > 0].sum() / density.sum()
+            assert abs(moved[side] - truth) < N_SE * moved[f"{side}_se"] + 1e-5
+        assert {("fit worse", "ADVI"), ("mass moved", "mode 2")} <= {
+            (change["what"], change["about"]) for change in example.result["changes"]
+        }
+        assert "its exit code is 4." in example.printed
 
 
 @pytest.fixture(scope="module")
