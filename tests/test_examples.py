@@ -18,9 +18,10 @@ from matplotlib.image import imread
 from problems import ALL
 from scipy.optimize import brentq
 from scipy.special import expit, rel_entr
-from scipy.stats import norm
+from scipy.stats import multivariate_normal, norm
 
 import pymc_kl as pkl
+from pymc_kl.data.measurements import OBSERVED
 
 FOLDER = Path(__file__).parent.parent / "examples"
 N_SE = 3.5  # with some dozens of numbers checked, three standard errors would be left by chance
@@ -40,6 +41,7 @@ PICTURES = {
     "prediction": {"predictions"},
     "evidence": {"behind"},
     "baseline": {"masses"},
+    "which_mode": {"observations"},
 }
 
 
@@ -711,6 +713,31 @@ class TestBaseline:
             (change["what"], change["about"]) for change in example.result["changes"]
         }
         assert "its exit code is 4." in example.printed
+
+
+@pytest.mark.slow
+class TestWhichMode:
+    """Six measurements are of the common quantity and four of the rare one, or the other way round."""
+
+    def test_prior_and_data_are_of_two_minds(self, tmp_path):
+        example = run("which_mode", tmp_path)
+        check_pictures("which_mode", example.folder)
+        y, prior = np.array(OBSERVED), zip((2 / 3, 1 / 3), example.module.EXPECTED, strict=True)
+        (six, four), ends = (y[y > 0], y[y < 0]), list(prior)
+
+        def log_z(group, share, mean):
+            covariance = np.eye(len(group)) + example.module.WIDTH**2
+            return len(group) * np.log(share) + multivariate_normal.logpdf(group, np.full(len(group), mean), covariance)
+
+        one, other = (
+            sum(log_z(group, *end) for group, end in zip(groups, ends, strict=True))
+            for groups in ((six, four), (four, six))
+        )
+        row = example.result["modes"].to_dataset().sel(mode=2)
+        assert abs(float(row["log_ratio"]) - (one - other)) < N_SE * float(row["log_ratio_se"]) + 0.005  # overlap
+        assert abs(float(row["likelihood"]) - 2 * np.log(2)) < 0.1 + N_SE * float(row["likelihood_se"])
+        assert row["cause"] == "likelihood"
+        assert "the prior favours mode 2 by" in example.printed
 
 
 @pytest.fixture(scope="module")

@@ -115,9 +115,9 @@ def compare(
     Returns
     -------
     DataTree
-        Groups `posterior`, `sample_stats`, `modes`, `approximations/<name>`, `scores`, `coverage`, `evidence`; with
-        draws given, `audit`; `planted` and `quantities`, if asked for. Log densities and divergences are in nats,
-        unconstrained space.
+        Groups `posterior`, `sample_stats`, `modes`, `approximations/<name>`, `scores`, `coverage`, `evidence`,
+        `parameters`, and with several modes `parameters_by_mode`; with draws given, `audit`; `planted` and
+        `quantities`, if asked for. Log densities and divergences are in nats, unconstrained space.
         Modes are numbered from 1, 0 is elsewhere. A slash in a fit's name is `%2F` in that of its group. A fit that
         failed is a row of NaN with its `error`; where a part of its scores failed, that part alone is NaN, and `error`
         names it.

@@ -22,10 +22,10 @@ from pymc_kl.comparison.reference import Reference
 from pymc_kl.fitting.optima import optima_of
 from pymc_kl.modes.numbering import to_mode_number
 from pymc_kl.quantities.asked import Quantity
-from pymc_kl.quantities.describe import Told, describe_quantities, modes_alone
+from pymc_kl.quantities.describe import Told, describe_quantities
 from pymc_kl.reference.datatree import describe_modes, evidence_dataset, reference_tree
 from pymc_kl.scores.marginals import describe as describe_marginals
-from pymc_kl.scores.marginals import reference_label
+from pymc_kl.scores.marginals import describe_modes_alone, modes_alone, reference_label
 
 DENSITY_POINTS = 2001  # points of the grid on which the densities of a one-dimensional model are stored; our choice
 LINE_TAIL = 0.001  # part of an approximation's draws on either side that may lie outside that grid; our choice
@@ -76,6 +76,8 @@ def lay_out(
     dt["coverage"] = xr.DataTree(coverage_dataset(coverage, reference.modes.k))
     dt["evidence"] = xr.DataTree(evidence_dataset(reference.evidence))
     dt["parameters"] = xr.DataTree(_parameters(scored, reference))
+    if reference.modes.k > 1 and (alone := modes_alone(reference.source, reference.modes.k)):
+        dt["parameters_by_mode"] = xr.DataTree(describe_modes_alone(reference.target, alone))
     if line is not None:
         dt["line"] = xr.DataTree(line)
     return dt

@@ -1,6 +1,7 @@
-"""What a miss costs in prediction: leave-one-out scores of the posterior, of its modes and of approximations."""
+"""What a miss costs in prediction: leave-one-out scores of the posterior, its modes and approximations; which mode."""
 
+from pymc_kl.prediction.modes_apart import tell_modes_apart
 from pymc_kl.prediction.predict import predict
 from pymc_kl.prediction.table import elpd_table
 
-__all__ = ["elpd_table", "predict"]
+__all__ = ["elpd_table", "predict", "tell_modes_apart"]

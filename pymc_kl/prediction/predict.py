@@ -18,7 +18,7 @@ from pymc_kl.model.target import model_in_context
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.numerics.judgement import CANNOT_TELL, Answer, at_most
 from pymc_kl.prediction.loo import LEAST_DRAWS, Loo, psis_loo
-from pymc_kl.prediction.sources import Predictor, predictors
+from pymc_kl.prediction.sources import Predictor, check_data, predictors
 from pymc_kl.prediction.words import sentence
 
 ELPD_MATTERS = 4.0  # elpd up to which predictions are taken for alike; Sivula, Magnusson and Vehtari 2020
@@ -100,27 +100,12 @@ def predict(
     check_arguments(locals(), idata=optional(draws_of("predict")), var_name=optional(instance(str)))
     dt = ranked(check_comparison(comparison))
     model = model_in_context(model)
-    _check_data(dt, model)
+    check_data(dt, model)
     log_likelihood = LogLikelihood.of_model(model, var_name)
     given = None if idata is None else groups_of(idata)[0]
     labels: list[str] = []
     scored = [_score(each, log_likelihood, labels) for each in predictors(dt, given)]
     return _lay_out(scored, labels)
-
-
-def _check_data(dt: xr.DataTree, model: pm.Model) -> None:
-    """Raise if the comparison holds other data of an observed variable than the model has."""
-    if "observed_data" not in dt.children:
-        return
-    data = dt["observed_data"].to_dataset()
-    for rv in model.observed_RVs:
-        if rv.name in data:
-            theirs, ours = data[rv.name].values, np.asarray(model.rvs_to_values[rv].eval())
-            if theirs.shape != ours.shape or not np.allclose(theirs, ours, equal_nan=True):
-                raise ValueError(
-                    f"the comparison was made with other data of {rv.name!r} than this model has. Give the model that "
-                    "was compared."
-                )
 
 
 def _score(predictor: Predictor, log_likelihood: LogLikelihood, labels: list[str]) -> Scored:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, BoolArray, IntArray
@@ -61,7 +62,7 @@ def predictors(dt: xr.DataTree, given: xr.Dataset | None) -> Iterator[Predictor]
     """List whose predictions are scored, the reference first."""
     names = [*fit_groups(dt)]
     modes, posterior = dt["modes"].to_dataset(), dt["posterior"].to_dataset()
-    mode = dt["sample_stats"]["mode"].transpose("chain", "draw").values.ravel().astype(np.int64)
+    mode = mode_of_draws(dt)
     chains = json.loads(str(dt.attrs.get("settings", "{}"))).get("reference") == "as given"
     reference = Predictor(reference_label(names), "reference", posterior, chains)
     yield reference if chains else replace(reference, mode=mode - 1, masses=_masses(modes))
@@ -72,14 +73,24 @@ def predictors(dt: xr.DataTree, given: xr.Dataset | None) -> Iterator[Predictor]
         fitted = list(_of_fit(name, group, dt["scores"].to_dataset().sel(approximation=name), taken))
         taken += [each.name for each in fitted]
         yield from fitted
-    matter = modes["mode"].values[modes["mass_upper"].values > LEAST_TOLD].tolist()
+    matter = modes_that_matter(modes)
     if len(matter) > 1:
         for number in matter:
-            alone = _draws_among(posterior, mode == number)
+            alone = draws_among(posterior, mode == number)
             yield Predictor(reference_label(taken, f"mode {number}"), "mode", alone)
 
 
-def _draws_among(posterior: xr.Dataset, chosen: BoolArray) -> xr.Dataset:
+def modes_that_matter(modes: xr.Dataset) -> list[int]:
+    """List the numbers of modes that may hold 1 % of the posterior."""
+    return [int(number) for number in modes["mode"].values[modes["mass_upper"].values > LEAST_TOLD]]
+
+
+def mode_of_draws(dt: xr.DataTree) -> IntArray:
+    """Return the number (n,) of the mode of each draw of the reference, chain by chain; 0 is elsewhere."""
+    return dt["sample_stats"]["mode"].transpose("chain", "draw").values.ravel().astype(np.int64)
+
+
+def draws_among(posterior: xr.Dataset, chosen: BoolArray) -> xr.Dataset:
     """Choose some of the draws (chain, draw), by a flag (n,) for each; they become one chain."""
     alone = {}
     for name, values in posterior.data_vars.items():
@@ -112,3 +123,18 @@ def _masses(modes: xr.Dataset) -> Masses:
     counts = np.zeros(len(mass), dtype=np.int64)
     known = bool(int(modes.attrs.get("masses_known", 1)))
     return Masses(np.nan_to_num(mass), se, np.ones(len(mass)), counts, blank, blank, 0, known, "")
+
+
+def check_data(dt: xr.DataTree, model: pm.Model) -> None:
+    """Raise if the comparison holds other data of an observed variable than the model has."""
+    if "observed_data" not in dt.children:
+        return
+    data = dt["observed_data"].to_dataset()
+    for rv in model.observed_RVs:
+        if rv.name in data:
+            theirs, ours = data[rv.name].values, np.asarray(model.rvs_to_values[rv].eval())
+            if theirs.shape != ours.shape or not np.allclose(theirs, ours, equal_nan=True):
+                raise ValueError(
+                    f"the comparison was made with other data of {rv.name!r} than this model has. Give the model that "
+                    "was compared."
+                )

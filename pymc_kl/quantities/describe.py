@@ -9,7 +9,6 @@ import xarray as xr
 
 from pymc_kl._typing import Array, BoolArray
 from pymc_kl.model.target import Target
-from pymc_kl.modes.numbering import to_region
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.intervals import EXACT, binomial_interval
 from pymc_kl.quantities.asked import Quantity
@@ -32,22 +31,6 @@ class Told:
 
     kind: Kind
     source: Source
-
-
-def modes_alone(reference: Source, k: int) -> dict[int, Source]:
-    """Divide draws by mode: what each of K modes says by itself, by its number from 1; modes without draws have none.
-
-    The masses of the modes have no part in the errors.
-    """
-    if reference.mode is None:
-        return {}
-    region, alone = to_region(reference.mode, k), {}
-    for j in range(k):
-        rows = np.flatnonzero((region == j) & (reference.weights > 0))
-        if len(rows):
-            weights = reference.weights[rows]
-            alone[j + 1] = Source(reference.x[rows], weights / weights.sum())
-    return alone
 
 
 def describe_quantities(

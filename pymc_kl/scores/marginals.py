@@ -59,6 +59,22 @@ class Source:
         return cls(x[rows], weights, mode[rows], masses)
 
 
+def modes_alone(reference: Source, k: int) -> dict[int, Source]:
+    """Divide draws by mode: what each of K modes says by itself, by its number from 1; modes without draws have none.
+
+    The masses of the modes have no part in the errors.
+    """
+    if reference.mode is None:
+        return {}
+    region, alone = to_region(reference.mode, k), {}
+    for j in range(k):
+        rows = np.flatnonzero((region == j) & (reference.weights > 0))
+        if len(rows):
+            weights = reference.weights[rows]
+            alone[j + 1] = Source(reference.x[rows], weights / weights.sum())
+    return alone
+
+
 def reference_label(names: Sequence[str], label: str = "reference") -> str:
     """Return a name for the reference, or for another source, that no approximation bears."""
     while label in names:
@@ -89,6 +105,26 @@ def describe(target: Target, reference: Source, approximations: Mapping[str, Sou
     coords = {dim: values for dim, values in spaces[0].coords.items() if dim != "draw"}
     labels = {"source": [reference_label(list(approximations)), *approximations], "statistic": list(STATISTICS)}
     return xr.Dataset(columns, coords={**coords, **labels})
+
+
+def describe_modes_alone(target: Target, modes: Mapping[int, Source]) -> xr.Dataset:
+    """Tabulate each mode by itself: every variable over (mode, statistic, its own dims), in the variable's own unit.
+
+    The statistics are `mean`, `sd` and the ends of the central 90 % interval, each with its standard error.
+    """
+    rows = []
+    for source in (each.thinned() for each in modes.values()):
+        ds = free_names(target.to_dataset(source.x[None]).isel(chain=0, drop=True), (*OF_PARAMETERS, "mode"))
+        columns = {}
+        for name, values in ds.data_vars.items():
+            flat = values.values.reshape(len(source.x), -1).astype(float)
+            with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+                found = np.stack([*moments(flat, source).values()]).reshape(-1, *values.shape[1:])
+            columns[name] = xr.DataArray(found, dims=["statistic", *values.dims[1:]])
+        coords = {dim: labels for dim, labels in ds.coords.items() if dim != "draw"}
+        rows.append(xr.Dataset(columns, coords))
+    table: xr.Dataset = xr.concat(rows, dim="mode").assign_coords(mode=list(modes), statistic=list(STATISTICS[:-1]))
+    return table
 
 
 def _statistics(values: Array, source: Source, truth: Array, reference: Source) -> Array:
