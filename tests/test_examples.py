@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from problems import ALL
 from scipy.optimize import brentq
 from scipy.special import expit, rel_entr
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import cauchy, multivariate_normal, norm
 
 import pymc_kl as pkl
 from pymc_kl.data.measurements import OBSERVED
@@ -42,6 +42,7 @@ PICTURES = {
     "evidence": {"behind"},
     "baseline": {"masses"},
     "which_mode": {"observations"},
+    "stacking": {"predictions"},
 }
 
 
@@ -738,6 +739,30 @@ class TestWhichMode:
         assert abs(float(row["likelihood"]) - 2 * np.log(2)) < 0.1 + N_SE * float(row["likelihood_se"])
         assert row["cause"] == "likelihood"
         assert "the prior favours mode 2 by" in example.printed
+
+
+@pytest.mark.slow
+class TestStacking:
+    """Masses by quadrature, and stacking weights from exact leave-one-out densities of each mode's side."""
+
+    def test_masses_and_weights(self, tmp_path):
+        example = run("stacking", tmp_path)
+        check_pictures("stacking", example.folder)
+        y, loc = example.module.Y, np.linspace(-8, 8, 8001)
+        pointwise = cauchy.logpdf(y, loc[:, None])
+        log_p = pointwise.sum(axis=1) + norm.logpdf(loc, 0, 10)
+        p = np.exp(log_p - log_p.max())
+        stacked, elpd = example.result, []
+        for k, side in enumerate((loc > 0, loc < 0)):
+            assert abs(float(stacked["mass"][k]) - p[side].sum() / p.sum()) < N_SE * float(stacked["mass_se"][k])
+            without = p[side, None] * np.exp(-pointwise[side])
+            elpd.append(np.log(p[side].sum() / without.sum(axis=0)))
+            assert abs(float(stacked["elpd"][k]) - elpd[k].sum()) < 0.3  # of 1,000 draws, with smoothed weights
+        density = np.exp(np.column_stack(elpd))
+        first = np.linspace(0, 1, 1001)
+        scores = np.log(density @ np.stack([first, 1 - first])).sum(axis=0)
+        assert abs(float(stacked["weight"][0]) - first[scores.argmax()]) < 0.02
+        assert stacked["differs"].values.tolist() == ["yes", "yes"]
 
 
 @pytest.fixture(scope="module")

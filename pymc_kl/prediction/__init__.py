@@ -2,6 +2,7 @@
 
 from pymc_kl.prediction.modes_apart import tell_modes_apart
 from pymc_kl.prediction.predict import predict
+from pymc_kl.prediction.stacking import stack
 from pymc_kl.prediction.table import elpd_table
 
-__all__ = ["elpd_table", "predict", "tell_modes_apart"]
+__all__ = ["elpd_table", "predict", "stack", "tell_modes_apart"]

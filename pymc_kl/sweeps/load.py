@@ -74,31 +74,32 @@ def read_cells(store: Store, cells: Mapping[str, Mapping[str, Any]]) -> xr.DataT
     by_parameter = {
         key: ("cell", _column([values.get(key) for values in cells.values()])) for key in parameters
     }  # fmt: skip
+    groups = {
+        f"/cells/{group_of_fit(name)}{path}": ds for name, read in opened.items() for path, ds in read.items()
+    }  # fmt: skip
     dt = xr.DataTree.from_dict({
-        "table": _table(facts),
-        "parameters": xr.Dataset(by_parameter, coords={"cell": list(cells)}),
-        "cells": xr.Dataset(),
-        **{f"cells/{group_of_fit(name)}": comparison for name, comparison in opened.items()},
+        "/table": _table(facts), "/parameters": xr.Dataset(by_parameter, coords={"cell": list(cells)}),
+        "/cells": xr.Dataset(), **groups,
     })  # fmt: skip
     dt.attrs = {"creation_library": "pymc_kl", "store": str(store.folder)}
     return dt
 
 
-def _opened(path: Path) -> xr.DataTree:
-    """Open a file whose arrays are read when they are looked at."""
+def _opened(path: Path) -> dict[str, xr.Dataset]:
+    """Open the groups of a file, whose arrays are read when they are looked at; one tree is made of those of all."""
     with told_in_a_line(f"{path} can't be read as a comparison", BROKEN), warnings.catch_warnings():
-        dt = xr.open_datatree(path, cache=False, **reader_options(path))
-        if MARK not in dt.attrs or ATTRIBUTE not in dt.attrs:
+        groups = xr.open_groups(path, cache=False, **reader_options(path))
+        if not {MARK, ATTRIBUTE} <= set(groups["/"].attrs):
             raise ValueError(
                 f"{path} is no cell of a sweep that was written to its end. Remove it and run sweep() again."
             )
-        return dt
+        return groups
 
 
-def _facts(store: Store, name: str, opened: xr.DataTree | None) -> dict[str, Any]:
+def _facts(store: Store, name: str, opened: Mapping[str, xr.Dataset] | None) -> dict[str, Any]:
     """Return what the table says of a cell: made, failed or missing."""
     if opened is not None:
-        return dict(json.loads(opened.attrs[ATTRIBUTE]))
+        return dict(json.loads(opened["/"].attrs[ATTRIBUTE]))
     return store.read_failure(name) if store.has_failed(name) else {"error": NOT_MADE}
 
 
