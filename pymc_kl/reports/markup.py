@@ -9,6 +9,7 @@ from markupsafe import Markup
 from pymc_kl.plots.parts.axes import PARTS
 
 CODE = re.compile(r"`([^`]+)`")
+WITHIN_NUMBER = re.compile(r"(?<=\d) (?=%|±|nats\b)|(?<=%) (?=±)|(?<=±) ")  # spaces at which no line of a sentence ends
 NUMBER_PARTS = re.compile(r" (?=[(a-z])")  # spaces before a bracket or a word
 UNBROKEN = 18  # letters of a name after which a line may break
 
@@ -50,9 +51,13 @@ def read_text(name: str) -> str:
 
 
 def with_code(text: str) -> Markup:
-    """Set what stands in backticks, names of variables, as code."""
+    """Set what stands in backticks, names of variables, as code, and keep numbers, units and errors in one line."""
     parts = CODE.split(text)
-    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else p for i, p in enumerate(parts))
+    words = (
+        Markup("<code>{}</code>").format(p) if i % 2 else WITHIN_NUMBER.sub("\N{NO-BREAK SPACE}", p)
+        for i, p in enumerate(parts)
+    )
+    return Markup("").join(words)
 
 
 def unbroken(text: str) -> Markup:
