@@ -9,13 +9,14 @@ costs. Run it (half a minute) or paste the cells into a notebook.
 from pathlib import Path
 from typing import Any
 
+import arviz as az
 import numpy as np
 import pymc as pm
 import xarray as xr
 from matplotlib.figure import Figure
 
 import pymc_kl as pkl
-from pymc_kl.prediction import elpd_table, predict
+from pymc_kl.prediction import elpd_table, predict, predictive_checks
 
 SEED = 1
 TIMES = np.linspace(0, 6, 30)
@@ -66,7 +67,7 @@ def draw_predictions(comparison: xr.DataTree, prediction: xr.Dataset) -> Figure:
 
 # %% Run everything: the table, the picture, and a sentence on each fit.
 def main() -> xr.Dataset:
-    """Print the table and the sentences, and save the picture."""
+    """Print the table and the sentences, and save the pictures."""
     folder = Path("pymc_kl_demo/prediction")
     folder.mkdir(parents=True, exist_ok=True)
     model = build_model()
@@ -74,6 +75,8 @@ def main() -> xr.Dataset:
     prediction = predict(comparison, model)
     print(elpd_table(prediction))
     draw_predictions(comparison, prediction).savefig(folder / "predictions.png", dpi=120)
+    checks = predictive_checks(comparison, model, random_seed=SEED)
+    az.plot_ppc_dist(checks, backend="matplotlib").savefig(folder / "checks.png", dpi=120)
     print("\n".join(filter(None, prediction["sentence"].values)))
     return prediction
 

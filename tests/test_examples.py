@@ -38,7 +38,7 @@ PICTURES = {
     "bambi_group_term": set(),
     "conclusions": {"intervals"},
     "sweep": {"missed"},
-    "prediction": {"predictions"},
+    "prediction": {"predictions", "checks"},
     "evidence": {"behind"},
     "baseline": {"masses"},
     "which_mode": {"observations"},

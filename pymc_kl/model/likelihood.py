@@ -47,18 +47,7 @@ class LogLikelihood:
         ValueError
             If the model has none, or none of that name.
         """
-        known = [rv.name for rv in model.observed_RVs]
-        if not known:
-            raise ValueError(
-                "the model has no observed variables, so nothing to predict: a potential is no likelihood of "
-                "single observations."
-            )
-        if var_name is not None and var_name not in known:
-            raise ValueError(
-                f"unknown observed variable {var_name!r} in var_name; known are {quoted(known)}."
-                f"{did_you_mean(var_name, known)}"
-            )
-        names = tuple(known) if var_name is None else (var_name,)
+        names = observed_names(model, var_name)
         variables, function = compile_log_likelihood(model, names)
         coords, dims = coords_and_dims_for_inferencedata(model)
         return cls(names, variables, plain_labels(coords), dims, function)
@@ -99,3 +88,19 @@ class LogLikelihood:
 
 def _rows(part: Array) -> Array:
     return part.reshape(len(part), -1)
+
+
+def observed_names(model: pm.Model, var_name: str | None) -> tuple[str, ...]:
+    """Name all observed variables of a model, or the one asked for; raise if there are none, or none of that name."""
+    known = tuple(str(rv.name) for rv in model.observed_RVs)
+    if not known:
+        raise ValueError(
+            "the model has no observed variables, so nothing to predict: a potential is no likelihood of single "
+            "observations."
+        )
+    if var_name is not None and var_name not in known:
+        raise ValueError(
+            f"unknown observed variable {var_name!r} in var_name; known are {quoted(known)}."
+            f"{did_you_mean(var_name, known)}"
+        )
+    return known if var_name is None else (var_name,)

@@ -12,6 +12,7 @@ import xarray as xr
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.comparison.datatree import fit_groups
 from pymc_kl.comparison.tables import LEAST_TOLD
+from pymc_kl.model.graphs import without_minibatches
 from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
 from pymc_kl.numerics.judgement import at_most
@@ -90,8 +91,8 @@ def mode_of_draws(dt: xr.DataTree) -> IntArray:
     return dt["sample_stats"]["mode"].transpose("chain", "draw").values.ravel().astype(np.int64)
 
 
-def draws_among(posterior: xr.Dataset, chosen: BoolArray) -> xr.Dataset:
-    """Choose some of the draws (chain, draw), by a flag (n,) for each; they become one chain."""
+def draws_among(posterior: xr.Dataset, chosen: BoolArray | IntArray) -> xr.Dataset:
+    """Choose some of the draws (chain, draw), by a flag (n,) for each or by their rows; they become one chain."""
     alone = {}
     for name, values in posterior.data_vars.items():
         ordered = values.transpose("chain", "draw", ...)
@@ -130,9 +131,10 @@ def check_data(dt: xr.DataTree, model: pm.Model) -> None:
     if "observed_data" not in dt.children:
         return
     data = dt["observed_data"].to_dataset()
-    for rv in model.observed_RVs:
+    full = without_minibatches(model)
+    for rv in full.observed_RVs:
         if rv.name in data:
-            theirs, ours = data[rv.name].values, np.asarray(model.rvs_to_values[rv].eval())
+            theirs, ours = data[rv.name].values, np.asarray(full.rvs_to_values[rv].eval())
             if theirs.shape != ours.shape or not np.allclose(theirs, ours, equal_nan=True):
                 raise ValueError(
                     f"the comparison was made with other data of {rv.name!r} than this model has. Give the model that "

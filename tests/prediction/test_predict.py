@@ -2,6 +2,7 @@
 
 import warnings
 
+import arviz_plots
 import arviz_stats
 import numpy as np
 import pymc as pm
@@ -13,7 +14,7 @@ from scipy.stats import multivariate_normal, norm
 import pymc_kl as pkl
 from pymc_kl.approximations import MeanField
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.prediction import elpd_table, predict
+from pymc_kl.prediction import elpd_table, predict, predictive_checks
 from pymc_kl.prediction.loo import good_k, psis_loo
 
 QUIET = {"random_seed": 1, "progressbar": False}
@@ -107,11 +108,53 @@ def test_what_each_miss_costs(conjugate):
     assert table.loc["reference", ["difference", "matters"]].tolist() == ["–", "–"]
 
 
+def test_new_data_have_the_spread_of_prediction(conjugate):
+    """Of N(mean, variance + 1) by the reference, and as far off as the approximation is."""
+    comparison, _ = conjugate
+    checks = predictive_checks(comparison, normal_model(), draws=2000, random_seed=1)
+    new, (mean, variance) = checks["posterior_predictive"].to_dataset(), posterior(Y)
+    assert list(new.data_vars) == list(checks["observed_data"].data_vars)
+    assert {"reference", "far", "wide", "forward meanfield"} == {*new.data_vars}
+    for name, offset, scale in (("reference", 0.0, 1.0), ("far", FAR, 1.0), ("wide", 0.0, 1.3)):
+        each = new[name].mean("y_dim_0")  # whose sd is that of the mean of 30 and of the parameter
+        sd = np.sqrt(scale**2 * variance + 1 / 30)
+        assert abs(float(each.mean()) - mean - offset) < 5 * sd / np.sqrt(2000)
+        assert abs(float(each.std()) / sd - 1) < 5 / np.sqrt(2 * 2000)
+    np.testing.assert_array_equal(checks["observed_data"]["far"], Y)
+    again = predictive_checks(comparison, normal_model(), draws=2000, random_seed=1)
+    xr.testing.assert_identical(again["posterior_predictive"].to_dataset(), new)
+    panels = arviz_plots.plot_ppc_dist(checks, backend="none", num_samples=3)
+    assert {*panels.viz["predictive_dist"].data_vars} == {*new.data_vars}
+
+
+def test_which_data_to_draw_must_be_clear(conjugate):
+    comparison, _ = conjugate
+    with pm.Model() as several:
+        mu = pm.Normal("mu", 0, 10)
+        for name in ("one", "two"):
+            pm.Normal(name, mu, 1, observed=[1.0])
+    with pytest.raises(ValueError, match="several observed variables: give var_name, one of 'one', 'two'"):
+        predictive_checks(comparison, several)
+    with pytest.raises(ValueError, match="unknown observed variable 'on' in var_name; known are 'one', 'two'"):
+        predictive_checks(comparison, several, var_name="on")
+    with pytest.raises(ValueError, match="draws must be at least 1"):
+        predictive_checks(comparison, several, draws=0)
+
+
 def test_it_is_saved_as_any_dataset(conjugate, tmp_path):
     _, prediction = conjugate
     prediction.to_netcdf(tmp_path / "prediction.nc")
     with warnings.catch_warnings(), xr.open_dataset(tmp_path / "prediction.nc") as again:
         assert again["sentence"].values.tolist() == prediction["sentence"].values.tolist()
+
+
+def test_minibatches_are_all_the_data(conjugate):
+    comparison, prediction = conjugate
+    with pm.Model() as model:
+        mu = pm.Normal("mu", 0, 10)
+        pm.Normal("y", mu, 1, observed=pm.Minibatch(Y, batch_size=5), total_size=30)
+    whole = predict(comparison, model)
+    np.testing.assert_allclose(whole["elpd_i"], prediction.drop_sel(source="given draws")["elpd_i"], rtol=1e-10)
 
 
 def test_another_model_or_other_data_are_refused(conjugate):
