@@ -89,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
         help="reverse-KL fits to make: PyMC's advi and fullrank_advi (default: both), or ours",
     )  # fmt: skip
     run.add_argument(
-        "--forward", nargs="*", choices=get_args(ForwardFamily.__value__), default=["meanfield", "fullrank", "mixture"],
-        help="families to fit to the draws (default: meanfield fullrank mixture)",
+        "--forward", nargs="*", choices=get_args(ForwardFamily.__value__),
+        help="families to fit to the draws (default: as compare() has it)",
     )  # fmt: skip
     run.add_argument(
         "--fit", action="append", default=[], metavar="NAME=FILE", type=_named_file,

@@ -11,8 +11,9 @@ import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.arguments import check_arguments
+from pymc_kl.comparison.default_fits import WantedFits
 from pymc_kl.comparison.fit import DrawnFit, Fit
-from pymc_kl.comparison.inputs import RULES, as_names, check_names
+from pymc_kl.comparison.inputs import RULES, check_names
 from pymc_kl.comparison.layout import lay_out, quantities_dataset
 from pymc_kl.comparison.make_fits import (
     PYMC_METHODS,
@@ -50,7 +51,7 @@ def compare(
     *,
     model: pm.Model | Target | None = None,
     reference: str = "complete",
-    forward: str | Sequence[str] = ("meanfield", "fullrank", "mixture"),
+    forward: str | Sequence[str] | None = None,
     reverse: str | Sequence[str] | None = None,
     starts: xr.DataTree | xr.Dataset | Array | None = None,
     n_starts: int = N_STARTS,
@@ -78,13 +79,14 @@ def compare(
     reference : {"complete", "as given"}
         Complete the draws with the modes that they missed and weigh every mode by bridge sampling, or take the
         draws as they are: masses are then known as far as chains moved between modes.
-    forward : str or sequence of str
+    forward : str or sequence of str, optional
         Families to fit to the reference by minimising KL(p‖q): "meanfield", "lowrank", "fullrank", "studentt",
-        "mixture", "studentt_mixture", "flow", or "auto", which chooses one by its held-out score.
+        "mixture", "studentt_mixture", "flow", or "auto", which chooses one by its held-out score. "meanfield",
+        "fullrank" and "mixture" by default; above 300 parameters "meanfield" and "lowrank".
     reverse : str or sequence of str, optional
         What to fit by minimising KL(q‖p): "advi" and "fullrank_advi" with `pm.fit`; "meanfield", "lowrank",
-        "fullrank", "mixture" or "auto" with :func:`fit_reverse`, from the modes that were found. Both of PyMC's if no
-        approximations are given, else none.
+        "fullrank", "mixture" or "auto" with :func:`fit_reverse`, from the modes that were found. If no approximations
+        are given both of PyMC's, above 300 parameters "advi" alone; else none.
     starts : DataTree, Dataset or array (n, d), optional
         More points to search for modes from; an array is in the unconstrained space.
     n_starts : int
@@ -150,8 +152,8 @@ def compare(
     """
     check_arguments(locals(), **RULES)
     streams = RandomStreams.of(random_seed)
-    forward, reverse = as_names(forward), _reverse_methods(reverse, approximations)
-    check_names(approximations or (), forward, reverse)
+    fits = WantedFits.of(forward, reverse, has_fits=approximations is not None)
+    check_names(approximations or (), fits.forward, fits.reverse)
     sampling = Sampling(
         n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED,
         as_given=reference == "as given", budget=budget,
@@ -163,8 +165,9 @@ def compare(
             points = {} if starts is None else {"user": user_starts(starts, target)}
             given = None if idata is None else as_posterior_draws(idata, target)
             wanted = asked_quantities(quantities, target, given)
+            fits = fits.within(target.d, forward_by_default=forward is None, reverse_by_default=reverse is None)
         with stage("reverse-KL fits"):
-            theirs = [pymc_fit(m, target, streams, interrupts) for m in reverse if m in PYMC_METHODS]
+            theirs = [pymc_fit(m, target, streams, interrupts) for m in fits.reverse if m in PYMC_METHODS]
             first = [*given_approximations, *theirs]
             drawn = interrupts.once_more("draws of fits", lambda: draw_from(first, target, n_draws, streams))
         fit_draws = {fit.name: fit.x for fit in drawn if isinstance(fit, DrawnFit)}
@@ -173,17 +176,17 @@ def compare(
             against = _reference(target, given, points, sampling, fit_draws, streams, stage)
         if against.partial and (budget is None or interrupts.came):
             interrupts.note(SAMPLING)
-        if own := [method for method in reverse if method not in PYMC_METHODS]:
+        if own := [method for method in fits.reverse if method not in PYMC_METHODS]:
             with stage("reverse-KL fits from the modes"):
                 made = [
                     fit for family in own for fit in reverse_fits(family, target, against.modes, streams, interrupts)
                 ]
                 drawn += interrupts.once_more("draws of fits", lambda: draw_from(made, target, n_draws, streams))
         with stage("forward-KL fits"):
-            fitted = [forward_fit(family, against, streams, interrupts) for family in forward]
+            fitted = [forward_fit(family, against, streams, interrupts) for family in fits.forward]
             drawn += interrupts.once_more("draws of fits", lambda: draw_from(fitted, target, n_draws, streams))
         with stage("convergence"):
-            drawn = check_all(drawn, target, n_draws, streams, interrupts)
+            drawn = check_all([*drawn, *fits.left_out], target, n_draws, streams, interrupts)
         with stage("assign draws to modes"):
             assigned = interrupts.once_more("the modes of draws", lambda: assign_draws(drawn, against.modes))
         with stage("scores"):
@@ -203,8 +206,8 @@ def compare(
                 )
                 comparison["planted"] = planted_group(against, search, planted, streams("planted modes"), report)
     settings = {
-        "approximations": list(approximations or ()), "reference": reference, "forward": list(forward),
-        "reverse": list(reverse), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
+        "approximations": list(approximations or ()), "reference": reference, "forward": list(fits.forward),
+        "reverse": list(fits.reverse), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
         "n_draws": n_draws, "budget": budget, "planted": planted, "backend": target.backend,
         **({"quantities": [each.name or FUNCTION for each in wanted]} if wanted else {}),
     }  # fmt: skip
@@ -247,10 +250,3 @@ def _reference(
     rng = streams("reference draws")
     as_given = sampling.as_given or posterior.modes.reason
     return given_reference(posterior, rng) if as_given else completed_reference(posterior, rng)
-
-
-def _reverse_methods(reverse: str | Sequence[str] | None, approximations: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Name the reverse fits to make: those asked for, else PyMC's where no approximations are given."""
-    if reverse is not None:
-        return as_names(reverse)
-    return tuple(PYMC_METHODS) if approximations is None else ()

@@ -65,7 +65,7 @@ def check_names(names: Iterable[str], forward: Sequence[str], reverse: Sequence[
 
 RULES: dict[str, Rule] = {  # of the arguments of `compare`; of those that it lacks, the rules that hold everywhere
     "idata": optional(not_compared), "approximations": optional(fits_by_name), "planted": number(0),
-    "reference": choice("complete", "as given"), "forward": choices(AUTO, *FAMILIES, what="family"),
+    "reference": choice("complete", "as given"), "forward": optional(choices(AUTO, *FAMILIES, what="family")),
     "reverse": optional(choices(*REVERSE, what="method")), "n_draws": whole(100),
     "backend": choice("auto", "jax", "numba"), "quantities": optional(check_asked),
 }  # fmt: skip

@@ -18,6 +18,7 @@ from pymc_kl._typing import Array
 from pymc_kl.model.graphs import one_at_a_time, same_arithmetic
 
 JAX_ROWS = 1024  # rows that one call takes at the most; bounds memory; our choice
+JAX_NUMBERS = 2**18  # numbers that they may hold: a call passes all of them even for one row; our choice
 JAX_MAX_BLOCK = 16  # rows that one step of the compiled loop evaluates together, few enough for the cache; our choice
 JAX_BLOCK_SIZE = 2**21  # numbers of the model's largest constant times rows that one step may hold; our choice
 
@@ -136,7 +137,8 @@ class JaxEvaluator:
             blank = jax.numpy.zeros(len(points)), jax.numpy.zeros((len(points), d if gradient else 0))
             return jax.lax.fori_loop(0, n_blocks, visit, blank)
 
-        return cls(jax.jit(run), gradient, block * (-(-JAX_ROWS // block)), block)
+        rows = min(JAX_ROWS, max(JAX_NUMBERS // max(d, 1), 1))
+        return cls(jax.jit(run), gradient, block * (-(-rows // block)), block)
 
     def value(self, x: Array) -> Array:
         """Evaluate (n, d) -> (n,)."""

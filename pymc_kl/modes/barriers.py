@@ -8,8 +8,8 @@ spread out evenly again, all strings at once.
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.modes.local_scale import whiten
 from pymc_kl.numerics.lbfgs import ValueAndGrad
+from pymc_kl.numerics.whitening import whiten
 
 PATH_POINTS = 21  # inner points of a straight line at which log p̃ is evaluated; our choice
 LINE_ROWS = 512  # straight lines evaluated together; bounds memory; our choice

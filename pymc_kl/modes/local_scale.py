@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from pymc_kl._typing import Array
+from pymc_kl._typing import Array, IntArray
 from pymc_kl.numerics.constants import MAD_TO_SD
 from pymc_kl.numerics.lbfgs import ValueAndGrad
+from pymc_kl.numerics.whitening import WIDE
 
 CLIP = 5.0  # robust standard deviations at which a gradient's coordinates are clipped; our choice
 POINTS_ABOUT = 8  # points about each maximum at which the gradient is taken; our choice
@@ -12,16 +13,12 @@ TOO_DEEP = 10.0  # nats that log p̃ may fall below a peak's Gaussian at a point
 MOST_HALVED = 12  # times that the step to such a point is halved, at the most; our choice
 
 
-def whiten(x: Array, scale: Array) -> Array:
-    """Divide points (n, d) by a lower Cholesky factor (d, d): one standard deviation becomes one."""
-    return np.linalg.solve(scale, x.T).T
-
-
 def local_scale(grads: Array) -> Array:
     """Estimate the lower Cholesky factor (d, d) of the local covariance from gradients (n, d) at draws of p.
 
     E[∇log p ∇log pᵀ] is the mean precision as a mode sees it, however far apart the modes are. Gradients are
-    clipped at five robust standard deviations, so that a funnel's neck doesn't set the scale of the rest.
+    clipped at five robust standard deviations, so that a funnel's neck doesn't set the scale of the rest. In
+    wide spaces it is diagonal.
     """
     grads = grads[np.isfinite(grads).all(axis=1)]
     n, d = grads.shape
@@ -30,24 +27,30 @@ def local_scale(grads: Array) -> Array:
     spread = MAD_TO_SD * np.median(np.abs(grads), axis=0)
     spread[spread == 0] = 1.0
     clipped = np.clip(grads / spread, -CLIP, CLIP)
+    if d > WIDE:
+        return np.diag(1 / (spread * np.sqrt(np.square(clipped).mean(axis=0))))
     kept = n / (n + d)  # shrink towards the diagonal where draws are few
     information = kept * clipped.T @ clipped / n + (1 - kept) * np.eye(d)
     return np.asarray(np.diag(1 / spread) @ np.linalg.cholesky(np.linalg.inv(information)))
 
 
-def scale_about(value_and_grad: ValueAndGrad, x: Array, precisions: Array, rng: np.random.Generator) -> Array:
-    """Estimate the local scale (d, d) from gradients at points about maxima (m, d), each drawn from its Gaussian.
+def scale_about(
+    value_and_grad: ValueAndGrad, x: Array, precisions: Array, owner: IntArray, rng: np.random.Generator
+) -> Array:
+    """Estimate the local scale (d, d) from gradients at points about maxima x (p, d), each drawn from its Gaussian.
+
+    About a maximum are as many points as `owner` (m,), the maximum of each climb, asks for.
 
     Off a bent ridge log p̃ falls far more than that Gaussian: such points are drawn nearer to the maximum.
     """
-    m, d = x.shape
-    z = rng.standard_normal((m, POINTS_ABOUT, d))
-    factors = np.linalg.cholesky(np.linalg.inv(precisions))
-    steps = np.einsum("nij,nkj->nki", factors, z).reshape(-1, d)
-    lowest = value_and_grad(x)[0][:, None] - 0.5 * (z**2).sum(axis=2) - TOO_DEEP
-    return local_scale(
-        value_and_grad(_above(value_and_grad, np.repeat(x, POINTS_ABOUT, axis=0), steps, lowest.ravel()))[1]
-    )
+    z = rng.standard_normal((len(owner), POINTS_ABOUT, x.shape[1]))
+    steps = np.empty_like(z)
+    for k in np.unique(owner):
+        steps[owner == k] = z[owner == k] @ np.linalg.cholesky(np.linalg.inv(precisions[k])).T
+    lowest = value_and_grad(x)[0][owner, None] - 0.5 * (z**2).sum(axis=2) - TOO_DEEP
+    centres = np.repeat(x[owner], POINTS_ABOUT, axis=0)
+    points = _above(value_and_grad, centres, steps.reshape(centres.shape), lowest.ravel())
+    return local_scale(value_and_grad(points)[1])
 
 
 def _above(value_and_grad: ValueAndGrad, x: Array, steps: Array, lowest: Array) -> Array:

@@ -5,9 +5,9 @@ from functools import cached_property
 from itertools import count, pairwise
 
 import numpy as np
+from scipy.linalg import eigvalsh
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.modes.local_scale import whiten
 from pymc_kl.modes.newton import top_by_newton
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.peak_shape import RISE, Peak, peak_shape
@@ -15,6 +15,7 @@ from pymc_kl.modes.symmetry.copies import SAME_POINT
 from pymc_kl.modes.symmetry.group import Element
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import Capture, Climbed, ValueAndGrad, climb
+from pymc_kl.numerics.whitening import whiten
 from pymc_kl.progress import SILENT, Alarm
 
 SAME_MAXIMUM = 0.05  # local standard deviations within which the ends of two climbs are one maximum; our choice
@@ -234,7 +235,7 @@ def _polish(value_and_grad: ValueAndGrad, x: Array, scale: Array) -> tuple[Array
 
 def _has_width(precision: Array) -> bool:
     """Tell whether a whitened precision (d, d) is of a peak, and not of a climb that stopped deep in a neck."""
-    if np.linalg.eigvalsh(precision)[-1] > SHARPEST:
+    if eigvalsh(precision)[-1] > SHARPEST:
         return False
     try:
         np.linalg.cholesky(np.linalg.inv(precision))

@@ -8,7 +8,6 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.model.periodic import PERIOD
 from pymc_kl.modes.assign import SAME_COPY, Basins
 from pymc_kl.modes.barriers import merge_by_persistence, passes_between
-from pymc_kl.modes.local_scale import whiten
 from pymc_kl.modes.maxima import ASSIGN_STEPS, Maxima
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.multistart import Found
@@ -16,6 +15,7 @@ from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.symmetry.symmetry import trivial
 from pymc_kl.numerics.estimate import UNKNOWN
 from pymc_kl.numerics.lbfgs import ValueAndGrad
+from pymc_kl.numerics.whitening import whiten
 
 IMAGES = 24  # copies of a maximum among which the nearest to other maxima is looked for; our choice
 HURRIED_STEPS = 30  # of a climb that assigns a point, where the search was stopped early; our choice

@@ -1,6 +1,7 @@
 """Newton steps from the end of a climb to the top, with the curvature there by differences of the gradient."""
 
 import numpy as np
+from scipy.linalg import eigvalsh
 
 from pymc_kl._typing import Array
 from pymc_kl.modes.peak_shape import FLAT
@@ -37,7 +38,7 @@ def _is_positive(curvature: Array) -> bool:
     """Tell whether a matrix (d, d) is finite and positive definite, up to rounding."""
     if not np.isfinite(curvature).all():
         return False
-    eigenvalues = np.linalg.eigvalsh(curvature)
+    eigenvalues = eigvalsh(curvature)
     return bool(eigenvalues[0] > FLAT * max(eigenvalues[-1], FLAT))
 
 

@@ -9,11 +9,13 @@ long as log p̃ falls along them.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import eigh, eigvalsh
 from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray
 from pymc_kl.modes.local_scale import local_scale
 from pymc_kl.numerics.lbfgs import Climbed, ValueAndGrad, climb
+from pymc_kl.numerics.whitening import unwhiten, whiten
 
 FLAT = 1e-6  # least curvature along an axis that counts, relative to the largest; bounds rounding; our choice
 LEVEL = 2.0  # nats below the maximum where a width is measured: two standard deviations of a Gaussian
@@ -25,6 +27,7 @@ RIDGE = 0.5  # part of the way from a flat axis back that a climb may leave; if 
 N_RAYS = 8  # random directions, each with its opposite, along which mass further out is looked for; our choice
 RAY_RADII = 2.0 ** (np.arange(-4, 27) / 2)  # distances along a ray over √d standard deviations; our choice
 N_BESIDE = 16  # ends of climbs beside which the local scale is measured; our choice
+AT_ONCE = 2**22  # coordinates of points evaluated together; bounds memory; our choice
 HILL = 16.0  # mean square distance per dimension, in standard deviations, from which there is a hill; our choice
 
 
@@ -55,16 +58,19 @@ class Axes:
     def points(self, radii: Array) -> Array:
         """Points (m, 2, r, d), unconstrained space, at distances (m, r) on both sides along each axis."""
         away = self.axes[:, None, None] * np.stack([radii, -radii], axis=1)[..., None]
-        return np.asarray(self.x + away @ self.scale.T)
+        return self.x + unwhiten(away, self.scale)
 
     def falls(self, radii: Array) -> Array:
         """Nats (m, 2, r) by which log p̃ has fallen there; infinite outside the support."""
-        x = self.points(radii)
+        n = max(AT_ONCE // (2 * radii.shape[1] * len(self.x)), 1)
+        value = np.empty((len(radii), 2, radii.shape[1]))
         with np.errstate(invalid="ignore", over="ignore"):
-            value = self.value_and_grad(x.reshape(-1, len(self.x)))[0].reshape(x.shape[:-1])
+            for i in range(0, len(radii), n):
+                x = self.take(slice(i, i + n)).points(radii[i : i + n])
+                value[i : i + n] = self.value_and_grad(x.reshape(-1, len(self.x)))[0].reshape(x.shape[:-1])
         return np.where(np.isfinite(value), self.value - value, np.inf)
 
-    def take(self, rows: BoolArray) -> "Axes":
+    def take(self, rows: BoolArray | slice) -> "Axes":
         """Return some of the axes."""
         return Axes(self.value_and_grad, self.x, self.value, self.scale, self.axes[rows])
 
@@ -117,7 +123,7 @@ def _principal_axes(
     value_and_grad: ValueAndGrad, x: Array, value: float, curvature: Array, scale: Array
 ) -> tuple[Array, Array, bool] | None:
     """Find a peak's whitened precisions (d,) along axes, the columns of (d, d), and whether the Hessian misleads."""
-    eigenvalues, vectors = np.linalg.eigh(curvature if np.isfinite(curvature).all() else np.zeros_like(curvature))
+    eigenvalues, vectors = eigh(curvature if np.isfinite(curvature).all() else np.zeros_like(curvature))
     peak = Axes(value_and_grad, x, value, scale, vectors.T)
     curved = eigenvalues > FLAT * max(eigenvalues[-1], FLAT)
     doubtful = ~curved
@@ -130,7 +136,7 @@ def _principal_axes(
     if (unknown & flat).any() or _on_a_ridge(peak.take(doubtful).take(flat), 2 * widths[flat]):
         return None
     if (secant := _secant_curvature(value_and_grad, x, value, scale)) is not None:
-        return *np.linalg.eigh(secant), True
+        return *eigh(secant), True
     eigenvalues[doubtful] = np.where(unknown, eigenvalues[doubtful], 1 / widths**2)
     return eigenvalues, vectors, True
 
@@ -153,7 +159,7 @@ def _secant_curvature(value_and_grad: ValueAndGrad, x: Array, value: float, scal
         return None
     to_width = 2 / across / np.sqrt(np.diag(secant))
     secant = scale.T @ (to_width[:, None] * (secant + secant.T) / 2 * to_width) @ scale
-    eigenvalues = np.linalg.eigvalsh(secant)
+    eigenvalues = eigvalsh(secant)
     return secant if eigenvalues[0] > FLAT * eigenvalues[-1] else None
 
 
@@ -230,6 +236,6 @@ def _on_a_ridge(peak: Axes, radii: Array) -> bool:
         return False
     starts = peak.points(radii[:, None]).reshape(-1, len(peak.x))
     ends = climb(peak.value_and_grad, starts, peak.scale)
-    away = np.linalg.norm(np.linalg.solve(peak.scale, (ends.x - peak.x).T), axis=0)
+    away = np.linalg.norm(whiten(ends.x - peak.x, peak.scale), axis=1)
     as_high = ends.log_density > peak.value - RISE
     return bool((as_high & (away > RIDGE * np.repeat(radii, 2))).any())

@@ -9,8 +9,8 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.model.graphs import Variables
 from pymc_kl.model.smoothness import coordinate_names, listed
 from pymc_kl.model.target import Target
-from pymc_kl.modes.local_scale import whiten
 from pymc_kl.numerics.lbfgs import ValueAndGrad, climb
+from pymc_kl.numerics.whitening import whiten
 
 RIDGE_STARTS = 8  # points that are climbed from to see where climbs end; our choice
 TURN = 0.7  # radians by which an axis is rotated in its first two labels, to see whether log p̃ changes; our choice

@@ -35,5 +35,4 @@ def scale_of_starts(value_and_grad: ValueAndGrad, x: Array, none: Maxima, rng: n
             break
     if not len(maxima):
         return scale
-    owner = owner[owner >= 0]
-    return scale_about(value_and_grad, maxima.x[owner], maxima.precisions[owner], rng)
+    return scale_about(value_and_grad, maxima.x, maxima.precisions, owner[owner >= 0], rng)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pymc_kl._typing import Array, BoolArray
 from pymc_kl.numerics.lbfgs import ValueAndGrad
+from pymc_kl.numerics.whitening import unwhiten, whiten_gradient
 
 FIRST_STEP = 0.3  # whitened units: step size that the adaptation begins with; our choice
 ADAPTATION = 2.0  # change of the log step size per unit of acceptance above the target; our choice
@@ -137,13 +138,13 @@ def _leapfrog(
     """Integrate Hamilton's equations in whitened coordinates: the ends of trajectories and their momenta (n, d)."""
     x, grad, step = chains.x, chains.grad, step[:, None]
     kick = step * power[:, None]
-    momentum = momentum + 0.5 * kick * (grad @ scale)
+    momentum = momentum + 0.5 * kick * whiten_gradient(grad, scale)
     for i in range(n_steps):
-        x = x + step * (momentum @ scale.T)
+        x = x + step * unwhiten(momentum, scale)
         value, grad = value_and_grad(x)
         # Any gradient that is a function of x alone keeps the volume and turns back: zero where there is none.
         grad = np.nan_to_num(grad, nan=0.0, posinf=0.0, neginf=0.0)
-        momentum = momentum + (1.0 if i < n_steps - 1 else 0.5) * kick * (grad @ scale)
+        momentum = momentum + (1.0 if i < n_steps - 1 else 0.5) * kick * whiten_gradient(grad, scale)
     return replace(chains, x=x, log_density=value, grad=grad), momentum
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.numerics.whitening import unwhiten, whiten, whiten_gradient
 from pymc_kl.progress import SILENT, Alarm
 
 type ValueAndGrad = Callable[[Array], tuple[Array, Array]]
@@ -89,22 +90,22 @@ def climb(
     """
 
     def function(y: Array, rows: IntArray) -> tuple[Array, Array]:  # noqa: ARG001 one density serves all rows
-        value, grad = value_and_grad(y @ scale.T)
-        return value, grad @ scale
+        value, grad = value_and_grad(unwhiten(y, scale))
+        return value, whiten_gradient(grad, scale)
 
-    climbs = Climbs.begin(function, np.linalg.solve(scale, starts.T).T)
+    climbs = Climbs.begin(function, whiten(starts, scale))
     captured = np.full(len(starts), -1, dtype=np.int64)
     with np.errstate(invalid="ignore", over="ignore"):  # rows that leave the support are stepped back from
         for step in range(ON_A_RIDGE * max_steps):
             rows = climbs.active() if step < max_steps else climbs.on_a_ridge()
             if capture is not None and len(rows) and step % CAPTURE_EVERY == 0:
-                captured[rows] = capture(climbs.y[rows] @ scale.T, climbs.value[rows])
+                captured[rows] = capture(unwhiten(climbs.y[rows], scale), climbs.value[rows])
                 climbs.stuck[rows[captured[rows] >= 0]] = True
                 rows = rows[captured[rows] < 0]
             if not len(rows) or alarm.over:
                 break
             climbs.step(rows, tolerance)
-    return Climbed(climbs.y @ scale.T, climbs.value, climbs.converged, captured)
+    return Climbed(unwhiten(climbs.y, scale), climbs.value, climbs.converged, captured)
 
 
 @dataclass(eq=False)
@@ -269,10 +270,7 @@ class Climbs:
         self.length[rows] = 1.0
 
     def _times_inverse_hessian(self, rows: IntArray) -> Array:
-        """H∇log p̃ (m, d) from the pairs kept, by the compact form of H (Byrd, Nocedal and Schnabel 1994 [1]_, eq. 2.6).
-
-        .. [1] doi:10.1007/BF01582063
-        """
+        """H∇log p̃ (m, d) from the pairs kept, in compact form (Byrd et al. 1994, doi:10.1007/BF01582063, eq. 2.6)."""
         steps, changes, used = self._pairs(rows)
         gradient = self.grad[rows][:, :, None]
         products = np.triu(steps @ changes.swapaxes(1, 2))  # s·c of each step with later changes

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from pymc_kl._typing import Array, BoolArray
 from pymc_kl.numerics.constants import MAD_TO_SD
 from pymc_kl.numerics.hmc import Chains, Trajectory, advance, where
 from pymc_kl.numerics.lbfgs import ValueAndGrad
+from pymc_kl.numerics.whitening import WIDE, unwhiten, whiten, whiten_gradient
 
 QUARTER_TURN = np.pi / 2  # whitened time of a trajectory that takes a normal density to independent draws
 TIMES = (0.5, 1.5)  # uniform factor of that time from move to move: no direction is always in step; our choice
@@ -73,7 +73,7 @@ class Kernel:
 
         In whitened units the squared gradient of a normal is 1 a coordinate, on average.
         """
-        steep = np.square(chains.grad @ self.scale).mean() > STEEP
+        steep = np.square(whiten_gradient(chains.grad, self.scale)).mean() > STEEP
         return bool(steep and self.time > MAX_LEAPFROG * chains.step and self.pace < WORTH / MAX_MOVES)
 
     def bends(self, chains: Chains) -> bool:
@@ -82,9 +82,9 @@ class Kernel:
         Chains may not enter parts of it that are narrower in those units. They are medians here, so that heavy tails
         are no walls.
         """
-        z = solve_triangular(self.scale, chains.x.T, lower=True).T
+        z = whiten(chains.x, self.scale)
         unit = MAD_TO_SD * np.median(np.abs(z - np.median(z, axis=0)), axis=0)
-        return bool(np.square(chains.grad @ self.scale * unit).mean() > BENT and self.pace < WORTH)
+        return bool(np.square(whiten_gradient(chains.grad, self.scale) * unit).mean() > BENT and self.pace < WORTH)
 
     def move(
         self, value_and_grad: ValueAndGrad, chains: Chains, rng: np.random.Generator, *, adapt: bool = False
@@ -195,13 +195,15 @@ class _Stage:
 def _improved(kernel: Kernel, x: Array) -> Kernel:
     """Take metric and pace from where chains were (move, n, d)."""
     moves, n, d = x.shape
-    z = solve_triangular(kernel.scale, (x - x.mean(axis=(0, 1))).reshape(-1, d).T, lower=True).T
+    z = whiten((x - x.mean(axis=(0, 1))).reshape(-1, d), kernel.scale)
     sd = z.std(axis=0)
     if not (np.isfinite(sd).all() and (sd > 0).all()):
         return kernel
     pace = _pace((z / sd).reshape(x.shape))
-    scale = kernel.scale @ (sd[:, None] * np.linalg.cholesky(_correlation(z / sd, n * max(1.0, moves * pace))))
-    return replace(kernel, scale=scale, pace=pace)
+    shape = np.diag(sd)
+    if d <= WIDE:
+        shape = sd[:, None] * np.linalg.cholesky(_correlation(z / sd, n * max(1.0, moves * pace)))
+    return replace(kernel, scale=unwhiten(shape.T, kernel.scale).T, pace=pace)
 
 
 def _pace(z: Array) -> float:

@@ -16,10 +16,11 @@ from scipy.special import expit, log_expit
 from pymc_kl._typing import Array
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size, pareto_k
 from pymc_kl.numerics.khat import KHAT_RELIABLE
+from pymc_kl.numerics.whitening import WIDE
 from pymc_kl.reference.evidence import NO_CHECKS, BridgeChecks, LogMass, unknown_log_mass
 from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws
 from pymc_kl.reference.mode_density import ModeDensity, log_ratio
-from pymc_kl.reference.proposals import NormalisedDensity, fit_proposal, fit_student_mixture
+from pymc_kl.reference.proposals import NormalisedDensity, fit_low_rank, fit_proposal, fit_student_mixture
 from pymc_kl.reference.warped_proposal import fit_warped
 
 MIN_PROPOSAL_DRAWS = 100  # draws of a mode; with fewer no proposal is fitted; our choice
@@ -65,6 +66,7 @@ def log_mass(mode: ModeDensity, draws: LocalDraws, rng: np.random.Generator) -> 
     The draws are split in two halves; each is bridged to a proposal that was fitted to the other, and the two
     estimates are averaged. Where proposal and draws overlap too little, or k-hat says that the error can't be trusted,
     skewed and then heavy-tailed proposals are tried; the first without a doubt is taken, else that with most overlap.
+    In wide spaces the proposal is of low rank: others have as many parameters as there are draws, or more.
 
     Returns
     -------
@@ -75,10 +77,15 @@ def log_mass(mode: ModeDensity, draws: LocalDraws, rng: np.random.Generator) -> 
     if reason := why_not_weighed(draws):
         return unknown_log_mass(reason)
     tried: list[LogMass] = []
+    wide = draws.x.shape[1] > WIDE
     for fit in (
-        lambda x: fit_proposal(x.x, x.maximum, mode.laplace, rng),
-        fit_warped,
-        partial(fit_student_mixture, rng=rng),
+        (partial(fit_low_rank, rng=rng),)
+        if wide
+        else (
+            lambda x: fit_proposal(x.x, x.maximum, mode.laplace, rng),
+            fit_warped,
+            partial(fit_student_mixture, rng=rng),
+        )
     ):
         tried.append(_cross_bridge(mode, draws, fit, rng))
         if tried[-1].known and not tried[-1].reason:
@@ -94,7 +101,7 @@ def worth(found: LogMass) -> tuple[bool, bool, float]:
 def why_not_weighed(draws: LocalDraws) -> str:
     """Say why draws are too few or have not seen the whole mode; nothing where they can be weighed."""
     n, d = draws.x.shape
-    if n < max(MIN_PROPOSAL_DRAWS, 4 * (d + 1)):
+    if n < max(MIN_PROPOSAL_DRAWS, 4 * (min(d, WIDE) + 1)):
         return f"{n} draws are too few to weigh a mode in {d} dimensions"
     if draws.crawl:
         return f"{NOT_MIXED} (the mode is so narrow across that chains can't go along it)"

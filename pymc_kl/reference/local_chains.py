@@ -6,6 +6,7 @@ import numpy as np
 
 from pymc_kl._typing import Array
 from pymc_kl.model.target import Target
+from pymc_kl.numerics.whitening import WIDE, whiten
 
 STARTS_OF_CHAINS = 4  # starts of the chains about a mode; draws of different starts must agree; our choice
 SETTLED_STARTS = 64  # draws of a mode that chains start from, evenly spread over those at hand; our choice
@@ -51,7 +52,7 @@ def make_task(
 ) -> Task:
     """Plan chains from a mode; they start about half a standard deviation from it, so that none starts outside."""
     starts = START_SPREAD * rng.standard_normal((max(STARTS_OF_CHAINS, chains), len(centre)))
-    return Task(centre, np.linalg.cholesky(covariance), starts, draws, tune, chains, int(rng.integers(2**31)))
+    return Task(centre, _factor(covariance), starts, draws, tune, chains, int(rng.integers(2**31)))
 
 
 def continue_task(x: Array, ess: float, covariance: Array, task: Task, rng: np.random.Generator) -> Task:
@@ -60,10 +61,16 @@ def continue_task(x: Array, ess: float, covariance: Array, task: Task, rng: np.r
     Their covariance takes the place of the one about the maximum, as far as their number allows.
     """
     share = (task.centre.size + 1) / (ess + task.centre.size + 1)
-    factor = np.linalg.cholesky((1 - share) * np.cov(x, rowvar=False).reshape(covariance.shape) + share * covariance)
+    factor = _factor((1 - share) * np.cov(x, rowvar=False).reshape(covariance.shape) + share * covariance)
     rows = (np.arange(SETTLED_STARTS) + rng.random(SETTLED_STARTS)) * len(x) / SETTLED_STARTS
-    starts = np.linalg.solve(factor, (x[rows.astype(int)] - task.centre).T).T
+    starts = whiten(x[rows.astype(int)] - task.centre, factor)
     return replace(task, factor=factor, starts=starts, settled=True)
+
+
+def _factor(covariance: Array) -> Array:
+    """Factor a covariance (d, d); of wide spaces, where draws do not tell correlations, its diagonal."""
+    d = len(covariance)
+    return np.linalg.cholesky(covariance) if d <= WIDE else np.diag(np.sqrt(np.diag(covariance)))
 
 
 def starts_inside(target: Target, task: Task) -> Task:

@@ -14,6 +14,7 @@ from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.ridge import free_rotation
 from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.whitening import WIDE
 from pymc_kl.progress import SILENT, Alarm, Report
 from pymc_kl.reference import policy
 from pymc_kl.reference.bridge_sampling import log_mass
@@ -148,7 +149,12 @@ class ModeSampler:
         return self._tempered(k, state)
 
     def _nested(self, k: int, state: ModeState) -> ModeState:
-        """Weigh a mode by a nested Laplace approximation; draws that miss a part of it are replaced."""
+        """Weigh a mode by a nested Laplace approximation, unless the space is wide: it takes a matrix a grid point.
+
+        Draws that miss a part of the mode are replaced.
+        """
+        if self.target.d > WIDE:
+            return state
         found, draws = log_mass_by_nested_laplace(self._density(k), state.draws, self.rngs[k])
         return replace(state, log_mass=found, draws=draws) if found.known else state
 

@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.masses import masses_from_log
+from pymc_kl.numerics.whitening import WIDE
 from pymc_kl.reference.bridge_sampling import MAX_DIVERGING
 from pymc_kl.reference.evidence import LogMass
 from pymc_kl.reference.local_draws import LOCAL_RHAT, LocalDraws
@@ -82,7 +83,8 @@ def next_modes(states: Sequence[ModeState], laplace: Array | None, turn: int) ->
     if turn == 0 or not all(state.known for state in states):
         return np.flatnonzero(worth & np.array([not s.known and _may_try(s) for s in states]))
     if len(states) == 1:
-        return np.flatnonzero([states[0].log_mass.estimate.se > LOG_MASS_SE])
+        wide = states[0].draws.x.shape[1] > WIDE  # a round is long there, and shifts no mass
+        return np.flatnonzero([states[0].log_mass.estimate.se > LOG_MASS_SE and not wide])
     return np.flatnonzero(worth & _least_certain(states))
 
 

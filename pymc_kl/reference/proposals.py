@@ -8,7 +8,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import gammaln, logsumexp
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.approximations import Mixture, StudentTMixture
+from pymc_kl.approximations import Approximation, LowRank, Mixture, StudentTMixture
 from pymc_kl.approximations.estimation.moments import weighted_moments
 from pymc_kl.numerics.constants import LOG_2PI
 from pymc_kl.reference.local_draws import LocalDraws
@@ -152,13 +152,23 @@ class _Fitted:
     """An approximation as the other end of a bridge."""
 
     name: str
-    q: StudentTMixture
+    q: Approximation
 
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         return self.q.sample(n, random_seed=rng)
 
     def log_prob(self, x: Array) -> Array:
         return self.q.log_prob(x)
+
+
+def fit_low_rank(draws: LocalDraws, rng: np.random.Generator) -> NormalisedDensity | None:
+    """Fit a low-rank plus diagonal Gaussian, which needs fewer draws than dimensions; None where it fails."""
+    blocks = np.arange(len(draws)) * N_BLOCKS // len(draws)
+    try:
+        fit = LowRank.fit_forward(draws.x, blocks=blocks, rng=rng)
+    except (ValueError, np.linalg.LinAlgError):
+        return None
+    return _Fitted(f"Gaussian of rank {fit.rank}", fit)
 
 
 def fit_student_mixture(draws: LocalDraws, rng: np.random.Generator) -> NormalisedDensity | None:

@@ -10,6 +10,8 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.approximations.components import EFFECTIVE_ROUNDING, Components, WeightedDraws, effective_number
 from pymc_kl.modes.numbering import ELSEWHERE
 
+FEW_DIMENSIONS = 20  # up to which a covariance is fitted to as few draws as can give one; our choice
+DRAWS_PER_DIMENSION = 3  # in more dimensions: a normal fitted to these loses .16 nats a dimension by Wishart's moments
 SMALLEST_PIVOT = 1e-7  # about 5 sqrt(eps); a smaller pivot of a correlation matrix is rounding
 
 
@@ -34,7 +36,8 @@ class FitData:
     ) -> Self:
         """Check the arguments, drop draws of weight zero and merge copies.
 
-        At least `n_least` effective draws must be left; by default d + 1, as many as a covariance needs.
+        At least `n_least` effective draws must be left; by default as many as a covariance needs:
+        d + 1, in many dimensions three each.
         """
         x = _checked_draws(x)
         weights = _checked_weights(weights, len(x))
@@ -44,12 +47,10 @@ class FitData:
         if blocks is not None:
             blocks = _checked_ids("blocks", blocks, len(x))[index]
         data = cls(x[index], weights / weights.sum(), mode[index], blocks)
-        needed, named = (data.d + 1, "d + 1 = ") if n_least is None else (n_least, "")
-        if (found := effective_number(data.weights)) < needed - EFFECTIVE_ROUNDING:
-            raise ValueError(
-                f"x must hold at least {named}{needed} effective draws that differ; got {found:.1f}. "
-                "Give more draws, or draws of more even weight."
-            )
+        if n_least is None:
+            check_enough(data.weights, data.d)
+        elif (found := effective_number(data.weights)) < n_least - EFFECTIVE_ROUNDING:
+            raise ValueError(_too_few(n_least, "", found))
         return data
 
     @property
@@ -86,6 +87,20 @@ class FitData:
         """Map the draws to z, where x = loc + tril @ z."""
         frame = Components(np.ones(1), loc[None], tril[None])
         return WeightedDraws(frame.whiten(self.x)[0], self.weights)
+
+
+def check_enough(weights: Array, d: int) -> None:
+    """Raise a ValueError if draws of these weights (n,) are too few for a covariance (d, d)."""
+    needed, named = (d + 1, "d + 1 = ") if d <= FEW_DIMENSIONS else (DRAWS_PER_DIMENSION * d, "three a dimension, ")
+    if (found := effective_number(weights)) < needed - EFFECTIVE_ROUNDING:
+        raise ValueError(_too_few(needed, named, found))
+
+
+def _too_few(needed: int, named: str, found: float) -> str:
+    return (
+        f"x must hold at least {named}{needed} effective draws that differ; got {found:.1f}. Give more draws, or draws "
+        "of more even weight, or fit 'meanfield' or 'lowrank'."
+    )
 
 
 def merge_copies(x: Array, weights: Array) -> tuple[IntArray, Array]:
