@@ -39,7 +39,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "n_jobs": (0, "a", 1.5), "n_components": (2.5, "a", 0, 1000), "rank": (2.5, "a", 0),
     "min_barrier": (None, "a", -1, np.nan, np.inf), "planted": ("yes", -1, np.nan), "budget": ("a", 0, -1, np.nan),
     "target_accept": ("a", 0, 1, 2, np.nan), "ci_prob": (0, 1, 2, np.nan, "a"), "round_to": (-3, "a", 2.5, True),
-    "symmetry": (5, "x", None, [1], iter(["x"])), "forward": (5, None, "nope", "mean-field", iter(["mixture"])),
+    "symmetry": (5, "x", None, [1], iter(["x"])), "forward": (5, "nope", "mean-field", iter(["mixture"])),
     "reverse": (5, "nope", iter(["advi"])),
     "reference": ("nope", 1), "family": (5, None, "nope", "full-rank", np.array(["mixture"])),
     "backend": ("zzz", 5), "modes": ("a", 5), "random_seed": (-1, "a", 1.5),

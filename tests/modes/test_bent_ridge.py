@@ -46,9 +46,10 @@ def test_the_top_of_a_bent_ridge_is_found_without_draws(curve, width):
 
 def test_the_scale_about_the_top_of_a_bent_ridge_is_that_on_the_ridge(rng):
     """A step of a standard deviation along the tangent lies 10⁴ widths off the ridge, where gradients are as large."""
+    about = np.zeros((1, 2)), np.diag([1.0, 1e8])[None], np.zeros(20, dtype=int)
     target = Target.from_model(along_a_curve(pt.square, 1e-4))
-    scale = scale_about(target.log_density_and_grad, np.zeros((20, 2)), np.array([np.diag([1.0, 1e8])] * 20), rng)
+    scale = scale_about(target.log_density_and_grad, *about, rng)
     assert scale[0, 0] > 3e-4
     straight = Target.from_model(along_a_curve(lambda x: 0 * x, 1e-4))
-    scale = scale_about(straight.log_density_and_grad, np.zeros((20, 2)), np.array([np.diag([1.0, 1e8])] * 20), rng)
+    scale = scale_about(straight.log_density_and_grad, *about, rng)
     np.testing.assert_allclose(scale, np.diag([1.0, 1e-4]), rtol=0.2, atol=1e-5)

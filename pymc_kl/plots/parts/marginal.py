@@ -25,7 +25,7 @@ MARGINAL_TITLE_CHARACTERS = 28  # most characters of a line of a long title, in 
 COLUMNS = 3  # columns of facets; two for four facets
 MARGINAL_HEADROOM = 0.14  # room for the numbers of the modes above the densities, as a part of their height
 MIN_DISTINCT_DRAWS = 10  # distinct values of the draws below which no density is drawn
-GRID = 512  # points of the grid of ArviZ's kernel density estimate
+GRID = 256  # points of the grid of ArviZ's kernel density estimate
 
 MARGINAL_AESTHETICS = {
     "reference": ["facecolor"],

@@ -17,7 +17,7 @@ from pymc_kl.plots.parts.contract import MIN_WIDTH, Aesthetics, Canvas, open_col
 from pymc_kl.plots.parts.scalars import spread
 from pymc_kl.plots.parts.view import NAMED, View
 
-MAX_PAIR_POINTS = 24_000  # most points in all facets together: larger SVGs are slow to open
+MAX_PAIR_POINTS = 6_000  # most points in all facets together: larger SVGs are slow to open
 PAIR_FACET_INCHES = (2.9, 2.8)  # width and height of a facet
 COLUMNS = 3  # columns of facets; two for four facets
 CHARACTERS = 28  # most characters of a line of a long title or label, in its smaller letters
