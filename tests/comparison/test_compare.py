@@ -246,7 +246,7 @@ BAD = [
     (lambda d: {"approximations": {}, "n_draws": 150.5}, TypeError, "n_draws must be a whole number.*got 150.5"),
     (lambda d: {"approximations": {}, "min_barrier": -1}, ValueError, "min_barrier must be at least 0; got -1"),
     (lambda d: {"approximations": {}, "min_barrier": np.nan}, ValueError, "at least 0 and finite; got nan"),
-    (lambda d: {"approximations": {}, "forward": None}, TypeError, "a name or a sequence of names; got None"),
+    (lambda d: {"approximations": {}, "forward": 3}, TypeError, "a name or a sequence of names; got 3"),
     (lambda d: {"idata": pm.Model()}, TypeError, r"must be draws.*Write compare\(\.\.\., model=model"),
 ]  # fmt: skip
 

@@ -517,7 +517,7 @@ def test_no_claim_is_stronger_than_its_errors(
     text = text_of(facts(found, q))
     assert ("lies where the posterior has almost none" in text) == (spill - 2 * spill_se > 0.05)
     if "can be corrected" in text:
-        assert khat < 0.7
+        assert khat <= 0.7
 
 
 @pytest.mark.parametrize("name", CASES)
