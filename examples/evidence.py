@@ -65,7 +65,7 @@ def main() -> pd.DataFrame:
     made = compare_all()
     print(compare_models(made))
     numbers = compare_models(made, round_to="none")
-    draw_behind(numbers).savefig(folder / "behind.png", dpi=120)
+    draw_behind(numbers).savefig(folder / "behind.png", dpi=200)
     best, wide = numbers.index[0], numbers.loc["Student t, wide prior"]
     at_mean = np.log(100) - 5**2 / (2 * 10**2)  # nats by which the wide prior has less density at a mean of 5
     print(
