@@ -59,9 +59,13 @@ class GaussianRows(ABC):
     def draw(self, theta: Array, rows: IntArray, z: Array) -> tuple[Array, Array]:
         """Map theta (S, P) and noise (n, n_noise) to draws (S, n, d) and half log determinants (S,)."""
 
+    def by_noise(self, grad: Array, z: Array) -> Array:
+        """Mean (S, d, n_noise) of gradients (S, n, d) times noise (n, n_noise)."""
+        return np.asarray(grad.swapaxes(1, 2) @ z / len(z))
+
     @abstractmethod
     def pull_back(self, theta: Array, rows: IntArray, by_loc: Array, by_noise: Array) -> Array:
-        """Map mean gradients (S, d), and gradients times noise (S, d, n_noise), to the ELBO's gradient (S, P)."""
+        """Map mean gradients (S, d), and what `by_noise` returns, to the gradient (S, P) of the ELBO."""
 
     @abstractmethod
     def fit(self, theta: Array, row: int) -> Any:
@@ -86,8 +90,7 @@ class GaussianRows(ABC):
             x, half_log_det = self.draw(theta, rows, z)
             value, grad = finite_value_and_grad(value_and_grad, x.reshape(-1, self.d))
             value, grad = value.reshape(x.shape[:2]), grad.reshape(x.shape)
-            by_noise = grad.swapaxes(1, 2) @ z / len(z)
-            slope = self.pull_back(theta, rows, grad.mean(axis=1), by_noise)
+            slope = self.pull_back(theta, rows, grad.mean(axis=1), self.by_noise(grad, z))
             return value.mean(axis=1) + half_log_det, slope
 
 
@@ -115,14 +118,14 @@ class MeanFieldRows(GaussianRows):
         x = (self.locs[rows] + start * shift)[:, None] + z * scale[:, None]
         return x, np.log(scale).sum(axis=1)
 
-    def pull_back(self, theta: Array, rows: IntArray, by_loc: Array, by_noise: Array) -> Array:
-        """Apply the chain rule: gradient by shift, then by log factor, to which the entropy adds 1.
+    def by_noise(self, grad: Array, z: Array) -> Array:
+        """Mean (S, d) of each gradient times the noise of its own dimension, which alone a scale multiplies."""
+        return np.asarray((grad * z).mean(axis=1))
 
-        A scale only multiplies the noise of its own dimension, so only the diagonal of `by_noise` is needed.
-        """
+    def pull_back(self, theta: Array, rows: IntArray, by_loc: Array, by_noise: Array) -> Array:
+        """Apply the chain rule: gradient by shift, then by log factor, to which the entropy adds 1."""
         start = self.scales[rows]
-        by_scale = np.diagonal(by_noise, axis1=1, axis2=2)
-        return np.concatenate([start * by_loc, start * np.exp(theta[:, self.d :]) * by_scale + 1.0], axis=1)
+        return np.concatenate([start * by_loc, start * np.exp(theta[:, self.d :]) * by_noise + 1.0], axis=1)
 
     def fit(self, theta: Array, row: int) -> MeanField:
         """Make the fit of one row."""

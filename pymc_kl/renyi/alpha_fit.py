@@ -67,7 +67,7 @@ def renyi_bound(
         value, grad = finite_value_and_grad(value_and_grad, x[0])
     log_ratio = value + 0.5 * (z**2).sum(axis=1)
     pulled = softmax(alpha * log_ratio)[:, None] * grad
-    slope = rows.pull_back(theta[None], one, pulled.sum(axis=0)[None], (pulled.T @ z)[None])
+    slope = rows.pull_back(theta[None], one, pulled.sum(axis=0)[None], len(z) * rows.by_noise(pulled[None], z))
     return float(_power_mean(log_ratio, alpha) + half_log_det[0]), slope[0]
 
 
