@@ -21,6 +21,7 @@ from pymc_kl.progress import SILENT, Alarm
 SAME_MAXIMUM = 0.05  # local standard deviations within which the ends of two climbs are one maximum; our choice
 CAPTURE_RADIUS = 0.5  # standard deviations of a maximum within which climbs are sure to end there; our choice
 NEAREST = 4  # maxima to which exact distances are computed, of many; our choice
+MOST_IMAGES = 64  # copies of the end of a climb on a flat top that are looked at, of fewer; our choice
 LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p̃ must rise; our choice
 UPHILL_EVERY = 4  # looks for known maxima from one check of that line to the next; our choice
 UPHILL_FROM = 8  # looks after which climbs of the search are checked by that line too; our choice
@@ -89,6 +90,15 @@ class Maxima:
         near = (squared < CAPTURE_RADIUS**2) & (self.log_density[nearest] - value < CAPTURE_RADIUS**2)
         return np.where(near, nearest, ELSEWHERE)
 
+    def capture_level(self, value_and_grad: ValueAndGrad, x: Array, value: Array) -> IntArray:
+        """Index of the nearest maximum to each canonical point (n, d) if all between them is as high, else -1.
+
+        So it is on a flat top, where climbs end at once, wherever they begin.
+        """
+        nearest = self._nearest(x)[0]
+        lowest = self._line_to(value_and_grad, x, value, nearest).min(axis=1)
+        return np.where(lowest > self.log_density[nearest] - RISE, nearest, ELSEWHERE)
+
     def capture_uphill(self, value_and_grad: ValueAndGrad, x: Array, value: Array) -> IntArray:
         """Index of the maximum that captures each point, or of the nearest if log p̃ only rises on the straight line."""
         owner = self.capture(x, value)
@@ -97,13 +107,15 @@ class Maxima:
             return owner
         copies = self.canonical(x[open_])
         nearest = self._nearest(copies)[0]
-        t = np.linspace(0, 1, LINE_POINTS + 2)[1:-1, None]
-        line = copies[:, None] * (1 - t) + self.x[nearest][:, None] * t
-        values = value_and_grad(line.reshape(-1, x.shape[1]))[0].reshape(len(open_), -1)
-        ends = value[open_, None], values, self.log_density[nearest, None]
-        rises = (np.diff(np.concatenate(ends, axis=1), axis=1) > 0).all(axis=1)
+        line = self._line_to(value_and_grad, copies, value[open_], nearest)
+        rises = (np.diff(line, axis=1) > 0).all(axis=1)
         owner[open_[rises]] = nearest[rises]
         return owner
+
+    def _line_to(self, value_and_grad: ValueAndGrad, x: Array, value: Array, k: IntArray) -> Array:
+        """Log p̃ on the straight line from each canonical point (n, d), with its value, to a maximum: (n, points)."""
+        inner = _between(value_and_grad, x, self.x[k])
+        return np.concatenate([value[:, None], inner, self.log_density[k, None]], axis=1)
 
     def nearest(self, x: Array) -> tuple[IntArray, Array]:
         """Index (n,) of the maximum nearest to each point (n, d), and the squared distance, in that one's own sds.
@@ -137,6 +149,13 @@ class Maxima:
     def _marginal_sds(self) -> Array:
         """Standard deviation (P, d) of each coordinate under the Gaussian of each maximum."""
         return np.sqrt(np.diagonal(np.linalg.inv(self.precisions), axis1=1, axis2=2))
+
+
+def _between(value_and_grad: ValueAndGrad, x: Array, ends: Array) -> Array:
+    """Log p̃ at inner points of straight lines from points (n, d) to ends (n, d): (n, points)."""
+    t = np.linspace(0, 1, LINE_POINTS + 2)[1:-1, None]
+    line = x[:, None] * (1 - t) + ends[:, None] * t
+    return value_and_grad(line.reshape(-1, x.shape[1]))[0].reshape(len(x), LINE_POINTS)
 
 
 def find_maxima(
@@ -214,6 +233,10 @@ def _centred(
         return x, log_density, peak
     near = np.linalg.cholesky(np.linalg.inv(peak.precision)) * (CAPTURE_RADIUS / SAME_POINT)
     centre = symmetry.symmetrised(x, near)
+    images = symmetry.images(centre, MOST_IMAGES)
+    if 1 < len(images) < MOST_IMAGES:
+        level = _between(value_and_grad, images, np.tile(centre, (len(images), 1))).min(axis=1) > log_density - RISE
+        centre = images[level].mean(axis=0)
     height = float(value_and_grad(centre[None])[0][0])
     return (centre, height, peak) if height > log_density - RISE else (x, log_density, peak)
 
@@ -261,6 +284,9 @@ def end_maxima(
     left = np.flatnonzero((climbed.captured < 0) & climbed.converged)
     if len(left) and len(maxima):
         ends[left] = _nearest(maxima, copies[left], scale)
+        left = left[ends[left] < 0]
+    if len(left) and len(maxima):
+        ends[left] = maxima.capture_level(value_and_grad, copies[left], climbed.log_density[left])
     return ends, element
 
 

@@ -108,7 +108,7 @@ def why_not_weighed(draws: LocalDraws) -> str:
     if draws.rhat > LOCAL_RHAT:
         return f"{NOT_MIXED} (R-hat {draws.rhat:.2f} over quarters of them)"
     if draws.n_diverging > MAX_DIVERGING * (n + draws.n_left):
-        return f"{draws.n_diverging} transitions of NUTS diverged: the chains have not seen the whole mode"
+        return f"{draws.n_diverging} transitions of its chains diverged: the chains have not seen the whole mode"
     return ""
 
 

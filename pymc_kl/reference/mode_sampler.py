@@ -113,7 +113,8 @@ class ModeSampler:
         if isinstance(fresh, str):
             return replace(state, log_mass=unknown_log_mass(f"chains failed there: {fresh}"))
         old, state = state.draws, replace(state, lost=max(state.lost, fresh.n_lost / max(len(fresh), 1)))
-        draws = joined(old, fresh) if state.rests_on_given or old.made_here else fresh
+        goes_on = old.made_here and policy.seldom_diverge(old)
+        draws = joined(old, fresh) if state.rests_on_given or goes_on else fresh
         found = self._weigh(k, draws)
         if state.rests_on_given and not self.modes.proper and draws.rhat <= LOCAL_RHAT:
             draws = old  # chains agree, and say less of necks that they can't enter

@@ -62,7 +62,12 @@ def mixed(made: LocalDraws) -> bool:
 
 def _agree(made: LocalDraws) -> bool:
     """Tell whether chains agree, and seldom diverge."""
-    return not made.crawl and made.rhat <= LOCAL_RHAT and made.n_diverging <= MAX_DIVERGING * (len(made) + made.n_left)
+    return not made.crawl and made.rhat <= LOCAL_RHAT and seldom_diverge(made)
+
+
+def seldom_diverge(made: LocalDraws) -> bool:
+    """Tell whether the chains of draws diverge so seldom that they may have seen the whole mode."""
+    return made.n_diverging <= MAX_DIVERGING * (len(made) + made.n_left)
 
 
 def worth_chains(laplace: Array | None, k: int) -> BoolArray:

@@ -25,7 +25,8 @@ def of_reference(facts: Facts) -> Iterator[Sentence]:
     if trust.answer == "no" and (facts.completed or not refusals):  # refused draws that are compared with are said
         yield Sentence("", "untrusted", 0, _untrusted(facts))
     elif trust.answer == "with care":
-        yield Sentence("", "care", 2, f"Take the reference with care. {' '.join(trust.reasons)}")
+        rule = "starts are lost" if facts.unseen.value - 2 * facts.unseen.se > MANY_LOST else "care"
+        yield Sentence("", rule, 2, f"Take the reference with care. {' '.join(trust.reasons)}")
     if (text := missed_by_draws(facts)) is not None:
         yield Sentence("", "draws miss modes", 1, text)
     if (text := agreement(facts)) is not None:
@@ -36,6 +37,7 @@ def of_reference(facts: Facts) -> Iterator[Sentence]:
         yield Sentence("", "no log Z", 4, _no_log_z(facts))
 
 
+MANY_LOST = 0.05  # chance that one more start finds a new mode, surely above which that comes first; our choice
 NO_LOG_Z = (
     "Log Z could not be estimated, so the two divergences are known up to one constant; their differences between "
     "approximations are not affected."

@@ -15,8 +15,9 @@ from pymc_kl.reports.sentence import Sentence
 def judge(facts: Facts) -> list[Sentence]:
     """Return the answer, the sentences on draws and reference, then one a fit, from the recommended one down.
 
-    That the user's draws are of another posterior comes before all, as does why one region has no log Z.
+    That the user's draws are of another posterior comes before all, as do that many starts reach no mode, and why one
+    region has no log Z.
     """
     sentences = [*answer(facts), *of_reference(facts), *(of_fit(facts, fit) for fit in facts.fits)]
-    first = ("draws refused",) if facts.proper else ("draws refused", "no log Z")
+    first = ("draws refused", "starts are lost", *(() if facts.proper else ("no log Z",)))
     return sorted(sentences, key=lambda sentence: sentence.rule not in first)

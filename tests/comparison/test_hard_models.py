@@ -1,6 +1,7 @@
 """Whole runs on models with many copies of a mode, a flat prior, a mesa or a free rotation: right, or refused."""
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,14 +51,17 @@ def test_log_z_of_a_simplex_that_is_tied(seed):
 
 @pytest.mark.parametrize(("build", "copies"), [(latent_classes, 6), (tanh_network, 48)])
 def test_copies_are_counted_and_seeds_agree(build, copies):
+    """Or the first sentence says that the reference cannot be trusted."""
     found = []
     for seed in SEEDS[:2]:
-        dt, _ = compared(build(), seed)
-        assert (dt["modes"]["copies"].values[dt["modes"]["mass"].values > 0.01] == copies).all()
-        found.append(log_z(dt))
-    (one, one_se), (two, two_se) = found
-    assert abs(one - two) < N_SE * np.hypot(one_se, two_se)
-    assert max(one_se, two_se) < 0.3
+        dt, first = compared(build(), seed)
+        assert dt["modes"]["copies"].values[0] == copies
+        if np.isnan(log_z(dt)).any():
+            assert first.startswith("The reference cannot be trusted: mode")
+        else:
+            found.append(log_z(dt))
+    for (one, one_se), (two, two_se) in pairwise(found):
+        assert abs(one - two) < N_SE * np.hypot(one_se, two_se)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -70,10 +74,12 @@ def test_a_free_rotation_is_named_in_the_first_sentence(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_half_of_the_mass_on_a_mesa_is_right_or_refused_in_the_first_sentence(seed):
-    dt, first = compared(mesa(), seed)
-    if not dt["modes"].attrs["masses_known"]:
-        assert "climb to no maximum that could be weighed" in first
-        return
+@pytest.mark.parametrize("power", [12, 40])
+def test_half_of_the_mass_is_on_a_mesa(power, seed):
+    dt, _ = compared(mesa(2, power), seed)
+    assert dt["modes"]["copies"].values.tolist() == [1, 1]
     mass, se = (dt["modes"][name].values for name in ("mass", "mass_se"))
-    assert (np.abs(mass[:2] - 0.5) < N_SE * se[:2]).all()
+    assert (np.abs(mass - 0.5) < N_SE * se).all()
+    value, error = log_z(dt)
+    assert abs(value) < N_SE * error
+    assert error < 0.02

@@ -146,7 +146,7 @@ def test_reasons_instead_of_numbers(zoo, rng):
     assert "have not mixed" in found.reason
     assert np.isnan(found.estimate.value)
     divergent = LocalDraws(local.x, local.log_density, local.maximum, local.n_copies, "NUTS", 0, 500)
-    assert "500 transitions of NUTS diverged" in log_mass(ModeDensity(target, modes, 0), divergent, rng).reason
+    assert "500 transitions of its chains diverged" in log_mass(ModeDensity(target, modes, 0), divergent, rng).reason
 
 
 def test_masses_from_log_masses():

@@ -7,11 +7,13 @@ import pytest
 from scipy import stats
 from zoo import peaks
 
-from pymc_kl import sample_reference
+from pymc_kl import compare, sample_reference
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.reference.unweighed import MOST_UNWEIGHED, why_unweighed
+from pymc_kl.reports.facts import read_facts
+from pymc_kl.reports.verdict import judge
 
 
 @pytest.fixture
@@ -50,17 +52,19 @@ def test_weights_count(given):
     assert why_unweighed(weighted, mode) == ""
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (True, "of your draws lie in none of these modes, most of them apart along `x[0]`"),
-        (False, "of the draws of chains started in these modes climb to no maximum that could be weighed"),
-    ],
-)
-def test_draws_on_a_mesa_that_climb_nowhere_leave_the_masses_unknown(given, said):
-    target = Target.from_model(peaks.mesa())
-    draws = peaks.mesa_draws(2000, 2, 0.5, np.random.default_rng(1)).reshape(4, 500, 2)
-    dt = sample_reference(target.to_dataset(draws) if given else None, model=target, random_seed=1, progressbar=False)
+def test_draws_about_a_pole_that_climb_nowhere_leave_the_masses_unknown():
+    target = Target.from_model(peaks.pole())
+    draws = peaks.pole_draws(2000, 2, 0.5, np.random.default_rng(1)).reshape(4, 500, 2)
+    dt = sample_reference(target.to_dataset(draws), model=target, random_seed=1, progressbar=False)
     assert not dt["modes"].attrs["masses_known"]
+    said = "of your draws lie in none of these modes, most of them apart along `x[0]`"
     assert said in dt["modes"].attrs["reason"]
     assert np.isnan(dt["evidence"]["log_evidence"])
+
+
+def test_without_draws_the_search_tells_of_climbs_to_a_pole():
+    """Nothing samples about it, so the chance of a mode unseen is all that speaks for it, and it comes first."""
+    dt = compare(None, {}, model=peaks.pole(), forward="meanfield", random_seed=1, progressbar=False)
+    assert float(dt["modes"].attrs["unseen"]) > 0.1
+    first = judge(read_facts(dt))[0].text
+    assert first.startswith("Take the reference with care. The chance that one more start finds a new mode")

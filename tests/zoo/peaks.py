@@ -76,8 +76,21 @@ def mesa(d: int = 2, power: int = 40) -> pm.Model:
     return cancelled_prior(d, 6.0, graph)()
 
 
-def mesa_draws(n: int, d: int, part: float, rng: np.random.Generator) -> Array:
-    """Draws (n, d) of which a part is uniform on the mesa."""
-    x, on_top = rng.normal(size=(n, d)), rng.random(n) < part
-    x[on_top] = rng.uniform(-1.9, 1.9, (int(on_top.sum()), d)) + 10 * np.eye(d)[0]
+def pole(d: int = 2) -> pm.Model:
+    """½ N(0, I) and ½ Gamma(½, 1) to both sides of x[0] = 10, where the density is infinite: no proper maximum."""
+
+    def graph(x: Tensor) -> Tensor:
+        away = pt.abs(x[0] - 10)
+        side = -away - 0.5 * pt.log(away) - np.log(2 * gamma(0.5))
+        return logsumexp_graph(
+            pt.stack([HALF + side + _normal(x[1:], np.zeros(d - 1), 1.0), HALF + _normal(x, np.zeros(d), 1.0)])
+        )
+
+    return cancelled_prior(d, 6.0, graph)()
+
+
+def pole_draws(n: int, d: int, part: float, rng: np.random.Generator) -> Array:
+    """Draws (n, d) of which a part is about the pole."""
+    x, there = rng.normal(size=(n, d)), rng.random(n) < part
+    x[there, 0] = 10 + rng.choice([-1.0, 1.0], there.sum()) * rng.gamma(0.5, size=there.sum())
     return x
