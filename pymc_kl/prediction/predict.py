@@ -22,6 +22,7 @@ from pymc_kl.prediction.sources import Predictor, check_data, predictors
 from pymc_kl.prediction.words import sentence
 
 ELPD_MATTERS = 4.0  # elpd up to which predictions are taken for alike; Sivula, Magnusson and Vehtari 2020
+LEAST_RELIABLE = 0.5  # share of observations whose Pareto k is good, below which nothing is told; our choice
 
 NUMBERS = ("elpd", "elpd_se", "mc_se", "diff", "diff_se", "p_loo", "pareto_k_max")
 
@@ -69,7 +70,9 @@ def predict(
         its error over other data, and `mc_se`, that of so many draws; `diff`, the elpd less the reference's, and
         `diff_se`, the error of that pair over data and draws; `p_loo`; `n_bad`, how many observations have a Pareto
         k that is too high, and the largest, `pareto_k_max`; in words `matters`, whether the difference is more than 4
-        (yes, no or cannot tell, by two standard errors, with and without those observations), `sentence`, `note` and
+        (yes, no or cannot tell, by two standard errors, with and without those observations; always "cannot tell" for
+        an approximation as it is: weights leave an observation out of a posterior, and in a q that is too narrow it
+        stays, so a narrow q seems to predict better and a wide one worse than it does), `sentence`, `note` and
         `error`. Over (source, observation): `elpd_i` and `pareto_k`. `kind` is that of each source.
         NaN where a source has fewer than 100 draws, or predicts an observation with probability 0.
 
@@ -92,10 +95,10 @@ def predict(
     ...     y = pm.Normal("y", mu, 1, observed=[0.1, 0.9, 1.4, 2.0])
     ...     comparison = pkl.compare(None, {}, forward="meanfield", random_seed=1, progressbar=False)
     >>> prediction = predict(comparison, model)
-    >>> prediction["matters"].sel(source="forward meanfield").item()
+    >>> prediction["matters"].sel(source="forward meanfield, corrected").item()
     'no'
     >>> elpd_table(prediction)["matters"].tolist()
-    ['–', 'no', 'no']
+    ['–', 'cannot tell', 'no']
     """
     check_arguments(locals(), idata=optional(draws_of("predict")), var_name=optional(instance(str)))
     dt = ranked(check_comparison(comparison))
@@ -150,6 +153,8 @@ def _row(each: Scored, reference: Scored) -> dict[str, Any]:
     if p is None or each is reference:
         return row
     difference, answer = _compared(loo, p, float(np.hypot(each.mc_se, reference.mc_se)))
+    if each.predictor.kind == "approximation":  # its draws are of no posterior that had all the data: see `matters`
+        answer = CANNOT_TELL
     row |= {"diff": difference.value, "diff_se": difference.se, "matters": answer}
     n_bad = int((loo.bad | p.bad).sum())
     return row | {"sentence": sentence(each.predictor, difference, answer, n_bad, len(loo.elpd))}
@@ -160,7 +165,7 @@ def _compared(loo: Loo, reference: Loo, mc_se: float) -> tuple[Estimate, Answer]
     pairs, reliable = loo.elpd - reference.elpd, ~(loo.bad | reference.bad)
     whole, sure = (_sum_of_pairs(pairs[rows], mc_se) for rows in (np.full(len(pairs), True), reliable))
     answers = {at_most(Estimate(abs(each.value), each.se), ELPD_MATTERS) for each in (whole, sure)}
-    if len(answers) > 1 or not np.isfinite(whole).all():
+    if len(answers) > 1 or not np.isfinite(whole).all() or reliable.mean() < LEAST_RELIABLE:
         return whole, CANNOT_TELL
     opposite: dict[Answer, Answer] = {"yes": "no", "no": "yes"}
     return whole, opposite.get(answers.pop(), CANNOT_TELL)

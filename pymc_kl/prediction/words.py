@@ -25,6 +25,11 @@ def sentence(predictor: Predictor, difference: Estimate, answer: Answer, n_bad: 
     if answer == "yes":
         size = format_estimate(abs(difference.value), difference.se)
         said = f"{first}{rest} {'costs' if difference.value < 0 else 'improves prediction by'} {size} elpd."
+    elif predictor.kind == "approximation":
+        said = (
+            f"Whether {rest} matters for prediction cannot be told from its draws as they are ({off} elpd): they are "
+            "of no posterior, out of which weights could leave an observation."
+        )
     elif answer == CANNOT_TELL:
         said = f"Whether {first.lower()}{rest} matters for prediction cannot be told ({off} elpd)."
     else:

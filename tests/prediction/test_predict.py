@@ -92,20 +92,30 @@ def test_what_each_miss_costs(conjugate):
     assert far["kind"] == "approximation"
     assert abs(float(far["diff"]) - pairs.sum()) < 5 * np.hypot(far["mc_se"], 0.05)
     np.testing.assert_allclose(far["diff_se"], np.sqrt(30) * pairs.std(ddof=1), rtol=0.1)
-    assert far["matters"] == "yes"
-    assert far["sentence"].item().startswith("far's miss costs ")
+    assert far["matters"] == "cannot tell"
+    assert far["sentence"].item().startswith("Whether far's miss matters for prediction cannot be told from its draws")
     assert far["note"].item().startswith("not corrected: its k-hat is ")
     assert "far, corrected" not in prediction["source"].values
     for source, said in (
-        ("wide", "wide's miss does not matter for prediction ("),
         ("wide, corrected", "wide's miss, after importance correction, does not matter for prediction ("),
         ("given draws", "What the given draws miss does not matter for prediction ("),
     ):
         assert prediction["matters"].sel(source=source) == "no"
         assert prediction["sentence"].sel(source=source).item().startswith(said)
     table = elpd_table(prediction)
-    assert table.loc["far", "matters"] == "yes"
+    assert table.loc["far", "matters"] == "cannot tell"
     assert table.loc["reference", ["difference", "matters"]].tolist() == ["–", "–"]
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.4, 1.7])
+def test_a_spread_that_is_wrong_neither_costs_nor_improves(scale):
+    """By weights a normal that is too narrow predicts better than the posterior, which nothing does on average."""
+    mean, variance = posterior(Y)
+    draws = {"mu": (("chain", "draw"), np.random.default_rng(1).normal(mean, scale * variance**0.5, (4, 500)))}
+    comparison = pkl.compare(None, {"q": xr.Dataset(draws)}, model=normal_model(), forward=(), **QUIET)
+    row = predict(comparison, normal_model()).sel(source="q")
+    assert row["matters"] == "cannot tell"
+    assert not {"costs", "improves"} & set(row["sentence"].item().split())
 
 
 def test_new_data_have_the_spread_of_prediction(conjugate):
