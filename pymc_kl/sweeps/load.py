@@ -13,7 +13,7 @@ from pymc_kl.arguments import check_arguments, file_path
 from pymc_kl.comparison.damaged import told_in_a_line
 from pymc_kl.comparison.datatree import group_of_fit
 from pymc_kl.comparison.io import BROKEN, MARK
-from pymc_kl.model.datatree import reader_options
+from pymc_kl.sweeps.on_disk import open_groups
 from pymc_kl.sweeps.rows import ESTIMATES_KEPT
 from pymc_kl.sweeps.store import ATTRIBUTE, Store
 
@@ -88,7 +88,7 @@ def read_cells(store: Store, cells: Mapping[str, Mapping[str, Any]]) -> xr.DataT
 def _opened(path: Path) -> dict[str, xr.Dataset]:
     """Open the groups of a file, whose arrays are read when they are looked at; one tree is made of those of all."""
     with told_in_a_line(f"{path} can't be read as a comparison", BROKEN), warnings.catch_warnings():
-        groups = xr.open_groups(path, cache=False, **reader_options(path))
+        groups = open_groups(path)
         if not {MARK, ATTRIBUTE} <= set(groups["/"].attrs):
             raise ValueError(
                 f"{path} is no cell of a sweep that was written to its end. Remove it and run sweep() again."

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -31,6 +33,30 @@ def gaps(tmp_path_factory):
     """Two cells: one of two modes far apart, one with a single mode."""
     folder = tmp_path_factory.mktemp("gaps")
     return sweep(two_modes, {"gap": [1.0, 8.0]}, store=folder, random_seed=1, **QUIET), folder
+
+
+def test_a_sweep_is_read_again_and_again(gaps):
+    """In a process of its own, which a file that is closed under its reader would end."""
+    _, folder = gaps
+    code = (
+        "import gc, sys; from pymc_kl.sweeps import load_sweep, sweep_table; kept = load_sweep(sys.argv[1])\n"
+        "for _ in range(6): sweep_table(load_sweep(sys.argv[1])); gc.collect()\n"
+        "draws = kept['cells/gap=8.0/posterior'].to_dataset()\n"
+        "print(all(bool(v.notnull().all()) for v in draws.data_vars.values()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"]
+
+
+def test_larger_arrays_stay_on_disk_and_are_those_of_the_file(gaps):
+    swept, folder = gaps
+    path = next(folder.glob("gap=8*.nc"))
+    whole = pkl.load(path)["posterior"].to_dataset()
+    found = swept["cells/gap=8.0/posterior"].to_dataset()
+    assert not any(values._in_memory for values in found.variables.values() if values.size >= 1000)
+    xr.testing.assert_identical(found.compute().drop_attrs(), whole.drop_attrs())
+    part = {"draw": slice(3, 50, 7)}
+    np.testing.assert_array_equal(found["x"].isel(part), whole["x"].isel(part))
 
 
 def test_which_fits_fail_where(gaps):
