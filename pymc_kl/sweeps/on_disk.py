@@ -4,6 +4,7 @@ xarray's own lazy arrays share handles that are closed when a result is collecte
 same file was opened before.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from xarray.core import indexing
 
 from pymc_kl.model.datatree import reader_options
 
-LEAST_ON_DISK = 1000  # elements of an array that stays in its file, at the least; our choice
+LEAST_ON_DISK = 100  # elements of an array that stays in its file, at the least; our choice
 
 
 class OnDisk(BackendArray):
@@ -41,7 +42,8 @@ class OnDisk(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, basic, read)
 
     def _read(self, key: tuple[Any, ...]) -> Any:
-        with xr.open_dataset(self.path, group=self.group, **reader_options(self.path)) as ds:
+        options = reader_options(self.path)
+        with warnings.catch_warnings(), xr.open_dataset(self.path, group=self.group, **options) as ds:  # sets filters
             return ds[self.name].variable[key].values
 
 
