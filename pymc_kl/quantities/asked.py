@@ -19,6 +19,7 @@ from pymc_kl.model.table_names import distinct
 from pymc_kl.model.target import Target
 
 CHECKED_DRAWS = 100  # given draws, evenly spaced, on which quantities are tried; bounds time; our choice
+SAME_VALUE = 1e-6  # relative difference up to which a value is the same; our choice
 FUNCTION = "a function"  # what is stored as the name of one that has none
 TRIED_STARTS = 4  # draws of the prior on which they are tried where no draws are given; our choice
 
@@ -147,6 +148,17 @@ def _variable(name: str, posterior: xr.Dataset) -> Function:
     return lambda draws: draws[name]
 
 
+def _check_draw_by_draw(quantity: Quantity, posterior: xr.Dataset) -> None:
+    """Raise if a quantity has other values on half of the draws than the same draws have among all."""
+    half = posterior.sizes["draw"] // 2
+    whole, part = (quantity.labelled(draws)[1] for draws in (posterior, posterior.isel(draw=slice(half))))
+    if part.shape != whole[:half].shape or not np.allclose(part, whole[:half], rtol=SAME_VALUE, equal_nan=True):
+        raise ValueError(
+            "its value at a draw depends on the other draws. Compute it draw by draw: without means, standard "
+            "deviations or random numbers over them."
+        )
+
+
 def _tried(quantity: Quantity, posterior: xr.Dataset, *, finite: bool) -> Quantity:
     """Name the elements of a quantity; raise if it can't be computed on these draws."""
     which = f"the quantity {quantity.name!r}" if quantity.name else "the function given as quantities"
@@ -155,6 +167,7 @@ def _tried(quantity: Quantity, posterior: xr.Dataset, *, finite: bool) -> Quanti
             tried = Quantity(quantity.name, quantity.compute, tuple(quantity.labelled(posterior)[0]))
             if finite:
                 tried.values(posterior)
+            _check_draw_by_draw(tried, posterior)
     except Exception as error:
         raise ValueError(
             f"{which} can't be computed on draws of this model: {type(error).__name__}: {error}"

@@ -11,7 +11,7 @@ from pymc_kl._typing import Array, BoolArray
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.intervals import EXACT, binomial_interval
-from pymc_kl.quantities.asked import Quantity
+from pymc_kl.quantities.asked import SAME_VALUE, Quantity
 from pymc_kl.quantities.judge import changes_of_interval, changes_of_mean, either, zero_is
 from pymc_kl.scores.marginals import Source, mean_se, moments
 
@@ -21,7 +21,7 @@ MOMENTS = ("mean", "mean_se", "sd", "sd_se", "lower", "lower_se", "upper", "uppe
 SHARES = ("positive", "positive_se", "positive_lower", "positive_upper", "below", "below_se", "above", "above_se")
 NUMBERS = (*MOMENTS, *SHARES, "off", "off_se")
 TRIED_IMAGES = 100  # draws of whose images a quantity is computed; bounds time; our choice
-SAME_VALUE = 1e-6  # of a quantity's largest value: a difference up to which it is the same at both images; our choice
+CONSTANT_WITHIN = 1e-12  # of a mean: a standard deviation up to which values are a constant; our choice
 ANSWERS = ("zero", "changes_interval", "changes_mean", "changes")
 
 
@@ -96,10 +96,22 @@ def _estimates(values: Array, source: Source, reference: dict[str, Array] | None
     found["positive_lower"], found["positive_upper"] = _interval(found["positive"], found["positive_se"], source)
     found["below"], found["below_se"] = _share(values < p["lower"], source)
     found["above"], found["above_se"] = _share(values > p["upper"], source)
-    found["off"] = (found["mean"] - p["mean"]) / p["sd"]
-    error = np.hypot(found["mean_se"], p["mean_se"]) / p["sd"]
+    found["off"], error = _off(found, p)
     found["off_se"] = np.zeros_like(error) if reference is None else error
     return found
+
+
+def _off(found: dict[str, Array], reference: dict[str, Array]) -> tuple[Array, Array]:
+    """How far means (Q,) are from the reference's, in its standard deviations, and the errors; of a constant, 0.
+
+    That an event was seen in no draw, or in all, is no constant: how far off it is is not known.
+    """
+    rounding = CONSTANT_WITHIN * np.maximum(np.abs(found["mean"]), np.abs(reference["mean"]))
+    distance, sd = found["mean"] - reference["mean"], reference["sd"]
+    constant = (sd <= rounding) & (found["sd"] <= rounding) & ~np.isin(reference["mean"], (0.0, 1.0))
+    same = constant & (np.abs(distance) <= rounding)
+    error = np.hypot(found["mean_se"], reference["mean_se"])
+    return np.where(same, 0.0, distance / sd), np.where(same, 0.0, error / sd)
 
 
 def _share(inside: BoolArray, source: Source) -> tuple[Array, Array]:

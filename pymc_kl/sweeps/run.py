@@ -1,5 +1,6 @@
 """Run the cells of a sweep that are not made yet, in as many processes as joblib has."""
 
+import hashlib
 import inspect
 import json
 import threading
@@ -9,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import joblib
@@ -110,10 +112,11 @@ def sweep(
     known = where.manifest()
     entropy = int(np.random.default_rng(random_seed).integers(2**63))
     entropy = int(known["entropy"]) if known and random_seed is None else entropy
-    stored = plain({name: _told_alike(value) for name, value in settings.items()})
-    if known and (known["entropy"], known["settings"]) != (entropy, stored):
-        what = "settings" if known["settings"] != stored else "seed"
-        raise ValueError(f"{where.folder} was made with another {what}: {known.get(what, '')}. Name a new folder.")
+    stored = plain({name: told_alike(value) for name, value in settings.items()})
+    if known and (others := _others(known["settings"], stored)):
+        raise ValueError(f"{where.folder} was made with other settings ({others}). Name a new folder.")
+    if known and known["entropy"] != entropy:
+        raise ValueError(f"{where.folder} was made with another seed. Leave out random_seed, or name a new folder.")
     todo = cells_of(cells, grid, entropy)
     check_writable(where.folder / MANIFEST)
     where.open(todo, entropy, stored)
@@ -142,11 +145,25 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
     check_names((), *(as_names(settings.get(name) or ()) for name in ("forward", "reverse")))
 
 
-def _told_alike(value: Any) -> Any:
-    """Name functions, so that settings of two runs compare equal."""
+def told_alike(value: Any) -> Any:
+    """Name functions by what they do, so that settings of two runs compare equal if they are."""
     if isinstance(value, Mapping):
-        return {name: _told_alike(part) for name, part in value.items()}
+        return {name: told_alike(part) for name, part in value.items()}
+    if isinstance(value, FunctionType):
+        return f"{value.__qualname__} {hashlib.sha256(_of_code(value.__code__).encode()).hexdigest()[:12]}"
     return getattr(value, "__qualname__", "a function") if callable(value) else value
+
+
+def _of_code(code: CodeType) -> str:
+    """Write what a function does, but not where it stands; values from outside of it are not part of that."""
+    constants = [_of_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts]
+    return repr((code.co_code, code.co_names, code.co_varnames, constants))
+
+
+def _others(known: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """List settings that differ, as they were; empty where all are alike."""
+    names = sorted(name for name in known.keys() | now.keys() if known.get(name) != now.get(name))
+    return ", ".join(f"{name}={known[name]!r}" if name in known else f"no {name}" for name in names)
 
 
 def _missing(cells: Sequence[Cell], store: Store) -> list[Cell]:

@@ -214,6 +214,30 @@ def test_what_is_no_quantity_is_refused_before_the_work(two_modes, draws, asked,
         asked_quantities(asked, target, given)
 
 
+def test_a_constant_changes_no_conclusion_and_one_that_differs_does(two_modes):
+    """Up to rounding: 0.1 · x / x has values a bit apart. Of an event that no draw shows, nothing is known."""
+    fits = {"narrow": two_modes.to_dataset(np.random.default_rng(1).normal(3, 0.1, (4, 500, 1)))}
+    asked = {
+        "seven": lambda p: 7 + 0 * p["x"],
+        "rounded": lambda p: 0.1 * p["x"] / p["x"],
+        "event": lambda p: p["x"] > 1e3,
+        "x": "x",
+    }
+    dt = pkl.compare(None, fits, model=two_modes, forward=(), quantities=asked, **QUIET)
+    changes = dt["quantities"]["changes_mean"].sel(source="narrow")
+    assert changes.values.tolist() == ["no", "no", "cannot tell", "yes"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [lambda p: p["x"] - p["x"].mean(), lambda p: p["x"] / p["x"].std(), lambda p: p["x"].cumsum("draw")[..., ::-1]],
+)
+@pytest.mark.parametrize("given", [True, False])
+def test_what_depends_on_other_draws_is_refused(two_modes, draws, asked, given):
+    with pytest.raises(ValueError, match="its value at a draw depends on the other draws"):
+        asked_quantities(asked, two_modes, as_posterior_draws(draws, two_modes) if given else None)
+
+
 def test_elements_are_named_as_arviz_names_them():
     with pm.Model(coords={"group": ["a", "b"]}) as model:
         pm.Normal("effect", dims="group")

@@ -15,6 +15,7 @@ from support.sweep_cells import FITS, broken_at, interrupted_at, killed_at, norm
 import pymc_kl as pkl
 from pymc_kl.sweeps import load_sweep, sweep, sweep_report, sweep_table
 from pymc_kl.sweeps.on_disk import LEAST_ON_DISK
+from pymc_kl.sweeps.run import told_alike
 
 QUIET = {"progressbar": False, **FITS}
 HOSTILE = "<img src=x onerror=alert(1)>/../é " + 80 * "a"
@@ -220,12 +221,22 @@ def test_names_may_hold_anything(tmp_path):
     assert {path.parent for path in tmp_path.rglob("*.nc")} == {tmp_path}
 
 
+def test_functions_are_the_same_by_what_they_do():
+    def large(limit):
+        return told_alike({"p": lambda p: p["x"] > 0} if limit == 0 else {"p": lambda p: p["x"] > 1})
+
+    assert large(0) == large(0)
+    assert large(0) != large(1)
+
+
 def test_a_store_keeps_its_seed_and_settings(gaps):
     _, folder = gaps
     with pytest.raises(ValueError, match="another seed"):
         sweep(two_modes, {"gap": [1.0]}, store=folder, random_seed=2, **QUIET)
-    with pytest.raises(ValueError, match="other settings"):
+    with pytest.raises(ValueError, match=r"other settings \(n_draws=400\)"):
         sweep(two_modes, {"gap": [1.0]}, store=folder, **{**QUIET, "n_draws": 500})
+    with pytest.raises(ValueError, match=r"other settings \(no quantities\)"):
+        sweep(two_modes, {"gap": [1.0]}, store=folder, **QUIET, quantities="x")
     same = sweep(two_modes, {"gap": [1.0]}, store=folder, **QUIET)
     assert same["table"].sizes["cell"] == 1
 
