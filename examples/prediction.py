@@ -2,7 +2,8 @@
 
 Thirty noisy points of a sine. The log density has a hill at the true frequency and lower ones beside it. ADVI from a
 start on the hill arrives; from one beside it, it has not after 10,000 steps. Leave-one-out prediction says what that
-costs. Run it (half a minute) or paste the cells into a notebook.
+costs where importance sampling can correct a fit, and of the others that it cannot be told. Run it (half a minute) or
+paste the cells into a notebook.
 """
 
 # %% Setup.

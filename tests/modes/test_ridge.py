@@ -2,19 +2,10 @@
 
 import numpy as np
 import pymc as pm
+from zoo.hard_models import probabilistic_pca
 
 from pymc_kl.model.target import Target
 from pymc_kl.modes.ridge import why_no_maximum
-
-
-def probabilistic_pca():
-    rng = np.random.default_rng(4)
-    y = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 5)) + 0.3 * rng.normal(size=(60, 5))
-    with pm.Model() as model:
-        w = pm.Normal("W", 0, 1, shape=(5, 2))
-        s = pm.HalfNormal("s", 1)
-        pm.MvNormal("y", np.zeros(5), cov=w @ w.T + s**2 * np.eye(5), observed=y)
-    return model
 
 
 def why(model, rng, scale=0.3):
