@@ -10,6 +10,7 @@ import pymc_kl as pkl
 from pymc_kl.comparison import compare as module
 from pymc_kl.modes.planted import SECONDS
 from pymc_kl.reports.making import reproduce
+from pymc_kl.reports.markup import with_code
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_a_comparison_says_how_good_its_search_was(planted, tmp_path):
     assert "would have been found in" in ds.attrs["summary"]
     pkl.save(planted, tmp_path / "comparison.nc")
     assert pkl.load(tmp_path / "comparison.nc")["planted"].to_dataset().identical(ds)
-    assert ds.attrs["summary"] in pkl.report(planted).html
+    assert with_code(ds.attrs["summary"]) in pkl.report(planted).html
     assert "planted=3.0" in reproduce(planted)
 
 
