@@ -24,7 +24,7 @@ PICTURES = ("coverage", "modes")  # plots whose pictures are in the same folder
 RESULTS = (SAVED, REPORT, *(f"{name}.png" for name in PICTURES))
 EXAMPLES = """examples:
   pymc-kl demo                                              draws that miss a fifth of the posterior (a minute)
-  pymc-kl demo --galaxies                                   82 galaxies: modes times orders of labels (two minutes)
+  pymc-kl demo --galaxies                                   82 galaxies: modes times orders of labels (a minute)
   pymc-kl compare model.py:model --draws trace.nc --out results
                                                             compare draws you have with PyMC's ADVI
   pymc-kl summary results/comparison.nc                     print the verdict and the tables again

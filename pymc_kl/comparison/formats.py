@@ -17,10 +17,16 @@ def format_estimate(value: float, se: float, round_to: int | None = None) -> str
     if not np.isfinite(value):
         return "∞" if value > 0 else "-∞"
     if not np.isfinite(se):
-        return f"{value:.3g} ± {'∞' if se == np.inf else '?'}"
+        return f"{rough(value)} ± {'∞' if se == np.inf else '?'}"
     digits = 3 if se < EXACT else int(np.clip(1 - np.floor(np.log10(se)), 0, 6))
     digits = digits if round_to is None else round_to
     return f"{round(value, digits) + 0.0:.{digits}f} ± {se:.{digits}f}"
+
+
+def rough(value: float) -> str:
+    """Write a number whose error is not known to two significant digits, without an exponent."""
+    digits = int(np.clip(1 - np.floor(np.log10(abs(value))), -12, 12)) if value else 0
+    return f"{round(value, digits):,.{max(digits, 0)}f}"
 
 
 def format_percent(

@@ -83,5 +83,5 @@ def shapes(
         "shape": shape_verdicts(kl, kl_se, ratio, reference.target.d),
         "width": np.array([each.value for each in ratio]),
         "width_se": np.array([each.se for each in ratio]),
-        "width_of": ["" if j < 0 else reference.target.labels[j] for j in coordinate],
+        "width_of": ["" if j < 0 else reference.target.shown_labels[j] for j in coordinate],
     }

@@ -11,7 +11,7 @@ __all__ = ["model", "velocities"]
 
 STORY = (
     "82 galaxy velocities, a mixture of three normals: any order of their labels is as good, so each mode has six "
-    "copies, and chains sit in different ones. What do NUTS and ADVI have of them? About two minutes on two cores."
+    "copies, and chains sit in different ones. What do NUTS and ADVI have of them? About a minute on two cores."
 )
 
 

@@ -154,6 +154,23 @@ class Target:
             for index in product(*map(range, variable.value_shape))
         )
 
+    @cached_property
+    def shown_labels(self) -> tuple[str, ...]:
+        """Name of each coordinate by the element of the variable that it is, such as `mu[common]` or `sigma[1]`.
+
+        A coordinate that is no element, as of a simplex, keeps its name in `labels`.
+        """
+        shown = list(self.labels)
+        for variable in self.variables:
+            if variable.shape == variable.value_shape:
+                lengths = zip(variable.dims or ("",) * len(variable.shape), variable.shape, strict=True)
+                axes = [list(self.coords.get(dim, range(n))) for dim, n in lengths]
+                shown[variable.coordinates] = [
+                    variable.name + (f"[{', '.join(map(str, element))}]" if element else "")
+                    for element in product(*axes)
+                ]
+        return tuple(shown)
+
     def with_density(self, evaluator: Evaluator) -> "Target":
         """Return a target of the same variables with another density; what was compiled for the variables is shared."""
         other = replace(self, _evaluator=evaluator)

@@ -56,7 +56,7 @@ def check_given(mode: ModeDensity, draws: LocalDraws, n_modes: int) -> GivenChec
         return np.where(inside, there.log_density_of_copies, -np.inf)
 
     test = check_draws(drawn.x, drawn.log_density_of_copies, gradient, log_density, n_sets=n_modes)
-    return GivenCheck(test, mode.target.labels[test.coordinate])
+    return GivenCheck(test, mode.target.shown_labels[test.coordinate])
 
 
 def not_of_this_posterior(phrases: Mapping[int, str]) -> str:

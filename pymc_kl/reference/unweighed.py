@@ -61,7 +61,7 @@ def _along(given: PosteriorDraws, outside: BoolArray) -> str:
         return ""
     x = given.flat
     away = np.abs(np.median(x[outside], axis=0) - np.median(x[~outside], axis=0)) / _spread(x)
-    return f", most of them apart along `{given.target.labels[int(away.argmax())]}`"
+    return f", most of them apart along `{given.target.shown_labels[int(away.argmax())]}`"
 
 
 def _spread(x: Array) -> Array:

@@ -167,6 +167,7 @@ def _page(dt: xr.DataTree, painter: Painter, options: Options) -> Report:
     """Draw and write the page and its short form for notebooks."""
     facts = read_facts(dt)
     trust, sentences = judge_reference(facts), judge(facts)
+    n_lead = next((i for i, said in enumerate(sentences, 1) if said.rule == "answer"), 1)
     shared = {
         "verdict": sentences,
         "coverage": first_picture(dt, facts, painter, options),
@@ -180,8 +181,8 @@ def _page(dt: xr.DataTree, painter: Painter, options: Options) -> Report:
         version=version("pymc_kl"),
         source=f"a comparison by pymc_kl {dt.attrs.get('creation_library_version', '?')}",
         headlines=headlines(facts, trust),
-        answer=next((said for said in sentences[:1] if said.rule == "answer"), None),
-        rest=[said for said in sentences if said.rule != "answer" or said is not sentences[0]],
+        lead=sentences[:n_lead],
+        rest=sentences[n_lead:],
         sections=sections,
         variables=css_variables(":root"),
         script=read_text("report.js"),

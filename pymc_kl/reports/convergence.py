@@ -3,8 +3,8 @@
 import numpy as np
 
 from pymc_kl.reports.facts import Facts, FitFacts
-from pymc_kl.reports.phrases import measured, nats, numbered
-from pymc_kl.reports.reach import reach, with_draws
+from pymc_kl.reports.phrases import listed, measured, nats, numbered
+from pymc_kl.reports.reach import reach, with_draws, worst_mass
 from pymc_kl.reports.shape import misfit
 from pymc_kl.scores.shape import ACCURATE
 
@@ -15,9 +15,13 @@ def not_converged(facts: Facts, fit: FitFacts) -> str | None:
         return None
     polished = facts.polished(fit)
     told = "" if polished is None else f"{_forward(fit, polished)}{_misses(fit, polished)}"
-    off = misfit(with_draws(fit))
-    stands = f"{reach(facts, fit)}, and {off}" if off else reach(facts, fit)
-    return f"{fit.name} has not converged: {_gains(fit, polished)}.{told} As it stands it {stands}."
+    stands = [reach(facts, fit), misfit(with_draws(fit))]
+    wrong = fit.that_matter("under", "over") if facts.masses_known and not fit.that_matter("missed") else ()
+    if wrong:
+        worst, has = worst_mass(wrong)
+        stands.insert(1, f"has {has} in mode {worst.mode.number}")
+    stood = listed([part for part in stands if part])
+    return f"{fit.name} has not converged: {_gains(fit, polished)}.{told} As it stands it {stood}."
 
 
 def _gains(fit: FitFacts, polished: FitFacts | None) -> str:
@@ -25,7 +29,8 @@ def _gains(fit: FitFacts, polished: FitFacts | None) -> str:
     left = None if polished is None else polished.whole("reverse")
     if left is None or not np.isfinite([whole.value, left.value, left.se]).all():
         return f"its ELBO can still gain {nats(gap)} where it stands, and what that leaves is not known"
-    of = f"polishing gains {measured(gap)} of its {measured(whole)} nats of reverse KL and leaves {nats(left)}"
+    out_of = f" of its {measured(whole)}" if np.isfinite(whole.se) else ""
+    of = f"polishing gains {measured(gap)}{out_of} nats of reverse KL and leaves {nats(left)}"
     if left.value - 2 * left.se > ACCURATE:
         return f"{of}, which the {fit.family} family cannot mend from where it stands"
     return f"{of}; the polished fit is shown beside it"

@@ -236,7 +236,7 @@ def _detail_table(dt: xr.DataTree, facts: Facts, options: Options) -> Details:
         rows += [
             _detail_row(coverage, fit.name, cover.mode.number, said, options)
             for cover, said in zip(fit.coverage, verdicts, strict=True)
-            if fit.scored and cover.mode.number not in facts.small
+            if fit.scored and cover.mode.matters
         ]
     headers = [
         "", "mass / reference", "in 90 % region (%)", "copies reached", "forward KL within (nats)",
@@ -246,7 +246,7 @@ def _detail_table(dt: xr.DataTree, facts: Facts, options: Options) -> Details:
         "Ratio of masses; share of the mode's draws inside the approximation's 90 % region; copies that hold a "
         "hundredth of its draws there; divergence within the mode."
     )
-    caption += " Modes below 1 % are left out." if facts.small else ""
+    caption += " Modes below 1 % are left out." if len(facts.that_matter) < len(facts.modes) else ""
     return Details("Ratios, regions and divergences of each mode", [Table("detail", caption, headers, rows)])
 
 

@@ -12,6 +12,7 @@ from pymc_kl.plots import plot_coverage, plot_modes
 from pymc_kl.plots.parts.legend import LEGEND_ROW
 from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts
 from pymc_kl.reports.figures import Figure, Painter
+from pymc_kl.reports.given import Audit
 from pymc_kl.reports.page import Options
 
 MOST_MARKS = 60  # marks, one a mode and approximation, that the picture has room for
@@ -22,6 +23,7 @@ LEGEND_COLUMNS = 2  # columns of the legend
 FIRST_ROW_INCHES = (0.45, 0.16)  # height of a mode's row at the least, and what each approximation asks for
 FACET_INCHES = 1.9  # height of the densities
 MOST_DENSITIES = 2  # parameters whose densities are drawn
+GIVEN = "your draws"
 MARGIN_INCHES = 0.8  # height of the axis and its label
 
 
@@ -30,21 +32,40 @@ def first_picture(dt: xr.DataTree, facts: Facts, painter: Painter, options: Opti
     worth = _pictured(facts)
     if len(worth) == 1:
         return _densities(dt, facts, painter, options)
-    caption = "Mass of each mode: the reference as a grey bar with its interval, each approximation as a mark."
+    caption = "Mass of each mode: the reference as a grey bar with its interval, each approximation as a mark"
+    caption += ", and the shares of your draws." if facts.audit is not None else "."
     most = int(np.clip(MOST_MARKS // max(len(facts.fits), 1), FEWEST_PICTURED, MOST_PICTURED))
     shown = worth if len(worth) <= most else worth[:most]
     if len(shown) < len(worth):
         caption += f" Only modes 1 to {shown[-1]} of {len(facts.modes)} are pictured; the table of coverage has all."
     elif not {mode.number for mode in facts.modes} <= set(shown):
         caption += " Modes below 1 % everywhere are left out."
-    rows = len(shown) * max(FIRST_ROW_INCHES[0], FIRST_ROW_INCHES[1] * len(facts.fits))
-    form = _narrow(painter, rows, len(facts.fits))
+    n_marks = len(facts.fits) + (facts.audit is not None)
+    form = _narrow(painter, len(shown) * max(FIRST_ROW_INCHES[0], FIRST_ROW_INCHES[1] * n_marks), n_marks)
+    dt = dt if facts.audit is None else _with_given(dt, facts, facts.audit)
     return painter.draw("coverage-picture", caption, plot_coverage, dt, modes=shown, ci_prob=options.ci_prob, **form)
+
+
+def _with_given(dt: xr.DataTree, facts: Facts, audit: Audit) -> xr.DataTree:
+    """Add the shares of the user's draws in the modes as the last row of the coverage, without errors."""
+    names = [*(fit.name for fit in facts.fits), GIVEN]
+    scores, coverage = (dt[group].to_dataset().reindex(approximation=names) for group in ("scores", "coverage"))
+    count = dt["audit"].to_dataset()["n_draws"].sum("chain")
+    missed = [mode.matters and mode.number in audit.missed for mode in facts.modes]
+    own = {"mass": count / max(float(count.sum()), 1.0), "verdict": count.copy(data=np.where(missed, "missed", ""))}
+    here = coverage["approximation"] == GIVEN
+    coverage = coverage.assign({name: xr.where(here, row, coverage[name]) for name, row in own.items()})
+    new = dt.copy()
+    new["scores"], new["coverage"] = xr.DataTree(scores), xr.DataTree(coverage)
+    return new
 
 
 def _densities(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> Figure:
     """Draw the densities of the parameters that differ most: masses say nothing where one mode has them all."""
-    caption = "The posterior (grey) and each approximation in the parameters that differ most."
+    caption = (
+        "The posterior, a grey line shaded by mode, and each approximation in the parameters that differ most; ticks "
+        "on the axis are maxima of modes, and a spike is cut off."
+    )
     if not facts.fits:
         caption = "The posterior in the parameters that vary."
     form = _narrow(painter, FACET_INCHES, len(facts.fits))

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.reports.answer import recommended
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.given import Audit
-from pymc_kl.reports.of_draws import RHAT_AGREES, up_to_labels, written_rhat
+from pymc_kl.reports.of_draws import RHAT_AGREES, RHAT_NEARLY, up_to_labels, written_rhat
 from pymc_kl.reports.phrases import counted, percent
 from pymc_kl.reports.reach import with_draws
 from pymc_kl.reports.shape import covers_all, how_far
@@ -43,7 +44,9 @@ def _agreement(audit: Audit) -> str:
     """Write the largest R-hat, and what it says of the chains."""
     if audit.worst is None:
         return "whether chains agree is not known"
-    agree = "chains do not agree" if audit.worst.rhat > RHAT_AGREES else "chains agree"
+    agree = "chains agree" if audit.worst.rhat <= RHAT_AGREES else "chains do not agree"
+    if RHAT_AGREES < audit.worst.rhat <= RHAT_NEARLY:
+        agree = "chains nearly agree"
     if up_to_labels(audit):
         agree = "chains agree but for labels or signs"
     return f"{agree} (R-hat at worst {written_rhat(audit.worst.rhat)}, `{audit.worst.label}`)"
@@ -57,7 +60,8 @@ def _reference(facts: Facts, trust: Trust) -> Headline:
 
 
 def _fit(facts: Facts) -> Headline:
-    best, about = recommended(facts), "The fit to take"
+    best = recommended(facts)
+    about = "A fit to take" if best is None or covers_all(best) else "The first in rank of the fits"
     if best is None:
         return Headline(about, "–", "none could be scored" if facts.fits else "none was compared")
     mass = f"reaches {percent(reached_mass(facts, best))} of the mass found; " if facts.masses_known else ""
@@ -66,8 +70,10 @@ def _fit(facts: Facts) -> Headline:
 
 
 def _shape(fit: FitFacts) -> str:
-    said = dict.fromkeys(how_far(c) for c in with_draws(fit))
-    return f"shape within modes: {', '.join(said)}" if said else "it reaches no mode"
+    said = [told for told in dict.fromkeys(how_far(c) for c in with_draws(fit)) if told != CANNOT_TELL]
+    if said:
+        return f"it is {', '.join(said)} within modes"
+    return "whether mass and shape fit cannot be told" if with_draws(fit) else "it reaches no mode"
 
 
 def reached_mass(facts: Facts, fit: FitFacts) -> Estimate:

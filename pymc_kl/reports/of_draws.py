@@ -7,6 +7,7 @@ from pymc_kl.reports.given import Audit
 from pymc_kl.reports.phrases import counted, listed, measured, numbered, percent, plain
 
 RHAT_AGREES = 1.01  # R-hat up to which chains agree; Vehtari et al. 2021, doi:10.1214/20-BA1221
+RHAT_NEARLY = 1.05  # R-hat up to which they nearly agree: longer chains may be all that is needed; our choice
 MOSTLY = 0.5  # part of R-hat's excess over 1 that may be left once copies of modes are relabelled; our choice
 
 
@@ -21,7 +22,9 @@ def missed_by_draws(facts: Facts) -> str | None:
         text = f"Your draws miss {numbered(audit.missed)}, {held}."
         if audit.mean is not None and known:
             label, given, right = audit.mean
-            text += f" Their mean of {label} is {plain(given, right.se)}; over all modes found it is {measured(right)}."
+            text += (
+                f" Their mean of `{label}` is {plain(given, right.se)}; over all modes found it is {measured(right)}."
+            )
         return text
     unknown = not audit.masses_known and audit.reason and not audit.refusals
     if unknown and not audit.missed and len(facts.that_matter) > 1 and facts.completed:
@@ -42,8 +45,9 @@ def agreement(facts: Facts) -> str | None:
 
 
 def written_rhat(rhat: float) -> str:
-    """Write R-hat to two decimals, or to three where these are those of the limit."""
-    return f"{rhat:.3f}" if f"{rhat:.2f}" == f"{RHAT_AGREES:.2f}" else f"{rhat:.2f}"
+    """Write R-hat to two decimals, or to as many as tell it from the limit."""
+    digits = next((n for n in range(2, 6) if round(rhat, n) != RHAT_AGREES), 6)
+    return f"{rhat:.{digits}f}"
 
 
 def up_to_labels(audit: Audit) -> bool:
@@ -73,6 +77,8 @@ def _cause_but_copies(facts: Facts, audit: Audit) -> str:
         return f"{_sit([(names, _mode(facts, k)) for k, names in audit.in_mode.items()])}; {moved}."
     if audit.moves:
         return f"chains moved between modes only {counted(audit.moves, 'time', 'times')}."
+    if audit.worst is not None and audit.worst.rhat_relabelled <= RHAT_NEARLY and not audit.n_diverging:
+        return "the chains nearly agree within one mode; longer ones will tell."
     diverging = f" ({counted(audit.n_diverging, 'divergence', 'divergences')})" if audit.n_diverging else ""
     return f"the chains have not mixed within one mode{diverging}: longer chains, or another parametrisation."
 
@@ -90,7 +96,7 @@ def _in_copies(facts: Facts, audit: Audit) -> str:
         return f"chains move between copies of a mode{of}"
     place = "another copy" if len(others) == 1 else "other copies"
     place = "its mirror image" if of_signs(facts.symmetries) else place
-    rest = tuple(name for names in others for name in names)
+    rest = sorted((name for names in others for name in names), key=lambda name: (len(name), name))
     return _sit([(first, "one copy of a mode"), (rest, place)]) + of
 
 

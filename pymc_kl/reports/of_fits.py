@@ -12,10 +12,10 @@ from pymc_kl.reports.convergence import not_converged
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import correctable
 from pymc_kl.reports.phrases import counted, every, nats, numbered, percent
-from pymc_kl.reports.reach import not_weighed, perhaps_missed, reach, with_draws
+from pymc_kl.reports.reach import not_weighed, perhaps_missed, reach, with_draws, worst_mass
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.shape import covers_all, fits_well, misfit, not_told, spread
-from pymc_kl.reports.uses import MEAN_LIMIT
+from pymc_kl.reports.uses import means, tails
 from pymc_kl.scores.own_density import NOT_ITS_DENSITY
 
 SPILLS = 0.05  # probability of a fit where the posterior has almost none, above which it is said to spill
@@ -75,7 +75,7 @@ def _misses(facts: Facts, fit: FitFacts) -> str | None:
         return None
     text = f"{fit.name} {reach(facts, fit)}."
     if not reached:
-        return f"{text} Use it for nothing but starting points."
+        return f"{text} Use it for nothing."
     where = numbered([c.mode.number for c in reached])
     if off := misfit(reached):
         return f"{text} It {off}: neither its means nor its intervals are those of the posterior."
@@ -116,9 +116,7 @@ def _weighs_wrongly(facts: Facts, fit: FitFacts) -> str | None:
     wrong = fit.that_matter("under", "over")
     if not wrong or not facts.masses_known:
         return None
-    worst = max(wrong, key=lambda c: (round(abs(c.mass.value - c.mode.mass.value), 9), c.mode.mass.value))
-    held = percent(worst.mode.mass, worst.mode.upper, lower=worst.mode.lower)
-    has = f"{percent(worst.mass, worst.upper, lower=worst.lower)} where the posterior has {held}"
+    worst, has = worst_mass(wrong)
     if len(facts.that_matter) == 1:
         return f"{fit.name} reaches mode {worst.mode.number} but holds only {has}.{_its_misfit(fit)}{correctable(fit)}"
     rest = f" Off as well: {numbered([c.mode.number for c in wrong if c is not worst])}." if len(wrong) > 1 else ""
@@ -145,15 +143,18 @@ def _one_mode(facts: Facts, fit: FitFacts) -> str | None:
     what = f" but {off}" if off else _divergence(fit)
     verb = "covers" if covers_all(fit) else "reaches"
     unclear = "" if off or covers_all(fit) else not_told(reached)
-    return f"{fit.name} {verb} the one mode found{what}.{unclear}{spread(fit)}{_right_for(fit)}{correctable(fit)}"
+    return (
+        f"{fit.name} {verb} the one mode found{what}.{unclear}{spread(fit)}{_right_for(facts, fit)}{correctable(fit)}"
+    )
 
 
-def _right_for(fit: FitFacts) -> str:
-    """Write that a fit of the wrong shape has the right means, where that is sure."""
+def _right_for(facts: Facts, fit: FitFacts) -> str:
+    """Write that a fit of the wrong shape has the right means, where that is sure, and the wrong intervals."""
     error = fit.mean_error
-    if error is None or covers_all(fit) or not abs(error.by.value) + 2 * error.by.se <= MEAN_LIMIT:
+    if error is None or covers_all(fit) or means(facts, fit).answer != "yes":
         return ""
-    return f" Right for means (off by {abs(error.by.value):.2f} ± {error.by.se:.2f} sd at worst), wrong for intervals."
+    wrong = ", wrong for intervals" if tails(facts, fit).answer == "no" else ""
+    return f" Right for means (off by {abs(error.by.value):.2f} ± {error.by.se:.2f} sd at worst){wrong}."
 
 
 def _its_misfit(fit: FitFacts) -> str:
@@ -174,7 +175,7 @@ def _covers(facts: Facts, fit: FitFacts) -> str | None:
         for c in fit.that_matter()
     ]
     worst = np.ceil(100 * max(off, default=0.0))
-    masses = f", masses within {worst:.0f} %" if worst <= CLOSE_PERCENT else ""
+    masses = f", masses within {worst:.0f} %" if worst <= CLOSE_PERCENT and len(off) > 1 else ""
     verb = "covers" if covers_all(fit) else "reaches"
     text = f"{fit.name}{components} {verb} {_every(facts)}{_copies(fit)}{masses}{_divergence(fit)}."
     return text + _mass_not_told(fit) + _its_misfit(fit) + correctable(fit)

@@ -11,7 +11,7 @@ from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.of_draws import agreement, missed_by_draws, of_signs
 from pymc_kl.reports.phrases import listed
 from pymc_kl.reports.sentence import Sentence
-from pymc_kl.reports.trust import capital, judge_reference
+from pymc_kl.reports.trust import capital, judge_reference, why_one_region
 
 
 def of_reference(facts: Facts) -> Iterator[Sentence]:
@@ -48,7 +48,9 @@ def _no_log_z(facts: Facts) -> str:
     """Write that log Z is not known, and why if the posterior is one region: there it is the reference's fault."""
     if facts.proper or not facts.evidence_reason:
         return NO_LOG_Z
-    return f"Log Z is not known: {facts.evidence_reason}. {NO_LOG_Z}"
+    return (
+        f"Log Z is not known: {why_one_region(facts)}. Divergences are known up to one constant, the same for all fits."
+    )
 
 
 def _refused(facts: Facts, refusals: Mapping[int, str]) -> str:

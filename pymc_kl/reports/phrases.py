@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pymc_kl.comparison.formats import ends_if_skewed, format_estimate
+from pymc_kl.comparison.formats import ends_if_skewed, format_estimate, rough
 from pymc_kl.numerics.estimate import Estimate
 
 
@@ -31,8 +31,9 @@ def percent(share: Estimate, upper: float = float("nan"), *, lower: float = floa
 
 
 def _significant(value: float) -> str:
-    """Write per cent to two significant digits, at most two decimals."""
-    digits = 2 if value <= 0 else int(np.clip(1 - np.floor(np.log10(value)), 0, 2))
+    """Write per cent to two significant digits of it or of what is left of a hundred, at most two decimals."""
+    least = min(value, 100 - value)
+    digits = 2 if least <= 0 else int(np.clip(1 - np.floor(np.log10(least)), 0, 2))
     return f"{value:.{digits}f}"
 
 
@@ -49,7 +50,7 @@ def measured(estimate: Estimate, unit: str = "") -> str:
     if not np.isfinite(value):
         return "infinite" if value > 0 else "minus infinity"
     if not np.isfinite(se):
-        return f"{value:.2g}{unit} ({'no finite error' if se == np.inf else 'error not known'})"
+        return f"about {rough(value)}{unit} (its error is {'not finite' if se == np.inf else 'not known'})"
     return format_estimate(value, se) + unit
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from pymc_kl.reports.facts import Facts, FitFacts, ModeCoverage
-from pymc_kl.reports.phrases import numbered, percent
+from pymc_kl.reports.phrases import every, numbered, percent
 from pymc_kl.scores.coverage import MISSED_BELOW, TOO_FEW_DRAWS
 
 FAR_SHARE = 0.9  # probability of a fit in no mode from which on it is said to lie far from all; our choice
@@ -12,15 +12,15 @@ HANDFUL = 0.15  # standard error of a mass above which it is that of a handful o
 
 def reach(facts: Facts, fit: FitFacts) -> str:
     """Write what a fit reaches and misses: `reaches mode 1 (…) and misses mode 2 (…)`."""
-    reached = with_draws(fit)
+    reached, n = with_draws(fit), (len(facts.that_matter), len(facts.modes))
     empty = [c for c in fit.that_matter() if c.verdict != "missed" and c not in reached]
     groups = {"reaches": reached, "has no draw in": empty, "misses": fit.that_matter("missed")}
-    parts = [f"{verb} {numbered([c.mode.number for c in g])}{_mass_of(facts, g)}" for verb, g in groups.items() if g]
+    parts = [f"{verb} {every(*n) if n[0] == 1 else _named(facts, g)}" for verb, g in groups.items() if g]
     text = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     if reached:
         return text
-    far = ", and lies far from every mode found" if fit.elsewhere.value > FAR_SHARE else ""
-    return f"{text}: it reaches no mode that may hold a hundredth of the posterior{far}"
+    far = f" and lies far from {'it' if n[1] == 1 else 'every mode found'}" if fit.elsewhere.value > FAR_SHARE else ""
+    return f"{text}{far}"
 
 
 def with_draws(fit: FitFacts) -> list[ModeCoverage]:
@@ -42,8 +42,15 @@ def not_weighed(fit: FitFacts) -> list[ModeCoverage]:
     return [c for c in fit.that_matter(TOO_FEW_DRAWS) if c not in missing]
 
 
-def _mass_of(facts: Facts, covers: Sequence[ModeCoverage]) -> str:
-    """Write the mass that modes have together."""
-    if not facts.masses_known:
-        return ""
-    return f" ({percent(facts.held([c.mode.number for c in covers]))} of the posterior)"
+def worst_mass(wrong: Sequence[ModeCoverage]) -> tuple[ModeCoverage, str]:
+    """Return the mode whose mass is furthest off, with `40 % ± 1 % where the posterior has 70 % ± 1 %`."""
+    worst = max(wrong, key=lambda c: (round(abs(c.mass.value - c.mode.mass.value), 9), c.mode.mass.value))
+    held = percent(worst.mode.mass, worst.mode.upper, lower=worst.mode.lower)
+    return worst, f"{percent(worst.mass, worst.upper, lower=worst.lower)} where the posterior has {held}"
+
+
+def _named(facts: Facts, covers: Sequence[ModeCoverage]) -> str:
+    """Name modes, with the mass that they have together."""
+    numbers = [c.mode.number for c in covers]
+    mass = f" ({percent(facts.held(numbers))} of the posterior)" if facts.masses_known else ""
+    return f"{numbered(numbers)}{mass}"

@@ -1,7 +1,8 @@
 """Write how an approximation fits within the modes that it reaches: how many times too narrow, and where."""
 
-import re
 from collections.abc import Sequence
+
+import numpy as np
 
 from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.reports.facts import FitFacts, ModeCoverage
@@ -27,10 +28,15 @@ def covers_all(fit: FitFacts) -> bool:
 def misfit(reached: Sequence[ModeCoverage], *, only: bool = False) -> str:
     """Write where a fit has the wrong shape: `is 25 times too narrow in mode 1 (along mu)`; empty if it is not.
 
-    With `only` there is one mode, which is not named.
+    With `only` there is one mode, which is not named, and whose widths :func:`spread` tells.
     """
     off = sorted((c for c in reached if c.shape in MISFITS), key=lambda c: -c.mass.value)
-    parts = [f"{how_far(c)}{' there' if only else f' in mode {c.mode.number}'}{_measured(c)}" for c in off[:MOST_TOLD]]
+    parts = [
+        f"{how_far(c)} there{'' if c.shape in WRONG_WIDTHS else _measured(c)}"
+        if only
+        else f"{how_far(c)} in mode {c.mode.number}{_measured(c)}"
+        for c in off[:MOST_TOLD]
+    ]
     if len(off) > MOST_TOLD:
         parts.append(f"off in {len(off) - MOST_TOLD} more")
     return f"is {listed(parts)}" if parts else ""
@@ -52,13 +58,8 @@ def how_far(cover: ModeCoverage) -> str:
 
 def _measured(cover: ModeCoverage) -> str:
     if cover.shape in WRONG_WIDTHS:
-        return f" (`{plain_name(cover.width_of)}`, {measured(cover.width)} of the posterior's sd)"
-    return f" ({nats(cover.forward_within)} of forward KL)"
-
-
-def plain_name(coordinate: str) -> str:
-    """Name the variable of an unconstrained coordinate: `sigma[1]` for `sigma_log__[1]`."""
-    return re.sub(r"_[a-z-]+__(?=\[|$)", "", coordinate)
+        return f" (`{cover.width_of}`, {measured(cover.width)} of the posterior's sd)"
+    return f" ({nats(cover.forward_within)} of forward KL)" if np.isfinite(cover.forward_within).all() else ""
 
 
 def spread(fit: FitFacts) -> str:

@@ -48,7 +48,7 @@ def _short_doubts(facts: Facts) -> Iterator[str]:
     if facts.partial:
         yield "the run was stopped early"
     if not facts.proper:
-        yield _why_one_region(facts) or "one region without a proper maximum"
+        yield why_one_region(facts) or "one region without a proper maximum"
     if any(mode.mass.se > UNCERTAIN for mode in facts.that_matter):
         yield "some mode masses are uncertain"
     if facts.unseen.value > SEEN:
@@ -78,19 +78,20 @@ def _doubts(facts: Facts) -> Iterator[str]:
             f"The chance that one more start finds a new mode is estimated at {percent(facts.unseen)}: "
             "search longer with a larger n_starts."
         )
-    if np.isnan(facts.log_evidence.value) and facts.masses_known:
+    if np.isnan(facts.log_evidence.value) and facts.masses_known and facts.proper:
         yield f"Log Z could not be estimated: {facts.evidence_reason or 'no mode has a known integral'}."
     for fit in filter(_above_log_evidence, facts.fits):
         by = Estimate(-fit.scores["reverse_kl"].value, fit.scores["reverse_kl"].se)
         yield f"The ELBO of {fit.name} is {nats(by)} above log Z, so log Z is too low: a mode may be missed."
-    thin = [mode for mode in facts.that_matter if mode.overlap < LITTLE_OVERLAP]
-    for mode in thin:
-        yield f"The mass of mode {mode.number} rests on an overlap of {mode.overlap:.2f} of its draws and the proposal."
+    for mode in facts.that_matter:
+        if mode.overlap < LITTLE_OVERLAP and np.isfinite(facts.log_evidence.value):
+            what = f"The mass of mode {mode.number}" if len(facts.modes) > 1 else "Log Z"
+            yield f"{what} rests on an overlap of {mode.overlap:.2g} of draws and proposal, which is little."
     if unweighed := [mode.number for mode in facts.that_matter if mode.reason and not facts.masses_known]:
         yield f"{counted(len(unweighed), 'mode', 'modes')} could not be weighed: {numbered(unweighed)}."
 
 
-def _why_one_region(facts: Facts) -> str:
+def why_one_region(facts: Facts) -> str:
     """Return the last cause told of a region whose log Z is not known: a rotation, a ridge, a rise; empty if known."""
     return facts.evidence_reason.rpartition("; ")[2] if np.isnan(facts.log_evidence.value) else ""
 

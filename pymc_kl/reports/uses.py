@@ -105,5 +105,4 @@ USES: dict[str, UseRule] = {
     "multimodal summaries": multimodal,
     "starting MCMC": starts,
     "importance sampling": importance,
-    "PSIS-LOO": importance,
 }

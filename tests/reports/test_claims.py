@@ -64,7 +64,7 @@ def test_the_draws_missed_what_they_missed(two_modes):
     assert re.match(r"Your draws miss mode 2, which holds (29\.9|30)", text)
     [held] = shares(text)
     assert abs(held.value - problem.masses.min()) < 4 * held.se + 0.005
-    match = re.search(r"Their mean of x is (-?[\d.]+); over all modes found it is (-?[\d.]+) ± ([\d.]+\d)", text)
+    match = re.search(r"Their mean of `x` is (-?[\d.]+); over all modes found it is (-?[\d.]+) ± ([\d.]+\d)", text)
     given, right, se = (float(number) for number in match.groups())
     assert given == pytest.approx(3.0, abs=0.1)
     assert abs(right - 1.2) < 4 * se

@@ -283,6 +283,22 @@ def test_small_modes_share_a_row_that_opens():
     assert "mode 2</th>" in detail and "mode 3</th>" not in detail
 
 
+def test_your_draws_are_in_the_first_picture(typical, html):
+    """Their shares are marks beside those of the fits; the mode that they miss is said to be missed by one more."""
+
+    def words(page: str) -> str:
+        return text_of(re.search(r'<figure id="figure-coverage-picture".*?</figure>', page, re.DOTALL)[0])
+
+    assert "your draws" in words(html)
+    dt = typical.copy(deep=True)
+    dt["audit"] = xr.DataTree(
+        dt["audit"].to_dataset().assign(missed=("mode", [0, 1, 0])), children=dt["audit"].children
+    )
+    assert words(pkl.report(dt).html).count("missed") == words(html).count("missed") + 1
+    del dt["audit"]
+    assert "your draws" not in words(pkl.report(dt).html)
+
+
 def test_one_mode_is_pictured_by_densities():
     html = pkl.report(report_comparisons.complete(make_comparison(1, ["ADVI"]))).html
     assert "density-picture" in figures(html) and "coverage-picture" not in figures(html)

@@ -7,7 +7,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.comparison.datatree import fit_groups
-from pymc_kl.comparison.formats import format_estimate
+from pymc_kl.comparison.formats import format_estimate, rough
 from pymc_kl.plots.parts.captions import listed
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, Selection, known_approximations, subset
 from pymc_kl.plots.parts.curves import Curves
@@ -132,12 +132,12 @@ def _note(view: View, x: Array, draws: list[Array], edges: Array, ratios: list[l
     outside = [_bin(values, edges) == len(edges) - 1 for values in (x, *draws)]
     if n := int(outside[0].sum()):
         worth = [
-            f"{name} {np.sum(ratio[outside[0]]) / len(x):.2g} nats"
+            f"{name} {rough(np.sum(ratio[outside[0]]) / len(x))} nats"
             for name, ratio in zip(view.approximations, ratios[0], strict=True)
         ]
         lines.append(f"{n} draws of the reference lie outside; they add to the forward KL: {listed(worth)}.")
     beyond = [
-        f"{name} ({int(out.sum())}: {np.sum(ratio[out]) / len(out):.2g} nats)"
+        f"{name} ({int(out.sum())}: {rough(np.sum(ratio[out]) / len(out))} nats)"
         for name, out, ratio in zip(view.approximations, outside[1:], ratios[1], strict=True)
         if out.any()
     ]
