@@ -245,6 +245,8 @@ def test_labels_and_prior_starts(target_of, rng):
     target = target_of("everything")
     assert target.labels[:2] == ("mu[0, 0]", "mu[0, 1]")
     assert target.labels[-1] == "w_simplex__[1]"
+    assert target.shown_labels[:2] == ("mu[a, 10]", "mu[a, 20]")
+    assert target.shown_labels[6:] == ("sigma[a]", "sigma[b]", "sigma[c]", "w_simplex__[0]", "w_simplex__[1]")
     starts = target.initial_points(200, rng)
     assert starts.shape == (200, target.d)
     assert np.isfinite(target.log_density(starts)).all()
