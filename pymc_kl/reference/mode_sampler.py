@@ -71,13 +71,20 @@ class ModeSampler:
     ) -> tuple[list[ModeState], bool]:
         """Sample some modes with chains and weigh them again; also whether an interrupt cut that short.
 
-        Along a bent ridge NUTS, which is slow there, comes with the second try.
+        Along a bent ridge NUTS, which is slow there, comes with the second try. Where it agrees less than batches did,
+        theirs are kept.
         """
         first = all(states[k].tries == 0 for k in wanted)
+        batches: dict[int, LocalDraws] = {}
 
         def take(i: int, chains: Chains) -> LocalDraws | str:
             k = wanted[i]
-            return chains.error or self._inside(k, chains, states[k].draws)
+            made = chains.error or self._inside(k, chains, states[k].draws)
+            if i in batches and (isinstance(made, str) or policy.agree_less(made, batches[i])):
+                return batches[i]
+            if isinstance(made, LocalDraws):
+                batches[i] = made
+            return made
 
         def can_be_used(draws: LocalDraws | str) -> bool:
             return not isinstance(draws, str) and (policy.mixed(draws) or (first and draws.bent))
@@ -210,7 +217,7 @@ class ModeSampler:
         task = make_task(centre, covariance, draws=n_draws, tune=tune, chains=chains, rng=self.rngs[k])
         if policy.can_go_on_from(state.draws, checked=state.check is not None):
             return continue_task(state.draws.x, state.draws.ess, covariance, task, self.rngs[k])
-        return starts_inside(self.target, task)
+        return replace(starts_inside(self.target, task), nuts_alone=state.draws.bent and state.draws.made_here)
 
     def _task_from_all_over(self, n_draws: int, tune: int, rng: np.random.Generator) -> Task:
         centre, scale = self.modes.x[0], self.modes.local_scale

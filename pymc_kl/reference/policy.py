@@ -28,6 +28,7 @@ MOST_OF_ERROR = 0.3  # share of the largest part of the masses' error; a mode ab
 ENOUGH_ESS = 400.0  # least effective number of given draws that represent a mode; Vehtari et al. 2021
 LEAST_GIVEN = 100  # draws given in a mode; with fewer they never stand against chains made here; our choice
 MIXED_ESS = 50.0  # effective draws of a mode's chains, with fewer of which another sampler is tried; our choice
+LEAST_OF_NUTS = 100.0  # effective draws of NUTS, with fewer of which it is not tried again; our choice
 HOPELESS_RHAT = 1.3  # R-hat over quarters of the draws above which NUTS is not asked, which mixes no better; our choice
 ENOUGH_RHAT = 1.05  # largest R-hat, over quarters, of given draws that represent a mode; our choice
 
@@ -63,6 +64,11 @@ def mixed(made: LocalDraws) -> bool:
 def _agree(made: LocalDraws) -> bool:
     """Tell whether chains agree, and seldom diverge."""
     return not made.crawl and made.rhat <= LOCAL_RHAT and seldom_diverge(made)
+
+
+def agree_less(made: LocalDraws, before: LocalDraws) -> bool:
+    """Tell whether chains disagree, and more than those before them."""
+    return not _agree(made) and (not len(made) or made.rhat > before.rhat)
 
 
 def seldom_diverge(made: LocalDraws) -> bool:
@@ -119,8 +125,13 @@ def given_up(states: Sequence[ModeState], laplace: Array | None) -> IntArray:
 
 
 def _may_try(state: ModeState) -> bool:
-    """Tell whether chains may be started in a mode once more; those that can't cross it are no better then."""
-    return state.tries < MAX_TRIES and not (state.tries and state.draws.crawl)
+    """Tell whether chains may be started in a mode once more: not where they can't cross it or NUTS does not mix."""
+    if not state.tries:
+        return True
+    draws = state.draws
+    slow = draws.source == "NUTS" and draws.ess < min(LEAST_OF_NUTS, len(draws) / 10)
+    hopeless = draws.crawl or slow or (len(draws) >= LEAST_GIVEN and not draws.bent and not mixed(draws))
+    return state.tries < MAX_TRIES and not hopeless
 
 
 def good_enough(found: LogMass, states: Sequence[ModeState], laplace: Array) -> bool:

@@ -11,10 +11,12 @@ import pymc_kl as pkl
 from pymc_kl import find_modes
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.reference import mode_sampler, policy
+from pymc_kl.reference.evidence import unknown_log_mass
 from pymc_kl.reference.given_check import not_of_this_posterior
 from pymc_kl.reference.local_chains import Chains
-from pymc_kl.reference.local_draws import LocalDraws, stuck_chains
+from pymc_kl.reference.local_draws import LocalDraws, no_draws, stuck_chains
 from pymc_kl.reference.mode_sampler import ModeSampler
+from pymc_kl.reference.mode_state import ModeState
 from pymc_kl.reference.settings import Sampling
 from pymc_kl.reports.facts import read_facts
 from pymc_kl.reports.verdict import judge
@@ -204,6 +206,24 @@ def test_good_given_draws_are_kept_where_chains_made_here_are_not(zoo, rng, monk
     (after,), _ = sampler.sample([state], [0], 500, lambda _: None)
     assert after.draws.source == "given"
     assert abs(after.log_mass.estimate.value) < 4 * after.log_mass.estimate.se + 1e-9
+
+
+@pytest.mark.parametrize("apart", [0.0, 4.0])
+def test_nuts_takes_the_place_of_batches_unless_it_agrees_less(zoo, rng, monkeypatch, apart):
+    """Batches of N(0, 1) that diverged in a twentieth; chains of NUTS are half `apart` from the others, or agree."""
+    _, target = zoo("standard_normal_1")
+    sampler = ModeSampler(target, pkl.find_modes(model=target, random_seed=1), Sampling(), [rng])
+    state = ModeState(no_draws(1), unknown_log_mass("no local draws were made"), given_suffice=False)
+    x = rng.standard_normal((4, 500, 1))
+    batches, nuts = Chains(x, 100, "HMC"), Chains(x + apart * np.array([0, 0, 1, 1])[:, None, None], 0, "NUTS")
+
+    def both(_, __, ___, take, mixed, **____):
+        assert not mixed(take(0, batches))
+        return [take(0, nuts)], False
+
+    monkeypatch.setattr(mode_sampler, "sample_locally", both)
+    (after,), _ = sampler.sample([state], [0], 500, lambda _: None)
+    assert after.draws.source == ("HMC" if apart else "NUTS")
 
 
 @pytest.mark.slow

@@ -22,8 +22,16 @@ def weighed(value, se=1e-4, tries=1):
 def tried(times, inside=1.0):
     """A mode that chains gave no mass, with this share of their draws in it."""
     n = int(100 * inside)
-    draws = LocalDraws(np.zeros((n, 1)), np.zeros(n), np.zeros(n, dtype=int), np.ones(n), "NUTS", n_left=100 - n)
+    x = np.random.default_rng(0).standard_normal((n, 1))
+    draws = LocalDraws(x, np.zeros(n), np.zeros(n, dtype=int), np.ones(n), "NUTS", n_left=100 - n)
     return replace(UNTRIED, draws=draws, tries=times)
+
+
+def slow():
+    """A mode in which 400 draws of chains that were tried once are worth about twenty, and agree."""
+    x = np.sin(np.arange(400) / 8)[:, None]
+    draws = LocalDraws(x, np.zeros(400), np.zeros(400, dtype=int), np.ones(400), "NUTS")
+    return replace(UNTRIED, draws=draws, tries=1)
 
 
 def listed(modes):
@@ -74,6 +82,7 @@ class TestGivenUp:
             (tried(2), 0.0, True),
             (tried(1, inside=0.24), 0.0, True),
             (tried(1, inside=0.26), 0.0, False),
+            (slow(), 0.0, True),
             (tried(1), -3.8, False),
             (tried(1), -4.0, True),
             (UNTRIED, -4.0, False),

@@ -60,7 +60,7 @@ def test_chain_rule_is_exact(seed):
 @SETTINGS
 @given(seed=seeds, shift=st.floats(-50, 50))
 def test_a_constant_in_the_log_density_moves_log_z_alone(seed, shift):
-    p, q = gaussian_pair(np.random.default_rng(seed), n=400)
+    p, q = gaussian_pair(np.random.default_rng(seed), n=2000)
     moved_p = ReferenceDraws(p.log_density + shift, p.log_prob, p.mode, None, p.masses, p.unvisited)
     moved_q = ApproximationDraws(q.log_density + shift, q.log_prob, q.mode, q.masses)
     zero, moved = Estimate(0.0, 0.0), Estimate(shift, 0.0)
@@ -290,17 +290,18 @@ def test_a_mean_of_infinite_terms_has_no_error():
     assert np.isnan(estimate.se)
 
 
-def test_the_error_of_spill_has_the_quantile_s_part(rng):
-    """Over replicates with eight draws of p below the quantile, the spill of one q scatters as its error says."""
+@pytest.mark.parametrize("n", [2000, 8000], ids=["two below", "eight below"])
+def test_the_error_of_spill_has_the_quantile_s_part(rng, n):
+    """Over replicates with few draws of p below the quantile, the spill of one q scatters as its error says."""
     p, q = FullRank(loc=np.zeros(1), scale_tril=np.eye(1)), FullRank(loc=np.zeros(1), scale_tril=np.array([[2.0]]))
     floor = stats.norm.ppf(0.0005)
     truth = 2 * stats.norm.cdf(floor / 2)
     scaled = []
     for _ in range(200):
-        p_draws, q_draws = draws_of(p, q, p.sample(8000, random_seed=rng), q.sample(20_000, random_seed=rng))
+        p_draws, q_draws = draws_of(p, q, p.sample(n, random_seed=rng), q.sample(20_000, random_seed=rng))
         value, se = spill(p_draws, q_draws)
         scaled.append((value - truth) / se)
-    assert abs(np.mean(scaled)) < 1.0
-    assert 0.6 < np.std(scaled) < 1.6
+    assert abs(np.mean(scaled)) < 0.4
+    assert 0.7 < np.std(scaled) < 1.5
     more = replace(p_draws, tail=TailDraws(p_draws.log_density.ravel(), None, 1e9))
     assert spill(more, q_draws).se < 0.5 * se
