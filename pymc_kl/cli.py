@@ -188,7 +188,7 @@ def _compare(parsed: argparse.Namespace, console: "Console") -> int:
     file, name = _model_file(parsed.model)
     _check_out(parsed)
     baseline = _baseline(parsed)
-    from pymc_kl.model.datatree import read_tree
+    from pymc_kl.model.files import read_tree
     from pymc_kl.model.from_file import load_model
 
     model = load_model(file, name)

@@ -12,6 +12,8 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from pymc.backends.base import MultiTrace
+from pymc.backends.ndarray import NDArray
 
 import pymc_kl as pkl
 from pymc_kl.approximations import MeanField
@@ -66,7 +68,7 @@ def test_an_argument_is_refused_by_its_name(function, name, value):
     given |= {"model": MODEL} if "model" in parameters else {}
     if name == "n_components":
         given["family"] = "mixture"
-    with pytest.raises((TypeError, ValueError), match=rf"\b{name}\b") as caught:
+    with pytest.raises((TypeError, ValueError, FileNotFoundError), match=rf"\b{name}\b") as caught:
         function(**given | {name: value})
     assert "discrete" not in str(caught.value)
 
@@ -75,10 +77,10 @@ def test_an_argument_is_refused_by_its_name(function, name, value):
 @pytest.mark.parametrize(
     ("value", "cure"),
     [
-        (MODEL, "model=model"), ("trace.nc", "open_datatree"), (np.zeros(3), "xarray.Dataset"), ({"x": [1.0]}, ""),
-        (5, "DataTree"), (Q, "DataTree"),
+        (MODEL, "model=model"), (np.zeros(3), "{'x': array}"), ({"x": [1.0]}, ""),
+        (5, "DataTree"), (Q, "DataTree"), (MultiTrace([NDArray(model=pm.Model())]), "pm.to_inference_data(trace"),
     ],
-    ids=["model", "path", "array", "dict", "number", "fit"],
+    ids=["model", "array", "dict", "number", "fit", "trace"],
 )  # fmt: skip
 def test_what_is_no_draws_is_answered_with_what_to_write(function, value, cure):
     with pytest.raises(TypeError, match=function.__name__) as caught:
@@ -121,7 +123,8 @@ def test_what_is_no_draws_is_answered_with_what_to_write(function, value, cure):
         (lambda: pkl.summary(TREE, round_to=2.5), "round_to must be a whole number"),
         (lambda: pkl.summary(TREE, columns="elbow"), "unknown score 'elbow' in columns.*Did you mean 'elbo'"),
         (lambda: pkl.summary(TREE, kind=[]), "kind must be one of 'main', 'all'"),
-        (lambda: pkl.plot_modes("c.nc"), "expected a comparison"),
+        (lambda: pkl.plot_modes("c.nc"), "no such comparison: c.nc"),
+        (lambda: pkl.compare("trace.nc"), "idata, .*: there is no such file, 'trace.nc'"),
     ],
 )  # fmt: skip
 def test_swapped_and_near_miss_calls_are_answered(call, message):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from pymc_kl.model.datatree import read_tree
+from pymc_kl.model.files import read_tree
 
 
 def read(path: str | Path) -> xr.DataTree | xr.Dataset:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from pymc_kl.comparison.score_fit import score_all
 from pymc_kl.interrupts import Interrupts, counted, interrupted, keeping, tell
 from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
+from pymc_kl.model.named_draws import read_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.planted import search_from
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
@@ -46,7 +48,7 @@ UNLISTED = 9.0  # nats below the highest mass, 1e-4 of it: such a mode is elsewh
 
 
 def compare(
-    idata: xr.DataTree | xr.Dataset | PosteriorDraws | None = None,
+    idata: xr.DataTree | xr.Dataset | Mapping[str, Any] | str | Path | PosteriorDraws | None = None,
     approximations: Mapping[str, Any] | None = None,
     *,
     model: pm.Model | Target | None = None,
@@ -69,8 +71,9 @@ def compare(
 
     Parameters
     ----------
-    idata : DataTree, Dataset or PosteriorDraws, optional
-        Draws of the posterior from any sampler. What they miss is sampled, as by :func:`sample_reference`.
+    idata : DataTree, Dataset, mapping, path or PosteriorDraws, optional
+        Draws of the posterior from any sampler, the path of a file of them, or arrays (chain, draw, ...) by name.
+        What they miss is sampled, as by :func:`sample_reference`.
     approximations : mapping of str to fit, optional
         Whatever :func:`as_approximation` takes, by name: what `pm.fit` or pymc-extras returned, draws of any sampler,
         files, approximations of this package. Without them PyMC's ADVI and full-rank ADVI are fitted.
@@ -151,6 +154,7 @@ def compare(
     [['over', 'missed'], ['covered', 'covered']]
     """
     check_arguments(locals(), **RULES)
+    idata = read_draws(idata)
     streams = RandomStreams.of(random_seed)
     fits = WantedFits.of(forward, reverse, has_fits=approximations is not None)
     check_names(approximations or (), fits.forward, fits.reverse)

@@ -17,7 +17,8 @@ from pymc_kl.comparison.damaged import told_in_a_line
 from pymc_kl.comparison.older_formats import converted
 from pymc_kl.comparison.stored_names import from_file, to_file
 from pymc_kl.comparison.whole_files import check_new, interrupts_wait, recover, written_whole
-from pymc_kl.model.datatree import FORMAT, read_tree, reader_options
+from pymc_kl.model.datatree import FORMAT
+from pymc_kl.model.files import read_tree, reader_options
 
 SUFFIXES = (".nc", ".zarr")
 NEEDED = ("posterior", "modes", "scores", "coverage", "evidence")
@@ -254,7 +255,12 @@ def _read_unchanged(path: Path) -> xr.DataTree:
 
 
 def check_comparison(dt: Any) -> xr.DataTree:
-    """Return a comparison, converted if it is of an older format; raise if it is none, partial, or of a newer one."""
+    """Return a comparison, converted if it is of an older format; raise if it is none, partial, or of a newer one.
+
+    The path of one that was saved stands for it.
+    """
+    if isinstance(dt, str | os.PathLike):
+        return load(Path(dt))
     if not isinstance(dt, xr.DataTree):
         raise TypeError(f"expected a comparison, the DataTree that compare() returns; got {type(dt).__name__}.")
     if missing := [name for name in NEEDED if name not in dt.children]:

@@ -16,6 +16,7 @@ from pymc_kl.comparison.datatree import (
     line_dataset,
     scores_dataset,
 )
+from pymc_kl.comparison.described import described
 from pymc_kl.comparison.failures import Attempts, describe
 from pymc_kl.comparison.fit import FailedFit, ScoredFit
 from pymc_kl.comparison.reference import Reference
@@ -60,7 +61,9 @@ def lay_out(
         for name in COPIED:
             if name in given.children:
                 dt[name] = given[name].copy()
-    dt["modes"] = xr.DataTree(describe_modes(reference.target, reference.modes, reference.masses, reference.log_masses))
+    dt["modes"] = xr.DataTree(
+        described(describe_modes(reference.target, reference.modes, reference.masses, reference.log_masses))
+    )
     for fit in scored:
         with attempts[fit.name].kept("its draws, as a group of the comparison"):
             dt[f"approximations/{group_of_fit(fit.name)}"] = _approximation_tree(
@@ -71,10 +74,10 @@ def lay_out(
         dt["audit"].attrs |= _divergences(given)
     line = _line(scored, reference, attempts) if reference.target.d == 1 else None
     errors = {name: describe(kept.failures) for name, kept in attempts.items()}
-    dt["scores"] = xr.DataTree(scores_dataset(_score_rows(fits, errors), SCORE_COLUMNS))
+    dt["scores"] = xr.DataTree(described(scores_dataset(_score_rows(fits, errors), SCORE_COLUMNS)))
     coverage = {fit.name: fit.coverage if isinstance(fit, ScoredFit) else {} for fit in fits}
-    dt["coverage"] = xr.DataTree(coverage_dataset(coverage, reference.modes.k))
-    dt["evidence"] = xr.DataTree(evidence_dataset(reference.evidence))
+    dt["coverage"] = xr.DataTree(described(coverage_dataset(coverage, reference.modes.k)))
+    dt["evidence"] = xr.DataTree(described(evidence_dataset(reference.evidence)))
     dt["parameters"] = xr.DataTree(_parameters(scored, reference))
     if reference.modes.k > 1 and (alone := modes_alone(reference.source, reference.modes.k)):
         dt["parameters_by_mode"] = xr.DataTree(describe_modes_alone(reference.target, alone))

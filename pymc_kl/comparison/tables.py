@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Integral
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ MASSES = (("mass", "elsewhere"), ("mass_se", "elsewhere_se"))
 
 @told_in_a_line("no table can be made of this comparison", STRANGE)
 def summary(
-    comparison: xr.DataTree,
+    comparison: xr.DataTree | str | Path,
     *,
     kind: Literal["main", "all", "quantities"] = "main",
     columns: Sequence[str] | None = None,
@@ -36,7 +37,7 @@ def summary(
 
     Parameters
     ----------
-    comparison : DataTree
+    comparison : DataTree or path
         What :func:`compare` returned.
     kind : {"main", "all", "quantities"}
         Six columns to read, each value with its standard error; every score as numbers; or the quantities of interest
@@ -110,7 +111,7 @@ def _to_read(scores: xr.Dataset, round_to: int | None) -> pd.DataFrame:
 
 @told_in_a_line("no table can be made of this comparison", STRANGE)
 def coverage(
-    comparison: xr.DataTree,
+    comparison: xr.DataTree | str | Path,
     *,
     values: Sequence[str] | None = None,
     round_to: int | Literal["auto", "none"] = "auto",
@@ -119,7 +120,7 @@ def coverage(
 
     Parameters
     ----------
-    comparison : DataTree
+    comparison : DataTree or path
         What :func:`compare` returned.
     values : sequence of str, optional
         Variables of the `coverage` group to show as numbers for each approximation, beside the mass of the reference

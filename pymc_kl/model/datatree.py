@@ -1,11 +1,9 @@
 """Draws with their log densities as DataTrees; attributes that every DataTree of the package carries."""
 
 import json
-import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +42,8 @@ def draws_tree(target: "Target", x: Array, stats: Mapping[str, Array | IntArray 
     coords = {"chain": posterior["chain"], "draw": posterior["draw"]}
     known = {name: (("chain", "draw"), values) for name, values in stats.items() if values is not None}
     attrs = {"sample_dims": ["chain", "draw"], "creation_library": "pymc_kl"}
+    if "mode" in known and "mode" not in (*posterior.variables, *posterior.dims):
+        posterior = posterior.assign_coords(mode=known["mode"])  # by which ArviZ's plots can colour
     groups = {"posterior": posterior, "sample_stats": xr.Dataset(known, coords=coords)}
     return xr.DataTree.from_dict({name: ds.assign_attrs(attrs) for name, ds in groups.items()})
 
@@ -77,25 +77,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def reader_options(path: Path) -> dict[str, Any]:
-    """Return the options by which xarray opens a NetCDF or Zarr file; raise if reading it would run code of its own."""
-    _refuse_pickles(path)
-    return {"engine": "zarr", "consolidated": False} if path.suffix == ".zarr" else {"engine": "netcdf4"}
-
-
-def _refuse_pickles(path: Path) -> None:
-    """Raise if an array of a Zarr store is stored as a pickle, which older readers run whatever it holds."""
-    for file in (file for name in (".zarray", "zarr.json") for file in path.rglob(name)):
-        about = json.loads(file.read_text())
-        known = about if isinstance(about, dict) else {}  # else no reader takes it
-        if "pickle" in json.dumps([known.get(key) for key in ("filters", "compressor", "codecs")]).lower():
-            raise ValueError(f"{file} names the codec pickle, which runs code that the file holds; it is not read.")
-
-
-def read_tree(path: Path) -> xr.DataTree:
-    """Read a NetCDF or Zarr file into memory."""
-    options = reader_options(path) if path.suffix == ".zarr" else {}
-    with warnings.catch_warnings(), xr.open_datatree(path, **options) as dt:  # xarray sets filters when it decodes
-        return dt.load()

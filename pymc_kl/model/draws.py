@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pymc as pm
 import xarray as xr
+from pymc.backends.base import MultiTrace
 
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.arguments import Rule, shown
+from pymc_kl.model.named_draws import are_arrays, read_draws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import MIN_CHAIN_DRAWS
 
@@ -61,13 +64,14 @@ class PosteriorDraws:
         return np.asarray(np.arange(n_chains)[:, None] * per_chain + within).ravel()
 
 
-def as_posterior_draws(draws: xr.DataTree | xr.Dataset | PosteriorDraws, target: Target) -> PosteriorDraws:
+def as_posterior_draws(draws: Any, target: Target) -> PosteriorDraws:
     """Read draws of a posterior by name, map them to the unconstrained space and evaluate their log density.
 
     Parameters
     ----------
-    draws : DataTree, Dataset or PosteriorDraws
-        What a sampler returned. Weights are read from `sample_stats["weight"]`.
+    draws : DataTree, Dataset, mapping, path or PosteriorDraws
+        What a sampler returned, the path of a file of it, or arrays (chain, draw, ...) by name. Weights are read from
+        `sample_stats["weight"]`.
     target : Target
 
     Returns
@@ -87,6 +91,7 @@ def as_posterior_draws(draws: xr.DataTree | xr.Dataset | PosteriorDraws, target:
     >>> as_posterior_draws(draws, as_target(model)).x.shape
     (4, 1000, 1)
     """
+    draws = read_draws(draws)
     if isinstance(draws, PosteriorDraws):
         return draws
     x = target.unconstrain(draws)
@@ -113,7 +118,11 @@ def draws_of(call: str) -> Rule:
     """Allow what holds draws as the first argument of a public function; say what to write instead."""
 
     def rule(name: str, value: Any) -> None:
-        if isinstance(value, xr.DataTree | xr.Dataset | PosteriorDraws):
+        if isinstance(value, xr.DataTree | xr.Dataset | PosteriorDraws) or are_arrays(value):
+            return
+        if isinstance(value, str | PathLike):
+            if not Path(value).expanduser().exists():
+                raise FileNotFoundError(f"{name}, the first argument of {call}: there is no such file, {str(value)!r}.")
             return
         raise TypeError(
             f"{name}, the first argument of {call}, must be draws: a DataTree with a posterior group, such as "
@@ -126,12 +135,12 @@ def draws_of(call: str) -> Rule:
 def _what_to_write(value: Any, call: str) -> str:
     if isinstance(value, pm.Model | Target):
         return f" Write {call}(..., model=model)."
-    if isinstance(value, str | PathLike):
-        return f" Read the file first: {call}(xarray.open_datatree({str(value)!r}), ...)."
     if isinstance(value, Mapping) and call == "compare":
         return " Fits come second: compare(idata, {'ADVI': advi})."
     if isinstance(value, np.ndarray | Mapping):
-        return " Name the arrays by variable: xarray.Dataset({'x': (('chain', 'draw'), array)})."
+        return " Name arrays (chain, draw, ...) by variable: {'x': array}."
+    if isinstance(value, MultiTrace):
+        return " Convert it: pm.to_inference_data(trace, model=model)."
     if isinstance(value, pm.variational.Approximation):
         return " A fit is not draws of the posterior: compare(idata, {'ADVI': fit}) takes it."
     return ""

@@ -1,20 +1,44 @@
 """Draws by name → arrays in the order of the model, checked, whatever sampler they came from."""
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array
+from pymc_kl.model.files import read_tree
 from pymc_kl.model.table_names import OF_DRAWS, free_name
 
 if TYPE_CHECKING:
     from pymc_kl.model.graphs import Variables
 
 
+def are_arrays(value: Any) -> bool:
+    """Tell whether a value is a mapping of arrays (chain, draw, ...) of numbers by name, and no tree or dataset."""
+    if not isinstance(value, Mapping) or isinstance(value, xr.DataTree | xr.Dataset) or not value:
+        return False
+    return all(np.ndim(array) >= 2 and np.asarray(array).dtype.kind in "iuf" for array in value.values())
+
+
+def read_draws(draws: Any) -> Any:
+    """Read draws that are named by the path of a file, that are arrays by name, or the `posterior` of a DataTree."""
+    if isinstance(draws, str | PathLike):
+        return read_tree(Path(draws).expanduser())
+    if are_arrays(draws):
+        arrays = {name: np.asarray(array) for name, array in draws.items()}
+        dims = {name: ("chain", "draw", *(f"{name}_dim_{i}" for i in range(a.ndim - 2))) for name, a in arrays.items()}
+        return xr.Dataset({name: (dims[name], array) for name, array in arrays.items()})
+    if isinstance(draws, xr.DataTree) and "posterior" not in draws.children and {"chain", "draw"} <= set(draws.dims):
+        return draws.to_dataset()
+    return draws
+
+
 def groups_of(draws: xr.DataTree | xr.Dataset) -> list[xr.Dataset]:
     """List the groups in which a sampler may have stored draws, those in the model's own space first."""
+    draws = read_draws(draws)
     if isinstance(draws, xr.Dataset):
         return [draws]
     if not isinstance(draws, xr.DataTree):

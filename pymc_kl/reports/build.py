@@ -92,7 +92,7 @@ class Report:
 
 
 def report(
-    comparison: xr.DataTree,
+    comparison: xr.DataTree | str | Path,
     path: str | Path | None = None,
     *,
     var_names: str | Sequence[str] | None = None,
@@ -111,8 +111,8 @@ def report(
 
     Parameters
     ----------
-    comparison : DataTree
-        What :func:`compare` returned or :func:`load` read.
+    comparison : DataTree or path
+        What :func:`compare` returned, or where :func:`save` wrote it.
     path : path, optional
         Where to write it. Without it, the page is only returned.
     var_names : str or sequence of str, optional

@@ -14,7 +14,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pymc_kl.model.datatree import reader_options
+from pymc_kl.model.files import reader_options
 
 LEAST_ON_DISK = 100  # elements of an array that stays in its file, at the least; our choice
 

@@ -25,7 +25,7 @@ import pymc_kl as pkl
 from pymc_kl.comparison.io import FORMAT, check_comparison
 from pymc_kl.comparison.stored_names import fits_as_name, written_forms
 from pymc_kl.comparison.whole_files import check_writable, interrupts_wait, written_whole
-from pymc_kl.model.datatree import read_tree
+from pymc_kl.model.files import read_tree
 from pymc_kl.reports.build import Report
 
 SUFFIXES = (".nc", ".zarr")

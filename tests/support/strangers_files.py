@@ -19,7 +19,7 @@ import numpy as np
 import xarray as xr
 
 import pymc_kl as pkl
-from pymc_kl.model.datatree import reader_options
+from pymc_kl.model.files import reader_options
 
 LONGEST = 10.0  # seconds of computing that one file may take, on a machine that may have other work
 MEMORY = 2**30  # bytes that all may add to the process
