@@ -31,6 +31,8 @@ ROUNDING = 1e-9  # relative to |log p̃|: less than this is rounding; our choice
 HALVINGS = 36  # of a line until what is left is a step: 4e-12 standard deviations; our choice
 LINES_HALVED = 8  # lines along one coordinate on which steps are looked for; our choice
 SLOPED = 0.01  # share of a step that the gradient may explain on the shortest line; our choice
+SIDE = 2.0 ** np.arange(1, 9)  # widths of the shortest line from its ends: where the sides of a step are looked at
+QUIET = 0.25  # of a step: most that values to one side scatter; more is rounding of an ill-conditioned density
 JUMPS_NAMED = 8  # highest steps whose variables are named; our choice
 BESIDE = 1e-6  # standard deviations to either side of a step at which its variables are told; our choice
 
@@ -196,7 +198,8 @@ def _steps(value_and_grad: ValueAndGrad, lines: Lines, names: Array) -> Steps | 
     height = np.abs(np.diff(left.value, axis=1)[:, 0])
     width = np.diff(left.at, axis=1)[:, 0]
     sharp = width * np.abs(left.slope).max(axis=1) < SLOPED * height
-    left, height = left.take(sharp), height[sharp]
+    steps = sharp & (_scatter(value_and_grad, left) < QUIET * height)
+    left, height = left.take(steps), height[steps]
     if not len(height):
         return None
     highest = np.argsort(-height, kind="stable")[:JUMPS_NAMED]
@@ -219,6 +222,17 @@ def _halved(value_and_grad: ValueAndGrad, lines: Lines) -> Lines:
             )
         )  # fmt: skip
     return left
+
+
+def _scatter(value_and_grad: ValueAndGrad, left: Lines) -> Array:
+    """Range of log p̃ to one side of the shortest lines, less what the slope explains (m,): the larger of both, nats."""
+    width, ranges = np.diff(left.at, axis=1), [np.zeros(len(left.value))]
+    for end, sign in ((0, -1), (1, 1)):
+        away = sign * SIDE * width
+        value, _ = _along(value_and_grad, left.start, left.along, left.at[:, end, None] + away)
+        residual = value - left.slope[:, end, None] * away
+        ranges.append(np.ptp(np.nan_to_num(residual, nan=np.inf), axis=1))
+    return np.asarray(np.nan_to_num(np.max(ranges, axis=0), nan=np.inf))
 
 
 def _between(ends: Array, middle: Array) -> Array:

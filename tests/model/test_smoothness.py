@@ -36,6 +36,7 @@ SMOOTH = {
     "cusp": lambda t: (-4 * np.sqrt(np.abs(t)), -2 * np.sign(t) / np.sqrt(np.abs(t))),
     "wall": lambda t: (np.where(t > 0.3, -np.inf, 0), 0 * t),
     "vague": lambda t: (-1e10 * np.cosh(t), -1e10 * np.sinh(t)),
+    "rounding of an ill-conditioned matrix": lambda t: (3 * np.sin(1e17 * t), 0 * t),
     "tiny steps": lambda t: (1e-4 * np.floor(t), 0 * t),
 }  # fmt: skip
 
