@@ -18,6 +18,7 @@ def percent(share: Estimate, upper: float = float("nan"), *, lower: float = floa
         return "an unknown share"
     if value == 0 and np.isfinite(upper):
         return f"below {np.ceil(1000 * upper) / 10:.1f} %"
+    lower = 1 - 2 * share.se if share.value == 1 and np.isnan(lower) else lower
     if share.value == 1 and 0.5 < lower < 1:
         return f"above {np.floor(1000 * lower) / 10:.1f} %"
     if not np.isfinite(se) or se == 0:

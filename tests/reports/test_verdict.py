@@ -724,6 +724,7 @@ def test_numbers_are_rounded_by_their_error() -> None:
     assert percent(Estimate(0.3049, 0.0012)) == "30.5 % ± 0.1 %"
     assert percent(Estimate(0.0, 0.001), 0.0015) == "below 0.2 %"
     assert percent(Estimate(1.0, 0.0)) == "100 %"
+    assert percent(Estimate(1.0, 0.0004)) == "above 99.9 %"
     assert percent(Estimate(0.998, 0.001), 0.9995, lower=0.9945) == "99.80 % (99.45 % to 99.95 %)"
     assert percent(UNKNOWN) == "an unknown share"
     assert nats(Estimate(0.60486, 0.0123)) == "0.605 ± 0.012 nats"
