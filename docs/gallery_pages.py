@@ -46,7 +46,7 @@ PLOTS = (
     Plot(pkl.plot_modes, "Where are the modes, and the fits?", "A single Gaussian in both modes fills the gap, too."),
     Plot(pkl.plot_divergence, "How far off is each fit?", "ADVI's reverse KL is small, its forward KL is not."),
     Plot(pkl.plot_contributions, "Where does it come from?", "Forward KL of ADVI comes from the mode that it misses."),
-    Plot(pkl.plot_khat, "Can importance sampling correct it?", "Below 0.7 it can, where the fit misses no mode."),
+    Plot(pkl.plot_pareto_k, "Can importance sampling correct it?", "Below 0.7 it can, where the fit misses no mode."),
     Plot(pkl.plot_loss, "Had the optimiser arrived?", "The loss of ADVI is flat, at its final ELBO."),
     Plot(pkl.plot_mode_tree, "How separate are the modes?", "The density falls by 89 nats on the way between them."),
     Plot(pkl.plot_divergence_path, "What lies between both divergences?", "From reverse to forward KL, fits widen."),

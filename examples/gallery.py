@@ -159,7 +159,7 @@ PICTURES = (
         {"kind": "marginal"},
     ),
     Picture(
-        "k-hat", "galaxies", pkl.plot_khat,
+        "k-hat", "galaxies", pkl.plot_pareto_k,
         "Can importance sampling correct it? Filled marks below 0.7 say so, where the approximation has mass.",
     ),
     Picture(

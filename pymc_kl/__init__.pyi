@@ -11,10 +11,10 @@ from .plots import (
     plot_coverage,
     plot_divergence,
     plot_divergence_path,
-    plot_khat,
     plot_loss,
     plot_mode_tree,
     plot_modes,
+    plot_pareto_k,
 )
 from .reference.sample import sample_reference
 from .reports import report
@@ -37,10 +37,10 @@ __all__ = [
     "plot_coverage",
     "plot_divergence",
     "plot_divergence_path",
-    "plot_khat",
     "plot_loss",
     "plot_mode_tree",
     "plot_modes",
+    "plot_pareto_k",
     "report",
     "sample_jump",
     "sample_reference",

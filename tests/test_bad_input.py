@@ -32,7 +32,7 @@ FUNCTIONS: dict[Callable[..., Any], tuple[Any, ...]] = {  # what comes first, wh
     pkl.fit_reverse: (), pkl.correct: (Q,), pkl.initvals: (Q,), pkl.sample_jump: (Q,), planted_modes: (DRAWS,),
     divergence_path: (DRAWS,), pkl.report: (TREE,), pkl.plot_modes: (TREE,), pkl.plot_coverage: (TREE,),
     pkl.plot_divergence: (TREE,), pkl.plot_divergence_path: (TREE,), pkl.plot_contributions: (TREE,),
-    pkl.plot_khat: (TREE,), pkl.plot_loss: (TREE,), pkl.plot_mode_tree: (TREE,), pkl.kl_divergence: ([0.5], [0.5]),
+    pkl.plot_pareto_k: (TREE,), pkl.plot_loss: (TREE,), pkl.plot_mode_tree: (TREE,), pkl.kl_divergence: ([0.5], [0.5]),
 }  # fmt: skip
 WHOLE = (None, "5", 1.5, True, np.nan, np.inf, -3, 10**15)
 WRONG: dict[str, tuple[Any, ...]] = {

@@ -72,7 +72,7 @@ def test_pictures_of_threads_do_not_mix(alone):
     def draw(plot):
         return Painter().draw("picture", "A picture.", plot, alone)
 
-    plots = [pkl.plot_modes, pkl.plot_coverage, pkl.plot_khat]
+    plots = [pkl.plot_modes, pkl.plot_coverage, pkl.plot_pareto_k]
     expected = [draw(plot) for plot in plots]
     assert not any(figure.failed for figure in expected)
     assert together(draw, plots) == expected

@@ -68,7 +68,7 @@ class Painter:
     With the `comparison` in the example of :func:`pymc_kl.compare`:
 
     >>> from pymc_kl.reports import Painter
-    >>> Painter().draw("khat", "k-hat of each fit.", pkl.plot_khat, comparison).markup[:4]
+    >>> Painter().draw("khat", "k-hat of each fit.", pkl.plot_pareto_k, comparison).markup[:4]
     '<svg'
     """
 

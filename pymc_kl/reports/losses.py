@@ -7,7 +7,7 @@ from pymc_kl.comparison.datatree import fit_groups, group_of_fit
 from pymc_kl.comparison.formats import NONE, format_estimate
 from pymc_kl.fitting.elbo_gap import ELBO_GAP_TOLERANCE
 from pymc_kl.numerics.khat import KHAT_RELIABLE
-from pymc_kl.plots import plot_contributions, plot_divergence, plot_khat, plot_loss
+from pymc_kl.plots import plot_contributions, plot_divergence, plot_loss, plot_pareto_k
 from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, rounded, share, words
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
@@ -141,7 +141,7 @@ def fits_section(dt: xr.DataTree, facts: Facts, painter: Painter, options: Optio
         )
         blocks.append(painter.draw("loss", text, plot_loss, dt, approximations=shown))
     text = "k-hat of each approximation: filled for correcting q to the posterior, hollow for the other way."
-    blocks += [painter.draw("khat", text, plot_khat, dt), *tables]
+    blocks += [painter.draw("khat", text, plot_pareto_k, dt), *tables]
     if starts := _starts_table(dt, options):
         blocks.append(Details("Where the starts of each reverse-KL fit settled", [starts]))
     notes = [f"{fit.name}: {text}" for fit in facts.fits for text in (fit.error, fit.note) if text]

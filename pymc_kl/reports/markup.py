@@ -29,8 +29,8 @@ def page_environment() -> Environment:
     --------
     >>> from pymc_kl.reports import Code
     >>> page = page_environment().from_string('{% from "parts.html.j2" import block %}{{ block(code) }}')
-    >>> print(page.render(code=Code("pkl.plot_khat(comparison)")).strip()[:66])
-    <pre tabindex="0" aria-label="code"><code>pkl.plot_khat(comparison
+    >>> print(page.render(code=Code("pkl.plot_pareto_k(comparison)")).strip()[:70])
+    <pre tabindex="0" aria-label="code"><code>pkl.plot_pareto_k(comparison
     """
     environment = Environment(
         loader=PackageLoader("pymc_kl.reports"),

@@ -31,7 +31,7 @@ class Code:
     Examples
     --------
     >>> from pymc_kl.reports import Code
-    >>> Code("pkl.plot_khat(comparison)", "k-hat of each fit.").caption
+    >>> Code("pkl.plot_pareto_k(comparison)", "k-hat of each fit.").caption
     'k-hat of each fit.'
     """
 
@@ -66,7 +66,7 @@ class Section:
     Examples
     --------
     >>> from pymc_kl.reports import Code, Section
-    >>> Section("khat", "k-hat", "Below 0.7 is good.", [Code("pkl.plot_khat(comparison)")]).title
+    >>> Section("khat", "k-hat", "Below 0.7 is good.", [Code("pkl.plot_pareto_k(comparison)")]).title
     'k-hat'
     """
 

@@ -35,10 +35,10 @@ from pymc_kl.plots import (
     plot_contributions,
     plot_coverage,
     plot_divergence,
-    plot_khat,
     plot_loss,
     plot_mode_tree,
     plot_modes,
+    plot_pareto_k,
 )
 from pymc_kl.plots.parts import captions, scalars, style
 
@@ -46,7 +46,7 @@ PLOTS = {
     "contributions": plot_contributions,
     "coverage": plot_coverage,
     "divergence": plot_divergence,
-    "khat": plot_khat,
+    "khat": plot_pareto_k,
     "loss": plot_loss,
     "mode_tree": plot_mode_tree,
     "modes": plot_modes,
@@ -84,7 +84,7 @@ KINDS = {
     "bounds": (plot_divergence, {"kind": "bounds"}, (
         "between", "within", "outline", "total", "zero", "key", "key_text", "ylabel",
     )),
-    "khat": (plot_khat, {}, ()),
+    "khat": (plot_pareto_k, {}, ()),
     "loss": (plot_loss, {}, ()),
     "mode_tree": (plot_mode_tree, {}, ()),
     "modes pair": (plot_modes, {"kind": "pair"}, ("reference_line", "remove_axis", "legend")),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.plot_comparisons import LOG_Z, NAMES, add_line, exists, make_comparison, texts, with_histories
 
 from pymc_kl.comparison.formats import format_estimate
-from pymc_kl.plots import loss, plot_contributions, plot_divergence, plot_khat, plot_loss
+from pymc_kl.plots import loss, plot_contributions, plot_divergence, plot_loss, plot_pareto_k
 from pymc_kl.plots import plot_mode_tree as plot_tree
 from pymc_kl.plots.parts import axes, bins, linkage
 
@@ -141,7 +141,7 @@ def test_ticks_are_few_and_inside(low: float, span: float) -> None:
 
 def test_marks_of_khat_lie_at_their_values_or_at_the_edge_with_their_number() -> None:
     dt = changed("scores", khat=[-np.inf, 0.62, np.nan], khat_reference=[7.73, 0.4, np.nan], alarm=[1.0, 0.0, 0.0])
-    pc = plot_khat(dt, backend="none")
+    pc = plot_pareto_k(dt, backend="none")
     assert pc.viz["khat"]["khat"].sel(approximation="full-rank ADVI").item()["x"] == 0.62
     assert pc.viz["khat_reference"]["khat"].sel(approximation="full-rank ADVI").item()["facecolor"] == "B0"
     assert pc.viz["khat"]["khat"].sel(approximation="ADVI").item() is None

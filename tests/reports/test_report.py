@@ -222,7 +222,7 @@ def test_options_that_nothing_can_be_shown_with(name, value, match, typical):
         (losses, "plot_divergence", "divergence"),
         (losses, "plot_contributions", "contributions"),
         (losses, "plot_loss", "loss"),
-        (losses, "plot_khat", "khat"),
+        (losses, "plot_pareto_k", "khat"),
         (space, "plot_modes", "marginals"),
     ],
 )

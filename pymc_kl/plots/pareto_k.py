@@ -45,7 +45,7 @@ AESTHETICS = {
 
 
 @fill_docstring
-def plot_khat(
+def plot_pareto_k(
     comparison: xr.DataTree,
     *,
     approximations: str | Sequence[str] | None = None,
@@ -98,13 +98,13 @@ def plot_khat(
 
     %(examples)s
 
-    >>> pc = pkl.plot_khat(comparison, backend="none")
+    >>> pc = pkl.plot_pareto_k(comparison, backend="none")
     >>> pc.viz["alarm_text"]["khat"].sel(approximation="ADVI").item()["string"].splitlines()
     ['misses a mode,', 'unseen by k-hat']
     """
     check_arguments(locals())
     dt = check_comparison(comparison)
-    wanted, aesthetics = validated(plot_khat, visuals, aes_by_visuals)
+    wanted, aesthetics = validated(plot_pareto_k, visuals, aes_by_visuals)
     backend = choose_backend(backend, plot_collection)
     names = some_approximations(dt, approximations)
     scores = dt["scores"].to_dataset().sel(approximation=names)
