@@ -1,7 +1,7 @@
 """Rules that arguments of public functions must keep, told by the argument's name before any work begins."""
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any
@@ -50,21 +50,44 @@ def number(least: float, below: float = np.inf, *, open_below: bool = False) -> 
     """Allow numbers from `least`, itself left out if `open_below`, to less than `below`."""
 
     def rule(name: str, value: Any) -> None:
-        if not isinstance(value, Real):
+        if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
             raise TypeError(f"{name} must be a number; got {shown(value)}.")
         if not (least < float(value) < below if open_below else least <= float(value) < below):
-            upper = "" if below == np.inf else f" and below {below:g}"
-            bound = f"above {least:g}" if open_below else f"at least {least:g}"
-            finite = "" if np.isfinite(float(value)) else " and finite"
-            raise ValueError(f"{name} must be {bound}{upper}{finite}; got {value}.")
+            bounds = [f"above {least:g}" if open_below else f"at least {least:g}"] if np.isfinite(least) else []
+            bounds += [f"below {below:g}"] if np.isfinite(below) else []
+            bounds += [] if np.isfinite(float(value)) else ["finite"]
+            raise ValueError(f"{name} must be {' and '.join(bounds)}; got {value}.")
 
     return rule
+
+
+def numbers(rule: Rule, example: str) -> Rule:
+    """Allow some numbers, each of which keeps a rule."""
+
+    def of_each(name: str, value: Any) -> None:
+        if isinstance(value, str) or not isinstance(value, Sequence | np.ndarray) or not len(value):
+            raise TypeError(f"{name} must be a sequence of numbers, such as {example}; got {shown(value)}.")
+        for each in value:
+            rule(f"each of {name}", each)
+
+    return of_each
+
+
+def function(name: str, value: Any) -> None:
+    """Allow what can be called."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a function; got {shown(value)}.")
 
 
 def flag(name: str, value: Any) -> None:
     """Allow True and False."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False; got {shown(value)}.")
+
+
+def flag_or(rule: Rule) -> Rule:
+    """Allow True and False as well."""
+    return lambda name, value: None if isinstance(value, bool | np.bool_) else rule(name, value)
 
 
 def choice(*known: str, what: str = "") -> Rule:
@@ -111,7 +134,7 @@ def _are_texts(value: Any) -> bool:
 
 def instance(*types: type, cure: str = "") -> Rule:
     """Allow instances of some types; `cure` says where they come from."""
-    names = " or ".join(f"a {each.__name__}" for each in types)
+    names = " or ".join(f"{'an' if each.__name__[0] in 'AEIO' else 'a'} {each.__name__}" for each in types)
 
     def rule(name: str, value: Any) -> None:
         if not isinstance(value, types):

@@ -188,11 +188,11 @@ def _compare(parsed: argparse.Namespace, console: "Console") -> int:
     file, name = _model_file(parsed.model)
     _check_out(parsed)
     baseline = _baseline(parsed)
-    from pymc_kl.model.files import read_tree
+    from pymc_kl.adapters import files
     from pymc_kl.model.from_file import load_model
 
+    draws = None if parsed.draws is None else files.read(parsed.draws)
     model = load_model(file, name)
-    draws = None if parsed.draws is None else read_tree(parsed.draws)
     comparison = pkl.compare(
         draws,
         dict(parsed.fit),

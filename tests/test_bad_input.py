@@ -1,26 +1,49 @@
 """Mistakes at the doors of the public functions: each is told by the argument's name, before anything is compiled.
 
 The model has a discrete variable, which compiling would refuse with an error of its own: an error that names the
-argument has come before.
+argument has come before. None may take longer than `LONGEST`.
 """
 
+import importlib
 import inspect
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from hypothesis import given as for_all
+from hypothesis import settings
+from hypothesis import strategies as st
 from pymc.backends.base import MultiTrace
 from pymc.backends.ndarray import NDArray
+from test_package import DOCUMENTED
 
 import pymc_kl as pkl
-from pymc_kl.approximations import MeanField
+from pymc_kl.approximations import (
+    Draws,
+    FullRank,
+    Functions,
+    LowRank,
+    MeanField,
+    Mixture,
+    StudentT,
+    StudentTMixture,
+)
 from pymc_kl.cli import main
+from pymc_kl.comparison import compare_models
+from pymc_kl.fitting import polish
+from pymc_kl.model import Target, as_posterior_draws, as_target
 from pymc_kl.modes import planted_modes
+from pymc_kl.prediction import elpd_table, predict, predictive_checks, stack, tell_modes_apart
 from pymc_kl.renyi import divergence_path
+from pymc_kl.reports import changes_since, verdict_data
+from pymc_kl.sweeps import load_sweep, sweep, sweep_report, sweep_table
 
+LONGEST = 0.2  # seconds of computing that a mistake may take
 with pm.Model() as MODEL:
     pm.Poisson("k", 1.0)
 Q = MeanField(loc=np.zeros(1), scale=np.ones(1))
@@ -33,13 +56,18 @@ FUNCTIONS: dict[Callable[..., Any], tuple[Any, ...]] = {  # what comes first, wh
     divergence_path: (DRAWS,), pkl.report: (TREE,), pkl.plot_modes: (TREE,), pkl.plot_coverage: (TREE,),
     pkl.plot_divergence: (TREE,), pkl.plot_divergence_path: (TREE,), pkl.plot_contributions: (TREE,),
     pkl.plot_pareto_k: (TREE,), pkl.plot_loss: (TREE,), pkl.plot_mode_tree: (TREE,), pkl.kl_divergence: ([0.5], [0.5]),
+    predictive_checks: (TREE,), predict: (TREE,), stack: (DRAWS,), tell_modes_apart: (TREE,), sweep_report: (TREE,),
+    Q.sample: (3,),
 }  # fmt: skip
 WHOLE = (None, "5", 1.5, True, np.nan, np.inf, -3, 10**15)
 WRONG: dict[str, tuple[Any, ...]] = {
     "n_draws": WHOLE, "n_starts": WHOLE, "draws": WHOLE, "chains": WHOLE, "jumps": WHOLE, "tune": WHOLE,
     "n_proposals": WHOLE, "max_draws": WHOLE, "repeats": WHOLE, "max_variables": WHOLE, "n": WHOLE,
     "n_jobs": (0, "a", 1.5), "n_components": (2.5, "a", 0, 1000), "rank": (2.5, "a", 0),
-    "min_barrier": (None, "a", -1, np.nan, np.inf), "planted": ("yes", -1, np.nan), "budget": ("a", 0, -1, np.nan),
+    "min_barrier": (None, "a", -1, np.nan, np.inf), "planted": ("yes", -1, np.nan),
+    "budget": ("a", 0, -1, np.nan, True), "masses": (5, "a", [], [0.0], [1.0], [np.nan], [True]),
+    "widths": (5, [], ["a"], [0.0], [np.inf]), "seconds": ("a", 0, np.nan, None), "log_evidence": ("a", np.nan, np.inf),
+    "var_name": (5, ["y"]), "by": ("x", None),
     "target_accept": ("a", 0, 1, 2, np.nan), "ci_prob": (0, 1, 2, np.nan, "a"), "round_to": (-3, "a", 2.5, True),
     "symmetry": (5, "x", None, [1], iter(["x"])), "forward": (5, "nope", "mean-field", iter(["mixture"])),
     "reverse": (5, "nope", iter(["advi"])),
@@ -61,6 +89,15 @@ def calls() -> Iterator[Any]:
                 yield pytest.param(function, name, value, id=f"{function.__name__}-{name}-{value!r:.20}")
 
 
+@contextmanager
+def refused(match: str, *errors: type[Exception]) -> Iterator[pytest.ExceptionInfo[Exception]]:
+    """Check that a block raises an error for users, and soon."""
+    start = time.process_time()
+    with pytest.raises((TypeError, ValueError, *errors), match=match) as caught:
+        yield caught
+    assert time.process_time() - start < LONGEST
+
+
 @pytest.mark.parametrize(("function", "name", "value"), [*calls()])
 def test_an_argument_is_refused_by_its_name(function, name, value):
     parameters = inspect.signature(function).parameters
@@ -68,9 +105,55 @@ def test_an_argument_is_refused_by_its_name(function, name, value):
     given |= {"model": MODEL} if "model" in parameters else {}
     if name == "n_components":
         given["family"] = "mixture"
-    with pytest.raises((TypeError, ValueError, FileNotFoundError), match=rf"\b{name}\b") as caught:
+    with refused(rf"\b{name}\b", OSError) as caught:
         function(**given | {name: value})
     assert "discrete" not in str(caught.value)
+
+
+NO_COMPARISON = [
+    pkl.save, pkl.summary, pkl.coverage, pkl.report, pkl.plot_modes, pkl.plot_coverage, pkl.plot_divergence,
+    pkl.plot_contributions, pkl.plot_pareto_k, pkl.plot_loss, pkl.plot_mode_tree, verdict_data, predict, predictive_checks,
+    tell_modes_apart,
+]  # fmt: skip
+
+
+NO_MODEL = {divergence_path, pkl.kl_divergence, pkl.plot_divergence_path, Q.sample, sweep_report}
+BEHIND_DOORS = "discrete|no comparison|no observed variables"  # what is wrong with all that is given but the argument
+DOORS = [
+    (f, name)
+    for f in FUNCTIONS
+    if f not in NO_MODEL
+    for name in inspect.signature(f).parameters
+    if name[-5:] != "kwargs"
+]
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.complex_numbers() | st.text() | st.binary()
+JUNK = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(st.text(), SCALARS, max_size=3) | st.tuples(SCALARS)
+
+
+@settings(max_examples=500, deadline=None)
+@for_all(door=st.sampled_from(DOORS), value=JUNK)
+def test_whatever_is_given_is_named_or_taken(door, value):
+    function, name = door
+    parameters = inspect.signature(function).parameters
+    given = dict(zip(parameters, FUNCTIONS[function], strict=False))
+    given |= {"model": MODEL} if "model" in parameters else {}
+    with refused(rf"\b{name}\b|{BEHIND_DOORS}", OSError):
+        function(**given | {name: value})
+
+
+@pytest.mark.parametrize("function", NO_COMPARISON)
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "got None"), (DRAWS, "got a value of type Dataset"),
+        (TREE, "it lacks the groups posterior, modes"), (Q, "got a value of type MeanField"),
+    ],
+    ids=["none", "draws", "tree", "fit"],
+)  # fmt: skip
+def test_what_is_no_comparison_is_answered_with_what_to_write(function, value, message):
+    with refused(message) as caught:
+        function(value, "c.nc") if function is pkl.save else function(value)
+    assert str(caught.value).startswith("comparison ")
 
 
 @pytest.mark.parametrize("function", [f for f in FUNCTIONS if FUNCTIONS[f] and FUNCTIONS[f][0] is DRAWS])
@@ -83,14 +166,13 @@ def test_an_argument_is_refused_by_its_name(function, name, value):
     ids=["model", "array", "dict", "number", "fit", "trace"],
 )  # fmt: skip
 def test_what_is_no_draws_is_answered_with_what_to_write(function, value, cure):
-    with pytest.raises(TypeError, match=function.__name__) as caught:
+    with refused(function.__name__) as caught:
         function(value)
     assert cure in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
+ONE = np.ones(1)
+ROWS: list[tuple[Callable[[], Any], str]] = [
         (lambda: pkl.compare({"q": Q}, DRAWS), r"compare\(idata, \{'ADVI': advi\}\)"),
         (lambda: pkl.compare(DRAWS, DRAWS), "Draws come first"),
         (lambda: pkl.compare(DRAWS, {".": Q}), "names a group"),
@@ -115,9 +197,9 @@ def test_what_is_no_draws_is_answered_with_what_to_write(function, value, cure):
         (lambda: pkl.load(TREE), "path must be"),
         (lambda: pkl.load("nowhere.nc"), "nowhere.nc"),
         (lambda: pkl.report(TREE, 5), "path must be"),
-        (lambda: pkl.report(5), "expected a comparison"),
+        (lambda: pkl.report(5), "comparison must be the DataTree"),
         (lambda: pkl.summary(TREE), "no comparison"),
-        (lambda: pkl.coverage(DRAWS), "expected a comparison"),
+        (lambda: pkl.coverage(DRAWS), "comparison must be the DataTree"),
         (lambda: pkl.coverage(TREE, values=5), "values must be a name or a sequence of names"),
         (lambda: pkl.coverage(TREE, round_to="all"), "round_to must be one of 'auto', 'none'"),
         (lambda: pkl.summary(TREE, round_to=2.5), "round_to must be a whole number"),
@@ -125,19 +207,104 @@ def test_what_is_no_draws_is_answered_with_what_to_write(function, value, cure):
         (lambda: pkl.summary(TREE, kind=[]), "kind must be one of 'main', 'all'"),
         (lambda: pkl.plot_modes("c.nc"), "no such comparison: c.nc"),
         (lambda: pkl.compare("trace.nc"), "idata, .*: there is no such file, 'trace.nc'"),
-    ],
-)  # fmt: skip
+        (lambda: pkl.as_approximation(5, model=MODEL), "cannot read a fit of type int"),
+        (lambda: pkl.as_approximation("draws.csv", model=MODEL), "must be NetCDF .* got 'draws.csv'"),
+        (lambda: pkl.as_approximation("nowhere.nc", model=MODEL), "no such file of draws: nowhere.nc"),
+        (lambda: pkl.kl_divergence([1.0], [0.4]), "weights must sum to 1; .* Normalise q"),
+        (lambda: pkl.kl_divergence(["a"], [0.4]), "p must be an array of real numbers"),
+        (lambda: pkl.kl_divergence([1j], [0.4]), "p must be an array of real numbers"),
+        (lambda: as_target(5), "model must be a pm.Model; got 5"),
+        (lambda: as_target(MODEL), "k is discrete"),
+        (lambda: Target.from_model("x"), "model must be a pm.Model"),
+        (lambda: as_posterior_draws(DRAWS, MODEL), r"target must be a Target, such as as_target\(model\)"),
+        (lambda: as_posterior_draws(5, Q), "draws, the first argument of as_posterior_draws, must be draws"),
+        (lambda: compare_models(TREE), "comparisons must be a dict of comparisons"),
+        (lambda: compare_models({"a": TREE}), "comparisons must hold at least 2"),
+        (lambda: compare_models({"a": TREE, "b": TREE}), r"comparisons\['a'\] is a DataTree, but no comparison"),
+        (lambda: compare_models({"a": 5, "b": TREE}), r"comparisons\['a'\] must be the DataTree"),
+        (lambda: compare_models({"a": TREE, "b": TREE}, prior={"a": 1}), "prior must be a dict with a weight for each"),
+        (lambda: compare_models({"a": TREE, "b": TREE}, prior={"a": "x", "b": 1}), "weights of prior must be a number"),
+        (lambda: compare_models({"a": TREE, "b": TREE}, round_to=3), "round_to must be one of 'auto', 'none'"),
+        (lambda: elpd_table(TREE), r"prediction must be a Dataset, what predict\(\) returns"),
+        (lambda: elpd_table(DRAWS), r"prediction must be what predict\(\) returns; it lacks 'diff', 'elpd'"),
+        (lambda: stack(DRAWS, 5), "model must be a pm.Model"),
+        (lambda: stack(DRAWS, MODEL), "the model has no observed variables"),
+        (lambda: stack(DRAWS, by="modes"), "by must be .* Did you mean 'mode'"),
+        (lambda: changes_since(5, TREE), "comparison must be the DataTree"),
+        (lambda: changes_since(TREE, TREE), "comparison is a DataTree, but no comparison"),
+        (lambda: load_sweep(5), "store must be the path"),
+        (lambda: load_sweep("nowhere"), "no such sweep: .*nowhere"),
+        (lambda: load_sweep(__file__), "is there and is no sweep.* Name a new folder"),
+        (lambda: sweep_table(TREE), r"swept must be what sweep\(\) returns"),
+        (lambda: sweep_table("folder"), "got 'folder'"),
+        (lambda: sweep_report(None), r"swept must be what sweep\(\) returns"),
+        (lambda: sweep(MODEL, store="new"), "cells must be a dict of models"),
+        (lambda: sweep({"a": 5}, store="new"), "the cell 'a' must be a model"),
+        (lambda: sweep(DRAWS, store="new"), "the cell 'x' must be a model"),
+        (lambda: sweep({"a": {"model": MODEL, "n_drws": 5}}, store="new"), "Did you mean 'n_draws'"),
+        (lambda: sweep({"a": {"model": MODEL, "idata": 5}}, store="new"), "idata, the first argument of compare"),
+        (lambda: sweep({"a": MODEL}, store=5), "store must be the path"),
+        (lambda: sweep({"a": MODEL}, store=__file__), "is no sweep.* Name a new folder"),
+        (lambda: sweep({"a": MODEL}, {"n": [1]}, store="new"), "grid is for a function"),
+        (lambda: sweep(lambda n: MODEL, {"m": [1]}, store="new"), "grid does not fit the function"),
+        (lambda: sweep({"a": MODEL}, store="new", model=MODEL), "model is of one cell alone"),
+        (lambda: sweep({"a": MODEL}, store="new", forwrd="mixture"), "Did you mean 'forward'"),
+        (lambda: sweep({"a": MODEL}, store="new", quantities=[]), "quantities must be names of variables"),
+        (lambda: sweep({"a": MODEL}, store="new", n_jobs=0), "n_jobs must not be 0"),
+        (lambda: sweep({"a": MODEL}, store="new", retry_failed="yes"), "retry_failed must be True or False"),
+        (lambda: MeanField(loc="a", scale=ONE), "loc must be an array of real numbers; got 'a'"),
+        (lambda: MeanField(loc=ONE, scale=np.ones(2)), r"scale must have shape \(d\) with d = 1; got \(2,\)"),
+        (lambda: MeanField(loc=ONE, scale=-ONE), "scale must be positive"),
+        (lambda: MeanField(loc=np.array([np.nan]), scale=ONE), "loc must be finite"),
+        (lambda: FullRank(loc=np.ones(2), scale_tril=np.ones((2, 2))), r"numpy\.linalg\.cholesky\(covariance\)"),
+        (lambda: FullRank(loc=np.ones(2), scale_tril=np.eye(3)), "scale_tril must have shape .* with d = 2"),
+        (lambda: LowRank(loc=ONE, factor=ONE, scale=ONE), r"factor must have shape \(d, r\)"),
+        (lambda: StudentT(loc=ONE, scale_tril=np.eye(1), df=-1.0), "df must be positive"),
+        (lambda: Mixture(weights=ONE / 2, locs=np.ones((1, 1)), scale_trils=np.ones((1, 1, 1))), "weights .*sum to 1"),
+        (lambda: Mixture(weights=ONE, locs=np.ones((2, 1)), scale_trils=np.ones((1, 1, 1))), "locs must have shape"),
+        (
+            lambda: StudentTMixture(
+                weights=ONE, locs=np.ones((1, 1)), scale_trils=np.ones((1, 1, 1)), dfs=np.zeros(1)
+            ),
+            "dfs must be positive",
+        ),
+        (lambda: Draws(x=ONE), r"x must have shape \(n, d\)"),
+        (lambda: Q.log_prob("a"), r"x must be an array of real numbers of shape \(n, 1\)"),
+        (lambda: Q.log_prob(np.zeros((3, 4))), r"x must be .* of shape \(n, 1\)"),
+        (lambda: Q.log_prob(np.zeros((3, 1), complex)), "x must be an array of real numbers"),
+        (lambda: Functions(sample=5), "sample must be a function; got 5"),
+        (lambda: Functions(sample=abs, log_prob=5), "log_prob must be a function; got 5"),
+        (lambda: polish(5, Q, rng=np.random.default_rng()), "value_and_grad must be a function"),
+        (lambda: polish(abs, 5, rng=np.random.default_rng()), "fit must be a MeanField or a FullRank"),
+        (lambda: polish(abs, Q, rng=1), "rng must be a Generator"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "message"), ROWS)
 def test_swapped_and_near_miss_calls_are_answered(call, message):
-    with pytest.raises((TypeError, ValueError, OSError), match=message):
+    with refused(message, OSError):
         call()
+
+
+ELSEWHERE = {  # names that take no arguments, are made by other names, or are parts of a page of one's own
+    "Approximation", "Code", "ComponentFamily", "FAMILIES", "Family", "Figure", "FitInfo", "Flow", "Masses", "Modes",
+    "Painter", "PosteriorDraws", "Report", "Section", "css_variables", "galaxies", "measurements", "model", "observed",
+    "page_environment", "velocities",
+}  # fmt: skip
+
+
+def test_every_public_name_has_rows():
+    rows = {function.__name__ for function in (*FUNCTIONS, *NO_COMPARISON)}
+    rows |= {name for call, _ in ROWS for name in call.__code__.co_names}
+    public = {name for module in {"pymc_kl", *DOCUMENTED} for name in importlib.import_module(module).__all__}
+    assert public - rows == ELSEWHERE
+    assert len([*calls()]) + len(ROWS) + len(COMMANDS) >= 150
 
 
 MODEL_FILE = "import pymc as pm\nwith pm.Model() as model:\n    pm.Normal('x')\n"
 
 
-@pytest.mark.parametrize(
-    ("source", "arguments", "message"),
-    [
+COMMANDS: list[tuple[str, list[str], str]] = [
         (MODEL_FILE, ["--fit", "a=trace.nc", "--fit", "a=other.nc"], "'a' was given more than once"),
         (MODEL_FILE, ["--draws", "nowhere.nc"], "no such file of draws"),
         (MODEL_FILE, ["--fit", "a=nowhere.nc"], "no such file of the fit"),
@@ -148,8 +315,53 @@ MODEL_FILE = "import pymc as pm\nwith pm.Model() as model:\n    pm.Normal('x')\n
         ("import nowhere_to_be_found", [], "ModuleNotFoundError"),
         ("def model(): raise RuntimeError('boom')", [], "boom"),
         ("model = 5", [], "no pm.Model named 'model'"),
+        (MODEL_FILE, ["--baseline", "nowhere.nc"], "no such comparison: nowhere.nc"),
+        (MODEL_FILE, ["--baseline", "trace.nc"], "trace.nc can't be read as a comparison"),
+        (MODEL_FILE, ["--quantity", "nope"], "unknown variable 'nope' in quantities; known are 'x'"),
+        (MODEL_FILE, ["--n-starts", "0"], "n_starts must be at least 1"),
+        (MODEL_FILE, ["--budget", "-1"], "budget must be above 0"),
+        (MODEL_FILE, ["--out", "trace.nc"], "trace.nc is a file"),
+        (MODEL_FILE, ["--out", "trace.nc/below"], "A file stands where a folder is needed"),
+        (MODEL_FILE, ["--out", "."], "holds other files"),
+        (MODEL_FILE, ["--fit", "forward mixture=trace.nc", "--draws", "trace.nc"], "can't be read"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["summary", "nowhere.nc"], "no such comparison: nowhere.nc"),
+        (["report", "nowhere.nc"], "no such comparison: nowhere.nc"),
+        (["summary", "draws.nc"], "no comparison"),
+        (["report", "draws.nc", "--overwrite"], "no comparison"),
+        (["compare", "model_file.py"], "the model is given as FILE.py:NAME"),
+        (["compare", "nowhere.py:model"], "there is no file 'nowhere.py'"),
     ],
 )
+def test_other_commands_exit_with_two(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    DRAWS.to_netcdf("draws.nc")
+    assert main(arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "m.py:model", "--forward", "mean-field"], ["compare", "m.py:model", "--seed", "a"],
+        ["compare", "m.py:model", "--fit", "a"], ["summary", "c.nc", "--fail-on", "mised"],
+        ["report", "c.nc", "--round-to", "2.5"], ["report", "c.nc", "--ci-prob", "a"], ["compar"], [],
+    ],
+)  # fmt: skip
+def test_words_that_no_command_has_are_named(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    said = capsys.readouterr().err
+    assert "error: " in said
+    assert not arguments or arguments[-1] in said
+
+
+@pytest.mark.parametrize(("source", "arguments", "message"), COMMANDS)
 def test_the_command_line_exits_with_two(source, arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model_file.py").write_text(source)

@@ -156,7 +156,7 @@ def test_a_function_may_build_the_model():
         (["compare", "nowhere.py:model"], "there is no file 'nowhere.py'"),
         (["compare", "two.py:model", "--draws", "none.nc"], "no such file of draws: none.nc"),
         (["summary", "none.nc"], "no such comparison: none.nc"),
-        (["summary", "draws.nc"], "this DataTree is no comparison"),
+        (["summary", "draws.nc"], "a DataTree, but no comparison"),
         (["demo", "--out", "mine"], "comparison.nc is there and was written by"),
         (["demo", "--out", "page"], "report.html is there and is no report"),
         (["demo", "--out", "."], "holds other files, such as draws.nc; name a new folder"),

@@ -102,8 +102,8 @@ def as_approximation(fit: Any, *, model: "pm.Model | Target | None" = None) -> A
     ...     as_approximation(advi).loc
     array([0.])
     """
-    target = as_target(model)
     if isinstance(fit, Approximation):
+        target = as_target(model)
         if fit.d != target.d:
             raise ValueError(
                 f"the approximation has {fit.d} dimensions and the model {target.d}: it belongs to another "
@@ -114,7 +114,7 @@ def as_approximation(fit: Any, *, model: "pm.Model | Target | None" = None) -> A
         fit = files.read(fit)
     for name, adapter in ADAPTERS.items():
         if adapter.accepts(fit):
-            return _convert(name, adapter, fit, target)
+            return _convert(name, adapter, fit, as_target(model))
     raise TypeError(
         f"cannot read a fit of type {type(fit).__name__}; known are an Approximation of this package, "
         f"{', '.join((*ADAPTERS, FILES))}.{origins.advice(fit)}"

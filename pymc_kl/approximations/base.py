@@ -15,6 +15,8 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array, Kind, RandomSeed
+from pymc_kl.approximations.parameters import checked_arrays
+from pymc_kl.arguments import check_arguments, shown, whole
 
 if TYPE_CHECKING:
     from pymc_kl.model.target import Target
@@ -138,6 +140,7 @@ class Approximation(ABC):
 
     family: ClassVar[str]
     has_log_prob: ClassVar[bool] = True
+    shapes: ClassVar[dict[str, str]] = {}  # of the arrays that define it, a letter for each dim
 
     target: "Target | None" = None
     kind: Kind = "forward"
@@ -145,6 +148,8 @@ class Approximation(ABC):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "info", FitInfo.of(self.info))
+        for name, array in checked_arrays(vars(self), self.shapes).items():
+            object.__setattr__(self, name, array if array.ndim else float(array))
 
     @property
     @abstractmethod
@@ -174,8 +179,7 @@ class Approximation(ABC):
         array (n, d)
             Independent draws, unconstrained space.
         """
-        if n < 1:
-            raise ValueError(f"n must be at least 1; got {n}.")
+        check_arguments({"n": n, "random_seed": random_seed}, n=whole())
         return self._sample(int(n), np.random.default_rng(random_seed))
 
     def log_prob(self, x: Array) -> Array:
@@ -191,9 +195,9 @@ class Approximation(ABC):
                 f"{self.family} is known by its draws alone and has no log_prob; "
                 "scores that need a density are NaN for it."
             )
-        x = np.asarray(x, dtype=float)
-        if x.ndim != 2 or x.shape[1] != self.d:
-            raise ValueError(f"x must have shape (n, {self.d}); got {x.shape}.")
+        x = np.asarray(x, dtype=None if np.asarray(x).dtype.kind in "OUSc" else float)
+        if x.dtype.kind != "f" or x.ndim != 2 or x.shape[1] != self.d:
+            raise ValueError(f"x must be an array of real numbers of shape (n, {self.d}); got {shown(x)}.")
         return self._log_prob(x)
 
     def to_datatree(self, n: int = 4000, *, random_seed: RandomSeed = None) -> xr.DataTree:

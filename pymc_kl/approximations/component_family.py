@@ -54,6 +54,7 @@ class ComponentFamily(Family):
     """
 
     heavy: ClassVar[bool] = False
+    shapes: ClassVar[dict[str, str]] = {"weights": "M", "locs": "Md", "scale_trils": "Mdd"}
 
     weights: Array
     locs: Array

@@ -31,6 +31,7 @@ class Draws(Approximation):
 
     family: ClassVar[str] = "draws"
     has_log_prob: ClassVar[bool] = False
+    shapes: ClassVar[dict[str, str]] = {"x": "nd"}
 
     x: Array
     n_chains: int = 0

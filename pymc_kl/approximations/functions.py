@@ -9,6 +9,7 @@ import numpy as np
 
 from pymc_kl._typing import Array, Kind
 from pymc_kl.approximations.base import Approximation, FitInfo
+from pymc_kl.arguments import check_arguments, function, optional, whole
 
 TRIED_DRAWS = 8  # draws on which the user's functions are tried; our choice
 NO_DENSITY = "No log_prob was given: scores that need a density are NaN."
@@ -56,6 +57,9 @@ class Functions:
     d: int | None = None
     kind: Kind = "other"
     info: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        check_arguments(vars(self), sample=function, log_prob=optional(function), d=optional(whole()))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

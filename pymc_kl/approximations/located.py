@@ -1,6 +1,7 @@
 """Base classes of families with a centre, and of those whose draws are an affine map of standard draws."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -13,6 +14,8 @@ from pymc_kl.approximations.family import Family
 class Located(Family):
     """A family with a centre, `loc` (d,), on the unconstrained space."""
 
+    shapes: ClassVar[dict[str, str]] = {"loc": "d"}
+
     loc: Array
 
     @property
@@ -24,6 +27,8 @@ class Located(Family):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Affine(Located):
     """x = loc + L z, where z is standard and L = `scale_tril` (d, d) is lower triangular."""
+
+    shapes: ClassVar[dict[str, str]] = {"loc": "d", "scale_tril": "dd"}
 
     scale_tril: Array
 

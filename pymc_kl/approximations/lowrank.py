@@ -50,6 +50,7 @@ class LowRank(Located):
     """
 
     family: ClassVar[str] = "lowrank"
+    shapes: ClassVar[dict[str, str]] = {"loc": "d", "factor": "dr", "scale": "d"}
 
     factor: Array
     scale: Array

@@ -29,6 +29,7 @@ class MeanField(Located):
     """
 
     family: ClassVar[str] = "meanfield"
+    shapes: ClassVar[dict[str, str]] = {"loc": "d", "scale": "d"}
 
     scale: Array
 

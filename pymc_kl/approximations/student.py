@@ -46,6 +46,7 @@ class StudentT(Affine):
     """
 
     family: ClassVar[str] = "studentt"
+    shapes: ClassVar[dict[str, str]] = {"loc": "d", "scale_tril": "dd", "df": ""}
 
     df: float
 

@@ -46,6 +46,7 @@ class StudentTMixture(ComponentFamily):
 
     family: ClassVar[str] = "studentt_mixture"
     heavy: ClassVar[bool] = True
+    shapes: ClassVar[dict[str, str]] = ComponentFamily.shapes | {"dfs": "M"}
 
     dfs: Array
 

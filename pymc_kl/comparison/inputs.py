@@ -7,7 +7,7 @@ import xarray as xr
 
 from pymc_kl.approximations import FAMILIES
 from pymc_kl.approximations.choice import AUTO
-from pymc_kl.arguments import Rule, choice, choices, number, optional, quoted, whole
+from pymc_kl.arguments import Rule, choice, choices, flag_or, number, optional, quoted, whole
 from pymc_kl.comparison.make_fits import ALL_OPTIMA, PYMC_METHODS, REVERSE, polished_name
 from pymc_kl.comparison.stored_names import fits_as_text
 from pymc_kl.model.draws import draws_of
@@ -64,7 +64,7 @@ def check_names(names: Iterable[str], forward: Sequence[str], reverse: Sequence[
 
 
 RULES: dict[str, Rule] = {  # of the arguments of `compare`; of those that it lacks, the rules that hold everywhere
-    "idata": optional(not_compared), "approximations": optional(fits_by_name), "planted": number(0),
+    "idata": optional(not_compared), "approximations": optional(fits_by_name), "planted": flag_or(number(0)),
     "reference": choice("complete", "as given"), "forward": optional(choices(AUTO, *FAMILIES, what="family")),
     "reverse": optional(choices(*REVERSE, what="method")), "n_draws": whole(100),
     "backend": choice("auto", "jax", "numba"), "quantities": optional(check_asked),

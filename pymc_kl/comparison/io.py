@@ -13,10 +13,10 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl.arguments import check_arguments, file_path, shown
-from pymc_kl.comparison.damaged import told_in_a_line
 from pymc_kl.comparison.older_formats import converted
 from pymc_kl.comparison.stored_names import from_file, to_file
 from pymc_kl.comparison.whole_files import check_new, interrupts_wait, recover, written_whole
+from pymc_kl.model.damaged import told_in_a_line
 from pymc_kl.model.datatree import FORMAT
 from pymc_kl.model.files import read_tree, reader_options
 
@@ -254,7 +254,7 @@ def _read_unchanged(path: Path) -> xr.DataTree:
             return dt
 
 
-def check_comparison(dt: Any) -> xr.DataTree:
+def check_comparison(dt: Any, name: str = "comparison") -> xr.DataTree:
     """Return a comparison, converted if it is of an older format; raise if it is none, partial, or of a newer one.
 
     The path of one that was saved stands for it.
@@ -262,10 +262,11 @@ def check_comparison(dt: Any) -> xr.DataTree:
     if isinstance(dt, str | os.PathLike):
         return load(Path(dt))
     if not isinstance(dt, xr.DataTree):
-        raise TypeError(f"expected a comparison, the DataTree that compare() returns; got {type(dt).__name__}.")
+        raise TypeError(f"{name} must be the DataTree that compare() returns; got {shown(dt)}.")
     if missing := [name for name in NEEDED if name not in dt.children]:
         raise ValueError(
-            f"this DataTree is no comparison: it lacks the groups {', '.join(missing)}. Make one with compare()."
+            f"{name} is a DataTree, but no comparison: it lacks the groups {', '.join(missing)}. Make one with "
+            "compare()."
         )
     made = _number(dt, "pymc_kl_format")
     if made > FORMAT:

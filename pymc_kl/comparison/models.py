@@ -10,11 +10,11 @@ import xarray as xr
 from scipy.special import expit, logsumexp
 
 from pymc_kl._typing import Array
-from pymc_kl.arguments import check_arguments, choice, quoted, shown
-from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
+from pymc_kl.arguments import check_arguments, choice, number, numbers, quoted, shown
 from pymc_kl.comparison.formats import format_estimate, format_percent
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.readable import Readable
+from pymc_kl.model.damaged import STRANGE, told_in_a_line
 from pymc_kl.modes.masses import NORMAL_95
 
 LEAST_MODELS = 2
@@ -75,9 +75,9 @@ def compare_models(
     {'narrow': 0.86, 'wide': 0.14}
     """
     check_arguments(locals(), comparisons=_by_name, round_to=choice("auto", "none"))
-    trees = {name: _checked(name, dt) for name, dt in comparisons.items()}
-    names = list(trees)
+    names = list(comparisons)
     weights = _weights(names, prior)
+    trees = {name: check_comparison(dt, f"comparisons[{name!r}]") for name, dt in comparisons.items()}
     log_z, se = _log_evidence(trees)
     _check_data(trees)
     ds = _probabilities(log_z, se, np.log(weights))
@@ -98,22 +98,14 @@ def _by_name(name: str, value: Any) -> None:
         raise ValueError(f"{name} must hold at least {LEAST_MODELS} comparisons; got {len(value)}.")
 
 
-def _checked(name: str, dt: Any) -> xr.DataTree:
-    try:
-        return check_comparison(dt)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name!r}: {error}") from None
-
-
 def _weights(names: list[str], prior: Mapping[str, float] | None) -> Array:
     """Return prior probabilities (models,)."""
     if prior is None:
         return np.full(len(names), 1 / len(names))
     if not isinstance(prior, Mapping) or set(prior) != set(names):
         raise ValueError(f"prior must be a dict with a weight for each of {quoted(names)}; got {shown(prior)}.")
+    numbers(number(0, open_below=True), "{'a': 1, 'b': 2}")("weights of prior", list(prior.values()))
     weights = np.array([float(prior[name]) for name in names])
-    if not (np.isfinite(weights) & (weights > 0)).all():
-        raise ValueError(f"prior must hold weights above 0; got {shown(dict(prior))}. Leave out models of weight 0.")
     return np.asarray(weights / weights.sum())
 
 

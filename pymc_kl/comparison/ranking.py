@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
+from pymc_kl.model.damaged import STRANGE, told_in_a_line
 
 
 @told_in_a_line("this comparison can't be read", STRANGE)

@@ -10,13 +10,13 @@ import pandas as pd
 import xarray as xr
 
 from pymc_kl.arguments import check_arguments, choice, choices, optional, texts, whole
-from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
 from pymc_kl.comparison.datatree import SCORE_COLUMNS, TEXT_COLUMNS
 from pymc_kl.comparison.formats import NONE, format_estimate, format_percent
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.quantities_table import quantities_of, quantities_table
 from pymc_kl.comparison.ranking import ranked
 from pymc_kl.comparison.readable import Readable
+from pymc_kl.model.damaged import STRANGE, told_in_a_line
 from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 from pymc_kl.scores.shape import WELL_FITTED

@@ -1,13 +1,13 @@
 """KL(p‖q) of two distributions, in nats, by the most exact method that applies, with its error."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.special import rel_entr
 
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.arguments import check_arguments, whole
+from pymc_kl.arguments import check_arguments, shown, whole
 from pymc_kl.divergence.closed_forms import closed_form
 from pymc_kl.divergence.densities import Density, as_density
 from pymc_kl.divergence.numerical import average_log_ratio, integrate_log_ratio, sum_log_ratio
@@ -151,9 +151,14 @@ def _is_array(candidate: object) -> bool:
     return isinstance(candidate, np.ndarray | list | tuple)
 
 
-def _probabilities(weights: object, argument: str) -> Array:
+def _probabilities(weights: Any, argument: str) -> Array:
     """Check one array of probabilities."""
-    probabilities = np.asarray(weights, dtype=float)
+    try:
+        probabilities = np.asarray(weights, dtype=None if np.iscomplexobj(weights) else float)
+    except (TypeError, ValueError):
+        probabilities = np.empty(0, complex)
+    if probabilities.dtype.kind != "f":
+        raise TypeError(f"{argument} must be an array of real numbers, probabilities; got {shown(weights)}.")
     if not (probabilities >= 0).all():
         raise ValueError(f"weights must be 0 or more; {argument} holds {probabilities.min():g}.")
     total = probabilities.sum()

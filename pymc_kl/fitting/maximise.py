@@ -15,6 +15,7 @@ import numpy as np
 
 from pymc_kl._typing import Array, BoolArray
 from pymc_kl.approximations import FullRank, MeanField
+from pymc_kl.arguments import check_arguments, function, instance, whole
 from pymc_kl.fitting.gaussian_elbo import Gaussian, GaussianRows, rows_of
 from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.numerics.lbfgs import Climbs, ValueAndGrad
@@ -56,6 +57,10 @@ def polish[G: MeanField | FullRank](
     >>> polish(value_and_grad, start, rng=np.random.default_rng(0)).loc.round(6)
     array([3.])
     """
+    check_arguments(
+        locals(), value_and_grad=function, fit=instance(MeanField, FullRank), rng=instance(np.random.Generator),
+        n_draws=whole(),
+    )  # fmt: skip
     return maximise(value_and_grad, [fit], n_draws=n_draws, rng=rng)[0][0]
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 from pymc.backends.base import MultiTrace
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.arguments import Rule, shown
+from pymc_kl.arguments import Rule, check_arguments, instance, shown
 from pymc_kl.model.named_draws import are_arrays, read_draws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import MIN_CHAIN_DRAWS
@@ -94,6 +94,9 @@ def as_posterior_draws(draws: Any, target: Target) -> PosteriorDraws:
     draws = read_draws(draws)
     if isinstance(draws, PosteriorDraws):
         return draws
+    check_arguments(
+        locals(), draws=draws_of("as_posterior_draws"), target=instance(Target, cure="such as as_target(model)")
+    )
     x = target.unconstrain(draws)
     n_chains, n_draws, d = x.shape
     if n_draws < MIN_CHAIN_DRAWS:

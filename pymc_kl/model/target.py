@@ -110,7 +110,6 @@ class Target:
         variables = lay_out(full, values)
         x, log_density = flat_log_density(full, values, variables)
         evaluator, backend = make_evaluator(x, log_density, backend=backend, gradient=gradient)
-        names = tuple(rv.name for rv in (*model.free_RVs, *model.deterministics))
         coords, dims = coords_and_dims_for_inferencedata(model)
         return cls(
             model=model,
@@ -119,7 +118,7 @@ class Target:
             coords=plain_labels(coords),
             dims=dims,
             _evaluator=evaluator,
-            posterior_names=names,
+            posterior_names=names_of_posterior(model),
             _full=full,
         )
 
@@ -299,6 +298,14 @@ def model_in_context(model: pm.Model | None) -> pm.Model:
         return pm.modelcontext(model)
     except TypeError as error:
         raise ValueError("no model: call this inside `with model:`, or pass model=...") from error
+
+
+def names_of_posterior(model: "pm.Model | Target | None") -> tuple[str, ...]:
+    """Return the names of the variables that draws have: free ones and deterministics."""
+    if isinstance(model, Target):
+        return model.posterior_names
+    plain = model_in_context(model)
+    return tuple(rv.name for rv in (*plain.free_RVs, *plain.deterministics))
 
 
 def as_target(model: "pm.Model | Target | None", backend: str = "auto") -> Target:

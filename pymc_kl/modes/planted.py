@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from scipy.stats import binomtest
 
 from pymc_kl._typing import Array, IntArray, RandomSeed
-from pymc_kl.arguments import check_arguments, optional, whole
+from pymc_kl.arguments import check_arguments, number, numbers, optional, whole
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
@@ -37,16 +37,6 @@ class Planting:
     widths: Sequence[float] = WIDTHS
     repeats: int = REPEATS
     seconds: float = SECONDS
-
-    def __post_init__(self) -> None:
-        if not len(self.masses) or not all(0 < mass < 1 for mass in self.masses):
-            raise ValueError(f"masses must lie between 0 and 1; got {self.masses}. Give shares, such as (0.3, 0.1).")
-        if not len(self.widths) or not all(0 < width < np.inf for width in self.widths):
-            raise ValueError(f"widths must be positive and finite; got {self.widths}. 0.5 is half as wide as yours.")
-        if self.repeats < 1:
-            raise ValueError(f"repeats must be at least 1; got {self.repeats}.")
-        if not self.seconds > 0:
-            raise ValueError(f"seconds must be above 0; got {self.seconds}. A try takes as long as one search.")
 
 
 def planted_modes(
@@ -114,7 +104,12 @@ def planted_modes(
     >>> planted.attrs["summary"]
     'A mode of 10 % half as wide as yours would have been found in 2 of 2 tries (95 % interval: 34 % to 100 %).'
     """
-    check_arguments(locals(), reference=optional(draws_of("planted_modes")), repeats=whole())
+    check_arguments(
+        locals(), reference=optional(draws_of("planted_modes")),
+        masses=numbers(number(0, 1, open_below=True), "[0.3, 0.1]"),
+        widths=numbers(number(0, open_below=True), "[1.0, 0.5]"), repeats=whole(), seconds=number(0, open_below=True),
+        log_evidence=optional(number(-np.inf, open_below=True)),
+    )  # fmt: skip
     planting = Planting(tuple(dict.fromkeys(masses)), tuple(dict.fromkeys(widths)), repeats, seconds)
     settings = SearchSettings(n_starts, symmetry)
     streams = RandomStreams.of(random_seed)

@@ -3,7 +3,7 @@
 import pandas as pd
 import xarray as xr
 
-from pymc_kl.arguments import check_arguments, instance
+from pymc_kl.arguments import check_arguments, instance, quoted
 from pymc_kl.comparison.formats import NONE, format_estimate
 from pymc_kl.comparison.readable import Readable
 
@@ -24,6 +24,8 @@ def elpd_table(prediction: xr.Dataset) -> pd.DataFrame:
         characters.
     """
     check_arguments(locals(), prediction=instance(xr.Dataset, cure="what predict() returns"))
+    if missing := {"elpd", "diff", "n_bad", "matters"} - set(prediction):
+        raise ValueError(f"prediction must be what predict() returns; it lacks {quoted(sorted(missing))}.")
 
     def estimates(name: str) -> list[str]:
         pairs = zip(prediction[name].values, prediction[f"{name}_se"].values, strict=True)

@@ -5,6 +5,7 @@ Shapes: n draws, Q scalars, which are the elements of all that a quantity return
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from arviz_base import xarray_sel_iter
 from arviz_base.labels import BaseLabeller
 
 from pymc_kl._typing import Array
-from pymc_kl.arguments import did_you_mean, quoted, shown
+from pymc_kl.arguments import choices, quoted, shown
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.table_names import distinct
 from pymc_kl.model.target import Target
@@ -112,7 +113,7 @@ def asked_quantities(asked: Asked | None, target: Target, given: PosteriorDraws 
     Raises
     ------
     ValueError
-        If a variable is unknown, a name comes twice, or a function raises or returns anything but numbers draw by draw.
+        If a name comes twice, or a function raises or returns anything but numbers draw by draw.
     """
     if asked is None:
         return ()
@@ -121,31 +122,30 @@ def asked_quantities(asked: Asked | None, target: Target, given: PosteriorDraws 
     else:
         points = given.flat[np.unique(np.linspace(0, len(given.flat) - 1, CHECKED_DRAWS).astype(int))]
     posterior = target.to_dataset(points[None])
-    tried = [_tried(quantity, posterior, finite=given is not None) for quantity in _read(asked, posterior)]
+    tried = [_tried(quantity, posterior, finite=given is not None) for quantity in _read(asked)]
     labels = [label for quantity in tried for label in quantity.labels]
     if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
         raise ValueError(f"each quantity may be asked for once; {quoted(twice)} came more than once.")
     return tuple(tried)
 
 
-def _read(asked: Asked, posterior: xr.Dataset) -> list[Quantity]:
+def check_known(asked: Asked | None, known: Sequence[str]) -> None:
+    """Raise if a variable that was asked for by its name is none of those known."""
+    names = [each for _, each in _pairs(() if asked is None else asked) if isinstance(each, str)]
+    choices(*known, what="variable")("quantities", names)
+
+
+def _read(asked: Asked) -> list[Quantity]:
+    return [Quantity(name, itemgetter(each) if isinstance(each, str) else each) for name, each in _pairs(asked)]
+
+
+def _pairs(asked: Asked) -> list[tuple[str, str | Function]]:
+    """Pair each name with what was asked for by it; a function alone has none."""
     if isinstance(asked, Mapping):
-        return [
-            Quantity(name, _variable(each, posterior) if isinstance(each, str) else each)
-            for name, each in asked.items()
-        ]
+        return [*asked.items()]
     if callable(asked):
-        return [Quantity("", asked)]
-    return [Quantity(name, _variable(name, posterior)) for name in ([asked] if isinstance(asked, str) else asked)]
-
-
-def _variable(name: str, posterior: xr.Dataset) -> Function:
-    known = list(map(str, posterior.data_vars))
-    if name not in known:
-        raise ValueError(
-            f"unknown variable {name!r} in quantities; known are {quoted(known)}.{did_you_mean(name, known)}"
-        )
-    return lambda draws: draws[name]
+        return [("", asked)]
+    return [(name, name) for name in ([asked] if isinstance(asked, str) else asked)]
 
 
 def _check_draw_by_draw(quantity: Quantity, posterior: xr.Dataset) -> None:

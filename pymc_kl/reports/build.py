@@ -10,10 +10,10 @@ import xarray as xr
 from arviz_base.labels import BaseLabeller, Labeller
 
 from pymc_kl.arguments import check_arguments, file_path, optional
-from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
 from pymc_kl.comparison.whole_files import check_new, write_text
+from pymc_kl.model.damaged import STRANGE, told_in_a_line
 from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.reports.evidence import coverage_section, modes_section, reference_section
 from pymc_kl.reports.facts import Facts, read_facts

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
 from pymc_kl.comparison.io import check_comparison
+from pymc_kl.model.damaged import STRANGE, told_in_a_line
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.numerics.intervals import EXACT
 from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts, FitFacts, Mode, read_facts
@@ -68,7 +68,7 @@ def changes_since(comparison: xr.DataTree, baseline: xr.DataTree) -> dict[str, A
     >>> changes_since(comparison, comparison)
     {'changed': False, 'sentences': ['Nothing changed by more than three joint standard errors.'], 'changes': []}
     """
-    now, before = check_comparison(comparison), check_comparison(baseline)
+    now, before = check_comparison(comparison), check_comparison(baseline, "baseline")
     found = _found(now, before)
     counted = [change for change in found if change.counts]
     sentences = [change.text for change in found]

@@ -36,10 +36,15 @@ class Cell:
         state = cloudpickle.dumps((self.name, self.source, self.seed, dict(self.parameters)))
         return _unpacked, (state,)
 
+    @property
+    def is_built(self) -> bool:
+        """Whether the model is there, and no function that makes it."""
+        return isinstance(self.source, pm.Model | Target) or not callable(self.source)
+
     def arguments(self) -> dict[str, Any]:
         """Build the model, and draws and fits if the cell has them, as arguments of `compare`."""
-        built = self.source
-        if callable(built) and not isinstance(built, pm.Model | Target):
+        built: Any = self.source
+        if not self.is_built:
             seed = {SEED: self.seed} if SEED in inspect.signature(built).parameters else {}
             built = built(**self.parameters, **seed)
         if isinstance(built, pm.Model | Target):
@@ -47,8 +52,8 @@ class Cell:
         if isinstance(built, Mapping) and isinstance(built.get("model"), pm.Model | Target):
             return {**built}
         raise TypeError(
-            f"a cell must be a model, or a dict of compare's arguments with a model, or a function that returns one "
-            f"of them; got {shown(built)}."
+            f"the cell {self.name!r} must be a model, or a dict of compare's arguments with a model, or a function "
+            f"that returns one of them; got {shown(built)}."
         )
 
 

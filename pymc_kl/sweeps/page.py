@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl.arguments import check_arguments, file_path, optional
-from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
 from pymc_kl.comparison.formats import NONE
+from pymc_kl.model.damaged import STRANGE, told_in_a_line
 from pymc_kl.reports.build import Report, writable
 from pymc_kl.reports.cells import Cell, Table, estimate, format_number, share, words
 from pymc_kl.reports.markup import page_environment, read_text
@@ -43,7 +43,7 @@ def sweep_report(swept: xr.DataTree, path: str | Path | None = None, *, overwrit
     ------
     FileExistsError
         If there is a file at `path`, and `overwrite` is not True or it is neither a report nor empty.
-    ValueError
+    TypeError
         If `swept` is no sweep.
 
     Examples

@@ -118,6 +118,8 @@ def sweep(
     if known and known["entropy"] != entropy:
         raise ValueError(f"{where.folder} was made with another seed. Leave out random_seed, or name a new folder.")
     todo = cells_of(cells, grid, entropy)
+    for cell in todo:
+        _check_cell(cell)
     check_writable(where.folder / MANIFEST)
     where.open(todo, entropy, stored)
     for cell in todo:
@@ -138,11 +140,26 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse what `compare` does not take, or takes for one model alone."""
     for name in settings:
         if name in OF_EACH_CELL:
-            raise TypeError(f"{name} is of one model: let the cell be a dict with 'model' and {name!r}.")
-        if name not in OPTIONS:
-            raise TypeError(f"unknown setting {name!r}; known are {quoted(OPTIONS)}.{did_you_mean(name, OPTIONS)}")
+            raise TypeError(
+                f"{name} is of one cell alone: write {{'cell': {{'model': model, {name!r}: ...}}}} as cells."
+            )
+        _check_known(name, OPTIONS, "setting")
     check_arguments(settings, **RULES)
     check_names((), *(as_names(settings.get(name) or ()) for name in ("forward", "reverse")))
+
+
+def _check_known(name: str, known: Sequence[str], what: str) -> None:
+    if name not in known:
+        raise TypeError(f"unknown {what} {name!r}; known are {quoted(known)}.{did_you_mean(name, known)}")
+
+
+def _check_cell(cell: Cell) -> None:
+    """Refuse what `compare` would refuse of arguments that are there already."""
+    if cell.is_built:
+        arguments = cell.arguments()
+        for name in arguments:
+            _check_known(name, (*OF_EACH_CELL, *OPTIONS), f"argument in the cell {cell.name!r},")
+        check_arguments(arguments, **RULES)
 
 
 def told_alike(value: Any) -> Any:

@@ -5,9 +5,10 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from pymc_kl.comparison.damaged import STRANGE, told_in_a_line
+from pymc_kl.arguments import shown
 from pymc_kl.comparison.formats import NONE, format_estimate, format_percent
 from pymc_kl.comparison.readable import Readable
+from pymc_kl.model.damaged import STRANGE, told_in_a_line
 
 
 @told_in_a_line("no table can be made of this sweep", STRANGE)
@@ -30,7 +31,7 @@ def sweep_table(swept: xr.DataTree) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError
+    TypeError
         If `swept` is no sweep.
 
     Examples
@@ -61,7 +62,10 @@ def sweep_table(swept: xr.DataTree) -> pd.DataFrame:
 def table_of(swept: xr.DataTree) -> xr.Dataset:
     """Return the numbers of a sweep; raise if it is none."""
     if not isinstance(swept, xr.DataTree) or not {"table", "cells", "parameters"} <= set(swept.children):
-        raise ValueError("expected what sweep() returns or load_sweep() reads, a DataTree with cells and their table.")
+        raise TypeError(
+            "swept must be what sweep() returns or load_sweep() reads, a DataTree with cells and their table; got "
+            f"{shown(swept)}."
+        )
     return swept["table"].to_dataset()
 
 

@@ -294,7 +294,7 @@ def test_bad_weights_are_refused(two_modes, draws):
 def test_no_model_and_no_comparison():
     with pytest.raises(ValueError, match="no model: call this inside"):
         pkl.compare(progressbar=False)
-    with pytest.raises(TypeError, match="expected a comparison"):
+    with pytest.raises(TypeError, match="comparison must be the DataTree"):
         pkl.summary(3)
     with pytest.raises(ValueError, match="it lacks the groups posterior, modes"):
         pkl.summary(xr.DataTree())

@@ -116,9 +116,9 @@ def test_other_data_are_refused_and_missing_data_told(comparisons):
     [
         (lambda c: compare_models(c["wide"]), TypeError, "comparisons must be a dict"),
         (lambda c: compare_models({"a": c["wide"]}), ValueError, "at least 2"),
-        (lambda c: compare_models({"a": c["wide"], "b": 5}), TypeError, "'b': expected a comparison"),
+        (lambda c: compare_models({"a": c["wide"], "b": 5}), TypeError, r"comparisons\['b'\] must be the DataTree"),
         (lambda c: compare_models(c, prior={"wide": 1}), ValueError, "a weight for each of"),
-        (lambda c: compare_models(c, prior=dict.fromkeys(c, 0)), ValueError, "weights above 0"),
+        (lambda c: compare_models(c, prior=dict.fromkeys(c, 0)), ValueError, "weights of prior must be above 0"),
         (lambda c: compare_models(c, round_to=3), TypeError, "round_to"),
     ],
 )

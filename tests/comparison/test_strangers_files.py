@@ -14,7 +14,7 @@ from support.strangers_files import LONGEST, MEMORY, answers, changed_file, why_
 
 import pymc_kl as pkl
 from pymc_kl.approximations import MeanField
-from pymc_kl.comparison.damaged import told_in_a_line
+from pymc_kl.model.damaged import told_in_a_line
 
 N_FILES = 500
 

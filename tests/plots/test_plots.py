@@ -194,7 +194,7 @@ def test_errors_name_what_is_known(call: Any, message: str) -> None:
 
 @pytest.mark.parametrize("function", PLOTS.values(), ids=PLOTS)
 def test_only_a_comparison_is_drawn(function: Any) -> None:
-    with pytest.raises(TypeError, match="expected a comparison"):
+    with pytest.raises(TypeError, match="comparison must be the DataTree"):
         function(COMPARISON["posterior"].to_dataset())
 
 

@@ -15,7 +15,7 @@ import pymc_kl as pkl
 from pymc_kl.model.draws import as_posterior_draws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.quantities.asked import asked_quantities
+from pymc_kl.quantities.asked import asked_quantities, check_known
 from pymc_kl.quantities.describe import Told, describe_quantities
 from pymc_kl.quantities.judge import (
     ABOVE,
@@ -191,11 +191,15 @@ def test_a_failure_on_one_fit_is_its_row_s_alone(two_modes, draws):
     assert "failed: RuntimeError: too far left" in pkl.report(dt).html
 
 
+@pytest.mark.parametrize("asked", ["X", ["X"], {"effect": "X"}])
+def test_an_unknown_variable_is_named(asked):
+    with pytest.raises(ValueError, match=r"unknown variable 'X' in quantities; known are 'x'\. Did you mean 'x'\?"):
+        check_known(asked, ["x"])
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (["y"], "unknown variable 'y' in quantities; known are 'x'"),
-        ({"effect": "X"}, r"unknown variable 'X'.* Did you mean 'x'\?"),
         (["x", "x"], "'x' came more than once"),
         ({"a": lambda d: d["x"], "b": lambda d: d["z"]}, "the quantity 'b' can't be computed.*KeyError"),
         (lambda d: d["x"].mean("draw"), "must have the dims chain and draw.*draw by draw"),

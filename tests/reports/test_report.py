@@ -98,8 +98,8 @@ def test_open_figures_are_left_open(typical):
 @pytest.mark.parametrize(
     ("comparison", "error", "match"),
     [
-        (None, TypeError, "expected a comparison, the DataTree that compare"),
-        (xr.DataTree(), ValueError, "this DataTree is no comparison: it lacks the groups posterior, modes"),
+        (None, TypeError, "comparison must be the DataTree that compare"),
+        (xr.DataTree(), ValueError, "a DataTree, but no comparison: it lacks the groups posterior, modes"),
     ],
 )
 def test_what_is_no_comparison_is_refused(comparison, error, match):

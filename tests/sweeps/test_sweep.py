@@ -277,11 +277,15 @@ def test_a_page_is_written_once(gaps, tmp_path):
         (lambda s: sweep(normal, {"sd": [1.0]}, store=s, forwrd="mixture"), "Did you mean 'forward'"),
         (lambda s: sweep(normal, {"sd": [1.0]}, store=s, forward="mean-field"), "Did you mean 'meanfield'"),
         (lambda s: sweep(normal, {"sd": [1.0]}, store=s, forward=["mixture", "mixture"]), "more than once"),
-        (lambda s: sweep(normal, {"sd": [1.0]}, store=s, model=normal(1.0)), "is of one model"),
+        (lambda s: sweep(normal, {"sd": [1.0]}, store=s, model=normal(1.0)), "is of one cell alone"),
+        (lambda s: sweep({"a": 5}, store=s), "the cell 'a' must be a model"),
+        (lambda s: sweep({"a": {"idata": None}}, store=s), "the cell 'a' must be a model"),
+        (lambda s: sweep({"a": {"model": normal(1.0), "n_drws": 5}}, store=s), "Did you mean 'n_draws'"),
+        (lambda s: sweep({"a": {"model": normal(1.0), "n_draws": 5}}, store=s), "n_draws must be at least 100"),
         (lambda s: sweep(normal, {"sd": [1.0]}, store=s, n_jobs=0), "n_jobs"),
         (lambda s: sweep(normal, {"sd": [1.0]}, store=None), "store must be the path"),
-        (lambda s: sweep_table(xr.DataTree()), "expected what sweep"),
-        (lambda s: sweep_report(None), "expected what sweep"),
+        (lambda s: sweep_table(xr.DataTree()), "swept must be what sweep"),
+        (lambda s: sweep_report(None), "swept must be what sweep"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told_before_anything_is_written(call, message, tmp_path):
