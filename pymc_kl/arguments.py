@@ -153,10 +153,27 @@ def seed(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be at least 0; got {value}.")
 
 
+def labels(name: str, value: Any) -> None:
+    """Allow ArviZ's labellers."""
+    if not callable(getattr(value, "make_label_flat", None)):
+        raise TypeError(f"{name} must be a labeller, such as arviz.labels.MapLabeller(); got {shown(value)}.")
+
+
 def file_path(name: str, value: Any) -> None:
     """Allow what names a file or a folder."""
     if not isinstance(value, str | PathLike) or "\0" in str(value) or not str(value):
         raise TypeError(f"{name} must be the path of a file; got {shown(value)}.")
+
+
+def real_array(name: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return a value as an array of floats; raise a TypeError if it holds anything but real numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must be an array of real numbers; got {shown(value)}.")
+    return array.astype(float, copy=False)
 
 
 def did_you_mean(text: str, known: Iterable[str]) -> str:
@@ -195,5 +212,7 @@ EVERYWHERE: dict[str, Rule] = {
     "round_to": optional(whole(least=0, most=15)),
     "var_names": optional(texts),
     "filter_vars": optional(choice("like", "regex")),
+    "labeller": optional(labels),
+    "coords": optional(instance(Mapping, cure="labels by dim")),
     "target_accept": number(0, 1, open_below=True),
 }

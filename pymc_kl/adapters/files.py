@@ -11,9 +11,9 @@ from pymc_kl.model.files import read_tree
 
 def read(path: str | Path) -> xr.DataTree | xr.Dataset:
     """Read a DataTree, or the Dataset in a file without groups, into memory."""
-    path = Path(path).expanduser()
+    given, path = path, Path(path).expanduser()
     if path.suffix not in (".nc", ".zarr"):
-        raise ValueError(f"a file of draws must be NetCDF (.nc) or Zarr (.zarr); got {str(path)!r}.")
+        raise ValueError(f"a file of draws must be NetCDF (.nc) or Zarr (.zarr); got {str(given)!r}.")
     if not path.exists():
         raise FileNotFoundError(f"no such file of draws: {path}")
     if path.suffix == ".zarr" and find_spec("zarr") is None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.functions import Functions, approximation_from
+from pymc_kl.model.damaged import told_in_a_line
 from pymc_kl.model.target import Target
 
 
@@ -18,4 +19,5 @@ def accepts(fit: Any) -> bool:
 def convert(fit: Any, target: Target) -> Approximation:
     """Check both functions and take them."""
     functions = fit if isinstance(fit, Functions) else Functions(sample=fit[0], log_prob=fit[1])
-    return replace(approximation_from(functions, target.d), target=target)
+    with told_in_a_line("these functions are no fit", "sample(n, rng) returns (n, d), log_prob(x) returns (n,)."):
+        return replace(approximation_from(functions, target.d), target=target)

@@ -16,7 +16,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, Kind, RandomSeed
 from pymc_kl.approximations.parameters import checked_arrays
-from pymc_kl.arguments import check_arguments, shown, whole
+from pymc_kl.arguments import check_arguments, real_array, whole
 
 if TYPE_CHECKING:
     from pymc_kl.model.target import Target
@@ -195,9 +195,9 @@ class Approximation(ABC):
                 f"{self.family} is known by its draws alone and has no log_prob; "
                 "scores that need a density are NaN for it."
             )
-        x = np.asarray(x, dtype=None if np.asarray(x).dtype.kind in "OUSc" else float)
-        if x.dtype.kind != "f" or x.ndim != 2 or x.shape[1] != self.d:
-            raise ValueError(f"x must be an array of real numbers of shape (n, {self.d}); got {shown(x)}.")
+        x = real_array("x", x)
+        if x.ndim != 2 or x.shape[1] != self.d:
+            raise ValueError(f"x must have shape (n, {self.d}); got {x.shape}.")
         return self._log_prob(x)
 
     def to_datatree(self, n: int = 4000, *, random_seed: RandomSeed = None) -> xr.DataTree:

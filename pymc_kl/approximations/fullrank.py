@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.approximations.estimation.fit_data import FEW_DIMENSIONS, check_enough
+from pymc_kl.approximations.estimation.fit_data import FEW_DIMENSIONS, check_enough, check_varies
 from pymc_kl.approximations.estimation.moments import weighted_moments
 from pymc_kl.approximations.located import Affine
 from pymc_kl.approximations.training import Training
@@ -36,6 +36,7 @@ class FullRank(Affine):
     def fit(cls, draws: Training) -> Self:
         """Match mean and covariance, which minimises KL(p‖q)."""
         mean, covariance = weighted_moments(draws.x, draws.weights)
+        check_varies(draws.x if draws.weights is None else draws.x[draws.weights > 0])
         if draws.x.shape[1] > FEW_DIMENSIONS:
             check_enough(np.ones(len(draws.x)) if draws.weights is None else draws.weights, draws.x.shape[1])
         return cls(loc=mean, scale_tril=np.linalg.cholesky(covariance))

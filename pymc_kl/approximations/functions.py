@@ -9,7 +9,7 @@ import numpy as np
 
 from pymc_kl._typing import Array, Kind
 from pymc_kl.approximations.base import Approximation, FitInfo
-from pymc_kl.arguments import check_arguments, function, optional, whole
+from pymc_kl.arguments import check_arguments, function, optional, real_array, whole
 
 TRIED_DRAWS = 8  # draws on which the user's functions are tried; our choice
 NO_DENSITY = "No log_prob was given: scores that need a density are NaN."
@@ -148,9 +148,7 @@ def _check_repeats(q: SampleFunction) -> None:
 
 def _checked(values: Any, what: str, shape: tuple[int, ...], *, finite: bool = True) -> Array:
     """Return a user's values as an array of the expected shape; raise for NaN and +inf, and for -inf if `finite`."""
-    if np.iscomplexobj(values):
-        raise ValueError(f"{what} must hold real numbers; got complex ones.")
-    array = np.asarray(values, dtype=float)
+    array = real_array(what, values)
     if array.shape != shape:
         raise ValueError(f"{what} must have shape {shape}; got {array.shape}.")
     if n_bad := int((~(np.isfinite(array) if finite else array < np.inf)).sum()):

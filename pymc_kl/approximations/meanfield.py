@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from pymc_kl._typing import Array
+from pymc_kl.approximations.estimation.fit_data import check_varies
 from pymc_kl.approximations.estimation.moments import weighted_moments
 from pymc_kl.approximations.located import Located
 from pymc_kl.approximations.training import Training
@@ -37,13 +38,8 @@ class MeanField(Located):
     def fit(cls, draws: Training) -> Self:
         """Match means and variances, which minimises KL(p‖q)."""
         mean, covariance = weighted_moments(draws.x, draws.weights)
-        scale = np.sqrt(np.diag(covariance))
-        if (flat := scale <= 0).any():
-            raise ValueError(
-                f"x must vary in every coordinate; it does not in {np.flatnonzero(flat).tolist()}. Give more draws, or "
-                "fix these parameters in the model."
-            )
-        return cls(loc=mean, scale=scale)
+        check_varies(draws.x if draws.weights is None else draws.x[draws.weights > 0])
+        return cls(loc=mean, scale=np.sqrt(np.diag(covariance)))
 
     @property
     def scale_tril(self) -> Array:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pymc_kl._typing import Array
-from pymc_kl.arguments import shown
+from pymc_kl.arguments import real_array, shown
 
 WEIGHTS_TOLERANCE = 1e-6  # largest error of the sum of weights; our choice
 
@@ -36,12 +36,7 @@ def checked_arrays(given: Mapping[str, Any], shapes: Mapping[str, str]) -> dict[
 
 
 def _checked(name: str, value: Any, dims: str, sizes: dict[str, int]) -> Array:
-    try:
-        array = np.asarray(value)
-    except ValueError:  # rows of different lengths
-        array = np.asarray(None)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must be an array of real numbers; got {shown(value)}.")
+    array = real_array(name, value)
     if array.ndim != len(dims) or any(sizes.setdefault(dim, n) != n for dim, n in zip(dims, array.shape, strict=True)):
         known = ", ".join(f"{dim} = {n}" for dim, n in sizes.items() if dim in dims)
         raise ValueError(f"{name} must have shape ({', '.join(dims)}){known and f' with {known}'}; got {array.shape}.")

@@ -36,7 +36,7 @@ from pymc_kl.model.named_draws import read_draws
 from pymc_kl.model.target import Target, as_target, names_of_posterior
 from pymc_kl.modes.planted import search_from
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
-from pymc_kl.modes.starts import check_initial_point, user_starts
+from pymc_kl.modes.starts import check_initial_point, check_scale, user_starts
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Stages, stages
 from pymc_kl.quantities.asked import FUNCTION, Asked, asked_quantities, check_known
@@ -233,7 +233,9 @@ def _target(model: pm.Model | Target | None, backend: str) -> Target:
     target = as_target(model, backend)
     check_dims(target)
     check_initial_point(target)
-    target.log_density_and_grad(target.initial_points(1, np.random.default_rng(0)))
+    x = target.initial_points(1, np.random.default_rng(0))
+    check_scale(x, target)
+    target.log_density_and_grad(x)
     return target
 
 

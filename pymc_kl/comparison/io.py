@@ -103,7 +103,7 @@ def _why_not_replaced(path: Path) -> str:
 
 def _identity(path: Path) -> int | None:
     """Return the number of the file or folder at a path; None without one."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         return path.stat().st_ino
     return None
 

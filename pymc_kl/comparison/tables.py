@@ -148,8 +148,8 @@ def coverage(
     values = [values] if isinstance(values, str) else values
     dt = ranked(check_comparison(comparison))
     modes, ds = dt["modes"].to_dataset(), dt["coverage"].to_dataset()
-    if unknown := [name for name in values or () if name not in ds]:
-        raise ValueError(f"unknown values {unknown}; known are {sorted(map(str, ds.data_vars))}.")
+    known = sorted(str(name) for name, array in ds.data_vars.items() if "mode" in array.dims)
+    choices(*known, what="values")("values", values or ())
     rows = pd.Index([*modes["mode"].values.tolist(), "elsewhere"], name="mode")
     table: dict[tuple[str, str], list[Any]] = {}
     if values is None:

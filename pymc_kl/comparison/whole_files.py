@@ -6,24 +6,31 @@ the old one is moved aside before the new one is moved in, and `recover` finishe
 
 import errno
 import os
+import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
+from typing import IO
+
+if sys.platform != "win32":
+    import fcntl
 
 NEW = "new"  # name of what is being written, in the folder beside its path
 OLD = "old"  # name, before a number, of what it replaces, in the same folder
+OWNER = "owner"  # name of a file in the same folder, which the process that writes holds locked as long as it lives
 READABLE = 50  # letters of a file's name in the name of the folder beside it, which file systems bound by 255; ours
 SYNCS = 8  # files flushed at a time; bounds threads: one file at a time, a Zarr store takes seconds; our choice
-STALE = 86_400  # seconds after which the folder of a killed process is removed: longer than any write; our choice
+STALE = 86_400  # seconds after which a folder goes whose owner can't be told: longer than any write; our choice
 TRIES = 20  # attempts to swap two folders while other processes do, or to remove one still written to; our choice
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)  # error numbers of a folder that can't be written to
 FULL = 1e6  # bytes free at most on a full disk, which NetCDF tells as a lack of permission; our choice
@@ -130,12 +137,44 @@ def recover(path: Path) -> None:
 
 @contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
+    folder = path.parent / f"{_prefix(path)}{secrets.token_hex(8)}"
     try:
-        yield folder
+        folder.mkdir(mode=0o700)
+        with _owned(folder):
+            yield folder
     finally:
-        recover(path)
-        _remove(folder)
+        with interrupts_wait():
+            recover(path)
+            _remove(folder)
+
+
+@contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """Hold a file in a folder locked; it gets its name once it is, so that none is ever found unlocked."""
+    with ExitStack() as opened:
+        if sys.platform != "win32":
+            with suppress(OSError):  # where no file can be made, the block says why
+                file = opened.enter_context((folder / f"{OWNER}.new").open("w"))
+                if _lock(file):
+                    os.replace(file.name, folder / OWNER)
+        yield
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock a file until it is closed or this process ends; False if another has it or it can't be told."""
+    if sys.platform == "win32":
+        return False
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def clear_left(folder: Path) -> None:
+    """Remove what killed processes left in a folder."""
+    for owner in folder.glob(f".*-*-*/{OWNER}"):
+        if _is_left(owner.parent):
+            _remove(owner.parent)
 
 
 def _prefix(path: Path) -> str:
@@ -148,11 +187,20 @@ def _folders_beside(path: Path) -> list[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed processes left beside `path` long ago."""
+    """Remove what killed processes left beside `path`."""
     for folder in _folders_beside(path):
-        with suppress(FileNotFoundError):
-            if time.time() - folder.stat().st_mtime > STALE:
-                _remove(folder)
+        if _is_left(folder):
+            _remove(folder)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether the process that made a folder has ended."""
+    with suppress(OSError):
+        if time.time() - folder.stat().st_mtime > STALE:
+            return True
+        with (folder / OWNER).open() as file:
+            return _lock(file)
+    return False
 
 
 def _remove(folder: Path) -> None:

@@ -171,6 +171,8 @@ def _from_variable(variable: Any, argument: str) -> VariableDensity:
     value = variable.type()
     graph = pm.logp(variable, value, warn_rvs=False)
     name = type(op).__name__.removesuffix("RV")
+    if name in ("Flat", "HalfFlat"):
+        raise ValueError(f"{argument} must integrate to 1, which no pm.{name} does. Give a proper distribution.")
     discrete = not variable.dtype.startswith("float")
     _require_constant(graph, value, f"{argument} ({name})")
     _require_valid(graph, value, f"{argument} ({name})")

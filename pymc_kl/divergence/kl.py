@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import rel_entr
 
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.arguments import check_arguments, shown, whole
+from pymc_kl.arguments import check_arguments, real_array, whole
 from pymc_kl.divergence.closed_forms import closed_form
 from pymc_kl.divergence.densities import Density, as_density
 from pymc_kl.divergence.numerical import average_log_ratio, integrate_log_ratio, sum_log_ratio
@@ -153,12 +153,7 @@ def _is_array(candidate: object) -> bool:
 
 def _probabilities(weights: Any, argument: str) -> Array:
     """Check one array of probabilities."""
-    try:
-        probabilities = np.asarray(weights, dtype=None if np.iscomplexobj(weights) else float)
-    except (TypeError, ValueError):
-        probabilities = np.empty(0, complex)
-    if probabilities.dtype.kind != "f":
-        raise TypeError(f"{argument} must be an array of real numbers, probabilities; got {shown(weights)}.")
+    probabilities = real_array(argument, weights)
     if not (probabilities >= 0).all():
         raise ValueError(f"weights must be 0 or more; {argument} holds {probabilities.min():g}.")
     total = probabilities.sum()

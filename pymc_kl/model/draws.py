@@ -12,7 +12,7 @@ import xarray as xr
 from pymc.backends.base import MultiTrace
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.arguments import Rule, check_arguments, instance, shown
+from pymc_kl.arguments import Rule, check_arguments, instance, real_array, shown
 from pymc_kl.model.named_draws import are_arrays, read_draws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import MIN_CHAIN_DRAWS
@@ -156,7 +156,9 @@ def _weights(draws: xr.DataTree | xr.Dataset, shape: tuple[int, int]) -> Array |
     stats = draws["sample_stats"].to_dataset()
     if "weight" not in stats:
         return None
-    weights = np.asarray(stats["weight"].transpose("chain", "draw").values, dtype=float)
+    if set(stats["weight"].dims) != {"chain", "draw"}:
+        raise ValueError(f"weight in sample_stats must have the dims chain and draw; it has {stats['weight'].dims}.")
+    weights = real_array("weight in sample_stats", stats["weight"].transpose("chain", "draw").values)
     if weights.shape != shape or not np.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(
             f"sample_stats['weight'] must hold finite weights >= 0 of shape {shape}; got shape "

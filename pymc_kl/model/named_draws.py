@@ -96,7 +96,9 @@ def _as_array(
     """Order the dims and coords of one variable as the model does, and check shape and values."""
     if absent := [dim for dim in ("chain", "draw") if dim not in array.dims]:
         raise ValueError(f"draws must have dims (chain, draw, ...); {name!r} lacks {absent}.")
-    if set(dims) <= set(array.dims) and len(dims) == len(shape):
+    if not array.sizes["chain"] * array.sizes["draw"]:
+        raise ValueError(f"{name!r} has no draws: its sizes are {dict(array.sizes)}.")
+    if {"chain", "draw", *dims} == set(array.dims) and len(dims) == len(shape):
         array = array.transpose("chain", "draw", *dims)
         array = _in_model_order(array, dims, coords)
     else:

@@ -20,6 +20,7 @@ from pymc_kl.numerics.lbfgs import ValueAndGrad
 MAX_LINES = 800  # lines, of five evaluations each; bounds the cost; our choice
 LINES_PER_COORDINATE = 64  # lines along one coordinate at the most; our choice
 MAX_COORDINATES = 200  # coordinates that are looked along, beyond which they are drawn at random; our choice
+BEST = 0.5  # share of the points, those of highest density, that are looked at: far out, links of regressions saturate
 LENGTH = 0.5  # standard deviations of the points along a coordinate: length of a line; our choice
 NODES = 0.5 + 0.5 * np.array([-1, -np.sqrt(3 / 7), 0, np.sqrt(3 / 7), 1])  # Gauss and Lobatto's, on [0, 1]
 WEIGHTS = np.array([9, 49, 64, 49, 9]) / 180  # of the same; exact for polynomials up to degree seven
@@ -109,9 +110,10 @@ def find_roughness(
     """
     with np.errstate(all="ignore"):
         x = x[:: max(len(x) // MAX_LINES, 1)]
-        x = x[np.isfinite(value_and_grad(x)[0])] if len(x) else x
-        if not len(x):
+        value = value_and_grad(x)[0] if len(x) else np.empty(0)
+        if not np.isfinite(value).any():
             return None
+        x = x[np.isfinite(value) & (value >= np.quantile(value[np.isfinite(value)], 1 - BEST))]
         lines, named = _lines(value_and_grad, x, np.asarray(angles, dtype=np.int64)), np.asarray(names)
         return _steps(value_and_grad, lines, named) or _wrong_gradient(value_and_grad, lines, named)
 

@@ -108,6 +108,8 @@ class Target:
         full = without_minibatches(model)
         values = values_by_name(full, [v.name for v in model.value_vars])
         variables = lay_out(full, values)
+        if not variables[-1].coordinates.stop:
+            raise ValueError("the model's free variables have no elements; there is no posterior to compare with.")
         x, log_density = flat_log_density(full, values, variables)
         evaluator, backend = make_evaluator(x, log_density, backend=backend, gradient=gradient)
         coords, dims = coords_and_dims_for_inferencedata(model)
@@ -271,7 +273,7 @@ class Target:
         try:
             seed = int(rng.integers(2**31))
             draws = pm.draw(self.model.free_RVs, draws=n, random_seed=seed, mode="FAST_COMPILE")
-        except NotImplementedError:
+        except (NotImplementedError, OverflowError):
             return jittered
         by_name = {
             rv.name: np.asarray(value, dtype=float) for rv, value in zip(self.model.free_RVs, draws, strict=True)

@@ -6,11 +6,13 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray
+from pymc_kl.arguments import real_array
 from pymc_kl.model.target import Target
 
 SCALES = (1.0, 0.5, 2.0, 0.25)  # widths relative to the prior; from wide starts alone all climbs end in the widest mode
 JUMP_LENGTH = (2.0, 12.0)  # least and greatest length of a jump, in standard deviations of a mode; our choice
 SHIFT_LENGTH = (2.0, 32.0)  # the same of a coordinate of a variable that is shifted; our choice
+LARGEST = 1e100  # size of a prior draw at the most, and its inverse at the least; double precision ends at 1e308
 SHOWN_COORDINATES = 4  # most coordinates of a point that an error shows
 
 
@@ -50,6 +52,7 @@ class PriorStarts:
 def prior_starts(target: Target, n: int, rng: np.random.Generator) -> Array:
     """Draw n starts (n, d) from the prior, spread about its centre at several scales in turn."""
     x = target.initial_points(n, rng)
+    check_scale(x, target)
     centre = np.median(x, axis=0)
     scale = np.resize(SCALES, n)[:, None]
     return np.asarray(centre + scale * (x - centre))
@@ -91,9 +94,11 @@ def user_starts(starts: xr.DataTree | xr.Dataset | Array, target: Target) -> Arr
     if isinstance(starts, xr.DataTree | xr.Dataset):
         x = target.unconstrain(starts).reshape(-1, target.d)
     else:
-        x = np.atleast_2d(np.asarray(starts, dtype=float))
-    if x.ndim != 2 or x.shape[1] != target.d or not np.isfinite(x).all():
-        raise ValueError(f"starts must be finite with shape (n, {target.d}); got shape {x.shape}.")
+        x = np.atleast_2d(real_array("starts", starts))
+    if x.ndim != 2 or x.shape[1] != target.d:
+        raise ValueError(f"starts must have shape (n, {target.d}); got {x.shape}.")
+    if n_bad := int((~np.isfinite(x)).sum()):
+        raise ValueError(f"starts must be finite; {n_bad} of {x.size} numbers are not.")
     value = target.log_density(x)
     check_density(value, x, target)
     if (outside := ~np.isfinite(value)).any():
@@ -116,6 +121,16 @@ def check_density(value: Array, x: Array, target: Target) -> None:
         "unbounded there, and masses of modes mean nothing. Bound the parameter away from that point (a prior that "
         "keeps a scale off zero, say)."
     )
+
+
+def check_scale(x: Array, target: Target) -> None:
+    """Raise where draws of the prior (n, d) are so large or so small that their squares can't be held."""
+    size = np.abs(x).max(axis=0)
+    if len(bad := np.flatnonzero((size > LARGEST) | ((size > 0) & (size < 1 / LARGEST)))):
+        raise ValueError(
+            f"the prior puts `{target.labels[bad[0]]}` at {size[bad[0]]:.1g}, and squares of such numbers can't be "
+            "held. Give that parameter another unit."
+        )
 
 
 def check_initial_point(target: Target) -> None:

@@ -84,7 +84,10 @@ def plot_contributions(
     dt = check_comparison(comparison)
     wanted, aesthetics = validated(plot_contributions, visuals, aes_by_visuals)
     backend, labeller = choose_backend(backend, plot_collection), labeller or BaseLabeller()
-    if kind == "line" or (kind == "auto" and "line" in dt.children):
+    chosen = not (var_names is None and coords is None)
+    if chosen and kind == "line":
+        raise ValueError("var_names and coords are of kind 'marginal': a line goes through all variables at once.")
+    if kind == "line" or (kind == "auto" and not chosen and "line" in dt.children):
         curves = read_line(dt, approximations)
     else:
         selection = Selection(var_names, filter_vars, coords)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pymc_kl.comparison.whole_files import recover, write_text
+from pymc_kl.comparison.whole_files import clear_left, recover, write_text
 from pymc_kl.sweeps.cells import Cell
 
 ATTRIBUTE = "pymc_kl_cell"  # attribute of a comparison: what the table says of its cell, as JSON
@@ -90,7 +90,8 @@ class Store:
         return found
 
     def open(self, cells: Sequence[Cell], entropy: int, settings: Mapping[str, Any]) -> None:
-        """Write down settings and cells, beside those of earlier runs."""
+        """Write down settings and cells, beside those of earlier runs; remove what killed runs left."""
+        clear_left(self.folder)
         known = self.manifest().get("cells", {})
         facts = {
             "pymc_kl_sweep": FORMAT_OF_SWEEP,

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,9 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pymc_kl as pkl
+from pymc_kl.approximations import MeanField
 from pymc_kl.comparison.io import FORMAT, check_comparison
 from pymc_kl.comparison.stored_names import fits_as_name, written_forms
-from pymc_kl.comparison.whole_files import check_writable, interrupts_wait, written_whole
+from pymc_kl.comparison.whole_files import OWNER, check_writable, clear_left, interrupts_wait, written_whole
 from pymc_kl.model.files import read_tree
 from pymc_kl.reports.build import Report
 
@@ -72,14 +74,15 @@ def names_in(folder: Path) -> set[str]:
 
 # ---- interrupts ----
 
-# Saves over a file again and again, each time in a child that a signal hits at another moment: at shares of all its
+# Writes over a file again and again, each time in a child that a fault hits at another moment: at shares of all its
 # calls, and before and after each rename.
 INTERRUPTED = """
-import os, pickle, shutil, signal, sys
+import os, pickle, resource, shutil, signal, sys
 from pathlib import Path
 import pymc_kl as pkl
 good, new, folder, how = Path(sys.argv[1]), pickle.loads(Path(sys.argv[2]).read_bytes()), Path(sys.argv[3]), sys.argv[4]
-pkl.save(new, folder / f"warm{good.suffix}")
+write = pkl.report if good.suffix == ".html" else pkl.save
+write(new, folder / f"warm{good.suffix}")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 
 def is_hit(moment, seen, event, called):
@@ -88,22 +91,33 @@ def is_hit(moment, seen, event, called):
     seen["renames"] += renames
     return seen.get(moment[0]) == moment[1] and (renames or moment[0] == "calls")
 
+def fail(path):
+    if how == "full disk":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, -1))
+    elif how == "read only":
+        os.chmod(path.parent, 0o555)
+        os.geteuid() or os.seteuid(65534)  # root may write anywhere
+    else:
+        os.kill(os.getpid(), signal.Signals[how])
+
 def child(path, moment):
     seen = {"calls": 0, "renames": 0}
     def hook(frame, event, called):
         if is_hit(moment, seen, event, called):
-            os.kill(os.getpid(), signal.Signals[how])
+            fail(path)
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     code = 0
     try:
         sys.setprofile(hook)
-        pkl.save(new, path, overwrite=True)
+        write(new, path, overwrite=True)
         sys.setprofile(None)
         (folder / "seen").write_text(f"{seen['calls']} {seen['renames']}")
     except KeyboardInterrupt:
         code = 3
+    except OSError:
+        code = 4
     finally:
         sys.setprofile(None)
         os._exit(code)
@@ -116,12 +130,15 @@ def place(name):
 
 child(place("whole"), ("never", 0))
 calls, renames = map(int, (folder / "seen").read_text().split())
-moments = [("calls", round(calls * share / 5)) for share in range(1, 5)]
+moments = [("calls", round(calls * share / 9)) for share in range(1, 9)]
 moments += [("renames", i + 1) for i in range(renames)]
 for moment in moments:
     code = child(place(f"{moment[0]}-{moment[1]}"), moment)
     print(*moment, code)
 """
+
+
+FAULTS = ("SIGKILL", "SIGINT", *(pytest.param(how, marks=pytest.mark.slow) for how in ("full disk", "read only")))
 
 
 @pytest.mark.parametrize(("signals", "done"), [(1, ["whole"]), (2, [])])  # a second one ends at once
@@ -151,30 +168,75 @@ def pickled(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="forks")
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_an_interrupted_save_leaves_the_old_or_the_new_whole(suffix, how, pickled, tmp_path):
-    good = pkl.save(small(1.0), tmp_path / f"good{suffix}")
-    folder = tmp_path / "interrupted"
-    folder.mkdir()
-    code = [sys.executable, "-W", "ignore", "-c", INTERRUPTED, good, pickled, folder, how]
-    made = subprocess.run(code, capture_output=True, text=True, timeout=300)
+def faults(good: Path, new: Path, folder: Path, how: str) -> Iterator[tuple[str, Path, int]]:
+    """Write over copies of a file, each with a fault at another moment; yield the moment, the path, the exit code."""
+    folder = Path(tempfile.mkdtemp()) if how == "read only" else folder  # others can't look into pytest's folders
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+    code = [sys.executable, "-W", "ignore", "-c", INTERRUPTED, good, new, folder, how]
+    made = subprocess.run(code, capture_output=True, text=True, timeout=600)
     assert made.returncode == 0, made.stderr
-    left = {}
-    for line in made.stdout.splitlines():
+    lines = made.stdout.splitlines()
+    assert len(lines) >= 10
+    for line in lines:
         kind, number, exit_code = line.split()
         path = folder / f"{kind}-{number}" / good.name
-        left[kind, int(number)] = value_of(path)
-        if how == "SIGKILL":
-            assert int(exit_code) == -signal.SIGKILL
-            assert pkl.save(small(3.0), path, overwrite=True) == path
-            assert value_of(path) == 3.0
-        else:
+        path.parent.chmod(0o755)
+        yield kind, path, int(exit_code)
+    if how == "read only":
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.parametrize("how", FAULTS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_save_that_a_fault_hits_leaves_the_old_or_the_new_whole(suffix, how, pickled, tmp_path):
+    good = pkl.save(small(1.0), tmp_path / f"good{suffix}")
+    renames = []
+    for kind, path, exit_code in faults(good, pickled, tmp_path / "interrupted", how):
+        value = value_of(path)
+        assert exit_code in {"SIGKILL": [-signal.SIGKILL], "SIGINT": [0, 3]}.get(how, [0, 4])
+        assert value == 2.0 or exit_code != 0
+        renames += [value] if kind == "renames" else []
+        if how == "SIGINT":
             assert names_in(path.parent) == {path.name}
-    renames = [left[key] for key in left if key[0] == "renames"]
-    assert len(renames) == {".nc": 2, ".zarr": 4}[suffix]
+        assert pkl.save(small(3.0), path, overwrite=True) == path
+        assert value_of(path) == 3.0
+        assert not [*path.parent.glob(f".*/{OWNER}")]  # what a process left that was killed is cleared
+    if not how.startswith("SIG"):
+        return
+    assert len(renames) == {".nc": 4, ".zarr": 6}[suffix]  # before and after each, that of the owner's lock first
     assert (renames[0], renames[-1]) == (1.0, 2.0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
+@pytest.mark.parametrize("how", FAULTS)
+def test_a_report_that_a_fault_hits_leaves_the_old_or_the_new_whole(how, zoo, tmp_path):
+    new = tmp_path / "new.pickle"
+    q = MeanField(loc=np.array([3.0]), scale=np.array([1.0]))
+    comparison = pkl.compare(
+        None, {"q": q}, model=zoo("two_modes")[1], forward=(), n_draws=100, random_seed=1, progressbar=False
+    )
+    new.write_bytes(pickle.dumps(comparison))
+    page = pkl.report(comparison).html
+    good = Report(PAGE, "", ()).save(tmp_path / "good.html")
+    for _, path, exit_code in faults(good, new, tmp_path / "interrupted", how):
+        found = path.read_text()
+        assert found in (PAGE, page)
+        assert found == page or exit_code != 0
+        assert Report(PAGE, "", ()).save(path, overwrite=True).read_text() == PAGE
+        assert not [*path.parent.glob(f".*/{OWNER}")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks a file")
+def test_what_a_living_process_writes_is_not_cleared(tmp_path):
+    with written_whole(tmp_path / "c.nc") as new:
+        new.write_text("half")
+        clear_left(tmp_path)
+        pkl.save(small(1.0), tmp_path / "c.nc")
+        assert new.read_text() == "half"
+    assert names_in(tmp_path) == {"c.nc"}
 
 
 def test_a_folder_between_its_two_renames_is_found_again(tmp_path):

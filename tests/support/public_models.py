@@ -4,13 +4,17 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pymc as pm
+import pymc.dims as pmd
 import pytensor
 import pytensor.tensor as pt
+from pymc.distributions import transforms
 
 import pymc_kl as pkl
+from support import bambi_models, likelihood_models, prior_models
 
 BUDGET = 10.0  # seconds that search and sampling of a model may take
 LETTERS = 160  # of an answer that the table shows
@@ -20,29 +24,30 @@ Y = 0.5 + X + 0.3 * RNG.standard_normal(20)
 COUNTS = RNG.poisson(3, 20)
 BINARY = (Y > 0.5).astype(int)
 
-ONE: dict[str, tuple[str, dict[str, object]]] = {
-    f"a priori, {name}": (name, arguments)
-    for name, arguments in {
-        "Normal": {}, "Cauchy": {"alpha": 0, "beta": 1}, "Laplace": {"mu": 0, "b": 1}, "StudentT": {"nu": 4},
-        "Logistic": {"mu": 0, "s": 1}, "Gumbel": {"mu": 0, "beta": 1}, "SkewNormal": {"alpha": 3},
-        "AsymmetricLaplace": {"kappa": 2, "mu": 0, "b": 1}, "ExGaussian": {"mu": 0, "sigma": 1, "nu": 1},
-        "Moyal": {"mu": 0, "sigma": 1}, "HalfNormal": {}, "HalfCauchy": {"beta": 1}, "HalfStudentT": {"nu": 3},
-        "Exponential": {"lam": 1}, "Gamma": {"alpha": 2, "beta": 1}, "InverseGamma": {"alpha": 3, "beta": 1},
-        "LogNormal": {}, "Weibull": {"alpha": 2, "beta": 1}, "Wald": {"mu": 1, "lam": 1}, "ChiSquared": {"nu": 3},
-        "Rice": {"nu": 1, "sigma": 1}, "Pareto": {"alpha": 3, "m": 1}, "Beta": {"alpha": 2, "beta": 3},
-        "Kumaraswamy": {"a": 2, "b": 3}, "LogitNormal": {}, "Uniform": {"lower": -1, "upper": 2},
-        "Triangular": {"lower": 0, "c": 1, "upper": 3}, "TruncatedNormal": {"lower": -1, "upper": 2},
-        "VonMises": {"mu": 0, "kappa": 2}, "PolyaGamma": {"h": 1.0, "z": 0.0}, "Flat": {}, "HalfFlat": {},
-        "Dirichlet": {"a": np.ones(3)}, "MvNormal": {"mu": np.zeros(2), "cov": np.eye(2)},
-        "MvStudentT": {"nu": 5, "mu": np.zeros(2), "scale": np.eye(2)}, "LKJCorr": {"n": 3, "eta": 2},
-        "StickBreakingWeights": {"alpha": 1.0, "K": 3}, "ZeroSumNormal": {"shape": 3}, "Poisson": {"mu": 3},
-        "Bernoulli": {"p": 0.5}, "GaussianRandomWalk": {"init_dist": pm.Normal.dist(), "steps": 4},
-        "AR": {"rho": [0.5], "sigma": 1.0, "init_dist": pm.Normal.dist(), "steps": 4},
-        "MatrixNormal": {"mu": np.zeros((2, 2)), "rowcov": np.eye(2), "colcov": np.eye(2)},
-        "Wishart": {"nu": 4, "V": np.eye(2)},
-        "Interpolated": {"x_points": np.linspace(-3, 3, 50), "pdf_points": np.exp(-np.linspace(-3, 3, 50) ** 2)},
-    }.items()
-}  # fmt: skip
+
+def dims() -> None:
+    pm.modelcontext(None).add_coord("at", np.arange(20))
+    x = pmd.Data("seen", X, dims="at")
+    pmd.Normal(
+        "y",
+        pmd.Normal("a") + pmd.Normal("b") * x,
+        pmd.HalfNormal("s"),
+        dims="at",
+        observed=pmd.as_xtensor(Y, dims=("at",)),
+    )
+
+
+def dims_hierarchy() -> None:
+    pm.modelcontext(None).add_coords({"group": ["a", "b", "c", "d"], "at": np.arange(5)})
+    groups = pmd.Normal("groups", pmd.Normal("mu"), pmd.HalfNormal("tau"), dims="group")
+    pmd.StudentT(
+        "y",
+        nu=4,
+        mu=groups,
+        sigma=0.5,
+        dims=("at", "group"),
+        observed=pmd.as_xtensor(Y.reshape(5, 4), dims=("at", "group")),
+    )
 
 
 def censored() -> None:
@@ -188,6 +193,61 @@ def flat_with_data() -> None:
     pm.Normal("y", pm.Flat("mu"), pm.HalfFlat("s"), observed=Y)
 
 
+def imputed_covariate() -> None:
+    x = pm.Normal("x", observed=np.where(np.arange(20) < 3, np.nan, X))
+    pm.Normal("y", pm.Normal("a") + pm.Normal("b") * x, 0.5, observed=Y)
+
+
+def ordered_probit() -> None:
+    cuts = pm.Normal("cuts", [-1, 1], 1, transform=transforms.ordered)
+    pm.OrderedProbit("y", eta=pm.Normal("b") * X, cutpoints=cuts, sigma=1.0, observed=np.clip(COUNTS, 0, 2))
+
+
+def ordered_multinomial() -> None:
+    cuts = pm.Normal("cuts", [-1, 1], 1, transform=transforms.ordered)
+    pm.OrderedMultinomial("y", eta=pm.Normal("b"), cutpoints=cuts, n=10, observed=[3, 4, 3])
+
+
+def multinomial() -> None:
+    pm.Multinomial("y", n=10, p=pm.Dirichlet("p", np.ones(3)), observed=[3, 4, 3])
+
+
+def dirichlet_multinomial() -> None:
+    pm.DirichletMultinomial("y", n=10, a=pm.Gamma("a", 2, 1, shape=3), observed=[3, 4, 3])
+
+
+def mixture_of_many() -> None:
+    mu = pm.Normal("mu", 0, 2, shape=3)
+    pm.NormalMixture("y", w=pm.Dirichlet("w", np.ones(3)), mu=mu, sigma=pm.HalfNormal("s", shape=3), observed=Y)
+
+
+def marginal_mixture() -> None:
+    pm.Mixture("x", w=pm.Dirichlet("w", np.ones(2)), comp_dists=[pm.Normal.dist(-2), pm.Laplace.dist(2, 1)])
+
+
+def truncated_prior() -> None:
+    pm.Normal("y", pm.Truncated("x", pm.StudentT.dist(4), lower=-1.0), 1.0, observed=0.5)
+
+
+def student_process() -> None:
+    f = pm.gp.TP(scale_func=pm.gp.cov.ExpQuad(1, ls=0.5), nu=5).prior("f", X=X[::4, None])
+    pm.Normal("y", f, 0.3, observed=Y[::4])
+
+
+def sparse_process() -> None:
+    gp = pm.gp.MarginalApprox(cov_func=pm.HalfNormal("eta") ** 2 * pm.gp.cov.ExpQuad(1, ls=0.5))
+    gp.marginal_likelihood("y", X=X[:, None], Xu=X[::5, None], y=Y, sigma=pm.HalfNormal("s"))
+
+
+def autoregression() -> None:
+    pm.AR("y", rho=pm.Normal("rho", 0, 0.5, shape=2), sigma=pm.HalfNormal("s"), init_dist=pm.Normal.dist(), observed=Y)
+
+
+def volatility() -> None:
+    rate = pm.Beta("alpha", 1, 3)
+    pm.GARCH11("y", omega=pm.HalfNormal("omega"), alpha_1=rate, beta_1=0.2, initial_vol=1.0, observed=Y - Y.mean())
+
+
 def survival() -> None:
     rate = pm.Gamma("rate", 2, 1)
     pm.Potential("log_survival", (np.log(2) + pt.log(rate) - rate * np.abs(Y)).sum())
@@ -198,16 +258,23 @@ WITH_DATA = (
     robust_regression, logistic_regression, ordered_logistic, softmax_regression, beta_binomial, hierarchy,
     missing_data, minibatch, gaussian_process, latent_process, hilbert_space_process, scan, differential_equation,
     stochastic_volatility, potential, step, change_point, custom, covariance, spatial, intrinsic, flat_with_data,
-    survival,
+    survival, dims, dims_hierarchy, imputed_covariate, ordered_probit, ordered_multinomial, multinomial,
+    dirichlet_multinomial, mixture_of_many, marginal_mixture, truncated_prior, student_process, sparse_process,
+    autoregression, volatility,
 )  # fmt: skip
 
 
-def builders() -> dict[str, Callable[[], object]]:
-    """Return what adds the variables of each model, by the model's name."""
-    alone = {
-        name: lambda kind=kind, given=given: getattr(pm, kind)("x", **given) for name, (kind, given) in ONE.items()
-    }
-    return alone | {build.__name__.replace("_", " "): build for build in WITH_DATA}
+def builders() -> dict[str, Callable[[], pm.Model]]:
+    """Return what builds each model, by the model's name."""
+    added = prior_models.adders() | {build.__name__.replace("_", " "): build for build in WITH_DATA}
+    here = {name: partial(_model_of, add) for name, add in added.items()}
+    return here | likelihood_models.builders() | bambi_models.builders()
+
+
+def _model_of(add: Callable[[], object]) -> pm.Model:
+    with pm.Model() as model:
+        add()
+    return model
 
 
 @dataclass(frozen=True)
@@ -219,10 +286,10 @@ class Outcome:
     seconds: float
 
 
-def outcome(build: Callable[[], object]) -> Outcome:
+def outcome(build: Callable[[], pm.Model]) -> Outcome:
     """Build a model and compare a forward fit of it."""
-    with pm.Model() as model:
-        build()
+    with warnings.catch_warnings(action="ignore"):  # of what builds models, such as Bambi
+        model = build()
     start = time.perf_counter()
     kind, said = _tried(model)
     line = " ".join(said.replace("|", "/").split())

@@ -65,9 +65,7 @@ class FitData:
 
     def check_varies(self) -> None:
         """Raise a ValueError if a coordinate does not vary."""
-        width, size = np.ptp(self.x, axis=0), np.abs(self.x).max(axis=0)
-        if (flat := width <= 2 * np.finfo(float).eps * size).any():
-            raise ValueError(_flat(flat, ""))
+        check_varies(self.x)
 
     def frame(self) -> tuple[Array, Array]:
         """Compute the mean (d,) and the Cholesky factor (d, d) of the covariance within modes."""
@@ -87,6 +85,13 @@ class FitData:
         """Map the draws to z, where x = loc + tril @ z."""
         frame = Components(np.ones(1), loc[None], tril[None])
         return WeightedDraws(frame.whiten(self.x)[0], self.weights)
+
+
+def check_varies(x: Array) -> None:
+    """Raise a ValueError if a coordinate of x (n, d) does not vary by more than rounding."""
+    width, size = np.ptp(x, axis=0), np.abs(x).max(axis=0)
+    if (flat := width <= 2 * np.finfo(float).eps * size).any():
+        raise ValueError(_flat(flat, ""))
 
 
 def check_enough(weights: Array, d: int) -> None:

@@ -5,6 +5,7 @@ contract: a visual set to False is not drawn, the user's values win over the def
 dropped where an aesthetic sets the same property.
 """
 
+import re
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -162,6 +163,8 @@ def open_collection(
     pc_kwargs: Mapping[str, Any],
 ) -> PlotCollection:
     """Make a collection; the user's `pc_kwargs` win over `aesthetics` and `size` (inches)."""
+    if unknown := {"var_names", "filter_vars", "coords"} & set(pc_kwargs):
+        raise TypeError(f"this plot shows no variables: it takes no {sorted(unknown)[0]}. Leave it out.")
     kwargs = dict(pc_kwargs)
     kwargs["aes"] = dict(kwargs.get("aes", {}))
     if backend == "plotly":  # a click on the legend then hides all visuals of an approximation
@@ -276,7 +279,7 @@ def select_variables(
     coords = coords if coords is None else free_coords(coords, taken)
     try:
         chosen: xr.Dataset = process_group_variables_coords(ds, "posterior", var_names, filter_vars, coords)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, re.error) as error:
         labels = {dim: ds[dim].values.tolist() for dim in ds.dims if dim not in SAMPLE_DIMS and dim in ds.coords}
         known = f"known variables are {names}, known coordinates are {labels}"
         raise ValueError(f"{error.args[0]}; {known}.") from error
