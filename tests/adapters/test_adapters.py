@@ -231,7 +231,7 @@ def test_functions_may_be_infinite_off_their_support(target):
     ],
 )  # fmt: skip
 def test_functions_are_tried_before_they_are_taken(functions, message, target):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         as_approximation(Functions(**{"sample": sample, "log_prob": NORMAL.logpdf, **functions}), model=target)
 
 
