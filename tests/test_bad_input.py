@@ -207,6 +207,8 @@ ROWS: list[tuple[Callable[[], Any], str]] = [
         (lambda: pkl.summary(TREE, kind=[]), "kind must be one of 'main', 'all'"),
         (lambda: pkl.plot_modes("c.nc"), "no such comparison: c.nc"),
         (lambda: pkl.compare("trace.nc"), "idata, .*: there is no such file, 'trace.nc'"),
+        (lambda: pkl.compare(__file__), "can't be read as draws"),
+        (lambda: pkl.compare({"x": [[1.0], [1.0, 2.0]]}), "idata, the first argument of compare, must be draws"),
         (lambda: pkl.as_approximation(5, model=MODEL), "cannot read a fit of type int"),
         (lambda: pkl.as_approximation("draws.csv", model=MODEL), "must be NetCDF .* got 'draws.csv'"),
         (lambda: pkl.as_approximation("nowhere.nc", model=MODEL), "no such file of draws: nowhere.nc"),

@@ -124,7 +124,7 @@ def draws_of(call: str) -> Rule:
         if isinstance(value, xr.DataTree | xr.Dataset | PosteriorDraws) or are_arrays(value):
             return
         if isinstance(value, str | PathLike):
-            if not Path(value).expanduser().exists():
+            if not str(value) or "\0" in str(value) or not Path(value).expanduser().exists():
                 raise FileNotFoundError(f"{name}, the first argument of {call}: there is no such file, {str(value)!r}.")
             return
         raise TypeError(

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import Array
+from pymc_kl.model.damaged import told_in_a_line
 from pymc_kl.model.files import read_tree
 from pymc_kl.model.table_names import OF_DRAWS, free_name
 
@@ -20,13 +21,20 @@ def are_arrays(value: Any) -> bool:
     """Tell whether a value is a mapping of arrays (chain, draw, ...) of numbers by name, and no tree or dataset."""
     if not isinstance(value, Mapping) or isinstance(value, xr.DataTree | xr.Dataset) or not value:
         return False
-    return all(np.ndim(array) >= 2 and np.asarray(array).dtype.kind in "iuf" for array in value.values())
+    try:
+        arrays = [np.asarray(array) for array in value.values()]
+    except ValueError:  # rows of different lengths
+        return False
+    return all(array.ndim >= 2 and array.dtype.kind in "iuf" for array in arrays)
 
 
 def read_draws(draws: Any) -> Any:
     """Read draws that are named by the path of a file, that are arrays by name, or the `posterior` of a DataTree."""
     if isinstance(draws, str | PathLike):
-        return read_tree(Path(draws).expanduser())
+        with told_in_a_line(
+            f"{str(draws)!r} can't be read as draws", "The file is broken or of another kind; write it again."
+        ):
+            return read_tree(Path(draws).expanduser())
     if are_arrays(draws):
         arrays = {name: np.asarray(array) for name, array in draws.items()}
         dims = {name: ("chain", "draw", *(f"{name}_dim_{i}" for i in range(a.ndim - 2))) for name, a in arrays.items()}
