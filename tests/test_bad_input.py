@@ -117,8 +117,8 @@ def test_an_argument_is_refused_by_its_name(function, name, value):
 
 NO_COMPARISON = [
     pkl.save, pkl.summary, pkl.coverage, pkl.report, pkl.plot_modes, pkl.plot_coverage, pkl.plot_divergence,
-    pkl.plot_contributions, pkl.plot_pareto_k, pkl.plot_loss, pkl.plot_mode_tree, verdict_data, predict, predictive_checks,
-    tell_modes_apart,
+    pkl.plot_contributions, pkl.plot_pareto_k, pkl.plot_loss, pkl.plot_mode_tree, verdict_data, predict,
+    predictive_checks, tell_modes_apart,
 ]  # fmt: skip
 
 
