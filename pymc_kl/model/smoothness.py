@@ -6,29 +6,21 @@ is compared with central differences, which find a gradient that is wrong wherev
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.model.periodic import PERIOD, angles_of
+from pymc_kl.model.periodic import angles_of
+from pymc_kl.model.short_lines import LENGTH, MAX_LINES, ROUNDING, Lines, lay_lines, values_along
 from pymc_kl.model.target import Target
-from pymc_kl.numerics.constants import MAD_TO_SD
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
-MAX_LINES = 800  # lines, of five evaluations each; bounds the cost; our choice
-LINES_PER_COORDINATE = 64  # lines along one coordinate at the most; our choice
-MAX_COORDINATES = 200  # coordinates that are looked along, beyond which they are drawn at random; our choice
 BEST = 0.5  # share of the points, those of highest density, that are looked at: far out, links of regressions saturate
-LENGTH = 0.5  # standard deviations of the points along a coordinate: length of a line; our choice
-NODES = 0.5 + 0.5 * np.array([-1, -np.sqrt(3 / 7), 0, np.sqrt(3 / 7), 1])  # Gauss and Lobatto's, on [0, 1]
-WEIGHTS = np.array([9, 49, 64, 49, 9]) / 180  # of the same; exact for polynomials up to degree seven
 
 SUSPECT = 1e-3  # nats: quadrature's disagreement on a line from which its gradient is looked at; our choice
 JUMPY = 0.1  # nats: the same, from which steps are looked for; our choice
 JUMP = 0.01  # nats: least step; our choice
-ROUNDING = 1e-9  # relative to |log p̃|: less than this is rounding; our choice
 HALVINGS = 36  # of a line until what is left is a step: 4e-12 standard deviations; our choice
 LINES_HALVED = 8  # lines along one coordinate on which steps are looked for; our choice
 SLOPED = 0.01  # share of a step that the gradient may explain on the shortest line; our choice
@@ -114,7 +106,7 @@ def find_roughness(
         if not np.isfinite(value).any():
             return None
         x = x[np.isfinite(value) & (value >= np.quantile(value[np.isfinite(value)], 1 - BEST))]
-        lines, named = _lines(value_and_grad, x, np.asarray(angles, dtype=np.int64)), np.asarray(names)
+        lines, named = lay_lines(value_and_grad, x, np.asarray(angles, dtype=np.int64)), np.asarray(names)
         return _steps(value_and_grad, lines, named) or _wrong_gradient(value_and_grad, lines, named)
 
 
@@ -134,60 +126,6 @@ def listed(names: Iterable[str]) -> str:
     """Write names of variables: `a`, `b` and `c`."""
     *first, last = [f"`{name}`" for name in names]
     return f"{', '.join(first)} and {last}" if first else last
-
-
-@dataclass(frozen=True, eq=False)
-class Lines:
-    """Straight lines: where each begins and ends (m, d), the coordinate along which it runs or -1, and values on it.
-
-    `value` (m, T) is log p̃ at the nodes, `slope` (m, T) its gradient times the whole line, both in nats; `at` (m, T)
-    is where the nodes are, from 0 to 1.
-    """
-
-    start: Array
-    along: Array
-    coordinate: IntArray
-    at: Array
-    value: Array
-    slope: Array
-
-    def take(self, rows: IntArray | BoolArray) -> Self:
-        """Return some of the lines."""
-        return type(self)(*(getattr(self, f.name)[rows] for f in fields(self)))
-
-    @property
-    def disagreement(self) -> Array:
-        """Change of log p̃ over a line less the integral of its gradient (m,), beyond rounding, in nats."""
-        away = np.abs(self.value[:, -1] - self.value[:, 0] - self.slope @ WEIGHTS)
-        return np.asarray(away - ROUNDING * np.abs(self.value).max(axis=1))
-
-
-def _lines(value_and_grad: ValueAndGrad, x: Array, angles: IntArray) -> Lines:
-    """Lay lines through points (n, d), along coordinates in turn and in a random direction; keep those all finite."""
-    rng, (n, d) = np.random.default_rng(0), x.shape
-    chosen = np.append(rng.permutation(d)[:MAX_COORDINATES], -1)
-    m = min(MAX_LINES, LINES_PER_COORDINATE * len(chosen))
-    coordinate = chosen[np.arange(m) % len(chosen)]
-    centre = x[rng.permutation(n)[np.arange(m) // len(chosen) % n]]
-    scale = MAD_TO_SD * np.median(np.abs(x - np.median(x, axis=0)), axis=0)
-    scale = np.where(scale > 0, scale, np.where(np.ptp(x, axis=0) > 0, x.std(axis=0), 1.0))
-    directions = np.where(coordinate[:, None] < 0, rng.standard_normal((m, d)) / np.sqrt(d), 0.0)
-    on_axis = np.flatnonzero(coordinate >= 0)
-    directions[on_axis, coordinate[on_axis]] = 1.0
-    along = LENGTH * scale * directions
-    at = np.tile(NODES, (m, 1))
-    start = centre - along / 2
-    lines = Lines(start, along, coordinate, at, *_along(value_and_grad, start, along, at))
-    across = np.diff(np.floor(np.stack([start, start + along])[..., angles] / PERIOD + 0.5), axis=0)[0].any(axis=1)
-    return lines.take(np.isfinite(lines.value).all(axis=1) & np.isfinite(lines.slope).all(axis=1) & ~across)
-
-
-def _along(value_and_grad: ValueAndGrad, start: Array, along: Array, at: Array) -> tuple[Array, Array]:
-    """Evaluate log p̃ and its gradient times the line, both (m, T), at fractions `at` (m, T) of lines (m, d)."""
-    points = start[:, None] + at[..., None] * along[:, None]
-    value, grad = value_and_grad(points.reshape(-1, start.shape[1]))
-    slope = (grad.reshape(points.shape) * along[:, None]).sum(axis=2)
-    return value.reshape(at.shape), slope
 
 
 def _steps(value_and_grad: ValueAndGrad, lines: Lines, names: Array) -> Steps | None:
@@ -216,7 +154,7 @@ def _halved(value_and_grad: ValueAndGrad, lines: Lines) -> Lines:
         if not len(left.value):
             break
         middle = left.at.mean(axis=1, keepdims=True)
-        value, slope = _along(value_and_grad, left.start, left.along, middle)
+        value, slope = values_along(value_and_grad, left.start, left.along, middle)
         left = _worst_part(
             Lines(
                 left.start, left.along, left.coordinate, _between(left.at, middle), _between(left.value, value),
@@ -231,7 +169,7 @@ def _scatter(value_and_grad: ValueAndGrad, left: Lines) -> Array:
     width, ranges = np.diff(left.at, axis=1), [np.zeros(len(left.value))]
     for end, sign in ((0, -1), (1, 1)):
         away = sign * SIDE * width
-        value, _ = _along(value_and_grad, left.start, left.along, left.at[:, end, None] + away)
+        value, _ = values_along(value_and_grad, left.start, left.along, left.at[:, end, None] + away)
         residual = value - left.slope[:, end, None] * away
         ranges.append(np.ptp(np.nan_to_num(residual, nan=np.inf), axis=1))
     return np.asarray(np.nan_to_num(np.max(ranges, axis=0), nan=np.inf))
@@ -305,5 +243,5 @@ def _shares_wrong(wrong: BoolArray, compared: BoolArray, coordinate: IntArray) -
 
 def _differences(value_and_grad: ValueAndGrad, lines: Lines, step: float) -> Array:
     """Slope of log p̃ (m, T) in nats a line by central differences at its nodes."""
-    plus, minus = (_along(value_and_grad, lines.start, lines.along, lines.at + s * step)[0] for s in (1, -1))
+    plus, minus = (values_along(value_and_grad, lines.start, lines.along, lines.at + s * step)[0] for s in (1, -1))
     return np.asarray((plus - minus) / (2 * step))
