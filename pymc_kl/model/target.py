@@ -18,6 +18,7 @@ from pymc.backends.arviz import coords_and_dims_for_inferencedata
 from pymc_kl._typing import Array
 from pymc_kl.arguments import shown
 from pymc_kl.model.backends import Evaluator, make_evaluator
+from pymc_kl.model.context import check_continuous, model_in_context
 from pymc_kl.model.graphs import (
     Variables,
     compile_constrain,
@@ -104,7 +105,7 @@ class Target:
         array([-0.725791])
         """
         model = model_in_context(model)
-        _refuse_discrete(model)
+        check_continuous(model)
         full = without_minibatches(model)
         values = values_by_name(full, [v.name for v in model.value_vars])
         variables = lay_out(full, values)
@@ -292,16 +293,6 @@ class Target:
         return x
 
 
-def model_in_context(model: pm.Model | None) -> pm.Model:
-    """Return the model given, else the one of the enclosing `with` block."""
-    if model is not None and not isinstance(model, pm.Model):
-        raise TypeError(f"model must be a pm.Model; got {type(model).__name__}.")
-    try:
-        return pm.modelcontext(model)
-    except TypeError as error:
-        raise ValueError("no model: call this inside `with model:`, or pass model=...") from error
-
-
 def names_of_posterior(model: "pm.Model | Target | None") -> tuple[str, ...]:
     """Return the names of the variables that draws have: free ones and deterministics."""
     if isinstance(model, Target):
@@ -315,15 +306,3 @@ def as_target(model: "pm.Model | Target | None", backend: str = "auto") -> Targe
     if not isinstance(model, Target | pm.Model | None):
         raise TypeError(f"model must be a pm.Model; got {shown(model)}.")
     return model if isinstance(model, Target) else Target.from_model(model, backend=backend)
-
-
-def _refuse_discrete(model: pm.Model) -> None:
-    """Raise if the model has discrete free variables, or none that are free."""
-    if discrete := [v.name for v in model.discrete_value_vars]:
-        raise ValueError(
-            f"every free variable must be continuous; {', '.join(discrete)} "
-            f"{'is' if len(discrete) == 1 else 'are'} discrete. Marginalise "
-            f"{'it' if len(discrete) == 1 else 'them'} out (pm.Mixture, or pymc-extras' marginalize)."
-        )
-    if not model.value_vars:
-        raise ValueError("the model has no free variables; there is no posterior to compare with.")

@@ -9,9 +9,9 @@ from pymc_kl.arguments import check_arguments, instance, optional, quoted
 from pymc_kl.comparison.datatree import group_of_fit
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
+from pymc_kl.model.context import model_in_context
 from pymc_kl.model.graphs import PYTENSOR
 from pymc_kl.model.likelihood import observed_names
-from pymc_kl.model.target import model_in_context
 from pymc_kl.prediction.loo import LEAST_DRAWS
 from pymc_kl.prediction.sources import check_data, draws_among, predictors
 

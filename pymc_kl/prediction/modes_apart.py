@@ -15,9 +15,9 @@ from arviz_base.labels import BaseLabeller
 from pymc_kl._typing import Array
 from pymc_kl.arguments import check_arguments, instance, optional
 from pymc_kl.comparison.io import check_comparison
+from pymc_kl.model.context import model_in_context
 from pymc_kl.model.likelihood import LogLikelihood
 from pymc_kl.model.table_names import distinct
-from pymc_kl.model.target import model_in_context
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, mean_estimate
 from pymc_kl.numerics.judgement import CANNOT_TELL, ERRORS
 from pymc_kl.prediction.loo import LEAST_DRAWS

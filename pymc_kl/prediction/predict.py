@@ -11,10 +11,10 @@ from pymc_kl._typing import Array
 from pymc_kl.arguments import check_arguments, instance, optional
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
+from pymc_kl.model.context import model_in_context
 from pymc_kl.model.draws import draws_of
 from pymc_kl.model.likelihood import LogLikelihood
 from pymc_kl.model.named_draws import groups_of
-from pymc_kl.model.target import model_in_context
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.numerics.judgement import CANNOT_TELL, Answer, at_most
 from pymc_kl.prediction.loo import LEAST_DRAWS, Loo, psis_loo

@@ -12,10 +12,10 @@ from scipy.special import logsumexp
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.arguments import check_arguments, choice, instance, optional
 from pymc_kl.comparison.formats import format_percent
+from pymc_kl.model.context import model_in_context
 from pymc_kl.model.draws import draws_of
 from pymc_kl.model.likelihood import LogLikelihood
 from pymc_kl.model.named_draws import groups_of
-from pymc_kl.model.target import model_in_context
 from pymc_kl.modes.masses import NORMAL_95
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.numerics.intervals import TAIL

@@ -1,0 +1,25 @@
+"""Which PyMC model is meant, and whether it is one that can be compared with."""
+
+import pymc as pm
+
+
+def model_in_context(model: pm.Model | None) -> pm.Model:
+    """Return the model given, else the one of the enclosing `with` block."""
+    if model is not None and not isinstance(model, pm.Model):
+        raise TypeError(f"model must be a pm.Model; got {type(model).__name__}.")
+    try:
+        return pm.modelcontext(model)
+    except TypeError as error:
+        raise ValueError("no model: call this inside `with model:`, or pass model=...") from error
+
+
+def check_continuous(model: pm.Model) -> None:
+    """Raise if the model has discrete free variables, or none that are free."""
+    if discrete := [v.name for v in model.discrete_value_vars]:
+        raise ValueError(
+            f"every free variable must be continuous; {', '.join(discrete)} "
+            f"{'is' if len(discrete) == 1 else 'are'} discrete. Marginalise "
+            f"{'it' if len(discrete) == 1 else 'them'} out (pm.Mixture, or pymc-extras' marginalize)."
+        )
+    if not model.value_vars:
+        raise ValueError("the model has no free variables; there is no posterior to compare with.")
