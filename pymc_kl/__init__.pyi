@@ -21,6 +21,7 @@ from .reports import report
 from .sampling.initvals import initvals
 from .sampling.jump import sample_jump
 from .sampling.resample import correct
+from .versions import show_versions
 
 __all__ = [
     "as_approximation",
@@ -45,6 +46,7 @@ __all__ = [
     "sample_jump",
     "sample_reference",
     "save",
+    "show_versions",
     "summary",
     "to_pymc",
 ]

@@ -12,7 +12,7 @@ ROOT = Path(pymc_kl.__file__).parent
 ORDER = (
     "_typing", "arguments", "interrupts", "progress", "numerics", "model", "modes", "scores", "approximations",
     "divergence", "adapters", "reference", "fitting", "renyi", "sampling", "quantities", "comparison", "prediction",
-    "plots", "reports", "sweeps", "data", "cli",
+    "plots", "reports", "sweeps", "data", "versions", "cli_arguments", "cli",
 )  # fmt: skip
 AT_THE_ROOT = {
     "__init__.py",
@@ -20,9 +20,11 @@ AT_THE_ROOT = {
     "_typing.py",
     "arguments.py",
     "cli.py",
+    "cli_arguments.py",
     "interrupts.py",
     "progress.py",
     "py.typed",
+    "versions.py",
 }
 
 
