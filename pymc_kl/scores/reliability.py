@@ -15,18 +15,18 @@ SPILL_QUANTILE = 0.001  # probability of the quantile of log p̃ under p below w
 def share_below(tail: TailDraws, log_density: Array, n: float) -> Estimate:
     """Share of draws of q, n of them distinct, with log p̃ at each, below the 0.1 % quantile of log p̃ under p.
 
-    The error includes that of the quantile, which is large where draws of p are few; fewer than a thousand tell none.
+    The error includes that of the quantile, which is large where draws of p are few, and has no limit where they are
+    worth fewer than a thousand.
     """
     below = SPILL_QUANTILE * tail.n_effective  # draws of p expected there; their number is Poisson's (Garwood 1936)
-    if below < 1:
-        return UNKNOWN
     counts = np.array([gammaincinv(below, norm.cdf(-1)), below, gammaincinv(below + 1, norm.cdf(1))])
     order = np.argsort(tail.log_density)
     w = np.full(len(order), 1 / len(order)) if tail.weights is None else tail.weights[order] / tail.weights.sum()
     floors = np.interp(counts / tail.n_effective, np.cumsum(w) - w / 2, tail.log_density[order])
     low, share, high = ((log_density < floor).mean() for floor in floors)
     smoothed = (share * n + 0.5) / (n + 1)
-    return Estimate(float(share), float(np.hypot(np.sqrt(smoothed * (1 - smoothed) / n), (high - low) / 2)))
+    se = np.hypot(np.sqrt(smoothed * (1 - smoothed) / n), (high - low) / 2)
+    return Estimate(float(share), float(se) if below >= 1 else float("inf"))
 
 
 def khat(q: ApproximationDraws) -> float:

@@ -305,3 +305,5 @@ def test_the_error_of_spill_has_the_quantile_s_part(rng, n):
     assert 0.7 < np.std(scaled) < 1.5
     more = replace(p_draws, tail=TailDraws(p_draws.log_density.ravel(), None, 1e9))
     assert spill(more, q_draws).se < 0.5 * se
+    few = replace(p_draws, tail=TailDraws(p_draws.log_density.ravel(), None, 999.0))
+    assert spill(few, q_draws) == (value, np.inf)
