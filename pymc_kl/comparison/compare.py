@@ -30,10 +30,11 @@ from pymc_kl.comparison.planted import planted_group
 from pymc_kl.comparison.reference import Reference, completed_reference, given_reference, sample_plainly
 from pymc_kl.comparison.score_fit import score_all
 from pymc_kl.interrupts import Interrupts, counted, interrupted, keeping, tell
+from pymc_kl.model.context import names_of_posterior
 from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
 from pymc_kl.model.named_draws import read_draws
-from pymc_kl.model.target import Target, as_target, names_of_posterior
+from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.planted import search_from
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import check_initial_point, check_scale, user_starts
@@ -158,7 +159,7 @@ def compare(
     streams = RandomStreams.of(random_seed)
     fits = WantedFits.of(forward, reverse, has_fits=approximations is not None)
     check_names(approximations or (), fits.forward, fits.reverse)
-    check_known(quantities, names_of_posterior(model))
+    check_known(quantities, names_of_posterior(model.model if isinstance(model, Target) else model))
     sampling = Sampling(
         n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED,
         as_given=reference == "as given", budget=budget,

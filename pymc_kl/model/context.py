@@ -13,6 +13,12 @@ def model_in_context(model: pm.Model | None) -> pm.Model:
         raise ValueError("no model: call this inside `with model:`, or pass model=...") from error
 
 
+def names_of_posterior(model: pm.Model | None) -> tuple[str, ...]:
+    """Return the names of the variables that draws have: free ones and deterministics."""
+    model = model_in_context(model)
+    return tuple(rv.name for rv in (*model.free_RVs, *model.deterministics))
+
+
 def check_continuous(model: pm.Model) -> None:
     """Raise if the model has discrete free variables, or none that are free."""
     if discrete := [v.name for v in model.discrete_value_vars]:

@@ -18,7 +18,7 @@ from pymc.backends.arviz import coords_and_dims_for_inferencedata
 from pymc_kl._typing import Array
 from pymc_kl.arguments import shown
 from pymc_kl.model.backends import Evaluator, make_evaluator
-from pymc_kl.model.context import check_continuous, model_in_context
+from pymc_kl.model.context import check_continuous, model_in_context, names_of_posterior
 from pymc_kl.model.graphs import (
     Variables,
     compile_constrain,
@@ -291,14 +291,6 @@ class Target:
         if x.ndim != 2 or x.shape[1] != self.d:
             raise ValueError(f"x must have shape (n, {self.d}); got {x.shape}.")
         return x
-
-
-def names_of_posterior(model: "pm.Model | Target | None") -> tuple[str, ...]:
-    """Return the names of the variables that draws have: free ones and deterministics."""
-    if isinstance(model, Target):
-        return model.posterior_names
-    plain = model_in_context(model)
-    return tuple(rv.name for rv in (*plain.free_RVs, *plain.deterministics))
 
 
 def as_target(model: "pm.Model | Target | None", backend: str = "auto") -> Target:
