@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.model.periodic import PERIOD
 from pymc_kl.modes.maxima import ASSIGN_STEPS, Maxima, end_maxima
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.symmetry.symmetry import Symmetry
@@ -126,7 +127,8 @@ class Basins:
         first = self._symmetric_maxima[maximum]
         copies = self.symmetry.undo(element, first)
         away = np.linalg.norm(whiten(copies - first, self.scale), axis=1)
-        is_canonical = (away < SAME_COPY) | (mode < 0)
+        same_turn = (np.abs(copies - first)[:, self.symmetry.angles] < PERIOD / 2).all(axis=1)  # a turn may be short
+        is_canonical = ((away < SAME_COPY) & same_turn) | (mode < 0)
         element = self.symmetry.canonical(copies)[1]
         moved = np.where(is_canonical[:, None], x, self.symmetry.apply(element, x))
         n_copies = np.where(mode >= 0, self.n_copies[maximum], 1.0)

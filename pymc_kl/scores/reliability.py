@@ -10,23 +10,27 @@ from pymc_kl.numerics.khat import khat_se
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, TailDraws, tail_of
 
 SPILL_QUANTILE = 0.001  # probability of the quantile of log p̃ under p below which a draw of q is spill; our choice
+LEAST_RANK = 0.3  # part of a draw's weight at its own rank, so that ranks are medians of the probability (Benard 1953)
+LOWEST = 20  # draws of lowest density that tell how fast a tail falls off; our choice
 
 
 def share_below(tail: TailDraws, log_density: Array, n: float) -> Estimate:
     """Share of draws of q, n of them distinct, with log p̃ at each, below the 0.1 % quantile of log p̃ under p.
 
-    The error includes that of the quantile, which is large where draws of p are few, and has no limit where they are
-    worth fewer than a thousand.
+    The error includes that of the quantile. The draws of p below it are counted: their number is Poisson's, with
+    Jeffreys' interval. Where there are none, the tail goes on as an exponential one from the lowest draw.
     """
-    below = SPILL_QUANTILE * tail.n_effective  # draws of p expected there; their number is Poisson's (Garwood 1936)
-    counts = np.array([gammaincinv(below, norm.cdf(-1)), below, gammaincinv(below + 1, norm.cdf(1))])
+    below = SPILL_QUANTILE * tail.n_effective
+    counts = np.array([gammaincinv(below + 0.5, norm.cdf(-1)), below, gammaincinv(below + 0.5, norm.cdf(1))])
     order = np.argsort(tail.log_density)
-    w = np.full(len(order), 1 / len(order)) if tail.weights is None else tail.weights[order] / tail.weights.sum()
-    floors = np.interp(counts / tail.n_effective, np.cumsum(w) - w / 2, tail.log_density[order])
+    x, probs = tail.log_density[order], counts / tail.n_effective
+    w = np.full(len(x), 1 / len(x)) if tail.weights is None else tail.weights[order] / tail.weights.sum()
+    at = np.cumsum(w) - LEAST_RANK * w
+    lowest = x[: LOWEST + 1]
+    floors = np.interp(probs, at, x) - (lowest[-1] - lowest).mean() * np.maximum(np.log(at[0] / probs), 0)
     low, share, high = ((log_density < floor).mean() for floor in floors)
     smoothed = (share * n + 0.5) / (n + 1)
-    se = np.hypot(np.sqrt(smoothed * (1 - smoothed) / n), (high - low) / 2)
-    return Estimate(float(share), float(se) if below >= 1 else float("inf"))
+    return Estimate(float(share), float(np.hypot(np.sqrt(smoothed * (1 - smoothed) / n), (high - low) / 2)))
 
 
 def khat(q: ApproximationDraws) -> float:

@@ -142,9 +142,10 @@ def test_a_low_pass_across_the_cut_merges():
 
 
 @pytest.mark.slow
-def test_a_uniform_direction_is_one_region():
+@pytest.mark.parametrize("concentration", [1e-12, 1e-4])
+def test_a_uniform_direction_is_one_region(concentration):
     with pm.Model() as model:
-        pm.VonMises("a", 0.0, 1e-12)
+        pm.VonMises("a", 0.0, concentration)
         pm.Normal("b")
     reference = pkl.sample_reference(model=model, random_seed=1, progressbar=False)
     assert reference["modes"].sizes["mode"] == 1

@@ -290,7 +290,7 @@ def test_a_mean_of_infinite_terms_has_no_error():
     assert np.isnan(estimate.se)
 
 
-@pytest.mark.parametrize("n", [2000, 8000], ids=["two below", "eight below"])
+@pytest.mark.parametrize("n", [400, 2000, 8000], ids=["none below", "two below", "eight below"])
 def test_the_error_of_spill_has_the_quantile_s_part(rng, n):
     """Over replicates with few draws of p below the quantile, the spill of one q scatters as its error says."""
     p, q = FullRank(loc=np.zeros(1), scale_tril=np.eye(1)), FullRank(loc=np.zeros(1), scale_tril=np.array([[2.0]]))
@@ -305,5 +305,3 @@ def test_the_error_of_spill_has_the_quantile_s_part(rng, n):
     assert 0.7 < np.std(scaled) < 1.5
     more = replace(p_draws, tail=TailDraws(p_draws.log_density.ravel(), None, 1e9))
     assert spill(more, q_draws).se < 0.5 * se
-    few = replace(p_draws, tail=TailDraws(p_draws.log_density.ravel(), None, 999.0))
-    assert spill(few, q_draws) == (value, np.inf)

@@ -38,6 +38,7 @@ FITTED = "forward fullrank"
 WRONG = "wrong "  # of an answer that is no number: 1 where it is false
 BOUNDED = ("elbo", "reverse_kl", "reverse_kl_between", "reverse_kl_within")  # what an unseen mode bounds, of one fit
 UNSEEN = ", a mode unseen"  # of a number of a fit without a draw in some mode: its error is that of a bound
+FEW = ", of fewer than ten draws"  # of a share that so few were counted for: its interval is not a normal's
 ALARM, CERTAIN = 0.01, 0.05  # mass of the modes missed above which the alarm may sound, and has to
 
 
@@ -269,7 +270,8 @@ def _numbers(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
         row = scores.sel(approximation=fit)
         unseen = bool(((dt["coverage"]["mass"].sel(approximation=fit) == 0) & (dt["modes"]["mass"] > 0)).any())
         if not (quantity.startswith("forward") and float(row["forward_kl_is_bound"])):
-            name = quantity + (UNSEEN if unseen and quantity in BOUNDED else "")
+            few = quantity == "spill" and float(row["spill"]) < 10 / N_GIVEN
+            name = quantity + (FEW if few else UNSEEN if unseen and quantity in BOUNDED else "")
             yield name, fit, *_estimate(row, quantity), *truth
     yield from _of_modes(posterior, dt)
     yield from _of_moments(posterior, dt)
@@ -404,7 +406,7 @@ def normal_through(x: Array, log_prob: Array) -> multivariate_normal:
 def table(rows: pd.DataFrame, by: str | list[str] = "quantity") -> pd.DataFrame:
     """Sum up replications: share of 95 % intervals that hold the truth, mean and sd of z, share without an error.
 
-    z is of numbers with a ± alone: neither of those with an interval, nor of those that are exact.
+    z is of numbers with a ± alone: neither of those with an interval, or a bound, nor of those that are exact.
     """
     rows = rows[~rows["quantity"].str.startswith(WRONG)]
     known = np.isfinite(rows["value"]) & np.isfinite(rows["se"])
@@ -413,7 +415,7 @@ def table(rows: pd.DataFrame, by: str | list[str] = "quantity") -> pd.DataFrame:
     reach, ends = NORMAL_95 * rows["truth_se"] + ROUNDING, rows["low"].notna()
     within = (rows["low"] - reach <= rows["truth"]) & (rows["truth"] <= rows["high"] + reach)
     held = within.where(ends, z.abs() < NORMAL_95).where(known).astype(float)
-    normal = ~ends & (error > 2 * ROUNDING) & ~rows["quantity"].str.endswith(UNSEEN)
+    normal = ~ends & (error > 2 * ROUNDING) & ~rows["quantity"].str.endswith((UNSEEN, FEW))
     found = rows.assign(z=z.where(normal), held=held, refused=~known).groupby(by)
     return pd.DataFrame(
         {
