@@ -296,7 +296,7 @@ def test_swapped_and_near_miss_calls_are_answered(call, message):
 ELSEWHERE = {  # names that take no arguments, are made by other names, or are parts of a page of one's own
     "Approximation", "Code", "ComponentFamily", "FAMILIES", "Family", "Figure", "FitInfo", "Flow", "Masses", "Modes",
     "Painter", "PosteriorDraws", "Report", "Section", "css_variables", "galaxies", "measurements", "model", "observed",
-    "page_environment", "velocities",
+    "page_environment", "show_versions", "velocities",
 }  # fmt: skip
 
 

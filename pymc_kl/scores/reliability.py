@@ -11,7 +11,7 @@ from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, TailDraws, 
 
 SPILL_QUANTILE = 0.001  # probability of the quantile of log p̃ under p below which a draw of q is spill; our choice
 LEAST_RANK = 0.3  # part of a draw's weight at its own rank, so that ranks are medians of the probability (Benard 1953)
-LOWEST = 20  # draws of lowest density that tell how fast a tail falls off; our choice
+TAIL_OF_SPILL = 20  # draws of lowest density that tell how fast a tail falls off; our choice
 
 
 def share_below(tail: TailDraws, log_density: Array, n: float) -> Estimate:
@@ -26,7 +26,7 @@ def share_below(tail: TailDraws, log_density: Array, n: float) -> Estimate:
     x, probs = tail.log_density[order], counts / tail.n_effective
     w = np.full(len(x), 1 / len(x)) if tail.weights is None else tail.weights[order] / tail.weights.sum()
     at = np.cumsum(w) - LEAST_RANK * w
-    lowest = x[: LOWEST + 1]
+    lowest = x[: TAIL_OF_SPILL + 1]
     floors = np.interp(probs, at, x) - (lowest[-1] - lowest).mean() * np.maximum(np.log(at[0] / probs), 0)
     low, share, high = ((log_density < floor).mean() for floor in floors)
     smoothed = (share * n + 0.5) / (n + 1)

@@ -126,7 +126,7 @@ def test_tables(comparison):
         pkl.summary(comparison, columns=["weight"])
     with pytest.raises(ValueError, match="kind must be one of 'main', 'all'"):
         pkl.summary(comparison, kind="some")
-    with pytest.raises(ValueError, match=r"unknown values \['weight'\]"):
+    with pytest.raises(ValueError, match="unknown values 'weight'"):
         pkl.coverage(comparison, values=["weight"])
 
 
@@ -236,7 +236,7 @@ BAD = [
     (lambda d: {"approximations": {"b": d, "a": (lambda n, rng: 3, None)}}, ValueError, "approximation 'a': "),
     (lambda d: {"approximations": {}, "reverse": ("svgd",)}, ValueError, "unknown method 'svgd' in reverse; known"),
     (lambda d: {"approximations": {}, "n_draws": 10}, ValueError, "n_draws must be at least 100"),
-    (lambda d: {"approximations": {}, "starts": np.zeros((3, 2))}, ValueError, r"shape \(n, 1\); got shape \(3, 2\)"),
+    (lambda d: {"approximations": {}, "starts": np.zeros((3, 2))}, ValueError, r"shape \(n, 1\); got \(3, 2\)"),
     (lambda d: {"approximations": {"q": FullRank(loc=np.zeros(2), scale_tril=np.eye(2))}}, ValueError,
      "2 dimensions and the model 1"),
     (lambda d: {"approximations": {}, "idata": d.isel(draw=slice(1))}, ValueError, "at least 4 draws to judge"),

@@ -147,7 +147,7 @@ def test_bad_input_is_refused(zoo):
     _, target = zoo("two_modes")
     with pytest.raises(ValueError, match="n_starts must be at least 1; got 0"):
         find_modes(model=target, n_starts=0)
-    with pytest.raises(ValueError, match=r"shape \(n, 1\); got shape \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"shape \(n, 1\); got \(1, 3\)"):
         find_modes(model=target, starts=np.zeros(3))
     for first in (target, target.model):
         with pytest.raises(TypeError, match=r"must be draws.*Write find_modes\(\.\.\., model=model\)"):
