@@ -26,6 +26,8 @@ exit codes:
 """
 PROBLEMS = ("missed", "untrusted", "unconverged")  # of a verdict, which --fail-on names
 
+type Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser; `command` of what it parses is the command."""
@@ -37,9 +39,24 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pymc-kl {version('pymc_kl')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo, run, show, _ = (add(commands) for add in (_add_demo, _add_compare, _add_summary, _add_report))
+    parser.set_defaults(baseline=None)
+    _add_results(demo, run)
+    _add_baseline(run, show)
+    _add_verdict(demo, run, show)
+    return parser
+
+
+def _add_demo(commands: Commands) -> argparse.ArgumentParser:
+    """Add `demo`."""
     demo = commands.add_parser("demo", help="draws that miss a fifth of a posterior, though their R-hat is 1.00")
     demo.add_argument("--galaxies", action="store_true", help="82 galaxy velocities instead, with labels that swap")
     demo.set_defaults(command="demo")
+    return demo
+
+
+def _add_compare(commands: Commands) -> argparse.ArgumentParser:
+    """Add `compare`."""
     run = commands.add_parser("compare", help="compare approximations of your model's posterior")
     run.add_argument("model", metavar="FILE.py:NAME", help="a pm.Model, or a function that returns one")
     run.add_argument("--draws", type=Path, help="posterior draws (NetCDF); sampled with NUTS if not given")
@@ -67,34 +84,19 @@ def make_parser() -> argparse.ArgumentParser:
         help="a variable that matters: does a fit change what is concluded of it? May be repeated",
     )  # fmt: skip
     run.set_defaults(command="compare")
-    for command in (demo, run):
-        command.add_argument("--out", type=Path, default=Path("pymc_kl_results"), help="folder for the results")
-        command.add_argument("--overwrite", action="store_true", help="replace results that are there")
-        command.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
-        command.add_argument("--report", action=argparse.BooleanOptionalAction, default=True, help="write report.html")
-        command.add_argument("--quiet", action="store_true", help="show no progress")
+    return run
+
+
+def _add_summary(commands: Commands) -> argparse.ArgumentParser:
+    """Add `summary`."""
     show = commands.add_parser("summary", help="print the verdict and the tables of a saved comparison")
     show.add_argument("comparison", type=Path, help="comparison.nc, as `compare` wrote it")
     show.set_defaults(command="summary")
-    parser.set_defaults(baseline=None)
-    for command in (run, show):
-        command.add_argument(
-            "--baseline",
-            type=Path,
-            metavar="COMPARISON",
-            help="an earlier comparison.nc: say what changed, or exit with 4",
-        )
-    for command in (demo, run, show):
-        command.add_argument(
-            "--json", action="store_true", help="print the verdict as JSON, and nothing else, to stdout"
-        )
-        command.add_argument(
-            "--fail-on",
-            nargs="+",
-            choices=PROBLEMS,
-            default=[],
-            help="exit with 3 where the verdict has such a problem",
-        )
+    return show
+
+
+def _add_report(commands: Commands) -> argparse.ArgumentParser:
+    """Add `report`."""
     page = commands.add_parser("report", help="write the report of a saved comparison as one HTML page")
     page.add_argument("comparison", type=Path, help="comparison.nc, as `compare` wrote it")
     page.add_argument("-o", "--output", type=Path, help="where to write it (default: beside the comparison)")
@@ -105,7 +107,43 @@ def make_parser() -> argparse.ArgumentParser:
     page.add_argument("--interactive", action="store_true", help="draw with plotly, which adds 4.7 MB")
     page.add_argument("--overwrite", action="store_true", help="replace a report that is there")
     page.set_defaults(command="report")
-    return parser
+    return page
+
+
+def _add_results(*commands: argparse.ArgumentParser) -> None:
+    """Add what says where results are written, and how they are made."""
+    for command in commands:
+        command.add_argument("--out", type=Path, default=Path("pymc_kl_results"), help="folder for the results")
+        command.add_argument("--overwrite", action="store_true", help="replace results that are there")
+        command.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
+        command.add_argument("--report", action=argparse.BooleanOptionalAction, default=True, help="write report.html")
+        command.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def _add_baseline(*commands: argparse.ArgumentParser) -> None:
+    """Add an earlier comparison to compare with."""
+    for command in commands:
+        command.add_argument(
+            "--baseline",
+            type=Path,
+            metavar="COMPARISON",
+            help="an earlier comparison.nc: say what changed, or exit with 4",
+        )
+
+
+def _add_verdict(*commands: argparse.ArgumentParser) -> None:
+    """Add what is made of the verdict."""
+    for command in commands:
+        command.add_argument(
+            "--json", action="store_true", help="print the verdict as JSON, and nothing else, to stdout"
+        )
+        command.add_argument(
+            "--fail-on",
+            nargs="+",
+            choices=PROBLEMS,
+            default=[],
+            help="exit with 3 where the verdict has such a problem",
+        )
 
 
 def _named_file(text: str) -> tuple[str, str]:
