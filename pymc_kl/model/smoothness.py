@@ -16,7 +16,7 @@ from pymc_kl.model.short_lines import LENGTH, MAX_LINES, ROUNDING, Lines, lay_li
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
-BEST = 0.5  # share of the points, those of highest density, that are looked at: far out, links of regressions saturate
+BEST = 0.5  # share of a prior's points, those of highest density, that are looked at: our choice
 
 SUSPECT = 1e-3  # nats: quadrature's disagreement on a line from which its gradient is looked at; our choice
 JUMPY = 0.1  # nats: the same, from which steps are looked for; our choice
@@ -102,12 +102,17 @@ def find_roughness(
     """
     with np.errstate(all="ignore"):
         x = x[:: max(len(x) // MAX_LINES, 1)]
-        value = value_and_grad(x)[0] if len(x) else np.empty(0)
-        if not np.isfinite(value).any():
+        x = x[np.isfinite(value_and_grad(x)[0])] if len(x) else x
+        if not len(x):
             return None
-        x = x[np.isfinite(value) & (value >= np.quantile(value[np.isfinite(value)], 1 - BEST))]
         lines, named = lay_lines(value_and_grad, x, np.asarray(angles, dtype=np.int64)), np.asarray(names)
         return _steps(value_and_grad, lines, named) or _wrong_gradient(value_and_grad, lines, named)
+
+
+def likeliest(x: Array, log_density: Array) -> Array:
+    """Return the half of a prior's points (n, d) with the highest log p̃ (n,), nats: far out, links saturate."""
+    finite = np.isfinite(log_density)
+    return x[finite][log_density[finite] >= np.quantile(log_density[finite], 1 - BEST)] if finite.any() else x[:0]
 
 
 def check_smooth(target: Target, x: Array) -> None:

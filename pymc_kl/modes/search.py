@@ -12,7 +12,7 @@ from pymc_kl.arguments import check_arguments, optional
 from pymc_kl.interrupts import interrupted
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.periodic import angles_of
-from pymc_kl.model.smoothness import check_smooth
+from pymc_kl.model.smoothness import check_smooth, likeliest
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.merge import merge_maxima, one_region
 from pymc_kl.modes.modes import Modes
@@ -125,8 +125,9 @@ def search_target(
     if draws is not None:
         points = {"chains": draws[rng.permutation(len(draws))[:N_CHAIN_STARTS]]} | points
     prior = PriorStarts.draw(target, settings.n_starts, rng, ahead=2 * ROUND)
-    check_density(target.log_density(prior.ready), prior.ready, target)
-    check_smooth(target, prior.ready if draws is None else draws)
+    log_density = target.log_density(prior.ready)
+    check_density(log_density, prior.ready, target)
+    check_smooth(target, likeliest(prior.ready, log_density) if draws is None else draws)
     symmetry = _symmetry(target, np.concatenate([prior.ready[:ROUND], *points.values()]), settings.symmetry)
     while True:
         search = MultiStart(target.log_density_and_grad, symmetry, draws, rng, report, _variables(target), alarm)
