@@ -85,8 +85,9 @@ class FitScores:
 
     @cached_property
     def alarm(self) -> Missed:
-        """The mass of the modes that q misses."""
-        return missed(self.p.masses, np.array(self.verdicts) == "missed")
+        """The mass of the modes that q misses, or has no draw in and surely too little of."""
+        verdict, empty = np.array(self.verdicts), self.q.masses.mass[:-1] == 0
+        return missed(self.p.masses, (verdict == "missed") | (empty & (verdict == "under")))
 
     def estimates(self) -> Parts[Estimate]:
         """Scores with a standard error."""

@@ -6,7 +6,7 @@ coordinates are those that the caller has whitened.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -25,6 +25,7 @@ SHORTEN = 0.4  # factor of the step length where a step gains too little; our ch
 MIN_LENGTH = 1e-10  # step length, relative to the direction, below which a row is stuck; our choice
 SMALL_GRADIENT = 1e-3  # nats per whitened unit: a row that is stuck has converged below this; our choice
 SMALL_GAIN = 1e-7  # nats: so has one of which a step was expected to gain no more than this; our choice
+FIRST_STEPS = 40  # steps after which few rows may be left to another method; our choice
 ON_A_RIDGE = 3  # times as many steps for rows that go on from there: along a ridge they are short; our choice
 FEW_ROWS = 0.01  # share of all rows; if no more are on a ridge, they are left where they are; our choice
 NOISE = 16 * np.finfo(float).eps  # of a log density, relative to it: no smaller gain can be told; our choice
@@ -54,6 +55,13 @@ class Climbed:
     converged: BoolArray
     captured: IntArray
 
+    def with_rows(self, rows: IntArray, other: "Climbed") -> "Climbed":
+        """Return these climbs with those of some rows (m,) replaced by others, m of them."""
+        both = [getattr(self, field.name).copy() for field in fields(self)]
+        for mine, field in zip(both, fields(self), strict=True):
+            mine[rows] = getattr(other, field.name)
+        return Climbed(*both)
+
 
 def climb(
     value_and_grad: ValueAndGrad,
@@ -63,6 +71,7 @@ def climb(
     capture: Capture | None = None,
     tolerance: float = 1e-12,
     max_steps: int = 300,
+    leave: int = 0,
     alarm: Alarm = SILENT,
 ) -> Climbed:
     """Maximise a log density from every start.
@@ -81,6 +90,8 @@ def climb(
         A row has converged when one more step is expected to gain less than this many nats.
     max_steps : int
         Evaluations a row; three times as many where more than a hundredth of all rows follow a narrow ridge.
+    leave : int
+        Rows at the most that are left where they are after the first steps, for another method to go on with.
     alarm : Alarm
         Climbs end where they are when its time is over.
 
@@ -102,7 +113,7 @@ def climb(
                 captured[rows] = capture(unwhiten(climbs.y[rows], scale), climbs.value[rows])
                 climbs.stuck[rows[captured[rows] >= 0]] = True
                 rows = rows[captured[rows] < 0]
-            if not len(rows) or alarm.over:
+            if not len(rows) or alarm.over or (step >= FIRST_STEPS and len(rows) <= leave):
                 break
             climbs.step(rows, tolerance)
     return Climbed(unwhiten(climbs.y, scale), climbs.value, climbs.converged, captured)

@@ -212,12 +212,14 @@ class ModeSampler:
         tune, chains = self.sampling.tune, self.sampling.chains
         if not self.modes.proper:
             return self._task_from_all_over(n_draws, LONGER_TUNE * tune, self.rngs[k])
+        nuts_alone = state.draws.bent and state.draws.made_here
+        n_draws = self.sampling.draws if nuts_alone else n_draws  # its first try there, and slow
         tune *= LONGER_TUNE if state.tries else 1
         centre, covariance = self.modes.x[k], self.modes.covariances[k]
         task = make_task(centre, covariance, draws=n_draws, tune=tune, chains=chains, rng=self.rngs[k])
         if policy.can_go_on_from(state.draws, checked=state.check is not None):
             return continue_task(state.draws.x, state.draws.ess, covariance, task, self.rngs[k])
-        return replace(starts_inside(self.target, task), nuts_alone=state.draws.bent and state.draws.made_here)
+        return replace(starts_inside(self.target, task), nuts_alone=nuts_alone)
 
     def _task_from_all_over(self, n_draws: int, tune: int, rng: np.random.Generator) -> Task:
         centre, scale = self.modes.x[0], self.modes.local_scale

@@ -31,12 +31,15 @@ N_TRUTH = 100_000  # exact draws behind a truth
 N_MEAN = 1_000_000  # exact draws behind a divergence, or a quantile far out, which need no regions
 N_GIVEN = 2000  # exact draws given to a comparison, in four chains
 N_PARTICLES = 200  # distinct draws of an approximation that is draws alone
+CHAINS = (4, 500)  # chains and draws of an approximation that is chains
+STAYS = 0.9  # share of a chain's moves that stay in its mode
 NARROW = 0.7  # times the standard deviations of the best fit
 ALPHA_TAILS = {"lower": 0.05, "upper": 0.95}
 ROUNDING = 1e-6  # of numbers that are exact, as log Z of a normal is
 FITTED = "forward fullrank"
 WRONG = "wrong "  # of an answer that is no number: 1 where it is false
 BOUNDED = ("elbo", "reverse_kl", "reverse_kl_between", "reverse_kl_within")  # what an unseen mode bounds, of one fit
+ONE = " of one mode"  # what the names of approximations end with that are draws of the heaviest mode alone
 UNSEEN = ", a mode unseen"  # of a number of a fit without a draw in some mode: its error is that of a bound
 FEW = ", of fewer than ten draws"  # of a share that so few were counted for: its interval is not a normal's
 ALARM, CERTAIN = 0.01, 0.05  # mass of the modes missed above which the alarm may sound, and has to
@@ -243,11 +246,39 @@ def _between(one: Array, two: Array) -> float:
     return float((one[inside] * np.log(one[inside] / two[inside])).sum())
 
 
+def draws_alone(posterior: Posterior, seed: int) -> dict[str, Array]:
+    """Approximations that are draws alone (chain, draw, d): of the posterior, and of its heaviest mode.
+
+    Particles stand there twice; a chain seldom leaves its mode, within which its draws are independent.
+    """
+    rng = np.random.default_rng([3000 + seed, *posterior.name.encode()])
+    found = {"particles": np.repeat(posterior.sample(N_PARTICLES, 2000 + seed), 2, axis=0)[None]}
+    found["chains"] = np.array([_chain(posterior, CHAINS[1], rng) for _ in range(CHAINS[0])])
+    if posterior.modes.k > 1:
+        heaviest = np.flatnonzero(posterior.p.region == posterior.masses.argmax())
+        for name, x in tuple(found.items()):
+            rows = rng.choice(heaviest, size=x.size // (x.shape[2] * (2 if name == "particles" else 1)))
+            kept = np.repeat(rows, 2) if name == "particles" else rows
+            found[f"{name}{ONE}"] = posterior.p.x[kept].reshape(x.shape)
+    return found
+
+
+def _chain(posterior: Posterior, n: int, rng: np.random.Generator) -> Array:
+    """A chain (n, d) whose law is the posterior's, and which stays in a mode for several draws."""
+    starts = np.flatnonzero(np.append(True, rng.random(n - 1) > STAYS))
+    modes = rng.choice(posterior.p.region, size=len(starts))
+    rows = np.repeat(modes, np.diff(np.append(starts, n)))
+    for k in np.unique(modes):
+        rows_of_mode = rows == k
+        rows[rows_of_mode] = rng.choice(np.flatnonzero(posterior.p.region == k), size=rows_of_mode.sum())
+    return posterior.p.x[rows]
+
+
 def compared(posterior: Posterior, seed: int) -> xr.DataTree:
     """Compare the fits of a posterior, with exact draws given for even seeds and none for odd ones."""
     x = posterior.sample(N_GIVEN, 1000 + seed).reshape(4, -1, posterior.problem.d)
-    particles = np.repeat(posterior.sample(N_PARTICLES, 2000 + seed), 2, axis=0)
-    fits: Mapping[str, object] = {**posterior.fits, "particles": posterior.target.to_dataset(particles[None])}
+    alone = {name: posterior.target.to_dataset(x) for name, x in draws_alone(posterior, seed).items()}
+    fits: Mapping[str, object] = {**posterior.fits, **alone}
     given = None if seed % 2 else posterior.target.to_dataset(x)
     return pkl.compare(
         given, fits, model=posterior.target, forward=("fullrank",), min_barrier=0.1, random_seed=seed,
@@ -296,7 +327,7 @@ def _of_modes(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
     order = _same_modes(posterior, modes)
     if sorted(order) != list(range(posterior.modes.k)):
         return
-    w = posterior.masses
+    w, unit = posterior.masses, np.eye(posterior.modes.k + 1)[posterior.masses.argmax()]
     for k, truth in enumerate(order):
         found, ends = _mass(modes.isel(mode=k))
         yield "mass", f"mode {truth}", *found, float(w[truth]), posterior.masses_error, *ends
@@ -307,11 +338,21 @@ def _of_modes(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
             yield "mass under q", name, *found, v, se, *ends
             verdict = str(coverage["verdict"].sel(approximation=name).values[k])
             yield f"{WRONG}verdict", name, float(_contradicts(verdict, v / w[truth])), np.nan, 0.0, 0.0
-        row = coverage.sel(approximation="particles").isel(mode=k)
-        found, ends = _mass(row)
-        yield "mass under q", "particles", *found, float(w[truth]), 0.0, *ends
-        wrong = _contradicts(str(row["verdict"].values), 1.0)
-        yield f"{WRONG}verdict", "particles", float(wrong), np.nan, 0.0, 0.0
+        for name, v in _masses_alone(coverage, w, unit).items():
+            row = coverage.sel(approximation=name).isel(mode=k)
+            found, ends = _mass(row)
+            kind = "mass under particles and chains" + (ONE if v is unit else "")
+            yield kind, name, *found, float(v[truth]), posterior.masses_error, *ends
+            wrong = _contradicts(str(row["verdict"].values), float(v[truth] / w[truth]))
+            yield f"{WRONG}verdict of draws alone", name, float(wrong), np.nan, 0.0, 0.0
+
+
+def _masses_alone(coverage: xr.Dataset, all_modes: Array, one: Array) -> dict[str, Array]:
+    """Masses of the modes under each approximation that is draws alone: those of all modes, or of one."""
+    names = [str(name) for name in coverage["approximation"].values]
+    return {
+        name: one if name.endswith(ONE) else all_modes for name in names if name.startswith(("particles", "chains"))
+    }
 
 
 def _contradicts(verdict: str, ratio: float) -> bool:
@@ -335,7 +376,12 @@ def _of_alarms(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
         yield f"{WRONG}alarm", name, float(sounds and lost < ALARM), np.nan, 0.0, 0.0
         if lost > CERTAIN:
             yield f"{WRONG}silence", name, float(not sounds), np.nan, 0.0, 0.0
-    yield f"{WRONG}alarm", "particles", float(alarm.sel(approximation="particles")), np.nan, 0.0, 0.0
+    unit = np.eye(posterior.modes.k + 1)[posterior.masses.argmax()]
+    for name, v in _masses_alone(dt["coverage"].to_dataset(), posterior.masses, unit).items():
+        sounds, lost = bool(alarm.sel(approximation=name)), 1 - float(w.max()) if v is unit else 0.0
+        yield f"{WRONG}alarm of draws alone", name, float(sounds and lost < ALARM), np.nan, 0.0, 0.0
+        if lost > CERTAIN:
+            yield f"{WRONG}silence of draws alone", name, float(not sounds), np.nan, 0.0, 0.0
 
 
 def _same_modes(posterior: Posterior, modes: xr.Dataset) -> list[int]:
