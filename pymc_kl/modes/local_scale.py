@@ -8,6 +8,7 @@ from pymc_kl.numerics.lbfgs import ValueAndGrad
 from pymc_kl.numerics.whitening import WIDE
 
 CLIP = 5.0  # robust standard deviations at which a gradient's coordinates are clipped; our choice
+STUCK = 0.1  # variance of draws times mean squared gradient, at least 1 of p, below which they are stuck; our choice
 POINTS_ABOUT = 8  # points about each maximum at which the gradient is taken; our choice
 TOO_DEEP = 10.0  # nats that log p̃ may fall below a peak's Gaussian at a point that stands for p; our choice
 MOST_HALVED = 12  # times that the step to such a point is halved, at the most; our choice
@@ -32,6 +33,15 @@ def local_scale(grads: Array) -> Array:
     kept = n / (n + d)  # shrink towards the diagonal where draws are few
     information = kept * clipped.T @ clipped / n + (1 - kept) * np.eye(d)
     return np.asarray(np.diag(1 / spread) @ np.linalg.cholesky(np.linalg.inv(information)))
+
+
+def are_stuck(draws: Array, grads: Array) -> bool:
+    """Tell whether draws (n, d) spread far less than the gradients (m, d) at some of them allow draws of p to.
+
+    By Cramér and Rao's bound the variance of each coordinate times E[(∂ log p)²] is at least 1.
+    """
+    information = np.square(grads[np.isfinite(grads).all(axis=1)]).mean(axis=0)
+    return bool((draws.var(axis=0) * information < STUCK).any())
 
 
 def scale_about(

@@ -7,7 +7,7 @@ import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.heated import search_heated
-from pymc_kl.modes.local_scale import local_scale
+from pymc_kl.modes.local_scale import are_stuck, local_scale
 from pymc_kl.modes.maxima import Maxima, end_maxima, find_maxima
 from pymc_kl.modes.scale_of_starts import LONG, LONG_CLIMBS, SCALE_DRAWS, scale_of_starts
 from pymc_kl.modes.starts import jumps, shifts
@@ -83,7 +83,8 @@ class MultiStart:
         (n, d) -> log p̃ (n,) and its gradient (n, d).
     symmetry : Symmetry
     draws : array (n, d) or None
-        Draws of the posterior: they set the local scale, and stand for a posterior without proper maximum.
+        Draws of the posterior: they set the local scale, and stand for a posterior without proper maximum; none of
+        that where they are stuck.
     rng : Generator
     report : callable
         Takes a line of text.
@@ -112,6 +113,8 @@ class MultiStart:
     def __post_init__(self) -> None:
         self.maxima = Maxima.none(self.symmetry)
         self.lost_starts = self.lost_ends = np.empty((0, self.symmetry.d))
+        if self.draws is not None and are_stuck(self.draws, self.value_and_grad(self._some(SCALE_DRAWS))[1]):
+            self.draws = None
 
     def run(
         self, starts: Mapping[str, Array], prior: Prior, n_starts: int, late: Mapping[str, Array] | None = None
@@ -267,8 +270,12 @@ class MultiStart:
         """Find the local scale (d, d) from draws, or from what climbs from a few starts (n, d) find."""
         if self.draws is None:
             return scale_of_starts(self.value_and_grad, x, self.maxima, self.rng)
-        thinned = self.draws[self.rng.permutation(len(self.draws))[:SCALE_DRAWS]]
-        return local_scale(self.value_and_grad(thinned)[1])
+        return local_scale(self.value_and_grad(self._some(SCALE_DRAWS))[1])
+
+    def _some(self, n: int) -> Array:
+        """Choose n of the draws (n, d), or all of fewer."""
+        assert self.draws is not None
+        return self.draws[self.rng.permutation(len(self.draws))[:n]]
 
     def _runs_away(self) -> bool:
         """Tell whether most climbs reach no proper maximum: those from draws, if there are any."""
@@ -276,8 +283,7 @@ class MultiStart:
             return True
         owner = self.owner[~np.isin(self.source, ("again", "heated"))]  # those look for what others did not reach
         if self.draws is not None:
-            thinned = self.draws[self.rng.permutation(len(self.draws))[:AWAY_DRAWS]]
-            owner, _ = end_maxima(self.value_and_grad, self.maxima, thinned, self.scale)
+            owner, _ = end_maxima(self.value_and_grad, self.maxima, self._some(AWAY_DRAWS), self.scale)
         lost = float((owner < 0).mean())
         if lost <= MAX_AWAY or self.draws is not None:
             return lost > MAX_AWAY

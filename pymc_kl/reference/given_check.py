@@ -34,6 +34,8 @@ class GivenCheck:
         if not self.refused:
             return ""
         spread, shift = self.test.spread, self.test.shift
+        if spread == 0:
+            return f"along `{self.coordinate}` they are all the same"
         if not np.isfinite(spread):
             return f"along `{self.coordinate}` they lie where its slope points away from them"
         if self.test.is_width:
@@ -44,7 +46,14 @@ class GivenCheck:
 
 
 def check_given(mode: ModeDensity, draws: LocalDraws, n_modes: int) -> GivenCheck | None:
-    """Check the user's draws of one of so many modes; None where they are too few or have not mixed."""
+    """Check the user's draws of one of so many modes; None where they are too few or have not mixed.
+
+    Draws that do not change at all along some coordinate are refused as well.
+    """
+    constant = np.flatnonzero(np.ptp(draws.x, axis=0) == 0) if len(draws) >= LEAST_ESS else np.empty(0, dtype=int)
+    if len(constant):
+        test = DrawsTest(np.nan, int(constant[0]), spread=0.0, shift=0.0, is_width=True, refused=True)
+        return GivenCheck(test, mode.target.shown_labels[test.coordinate])
     if len(draws) < LEAST_ESS or not (draws.ess >= LEAST_ESS and draws.rhat <= MAX_RHAT):
         return None
     n = len(draws)

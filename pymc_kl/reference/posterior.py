@@ -21,6 +21,8 @@ from pymc_kl.reference.local_draws import LocalDraws
 from pymc_kl.scores.thinning import independent_size
 
 NEGLIGIBLE_BELOW = 15.0  # nats below the highest Laplace mass, from which a mode's mass can't matter; our choice
+MANY_DRAWS = 0.05  # share of all draws in a mode, from which their own depth says where its core is; our choice
+HARDLY_ANY = 0.05  # share of the draws of a mode in a normal's core below which it is no normal's; our choice
 CORE_PROB = 0.9  # share of a normal mode's draws that count as its core; our choice
 WEIGHTED_DRAWS = 20_000  # draws of the whole posterior that are kept at the most; our choice
 LEAST_KEPT_DRAWS = 200  # draws of a mode that are kept however small its mass; our choice
@@ -192,9 +194,17 @@ def count_masses(draws: PosteriorDraws, mode: IntArray, modes: Modes) -> Masses:
 
 
 def core_draws(draws: PosteriorDraws, mode: IntArray, modes: Modes) -> BoolArray:
-    """Tell which draws (chain, draw) lie well inside their mode: where log p̃ is as high as for 90 % of a normal's."""
+    """Tell which draws (chain, draw) lie well inside their mode: where log p̃ is as high as for 90 % of a normal's.
+
+    In a mode of many draws that has hardly any so high, as below a spike, they are the higher half of its draws.
+    """
     depth = np.append(modes.log_density, np.inf)[mode] - draws.log_density
-    return np.asarray(depth < 0.5 * chi2.ppf(CORE_PROB, modes.x.shape[1]))
+    core = np.asarray(depth < 0.5 * chi2.ppf(CORE_PROB, modes.x.shape[1]))
+    for k in range(modes.k):
+        here = mode == k
+        if here.mean() > MANY_DRAWS and core[here].mean() < HARDLY_ANY:
+            core |= here & (depth <= np.median(depth[here]))
+    return core
 
 
 def negligible(modes: Modes, depth: float = NEGLIGIBLE_BELOW) -> BoolArray:
