@@ -5,7 +5,7 @@ import numpy as np
 from pymc_kl._typing import Array, IntArray
 from pymc_kl.numerics.constants import MAD_TO_SD
 from pymc_kl.numerics.lbfgs import ValueAndGrad
-from pymc_kl.numerics.whitening import WIDE
+from pymc_kl.numerics.whitening import WIDE, scale_of_precision
 
 CLIP = 5.0  # robust standard deviations at which a gradient's coordinates are clipped; our choice
 STUCK = 0.1  # variance of draws times mean squared gradient, at least 1 of p, below which they are stuck; our choice
@@ -32,7 +32,7 @@ def local_scale(grads: Array) -> Array:
         return np.diag(1 / (spread * np.sqrt(np.square(clipped).mean(axis=0))))
     kept = n / (n + d)  # shrink towards the diagonal where draws are few
     information = kept * clipped.T @ clipped / n + (1 - kept) * np.eye(d)
-    return np.asarray(np.diag(1 / spread) @ np.linalg.cholesky(np.linalg.inv(information)))
+    return np.asarray(np.diag(1 / spread) @ scale_of_precision(information))
 
 
 def are_stuck(draws: Array, grads: Array) -> bool:
@@ -56,7 +56,7 @@ def scale_about(
     z = rng.standard_normal((len(owner), POINTS_ABOUT, x.shape[1]))
     steps = np.empty_like(z)
     for k in np.unique(owner):
-        steps[owner == k] = z[owner == k] @ np.linalg.cholesky(np.linalg.inv(precisions[k])).T
+        steps[owner == k] = z[owner == k] @ scale_of_precision(precisions[k]).T
     lowest = value_and_grad(x)[0][owner, None] - 0.5 * (z**2).sum(axis=2) - TOO_DEEP
     centres = np.repeat(x[owner], POINTS_ABOUT, axis=0)
     points = _above(value_and_grad, centres, steps.reshape(centres.shape), lowest.ravel())

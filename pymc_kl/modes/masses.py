@@ -18,6 +18,7 @@ from pymc_kl.numerics.intervals import RULE_OF_THREE, binomial_interval
 
 RHAT_GOOD = 1.05  # R-hat of a mode's indicator at the most; Vehtari et al. 2021 ask 1.01 of less noisy parameters
 MIN_CROSSINGS = 20  # moves into or out of a mode: fewer leave a quarter of its mass as error; our choice
+LEAST_SE = 1e-6  # nats of a log mass; our choice
 UNKNOWN_SE = float(1 / np.sqrt(12))  # mass: standard deviation of one that may be anything in [0, 1]
 NORMAL_95 = 1.96  # standard errors from an estimate to its upper bound
 
@@ -197,10 +198,10 @@ def masses_from_log(log_masses: Sequence[Estimate], n_draws: IntArray) -> tuple[
     Masses
         Elsewhere has none, since no climb ended there; its upper bound is that of three draws.
     Estimate
-        log Z in nats.
+        log Z in nats, with an error of a millionth at the least: for what of p̃ lies beyond, and for rounding.
     """
     values = np.array([value for value, _ in log_masses])
-    errors = np.array([se for _, se in log_masses])
+    errors = np.hypot([se for _, se in log_masses], LEAST_SE)
     log_z = float(logsumexp(values))
     w = np.exp(values - log_z)
     slope = np.diag(w) - np.outer(w, w)

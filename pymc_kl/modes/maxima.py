@@ -16,7 +16,7 @@ from pymc_kl.modes.symmetry.group import Element
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import Capture, Climbed, ValueAndGrad, climb
 from pymc_kl.numerics.newton_climb import climb_by_newton
-from pymc_kl.numerics.whitening import whiten
+from pymc_kl.numerics.whitening import scale_of_precision, whiten
 from pymc_kl.progress import SILENT, Alarm
 
 SAME_MAXIMUM = 0.05  # local standard deviations within which the ends of two climbs are one maximum; our choice
@@ -234,7 +234,7 @@ def _centred(
     """Move the end of a climb on a flat top to the mean of its images there, since they are no copies of the peak."""
     if not peak.misled or symmetry.is_trivial:
         return x, log_density, peak
-    near = np.linalg.cholesky(np.linalg.inv(peak.precision)) * (CAPTURE_RADIUS / SAME_POINT)
+    near = scale_of_precision(peak.precision) * (CAPTURE_RADIUS / SAME_POINT)
     centre = symmetry.symmetrised(x, near)
     images = symmetry.images(centre, MOST_IMAGES)
     if 1 < len(images) < MOST_IMAGES:
@@ -264,7 +264,7 @@ def _has_width(precision: Array) -> bool:
     if eigvalsh(precision)[-1] > SHARPEST:
         return False
     try:
-        np.linalg.cholesky(np.linalg.inv(precision))
+        scale_of_precision(precision)
     except np.linalg.LinAlgError:
         return False
     return True

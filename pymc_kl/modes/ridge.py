@@ -13,6 +13,8 @@ from pymc_kl.numerics.lbfgs import ValueAndGrad, climb
 from pymc_kl.numerics.whitening import whiten
 
 RIDGE_STARTS = 8  # points that are climbed from to see where climbs end; our choice
+WALL_POINTS = 64  # points beside which a wall is looked for; our choice
+WALL_SHARE = 0.1  # least share of them that have it a standard deviation away; our choice
 TURN = 0.7  # radians by which an axis is rotated in its first two labels, to see whether log p̃ changes; our choice
 UNCHANGED = 1e-6  # relative to |log p̃| + 1: change by a rotation that is rounding; our choice
 MOVED = 0.1  # local standard deviations that a point moves at the least along a ridge; our choice
@@ -32,6 +34,8 @@ def why_no_maximum(target: Target, x: Array, scale: Array) -> str:
 
     `scale` (d, d) is the lower Cholesky factor of the local covariance.
     """
+    if wall := behind_a_wall(target, x, scale):
+        return wall
     starts = _some(x)
     climbed = climb(target.log_density_and_grad, starts, scale)
     ends, lost = climbed.x[climbed.converged], ~climbed.converged
@@ -46,15 +50,40 @@ def why_no_maximum(target: Target, x: Array, scale: Array) -> str:
 
 def free_rotation(target: Target, x: Array, scale: Array) -> str:
     """Say along what rotation of a variable's axes log p̃ stays as it is at points (n, d); nothing if along none."""
+    if behind_a_wall(target, x, scale):  # within it all may turn
+        return ""
     some = _some(x)
     if rotated := [sites for sites in _rotations(target) if _turns(target, sites, some, scale)]:
         return f"the posterior is not identified along a rotation of {_written(rotated[0])}"
     return ""
 
 
-def _some(x: Array) -> Array:
+def behind_a_wall(target: Target, x: Array, scale: Array) -> str:
+    """Say along which variables p̃ is cut to zero one local standard deviation from points (n, d), if it is.
+
+    Transformed variables have no such walls: they are written as a potential of -inf, or come from a likelihood with
+    bounds.
+    """
+    some = _some(x[np.isfinite(target.log_density(x))], WALL_POINTS)
+    if not len(some):
+        return ""
+    moves = np.diag(np.sqrt((scale**2).sum(axis=1)))
+    beyond = [target.log_density((some[:, None] + side * moves).reshape(-1, target.d)) for side in (1, -1)]
+    cut = np.stack(beyond).reshape(2, len(some), target.d) == -np.inf
+    share = cut.mean(axis=1).max(axis=0)
+    if share.max() < WALL_SHARE:
+        return ""
+    names = coordinate_names(target)
+    walled = dict.fromkeys(names[j] for j in np.argsort(-share) if share[j] > share.max() / 2)
+    return (
+        f"the density is cut to zero beyond a wall in {listed(list(walled))}, which no gradient tells of: use a "
+        "distribution that is bounded there, for which PyMC has a transform"
+    )
+
+
+def _some(x: Array, n: int = RIDGE_STARTS) -> Array:
     """Take a few of the points (n, d), evenly spread."""
-    return x[np.linspace(0, len(x) - 1, min(len(x), RIDGE_STARTS)).astype(int)]
+    return x[np.linspace(0, len(x) - 1, min(len(x), n)).astype(int)]
 
 
 def _rise(target: Target, away: Array) -> str:

@@ -32,3 +32,15 @@ def whiten_gradient(grad: Array, scale: Array) -> Array:
     """Turn gradients (..., d) into those with respect to whitened coordinates."""
     width = widths(scale)
     return np.asarray(grad @ scale if width is None else grad * width)
+
+
+def scale_of_precision(precision: Array) -> Array:
+    """Find the scale of a precision (d, d) without inverting it, which rounds off what a narrow ridge is narrow along.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If it is not positive definite.
+    """
+    upper = np.linalg.inv(np.linalg.cholesky(precision[::-1, ::-1]))
+    return np.asarray(upper.T[::-1, ::-1])

@@ -15,7 +15,7 @@ from pymc_kl.modes.masses import Masses
 from pymc_kl.modes.merge import region_of_draws
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import ELSEWHERE
-from pymc_kl.modes.ridge import why_no_maximum
+from pymc_kl.modes.ridge import behind_a_wall, why_no_maximum
 from pymc_kl.modes.search import search_target
 from pymc_kl.numerics.estimate import UNKNOWN
 from pymc_kl.numerics.random_streams import RandomStreams
@@ -203,12 +203,12 @@ def _assemble(
 
 
 def _explained(reason: str, sampler: ModeSampler, region: ModeState) -> str:
-    """Name the direction along which log p̃ is flat or rises for ever, where a region without maximum has no mass."""
+    """Name the direction along which log p̃ is cut off, is flat or rises for ever, where there is no mass."""
     target, modes = sampler.target, sampler.modes
-    if modes.proper or not reason:
+    if not reason or (modes.proper and not len(region.draws)):
         return reason
     x = region.draws.x if len(region.draws) else modes.dispersed
-    cause = why_no_maximum(target, x, modes.local_scale)
+    cause = (behind_a_wall if modes.proper else why_no_maximum)(target, x, modes.local_scale)
     return f"{reason}; {cause}" if cause and cause not in reason else reason
 
 
