@@ -113,8 +113,9 @@ class MultiStart:
     def __post_init__(self) -> None:
         self.maxima = Maxima.none(self.symmetry)
         self.lost_starts = self.lost_ends = np.empty((0, self.symmetry.d))
-        if self.draws is not None and are_stuck(self.draws, self.value_and_grad(self._some(SCALE_DRAWS))[1]):
-            self.draws = None
+        if self.draws is not None:
+            some = self.draws[:: -(-len(self.draws) // SCALE_DRAWS)]
+            self.draws = None if are_stuck(self.draws, self.value_and_grad(some)[1]) else self.draws
 
     def run(
         self, starts: Mapping[str, Array], prior: Prior, n_starts: int, late: Mapping[str, Array] | None = None
