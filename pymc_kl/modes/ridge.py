@@ -24,6 +24,7 @@ RIDGE_LEVEL = 1e-3  # nats that log p̃ may change along a ridge; our choice
 HESSIAN_STEP = 1e-4  # local standard deviations: step of a central difference of the gradient; our choice
 TAKES_PART = 0.01  # of a ridge's squared direction: least share of a variable that is named; our choice
 MOST_LOST = 0.5  # share of climbs that may end nowhere before log p̃ is taken to rise without end; our choice
+GOES_ON = 0.5  # standard deviations that it goes on from there, at the least; our choice
 RUN_AWAY = 10.0  # standard deviations from its start at which a climb has run away; our choice
 
 type Site = tuple[Variables, int]
@@ -40,7 +41,8 @@ def why_no_maximum(target: Target, x: Array, scale: Array) -> str:
     climbed = climb(target.log_density_and_grad, starts, scale)
     ends, lost = climbed.x[climbed.converged], ~climbed.converged
     if lost.mean() > MOST_LOST:
-        return _rise(target, (climbed.x - starts)[lost] / np.sqrt((scale**2).sum(axis=1)))
+        again, sds = climb(target.log_density_and_grad, climbed.x[lost], scale), np.sqrt((scale**2).sum(axis=1))
+        return _rise(target, (again.x - starts[lost]) / sds, (again.x - climbed.x[lost]) / sds)
     if rotation := free_rotation(target, ends, scale):
         return rotation
     if along := _ridge(target, ends[0], scale):
@@ -86,8 +88,14 @@ def _some(x: Array, n: int = RIDGE_STARTS) -> Array:
     return x[np.linspace(0, len(x) - 1, min(len(x), n)).astype(int)]
 
 
-def _rise(target: Target, away: Array) -> str:
-    """Name the coordinates that climbs run away along, and whither; `away` (n, d) is in standard deviations."""
+def _rise(target: Target, away: Array, last: Array) -> str:
+    """Name the coordinates that climbs run away along, and whither.
+
+    `away` (n, d) is in standard deviations, as is how far they went in the `last` leg, in which coordinates that only
+    came from far off stand still, unless all do.
+    """
+    going = (np.sign(last) == np.sign(away)) & (np.abs(last) > GOES_ON)
+    away = np.where(going, away, 0.0) if going.any() else away
     furthest = away[np.abs(away).max(axis=1).argmax()]
     leading = np.flatnonzero((np.abs(furthest) > RUN_AWAY) & (np.abs(furthest) >= np.abs(furthest).max() / 2))
     if not len(leading):
