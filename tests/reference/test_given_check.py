@@ -61,6 +61,29 @@ def test_draws_of_another_posterior_are_refused_and_cost_nothing(name, zoo, rng)
     assert audit.attrs["reason"].startswith(REFUSED)
 
 
+STUCK = {
+    "all at one top": (np.full((4, 500), 3.0), "in mode 1 along `x` they are all the same"),
+    "each chain at a top": (np.repeat([[-3.0], [3.0], [3.0], [3.0]], 500, axis=1), "in mode 2 along `x` they are all"),
+    "hardly moving": (
+        3 + 1e-3 * np.random.default_rng(3).standard_normal((4, 500)),
+        "in mode 1 their spread along `x`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STUCK)
+def test_stuck_draws_are_refused_and_do_not_mislead_the_search(name, zoo):
+    """A scale that was taken from them joined both modes."""
+    x, said = STUCK[name]
+    _, target = zoo("two_modes")
+    with pytest.warns(UserWarning, match=REFUSED) as caught:
+        dt = reference(xr.Dataset({"x": (("chain", "draw"), x)}), target)
+    assert said in str(caught[0].message)
+    evidence, modes = dt["evidence"].to_dataset(), dt["modes"].to_dataset()
+    assert abs(float(evidence["log_evidence"])) < 3 * float(evidence["log_evidence_se"])
+    assert abs(float(modes["mass"][0]) - 0.699957) < 3 * float(modes["mass_se"][0])
+
+
 @pytest.mark.parametrize(("factor", "refused"), [(1.0, False), (1.3, True)])
 def test_weighted_draws_are_checked_by_their_weights(factor, refused, zoo, rng):
     """Draws of N(0, 2) weighted to N(0, factor)."""

@@ -1,6 +1,7 @@
 """Peaks without a curvature, or with one that misleads, are modes with the masses that they hold."""
 
 import numpy as np
+import pymc as pm
 import pytest
 from zoo import peaks
 
@@ -42,6 +43,26 @@ def test_a_cusp_beside_a_normal(rng):
 
 def test_a_spike_on_the_top_of_a_hill(rng):
     check(peaks.spike(), peaks.spike_draws(4000, rng))
+
+
+def test_chains_move_between_a_hill_and_one_below_a_sharp_spike(rng):
+    """Hardly a draw is as high as the spike is narrow, and the masses that draws counted were not known."""
+    target = Target.from_model(peaks.spike(0.001, 1e-5))
+    x = peaks.spike_draws(4000, rng).reshape(4, -1, 3)
+    moves = np.diff(x[..., 0] > 6, axis=1).sum()
+    audit = sample_reference(target.to_dataset(x), model=target, random_seed=1, progressbar=False)["audit"]
+    assert moves / 10 < audit["crossings"].sum() <= moves
+    assert audit.attrs["masses_known"]
+
+
+@pytest.mark.parametrize("seed", [0, 8])
+def test_a_ridge_a_ten_thousandth_as_wide_has_a_scale(seed):
+    """Its precision has no inverse in floating point that is positive definite."""
+    with pm.Model() as model:
+        x = pm.Normal("x", shape=3)
+        pm.Normal("y", x.sum(), 1e-4)
+    _, log_z, se = weighed(model, seed=seed)
+    assert abs(log_z) < 3 * se
 
 
 @pytest.mark.slow
