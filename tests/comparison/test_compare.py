@@ -163,6 +163,15 @@ def test_draws_without_density_have_coverage_but_no_divergence(two_modes, draws,
     assert set(dt["coverage"]["verdict"].sel(approximation="other").values) == {"covered"}
 
 
+def test_particles_without_one_in_a_mode_sound_the_alarm(two_modes, draws):
+    """Sixty of them may come from a fit that has a tenth of the mode, but not from one that has all of it."""
+    x = draws["x"].values[draws["x"].values > 0][:60]
+    particles, (_, target) = xr.Dataset({"x": (("chain", "draw"), x[None])}), two_modes
+    comparison = pkl.compare(draws, {"particles": particles}, model=target, forward=(), progressbar=False)
+    assert comparison["coverage"]["verdict"].sel(approximation="particles").values.tolist()[1] == "under"
+    assert comparison["scores"]["alarm"].sel(approximation="particles")
+
+
 def test_one_failing_fit_does_not_lose_the_rest(two_modes, draws, monkeypatch):
     _, target = two_modes
 
