@@ -25,7 +25,7 @@ import pandas as pd
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from support.calibration import Posterior, rates, replicate, table
+from support.calibration import OPEN, Posterior, rates, replicate, table
 
 POSTERIORS = (
     "two_modes",
@@ -95,6 +95,7 @@ def main() -> None:
     for title, found in (
         ("Numbers", table(rows)),
         ("Answers that are false", rates(rows)),
+        ("Answers that are left open", rates(rows, OPEN)),
         ("Numbers whose intervals do not cover, by posterior", _not_good(table(rows, ["posterior", "quantity"]))),
     ):
         console.print(f"\n[bold]{title}[/bold]\n{found.round(3).to_string()}")
@@ -109,10 +110,9 @@ def _page(rows: pd.DataFrame, n: int) -> str:
         f"{n} replications of {len(seeds)} posteriors, {seeds.min()} to {seeds.max()} seeds each, on "
         f"{date.today():%Y-%m-%d} with version {version('pymc_kl')}."
     )
-    off = table(rows, ["posterior", "quantity"]).reset_index()
-    off = off[off["covers"] < LEAST]
-    parts = (_markdown(table(rows).reset_index()), _markdown(rates(rows).reset_index()), _markdown(off))
-    return "\n\n".join((head, *parts))
+    answers = pd.concat([rates(rows), rates(rows, OPEN)])
+    off = _not_good(table(rows, ["posterior", "quantity"]))
+    return "\n\n".join((head, *(_markdown(found.reset_index()) for found in (table(rows), answers, off))))
 
 
 def _markdown(found: pd.DataFrame) -> str:

@@ -22,7 +22,7 @@ from pymc_kl.model.target import Target
 from pymc_kl.modes.masses import NORMAL_95
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import to_region
-from pymc_kl.scores.coverage import MISSED_BELOW, OVER_ABOVE, UNDER_BELOW
+from pymc_kl.scores.coverage import MISSED_BELOW, OVER_ABOVE, TOO_FEW_DRAWS, UNDER_BELOW
 
 type Array = npt.NDArray[np.float64]
 type Row = tuple[Any, ...]  # fields of a Number from `quantity` on
@@ -38,6 +38,7 @@ ALPHA_TAILS = {"lower": 0.05, "upper": 0.95}
 ROUNDING = 1e-6  # of numbers that are exact, as log Z of a normal is
 FITTED = "forward fullrank"
 WRONG = "wrong "  # of an answer that is no number: 1 where it is false
+OPEN = "left open: "  # of an answer: 1 where it is that nothing can be told
 BOUNDED = ("elbo", "reverse_kl", "reverse_kl_between", "reverse_kl_within")  # what an unseen mode bounds, of one fit
 ONE = " of one mode"  # what the names of approximations end with that are draws of the heaviest mode alone
 UNSEEN = ", a mode unseen"  # of a number of a fit without a draw in some mode: its error is that of a bound
@@ -338,13 +339,16 @@ def _of_modes(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
             yield "mass under q", name, *found, v, se, *ends
             verdict = str(coverage["verdict"].sel(approximation=name).values[k])
             yield f"{WRONG}verdict", name, float(_contradicts(verdict, v / w[truth])), np.nan, 0.0, 0.0
+            yield f"{OPEN}verdict", name, float(verdict == TOO_FEW_DRAWS), np.nan, 0.0, 0.0
         for name, v in _masses_alone(coverage, w, unit).items():
             row = coverage.sel(approximation=name).isel(mode=k)
             found, ends = _mass(row)
             kind = "mass under particles and chains" + (ONE if v is unit else "")
             yield kind, name, *found, float(v[truth]), posterior.masses_error, *ends
-            wrong = _contradicts(str(row["verdict"].values), float(v[truth] / w[truth]))
+            verdict = str(row["verdict"].values)
+            wrong = _contradicts(verdict, float(v[truth] / w[truth]))
             yield f"{WRONG}verdict of draws alone", name, float(wrong), np.nan, 0.0, 0.0
+            yield f"{OPEN}verdict of draws alone", name, float(verdict == TOO_FEW_DRAWS), np.nan, 0.0, 0.0
 
 
 def _masses_alone(coverage: xr.Dataset, all_modes: Array, one: Array) -> dict[str, Array]:
@@ -454,7 +458,7 @@ def table(rows: pd.DataFrame, by: str | list[str] = "quantity") -> pd.DataFrame:
 
     z is of numbers with a ± alone: neither of those with an interval, or a bound, nor of those that are exact.
     """
-    rows = rows[~rows["quantity"].str.startswith(WRONG)]
+    rows = rows[~rows["quantity"].str.startswith((WRONG, OPEN))]
     known = np.isfinite(rows["value"]) & np.isfinite(rows["se"])
     error = np.sqrt(rows["se"] ** 2 + rows["truth_se"] ** 2 + ROUNDING**2)
     z = ((rows["value"] - rows["truth"]) / error).where(known)
@@ -474,7 +478,7 @@ def table(rows: pd.DataFrame, by: str | list[str] = "quantity") -> pd.DataFrame:
     )
 
 
-def rates(rows: pd.DataFrame, by: str | list[str] = "quantity") -> pd.DataFrame:
-    """Sum up answers that are no numbers: how many there were, and the share that is false."""
-    found = rows[rows["quantity"].str.startswith(WRONG)].groupby(by)["value"]
+def rates(rows: pd.DataFrame, kind: str = WRONG, by: str | list[str] = "quantity") -> pd.DataFrame:
+    """Sum up answers that are no numbers: how many there were, and the share that is false, or left open."""
+    found = rows[rows["quantity"].str.startswith(kind)].groupby(by)["value"]
     return pd.DataFrame({"n": found.size(), "share": found.mean()})
