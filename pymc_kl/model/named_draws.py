@@ -16,6 +16,11 @@ from pymc_kl.model.table_names import OF_DRAWS, free_name
 if TYPE_CHECKING:
     from pymc_kl.model.graphs import Variables
 
+OFF_BOUNDARY = (
+    "Values on the boundary of the support (a probability rounded to 1, say) have no place in the unconstrained space: "
+    "keep the sampler's unconstrained draws (idata_kwargs={'include_transformed': True}), or drop those draws."
+)
+
 
 def are_arrays(value: Any) -> bool:
     """Tell whether a value is a mapping of arrays (chain, draw, ...) of numbers by name, and no tree or dataset."""
@@ -86,6 +91,17 @@ def check_finite(values: Array, what: str, cure: str) -> None:
     """Raise if draws hold NaN or infinite values; say how many."""
     if n_bad := int((~np.isfinite(values)).sum()):
         raise ValueError(f"{what} holds {n_bad} NaN or infinite values of {values.size}. {cure}")
+
+
+def check_support(name: str, values: Array, unconstrained: Array) -> None:
+    """Raise if some draws of a variable lie outside its support, or on the boundary, by their unconstrained values."""
+    if n_outside := int(np.isnan(unconstrained).sum()):
+        raise ValueError(
+            f"{name!r} has {n_outside} of {unconstrained.size} values outside its support (its draws go from "
+            f"{values.min():.4g} to {values.max():.4g}): they are draws of another variable, or of this one on another "
+            "scale, as its logarithm is."
+        )
+    check_finite(unconstrained, f"{name!r}, once unconstrained,", OFF_BOUNDARY)
 
 
 def _find(groups: Sequence[xr.Dataset], name: str) -> xr.DataArray | None:

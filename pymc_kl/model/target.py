@@ -30,13 +30,9 @@ from pymc_kl.model.graphs import (
     values_by_name,
     without_minibatches,
 )
-from pymc_kl.model.named_draws import check_finite, groups_of, read_unconstrained, read_values
+from pymc_kl.model.named_draws import check_support, groups_of, read_unconstrained, read_values
 from pymc_kl.model.table_names import OF_DRAWS, free_name, name_dims, plain_labels
 
-OFF_BOUNDARY = (
-    "Values on the boundary of the support (a probability rounded to 1, say) have no place in the unconstrained space: "
-    "keep the sampler's unconstrained draws (idata_kwargs={'include_transformed': True}), or drop those draws."
-)
 MAP_CHUNK = 4096  # rows that one call of a transform graph maps; bounds memory; our choice
 
 
@@ -257,8 +253,9 @@ class Target:
         with np.errstate(divide="ignore", invalid="ignore"):
             results = dict(zip([v.name for v in self.variables], self._unconstrain(*flat), strict=True))
         parts = {name: np.asarray(results[name], dtype=float).reshape(n_chains, n_draws, -1) for name in wanted}
-        for name, part in parts.items():
-            check_finite(part, f"{name!r}, once unconstrained,", OFF_BOUNDARY)
+        for name, value in zip([v.name for v in self.variables], values, strict=True):
+            if name in parts:
+                check_support(name, value, parts[name])
         return parts
 
     @one_at_a_time

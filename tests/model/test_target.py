@@ -186,6 +186,14 @@ def test_draws_are_read_by_name_dim_and_coord(target_of, rng):
     np.testing.assert_allclose(target.unconstrain(shuffled), x, atol=1e-10)
 
 
+def test_draws_outside_the_support_are_told_from_those_on_its_boundary(rng):
+    with pm.Model() as model:
+        pm.LogNormal("x")
+    x = np.append(-np.ones(3), rng.uniform(1, 2, 7))
+    with pytest.raises(ValueError, match=r"'x' has 3 of 10 values outside its support \(its draws go from -1 to "):
+        Target.from_model(model).unconstrain(xr.Dataset({"x": (("chain", "draw"), x[None])}))
+
+
 def test_stored_unconstrained_draws_are_preferred(target_of):
     target = target_of("bounded")
     x = np.zeros((1, 5, target.d))
