@@ -8,6 +8,7 @@ from scipy.special import logsumexp
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.numerics.estimate import Estimate, pareto_k, systematic
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
+from pymc_kl.numerics.tails import tailed_mean
 from pymc_kl.reference.bridge_sampling import (
     MAX_APART,
     MIN_INFORMATION,
@@ -161,5 +162,7 @@ def _importance(drawn: LocalDraws, log_weights: Array, rng: np.random.Generator)
     w = np.exp(log_weights - top)
     khat, size = pareto_k(log_weights), float(w.sum() ** 2 / (w**2).sum())
     se = float(w.std() / w.mean() / np.sqrt(len(w))) * (DOUBTFUL_ERRORS if khat > KHAT_FINITE_VARIANCE else 1.0)
+    widened = tailed_mean(w, heavy="upper").se / w.mean()
+    se = max(se, widened) if np.isfinite(widened) else se
     rows = rng.permutation(systematic(w / w.sum(), max(int(size), 1), rng))
     return _Weighed(Estimate(float(top + np.log(w.mean())), se), khat, size, drawn.take(rows))
