@@ -80,7 +80,7 @@ def shapes(
         kl, kl_se = np.full((2, k), np.nan)
     ratio, coordinate = widths(reference.source, fit.source(k), k)
     return {
-        "shape": shape_verdicts(kl, kl_se, ratio, reference.target.d),
+        "shape": shape_verdicts(kl, kl_se, ratio),
         "width": np.array([each.value for each in ratio]),
         "width_se": np.array([each.se for each in ratio]),
         "width_of": ["" if j < 0 else reference.target.shown_labels[j] for j in coordinate],

@@ -2,12 +2,13 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
+import pymc as pm
 import pytensor.tensor as pt
 from pymc.pytensorf import compile as compile_pymc
 from pytensor.gradient import NullTypeGradError
@@ -15,8 +16,18 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.traversal import ancestors
 
 from pymc_kl._typing import Array
-from pymc_kl.model.graphs import one_at_a_time, same_arithmetic
+from pymc_kl.model.graphs import (
+    CANONICAL,
+    STABLE,
+    Variables,
+    flat_log_density,
+    one_at_a_time,
+    same_arithmetic,
+    values_by_name,
+)
 
+TYPICAL = 16  # points at which a gradient is looked for once it is compiled; our choice
+SLOPED = 0.9  # share of typical points at which there has to be a gradient; our choice
 JAX_ROWS = 1024  # rows that one call takes at the most; bounds memory; our choice
 JAX_NUMBERS = 2**18  # numbers that they may hold: a call passes all of them even for one row; our choice
 JAX_MAX_BLOCK = 16  # rows that one step of the compiled loop evaluates together, few enough for the cache; our choice
@@ -69,6 +80,30 @@ def make_evaluator(
             pass
     backend = "numba" if backend == "auto" else backend
     return BACKENDS[backend](x, log_density, gradient), backend
+
+
+def compile_density(
+    model: pm.Model, variables: Sequence[Variables], start: Array, *, backend: str = "auto", gradient: bool = True
+) -> tuple[Evaluator, str, tuple[str, ...]]:
+    """Compile a model's log density; return the evaluator, the backend and the rewrites of its graph.
+
+    More rewrites come where without them there is no gradient at most points about the start (d,).
+    """
+    values = values_by_name(model, [v.value_name for v in variables])
+    points = start + np.random.default_rng(0).uniform(-1, 1, (TYPICAL, len(start)))
+    for rewrites in (STABLE, CANONICAL):
+        x, log_density = flat_log_density(model, values, variables, rewrites)
+        evaluator, used = make_evaluator(x, log_density, backend=backend, gradient=gradient)
+        if not gradient or _has_slope(evaluator, points):
+            break
+    return evaluator, used, rewrites
+
+
+def _has_slope(evaluator: Evaluator, points: Array) -> bool:
+    """Tell whether the gradient is finite at most of the points (n, d) where the density is."""
+    values, grads = evaluator.value_and_grad(points)
+    grads = grads[np.isfinite(values)]
+    return bool(np.isfinite(grads).all(axis=1).mean() > SLOPED) if len(grads) else True
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,6 +62,10 @@ def same_arithmetic() -> Iterator[None]:
         yield
 
 
+STABLE = ("stabilize", "local_check_parameter_to_ninf_switch")  # rewrites of a graph before it is differentiated
+CANONICAL = ("canonicalize", *STABLE)  # those of a graph that has no gradient else, as that of a SkewNormal's tail
+
+
 @dataclass(frozen=True)
 class Variables:
     """One free variable of the model: its names, shapes and coordinates in the flat vector."""
@@ -72,6 +76,12 @@ class Variables:
     value_shape: tuple[int, ...]
     dims: tuple[str, ...]
     coordinates: slice
+
+
+def initial_point(model: pm.Model, variables: Sequence[Variables]) -> Array:
+    """Return the model's initial point (d,)."""
+    point = model.initial_point(0)
+    return np.concatenate([np.ravel(point[v.value_name]) for v in variables]).astype(float)
 
 
 def without_minibatches(model: pm.Model) -> pm.Model:
@@ -149,7 +159,10 @@ def _split(x: Variable, values: Sequence[Variable], variables: Sequence[Variable
 
 
 def flat_log_density(
-    model: pm.Model, values: Sequence[Variable], variables: Sequence[Variables]
+    model: pm.Model,
+    values: Sequence[Variable],
+    variables: Sequence[Variables],
+    rewrites: Sequence[str] = STABLE,
 ) -> tuple[Variable, Variable]:
     """Write the log density as a graph of one vector.
 
@@ -159,17 +172,18 @@ def flat_log_density(
     with model:
         graphs = _freeze_data([model.logp()])
     graphs = graph_replace(graphs, _split(x, values, variables), strict=False)
-    (log_density,) = _lower(graphs, "stabilize", "local_check_parameter_to_ninf_switch")
+    (log_density,) = _lower(graphs, *rewrites)
     return x, log_density
 
 
-def affine_model(model: pm.Model, variables: Sequence[Variables]) -> pm.Model:
+def affine_model(model: pm.Model, variables: Sequence[Variables], rewrites: Sequence[str] = STABLE) -> pm.Model:
     """Make a model of z with a flat prior, whose density is p̃(centre + factor z)^beta N(z; 0, I)^(1 - beta).
 
     `centre`, `factor` and `beta` are pm.Data, so that they can be changed without compiling anew.
     """
     full = without_minibatches(model)
-    x, log_density = flat_log_density(full, values_by_name(full, [v.value_name for v in variables]), variables)
+    values = values_by_name(full, [v.value_name for v in variables])
+    x, log_density = flat_log_density(full, values, variables, rewrites)
     d = variables[-1].coordinates.stop
     with pm.Model(model=None) as affine:  # no child of a model that the user is inside of
         centre, factor = pm.Data("centre", np.zeros(d)), pm.Data("factor", np.eye(d))

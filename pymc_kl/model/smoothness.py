@@ -16,6 +16,7 @@ from pymc_kl.model.short_lines import LENGTH, MAX_LINES, ROUNDING, Lines, lay_li
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 
+NO_GRADIENT = 0.5  # share of points without a gradient above which there is none to follow; our choice
 BEST = 0.5  # share of a prior's points, those of highest density, that are looked at: our choice
 
 SUSPECT = 1e-3  # nats: quadrature's disagreement on a line from which its gradient is looked at; our choice
@@ -116,10 +117,28 @@ def likeliest(x: Array, log_density: Array) -> Array:
 
 
 def check_smooth(target: Target, x: Array) -> None:
-    """Raise a SmoothnessError where log p̃ has steps or a wrong gradient about points (n, d)."""
+    """Raise a SmoothnessError where log p̃ has steps, no gradient or a wrong one about points (n, d)."""
+    _check_gradient(target, x[:: max(len(x) // MAX_LINES, 1)])
     rough = find_roughness(target.log_density_and_grad, x, coordinate_names(target), angles_of(target))
     if rough is not None:
         raise (StepsError if isinstance(rough, Steps) else SmoothnessError)(str(rough))
+
+
+def _check_gradient(target: Target, x: Array) -> None:
+    """Raise where the gradient is no number at most points (n, d) where log p̃ is finite."""
+    if not len(x):
+        return
+    value, grad = target.log_density_and_grad(x)
+    lost = ~np.isfinite(grad[np.isfinite(value)])
+    if len(lost) and (share := lost.any(axis=1).mean()) > NO_GRADIENT:
+        names = dict.fromkeys(
+            name for name, is_lost in zip(coordinate_names(target), lost.any(axis=0), strict=True) if is_lost
+        )
+        raise SmoothnessError(
+            f"the gradient of the log density is not a number at {share:.0%} of the points looked at, in "
+            f"{listed(names)}: NUTS, ADVI and climbs all follow it. Write that part of the model so that nothing in it "
+            "overflows, or try another backend."
+        )
 
 
 def coordinate_names(target: Target) -> list[str]:

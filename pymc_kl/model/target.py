@@ -17,14 +17,14 @@ from pymc.backends.arviz import coords_and_dims_for_inferencedata
 
 from pymc_kl._typing import Array
 from pymc_kl.arguments import shown
-from pymc_kl.model.backends import Evaluator, make_evaluator
+from pymc_kl.model.backends import Evaluator, compile_density
 from pymc_kl.model.context import check_continuous, model_in_context, names_of_posterior
 from pymc_kl.model.graphs import (
     Variables,
     compile_constrain,
     compile_unconstrain,
     data_size,
-    flat_log_density,
+    initial_point,
     lay_out,
     one_at_a_time,
     values_by_name,
@@ -50,6 +50,8 @@ class Target:
         The free variables in the order of the flat vector.
     backend : {"numba", "jax"}
         What evaluates the density.
+    rewrites : tuple of str
+        Of its graph before it is differentiated.
     posterior_names : tuple of str
         Variables of the model's own space: free ones, then Deterministics.
     coords, dims : mapping
@@ -59,6 +61,7 @@ class Target:
     model: pm.Model
     variables: tuple[Variables, ...]
     backend: str
+    rewrites: tuple[str, ...]
     posterior_names: tuple[str, ...]
     coords: Mapping[str, Any]
     dims: Mapping[str, Sequence[str]]
@@ -107,13 +110,14 @@ class Target:
         variables = lay_out(full, values)
         if not variables[-1].coordinates.stop:
             raise ValueError("the model's free variables have no elements; there is no posterior to compare with.")
-        x, log_density = flat_log_density(full, values, variables)
-        evaluator, backend = make_evaluator(x, log_density, backend=backend, gradient=gradient)
+        start = initial_point(model, variables)
+        evaluator, backend, rewrites = compile_density(full, variables, start, backend=backend, gradient=gradient)
         coords, dims = coords_and_dims_for_inferencedata(model)
         return cls(
             model=model,
             variables=variables,
             backend=backend,
+            rewrites=rewrites,
             coords=plain_labels(coords),
             dims=dims,
             _evaluator=evaluator,
@@ -261,8 +265,7 @@ class Target:
     @one_at_a_time
     def initial_point(self) -> Array:
         """Return the model's initial point (d,)."""
-        point = self.model.initial_point(0)
-        return np.concatenate([np.ravel(point[v.value_name]) for v in self.variables]).astype(float)
+        return initial_point(self.model, self.variables)
 
     @one_at_a_time
     def initial_points(self, n: int, rng: np.random.Generator) -> Array:

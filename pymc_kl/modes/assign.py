@@ -135,14 +135,18 @@ class Basins:
         return CanonicalPoints(moved, mode, maximum, n_copies, is_canonical)
 
     def scatter(self, x: Array, maximum: IntArray, rng: np.random.Generator) -> tuple[Array, IntArray]:
-        """Move canonical points (n, d) of maxima (n,) to a random copy each; also number the copies (n,)."""
+        """Move canonical points (n, d) of maxima (n,) to a random copy each; also number the copies (n,).
+
+        Those of a maximum with one copy stay, so that what is fitted to them is scored on the same.
+        """
         if self.symmetry.is_trivial or not len(self.maxima):
             return x, np.maximum(maximum, 0)
         element = self.symmetry.random(len(x), rng)
         moved = self.symmetry.in_one_turn(self.symmetry.apply(element, self._symmetric_maxima[maximum]))
         cells = np.round(whiten(moved, self.scale) / SAME_COPY).astype(np.int64)
         copy = np.unique(np.column_stack([maximum, cells // 10]), axis=0, return_inverse=True)[1]
-        return self.symmetry.apply(element, x), copy.astype(np.int64).ravel()
+        alone = self.n_copies[maximum] == 1
+        return np.where(alone[:, None], x, self.symmetry.apply(element, x)), copy.astype(np.int64).ravel()
 
     def copy_labels(self, x: Array, maximum: IntArray) -> IntArray:
         """Number the copies of maxima (n,) that points x (n, d) are nearest to; -1 where the maximum is."""

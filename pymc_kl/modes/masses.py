@@ -100,14 +100,15 @@ def masses_from_distinct(x: Array, mode: IntArray, k: int) -> Masses:
 def masses_of_chains(x: Array, mode: IntArray, k: int) -> Masses:
     """Count draws x (chain, draw, d) per mode (chain, draw) by the effective size of the chains that are all there is.
 
-    A mode that holds all draws or none tells nothing of how fast chains moved: their slowest coordinate does. Chains
-    are independent of each other, so they are worth no less than one draw each, and no more than distinct draws are.
+    A mode that holds all draws or none tells nothing of how fast chains moved: their slowest coordinate does. Of one
+    that they seldom entered or left, so few moves do. Chains are independent of each other, so they are worth no less
+    than one draw each, and no more than distinct draws are.
     """
     counted = masses_from_distinct(x.reshape(mode.size, -1), mode.ravel(), k)
     region = to_region(mode, k)
     slowest = min(effective_size(column) for column in np.moveaxis(x, 2, 0))
     sizes = [
-        effective_size((region == j).astype(float)) if 0 < n < mode.size else slowest
+        _indicator_ess(region == j, _moves(region == j))[0] if 0 < n < mode.size else slowest
         for j, n in enumerate(np.bincount(region.ravel(), minlength=k + 1))
     ]
     ess = np.minimum(np.fmax(sizes, len(mode)), counted.ess)
@@ -235,6 +236,11 @@ def last_core(region: IntArray, core: BoolArray) -> IntArray:
     position = np.where(core, np.arange(region.shape[1]), 0)
     last = np.maximum.accumulate(position, axis=1)
     return np.take_along_axis(region, last, axis=1)
+
+
+def _moves(inside: BoolArray) -> int:
+    """Count how often chains (chain, draw) entered or left a mode."""
+    return int((inside[:, 1:] != inside[:, :-1]).sum())
 
 
 def _indicator_ess(inside: BoolArray, crossed: int) -> tuple[float, float]:

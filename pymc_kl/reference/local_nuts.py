@@ -41,11 +41,11 @@ def sample_with_nuts(
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
     size = 1 if parallel.n_jobs == 1 else max(joblib.effective_n_jobs(parallel.n_jobs), 1)
     if size == 1:
-        yield from enumerate(_run(target.model, target.variables, tasks, alarm))
+        yield from enumerate(_run(target.model, target.variables, target.rewrites, tasks, alarm))
         return
     groups = [range(i, len(tasks), size) for i in range(size)]
     # As bytes, since joblib's own pickler does not know all that a PyMC model may hold.
-    packed = cloudpickle.dumps((target.model, target.variables))
+    packed = cloudpickle.dumps((target.model, target.variables, target.rewrites))
     parts = parallel(joblib.delayed(_run_packed)(packed, [tasks[i] for i in group], os.getpid()) for group in groups)
     for group, part in zip(groups, parts, strict=True):
         yield from zip(group, part, strict=True)
@@ -55,8 +55,8 @@ def _run_packed(packed: bytes, tasks: Sequence[Task], caller: int) -> list[Chain
     started_by = multiprocessing.parent_process()
     if started_by is not None and started_by.pid == caller:  # a process that joblib started, not a thread
         _end_with_parent(caller)
-    model, variables = cloudpickle.loads(packed)
-    return list(_run(model, variables, tasks, SILENT))
+    model, variables, rewrites = cloudpickle.loads(packed)
+    return list(_run(model, variables, rewrites, tasks, SILENT))
 
 
 @cache
@@ -71,11 +71,13 @@ def _end_with_parent(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _run(model: pm.Model, variables: Sequence[Variables], tasks: Sequence[Task], alarm: Alarm) -> Iterator[Chains]:
+def _run(
+    model: pm.Model, variables: Sequence[Variables], rewrites: Sequence[str], tasks: Sequence[Task], alarm: Alarm
+) -> Iterator[Chains]:
     """Compile once and sample task after task."""
     if not tasks:
         return
-    affine = affine_model(model, variables)
+    affine = affine_model(model, variables, rewrites)
     with PYTENSOR, _quiet(), same_arithmetic(), affine:
         step = pm.NUTS(target_accept=LOCAL_TARGET_ACCEPT, max_treedepth=MAX_TREEDEPTH)
     fresh = step.sampling_state

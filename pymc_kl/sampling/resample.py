@@ -23,8 +23,9 @@ from pymc_kl.sampling.inputs import given_fit, known_modes, open_approximation
 from pymc_kl.sampling.missed import missed_modes
 
 N_PROPOSALS = 20_000  # draws of q that are weighted; our choice
-MORE = 4  # times as many draws where those so far do not tell whether k-hat is below its limit; our choice
+MORE = 4  # times as many draws where those so far do not do; our choice
 MOST = 16  # times as many, at the most, which cuts the error of k-hat in half; our choice
+ENOUGH = {1: 0.3, MORE: 0.4}  # k-hat up to which so many times as many do: tails come out too light; our choice
 
 
 def correct(
@@ -55,7 +56,7 @@ def correct(
         Shape of what is returned.
     n_proposals : int
         Draws of q that are weighted, and up to 16 times as many where the error of k-hat leaves open whether they can
-        be trusted.
+        be trusted, or k-hat is above 0.3, with which fewer leave tails too light.
     random_seed : int, Generator, SeedSequence or None
     progressbar : bool
 
@@ -120,8 +121,9 @@ def correct(
 def _weighed(
     approximation: Approximation, target: Target, n: int, rng: np.random.Generator
 ) -> tuple[Array, Array, Array, float]:
-    """Draw and weigh n proposals, and more where the error of k-hat leaves open whether weights can be trusted.
+    """Draw and weigh n proposals, and more where k-hat leaves open whether weights can be trusted, or is high.
 
+    With smoothed weights of a heavy tail, what is far out has too little weight, the more so the fewer there are.
     Return the draws (m, d), log p̃ at each, their weights and k-hat.
     """
     x = np.empty((0, target.d))
@@ -132,7 +134,8 @@ def _weighed(
         log_density = np.append(log_density, target.log_density(more))
         log_prob = np.append(log_prob, log_prob_on_circle(approximation, more))
         weights, khat = smoothed_weights(log_density - log_prob)
-        if _reliable(khat, len(x)) != CANNOT_TELL or len(x) * MORE > MOST * n:
+        reliable, times = _reliable(khat, len(x)), len(x) // n
+        if reliable == "no" or times >= MOST or (reliable == "yes" and khat <= ENOUGH[times]):
             return x, log_density, weights, khat
 
 

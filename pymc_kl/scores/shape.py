@@ -6,7 +6,6 @@ Arrays over modes have K entries; NaN where either side has too few draws, or no
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm
 
 from pymc_kl._typing import Array
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size
@@ -17,7 +16,7 @@ from pymc_kl.scores.marginals import Source
 ACCURATE = 0.1  # nats of forward KL within a mode up to which a shape fits: one sd 25 % too small; our choice
 NARROW_BELOW = 0.8  # standard deviation of q over that of p; with less q is too narrow; our choice
 WIDE_ABOVE = 1.25  # the same ratio; with more q is too wide; our choice
-FEWEST_DRAWS = 20  # draws of either side in a mode from which on widths are compared; our choice
+FEWEST_DRAWS = 20  # draws of either side in a mode, or in half of it, from which on it is compared; our choice
 WELL_FITTED = "well fitted"
 
 
@@ -65,21 +64,18 @@ def _paired(ratio: Array, weights: Array) -> Estimate:
         return Estimate(float(np.log(mean)), float(np.sqrt((w**2) @ influence**2)))
 
 
-def shape_verdicts(kl: Array, kl_se: Array, width: Sequence[Estimate], d: int = 1) -> list[str]:
+def shape_verdicts(kl: Array, kl_se: Array, width: Sequence[Estimate]) -> list[str]:
     """Say how q fits within each mode, by intervals of two standard errors.
-
-    Those of widths are as much wider as the coordinate that differs most of d asks for (Bonferroni).
 
     'well fitted' where the forward KL (nats) within the mode is at most 0.1; where it is more, 'too narrow' or
     'too wide' if the widths say so, or 'wrong shape'. 'cannot tell' where neither is sure, empty without draws. A
     fit without a density is never well fitted.
     """
-    errors = float(norm.isf(norm.sf(2.0) / d))
     pairs = map(Estimate, map(float, kl), map(float, kl_se))
-    return [_shape(pair, ratio, errors) for pair, ratio in zip(pairs, width, strict=True)]
+    return [_shape(pair, ratio) for pair, ratio in zip(pairs, width, strict=True)]
 
 
-def _shape(kl: Estimate, width: Estimate, errors: float) -> str:
+def _shape(kl: Estimate, width: Estimate) -> str:
     if np.isnan(kl.value) and np.isnan(width.value):
         return ""
     if kl.value + 2 * kl.se <= ACCURATE:
@@ -87,9 +83,9 @@ def _shape(kl: Estimate, width: Estimate, errors: float) -> str:
     known = np.isfinite(kl.value) and np.isfinite(kl.se)
     if known and not kl.value - 2 * kl.se > ACCURATE:
         return CANNOT_TELL
-    if width.value + errors * width.se < NARROW_BELOW:
+    if width.value + 2 * width.se < NARROW_BELOW:
         return "too narrow"
-    if width.value - errors * width.se > WIDE_ABOVE:
+    if width.value - 2 * width.se > WIDE_ABOVE:
         return "too wide"
     return "wrong shape" if known else CANNOT_TELL
 
@@ -101,14 +97,30 @@ def _inside(source: Source, mode: int) -> tuple[Array, Array]:
 
 
 def _width(p: tuple[Array, Array], q: tuple[Array, Array]) -> tuple[Estimate, int]:
-    if min(len(p[0]), len(q[0])) < FEWEST_DRAWS:
+    """Find the coordinate that differs most by the first half of the draws, and compare it by the second half.
+
+    By the same draws it would differ by chance alone, the more so in many dimensions.
+    """
+    if min(len(p[0]), len(q[0])) < 2 * FEWEST_DRAWS:
         return UNKNOWN, -1
+    first, second = (_log_ratio(*(_half(draws, i) for draws in (p, q))) for i in (0, 1))
+    j = int(np.abs(np.nan_to_num(first[0], posinf=0.0, neginf=0.0)).argmax())
+    ratio = float(np.exp(second[0][j]))
+    return Estimate(ratio, ratio * float(second[1][j])), j
+
+
+def _half(draws: tuple[Array, Array], i: int) -> tuple[Array, Array]:
+    """Take the first or the second half of weighted draws, by weight."""
+    x, weights = draws
+    second = np.cumsum(weights) - weights / 2 > weights.sum() / 2
+    return x[second == i], weights[second == i]
+
+
+def _log_ratio(p: tuple[Array, Array], q: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Log of the standard deviations of q over those of p (d,), and its standard errors."""
     (log_p, p_se), (log_q, q_se) = _log_sd(*p), _log_sd(*q)
     with np.errstate(invalid="ignore"):
-        off = np.where(np.isfinite(log_q - log_p), log_q - log_p, 0.0)
-    j = int(np.abs(off).argmax())
-    ratio = float(np.exp(off[j]))
-    return Estimate(ratio, ratio * float(np.hypot(p_se[j], q_se[j]))), j
+        return log_q - log_p, np.hypot(p_se, q_se)
 
 
 def _log_sd(x: Array, weights: Array) -> tuple[Array, Array]:

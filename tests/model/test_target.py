@@ -186,6 +186,19 @@ def test_draws_are_read_by_name_dim_and_coord(target_of, rng):
     np.testing.assert_allclose(target.unconstrain(shuffled), x, atol=1e-10)
 
 
+@pytest.mark.parametrize("backend", ["jax", "numba"])
+def test_a_gradient_that_needs_more_rewrites_gets_them(backend, rng):
+    """Skewed to the right by 5: below its location the normal's distribution function underflows."""
+    parts = [pm.SkewNormal.dist(mu=mu, sigma=1, alpha=5) for mu in (0, 6)]
+    with pm.Model() as model:
+        pm.Mixture("x", [0.7, 0.3], parts)
+    x = rng.normal(3, 2, (50, 1))
+    value, grad = Target.from_model(model, backend=backend).log_density_and_grad(x)
+    exact = np.logaddexp(*(np.log(w) + stats.skewnorm.logpdf(x[:, 0], 5, mu) for w, mu in ((0.7, 0), (0.3, 6))))
+    np.testing.assert_allclose(value, exact, rtol=1e-6)
+    assert np.isfinite(grad).mean() > 0.9
+
+
 def test_draws_outside_the_support_are_told_from_those_on_its_boundary(rng):
     with pm.Model() as model:
         pm.LogNormal("x")

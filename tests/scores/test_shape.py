@@ -23,15 +23,25 @@ def test_the_width_is_that_of_the_coordinate_that_differs_most(rng):
     assert coordinate == 1
     assert abs(narrow.value - 0.25) < 5 * narrow.se
     assert abs(same.value - 1) < 5 * same.se
-    assert narrow.se == pytest.approx(0.25 * np.sqrt(1 / 8000 + 1 / 4000), rel=0.2)  # of normal draws
+    assert narrow.se == pytest.approx(0.25 * np.sqrt(1 / 4000 + 1 / 2000), rel=0.2)  # of half of the normal draws
+
+
+def test_the_error_covers_though_the_coordinate_was_chosen(rng):
+    """Of forty coordinates the one that differs most by the same draws was three errors off."""
+    held = 0
+    for _ in range(200):
+        p, q = (Source(rng.normal(size=(500, 40)), np.full(500, 1 / 500), np.zeros(500, int)) for _ in range(2))
+        [width], _ = widths(p, q, 1)
+        held += abs(width.value - 1) < 1.96 * width.se
+    assert held / 200 > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 200)
 
 
 def test_doubling_a_draw_equals_doubling_its_weight(rng):
     x, q = rng.normal(size=(100, 3)), Source(rng.normal(size=(500, 3)), np.full(500, 1 / 500), np.zeros(500, int))
-    twice = np.repeat(x, np.where(np.arange(100) < 50, 2, 1), axis=0)
-    weights = np.where(np.arange(100) < 50, 2.0, 1.0) / 150
+    twice = np.repeat(x, np.where(np.arange(100) < 52, 2, 1), axis=0)
+    weights = np.where(np.arange(100) < 52, 2.0, 1.0) / 152
     [by_weight], _ = widths(Source(x, weights, np.zeros(100, int)), q, 1)
-    [by_draws], _ = widths(Source(twice, np.full(150, 1 / 150), np.zeros(150, int)), q, 1)
+    [by_draws], _ = widths(Source(twice, np.full(152, 1 / 152), np.zeros(152, int)), q, 1)
     assert by_weight.value == pytest.approx(by_draws.value)
 
 
