@@ -1,15 +1,16 @@
-"""Write the answer in one sentence: which fit to use for what, or what to do with the draws where there is none."""
+"""Write the answer: which fit to use for what, and for what not, or whose draws to use."""
 
 from collections.abc import Iterator, Sequence
 
+from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct
-from pymc_kl.reports.of_draws import RHAT_AGREES, RHAT_NEARLY, up_to_labels, written_rhat
-from pymc_kl.reports.phrases import every, listed, numbered
+from pymc_kl.reports.of_draws import are_fine, free, up_to_labels
+from pymc_kl.reports.phrases import every, listed
 from pymc_kl.reports.reach import with_draws
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.shape import covers_all
-from pymc_kl.reports.uses import USES, importance, multimodal
+from pymc_kl.reports.uses import USES, UseRule, importance, multimodal
 
 
 def answer(facts: Facts) -> Iterator[Sentence]:
@@ -20,7 +21,7 @@ def answer(facts: Facts) -> Iterator[Sentence]:
     if scored:
         yield Sentence("", "answer", 0, _of_fits(facts, scored))
     elif facts.audit is not None and not facts.fits:
-        yield Sentence("", "answer", 0, _of_draws(facts))
+        yield Sentence("", "answer", 0, f"Use {_draws_to_use(facts)}.")
 
 
 def recommended(facts: Facts) -> FitFacts | None:
@@ -30,40 +31,44 @@ def recommended(facts: Facts) -> FitFacts | None:
 
 def _of_fits(facts: Facts, scored: Sequence[FitFacts]) -> str:
     best, *others = scored
-    n, good = (len(facts.that_matter), len(facts.modes)), _good_for(facts, best)
+    n = (len(facts.that_matter), len(facts.modes))
     if covers_all(best):
         as_well = [fit.name for fit in others if covers_all(fit)]
-        use = f"any of {listed([best.name, *as_well])}: each" if as_well else f"{best.name}: it"
-        it, one = ("the first", "The first") if as_well else ("it", "It")
+        use = f"{listed([best.name, *as_well], last='or')}: {'each' if as_well else 'it'}"
+        it = best.name if as_well else "it"
         after = f", and importance sampling corrects {it} to draws of the posterior" * (can_correct(best) == "yes")
-        as_it_is = f" {one} does, as it is, for {listed(good)}." if good else ""
-        return f"Use {use} covers {every(*n)}{after}.{as_it_is}"
+        return f"Use {use} covers {every(*n)}{after}.{_what_for(facts, best, best.name if as_well else 'As it is, it')}"
     lack = "reaches" if len(with_draws(best)) < n[0] else "is sure to have the mass and shape of"
-    does = f" {best.name}, the first in rank, does for {listed(good)}." if good else ""
-    return f"Use the reference's draws: no fit {lack} {every(*n)}.{does}"
+    does = _what_for(facts, best, f"{best.name}, the first in rank,")
+    return f"Use {_draws_to_use(facts)}: no fit {lack} {every(*n)}.{does}"
 
 
-def _good_for(facts: Facts, fit: FitFacts) -> list[str]:
-    """List what a fit is sure to do for; that it has the modes' masses, or corrects to them, is said otherwise."""
-    told = {multimodal, *((importance,) if covers_all(fit) else ())}
-    return [use for use, rule in USES.items() if rule not in told and rule(facts, fit).answer == "yes"]
+def _what_for(facts: Facts, fit: FitFacts, name: str) -> str:
+    """Write what a fit does for, what not and what cannot be told; what the answer says otherwise is left out."""
+    covers = covers_all(fit)
+    told: dict[UseRule, bool] = {
+        multimodal: covers or len(facts.that_matter) == 1,
+        importance: covers and can_correct(fit) == "yes",
+    }
+    answers = {use: rule(facts, fit).answer for use, rule in USES.items() if not told.get(rule)}
+    good, bad, unclear = ([use for use in answers if answers[use] == said] for said in ("yes", "no", CANNOT_TELL))
+    if not good:
+        return ""
+    others = f", not for {listed(bad, last='or')}" if bad else ""
+    unsure = f"; cannot tell for {listed(unclear, last='or')}" if unclear else ""
+    return f" {name} does for {listed(good)}{others}{unsure}."
 
 
-def _of_draws(facts: Facts) -> str:
-    audit = facts.audit
-    if audit is None or audit.refusals:
-        return "Use the reference's draws, not yours."
-    if audit.missed and audit.alarm:
-        return f"Use the reference's draws, which have {numbered(audit.missed)}; yours do not."
-    if audit.worst is None:
-        return "Your draws hold every mode found."
-    if up_to_labels(audit):
-        return (
-            "Your draws are good, but for labels or signs: their R-hat is high because copies of a mode are mixed up."
-        )
-    if audit.worst.rhat > RHAT_NEARLY or (audit.worst.rhat > RHAT_AGREES and len(facts.that_matter) > 1):
-        return "Use the reference's draws, which have each mode by its mass; your chains do not agree."
-    agree = "agree" if audit.worst.rhat <= RHAT_AGREES else "nearly agree"
-    return (
-        f"Your draws hold every mode found, and their chains {agree} (R-hat at worst {written_rhat(audit.worst.rhat)})."
+def _draws_to_use(facts: Facts) -> str:
+    """Name the user's draws where they are fine, else the reference's, with where these are and what they hold."""
+    if not facts.completed:
+        return "your draws"
+    what = ", ".join(
+        ["every mode found by its mass"] * (len(facts.modes) > 1) + ["copies in equal shares"] * bool(facts.symmetries)
     )
+    where = f'(`comparison["posterior"]`{what and f": {what}"})'
+    if facts.audit is None or not are_fine(facts):
+        return f"the reference's draws {where}"
+    if up_to_labels(facts.audit):
+        return f"your draws for what {free(facts)} do not change, else the reference's {where}"
+    return "your draws"

@@ -48,7 +48,7 @@ class Report:
     notebook : str
         The verdict, the picture and the two main tables, as a notebook shows them.
     verdict : tuple of str
-        Its sentences: the answer, then why.
+        Its sentences: on your draws, the answer, then why.
     path : Path or None
         The file that it was written to.
 
@@ -149,7 +149,7 @@ def report(
     --------
     With the `comparison` in the example of :func:`pymc_kl.compare`:
 
-    >>> pkl.report(comparison).verdict[0][:47]
+    >>> pkl.report(comparison).verdict[1][:47]
     'Use forward mixture: it covers both modes found'
     """
     check_arguments(locals(), path=optional(file_path))
@@ -167,7 +167,7 @@ def _page(dt: xr.DataTree, painter: Painter, options: Options) -> Report:
     """Draw and write the page and its short form for notebooks."""
     facts = read_facts(dt)
     trust, sentences = judge_reference(facts), judge(facts)
-    n_lead = next((i for i, said in enumerate(sentences, 1) if said.rule == "answer"), 1)
+    n_lead = next((i for i, said in enumerate(sentences, 1) if said.rule in ("answer", "untrusted")), 1)
     shared = {
         "verdict": sentences,
         "coverage": first_picture(dt, facts, painter, options),

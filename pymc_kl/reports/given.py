@@ -15,12 +15,13 @@ from pymc_kl.reports.parameters import largest_mean_error
 
 @dataclass(frozen=True)
 class Agreement:
-    """The scalar whose chains agree least: R-hat, bulk ESS; and the largest R-hat of all once they are relabelled."""
+    """The scalar whose chains agree least: R-hat, bulk ESS; of all, the largest relabelled R-hat and the least ESS."""
 
     label: str
     rhat: float
     ess: float
     rhat_relabelled: float
+    least_ess: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,10 @@ def _worst(dt: xr.DataTree) -> Agreement | None:
         return None
     table = dt["audit/convergence"].to_dataset()
     scalars = Scalars(table.isel(quantity=0, drop=True))
-    rhat, relabelled, ess = (
-        scalars.matrix(table.sel(quantity=[name]), ["quantity"])[0] for name in ("rhat", "rhat_relabelled", "ess_bulk")
-    )
+    names = ("rhat", "rhat_relabelled", "ess_bulk", "ess_tail")
+    rhat, relabelled, ess, tail = (scalars.matrix(table.sel(quantity=[name]), ["quantity"])[0] for name in names)
     if not np.isfinite(rhat).any():
         return None
     j = int(np.nanargmax(rhat))
     label = scalars.labels(range(scalars.n), BaseLabeller())[j]
-    return Agreement(label, float(rhat[j]), float(ess[j]), float(np.nanmax(relabelled)))
+    return Agreement(label, float(rhat[j]), float(ess[j]), float(np.nanmax(relabelled)), float(np.nanmin([ess, tail])))

@@ -7,7 +7,7 @@ from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.reports.answer import recommended
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.given import Audit
-from pymc_kl.reports.of_draws import RHAT_AGREES, RHAT_NEARLY, up_to_labels, written_rhat
+from pymc_kl.reports.of_draws import free, up_to_labels, whether_agree, written_rhat
 from pymc_kl.reports.phrases import counted, percent
 from pymc_kl.reports.reach import with_draws
 from pymc_kl.reports.shape import covers_all, how_far
@@ -37,25 +37,24 @@ def _draws(facts: Facts) -> Headline:
     share = f"{percent(mass)} of the mass found; " if audit.missed and facts.masses_known else ""
     above = "modes above 1 % count; " if n < len(facts.modes) else ""
     figure = f"{held} of {counted(n, 'mode', 'modes')}"
-    return Headline("Your draws hold", figure, f"{share}{above}{_agreement(audit)}")
+    return Headline("Your draws hold", figure, f"{share}{above}{_agreement(facts, audit)}")
 
 
-def _agreement(audit: Audit) -> str:
+def _agreement(facts: Facts, audit: Audit) -> str:
     """Write the largest R-hat, and what it says of the chains."""
     if audit.worst is None:
         return "whether chains agree is not known"
-    agree = "chains agree" if audit.worst.rhat <= RHAT_AGREES else "chains do not agree"
-    if RHAT_AGREES < audit.worst.rhat <= RHAT_NEARLY:
-        agree = "chains nearly agree"
     if up_to_labels(audit):
-        agree = "chains agree but for labels or signs"
-    return f"{agree} (R-hat at worst {written_rhat(audit.worst.rhat)}, `{audit.worst.label}`)"
+        return (
+            f"chains agree apart from {free(facts)}: relabelled, R-hat is {written_rhat(audit.worst.rhat_relabelled)}"
+        )
+    return (
+        f"chains {whether_agree(audit.worst)} (R-hat at worst {written_rhat(audit.worst.rhat)}, `{audit.worst.label}`)"
+    )
 
 
 def _reference(facts: Facts, trust: Trust) -> Headline:
-    n, copies = len(facts.modes), facts.n_copies
-    found = counted(n, "mode", "modes") + (f", {copies:.0f} with copies" if copies > n else "")
-    what = f"draws of every mode found ({found}), weighted by its mass" if facts.completed else "your draws as they are"
+    what = "draws of every mode found, weighted by its mass" if facts.completed else "your draws as they are"
     return Headline("Can the reference be trusted?", trust.answer, f"{trust.why}. The reference is {what}")
 
 

@@ -31,7 +31,7 @@ def correctable(fit: FitFacts) -> str:
         return " Importance sampling cannot correct it: its weights are not finite."
     can, shown = can_correct(fit), written_khat(fit)
     if can == CANNOT_TELL:
-        limit = f"it can where k-hat is below {KHAT_RELIABLE}"
+        limit = f"sure where k-hat plus two errors is below {KHAT_RELIABLE}"
         return f" Whether importance sampling can correct it is not sure ({shown}; {limit})."
     if can == "no":
         return f" Importance sampling cannot correct it ({shown}, above {KHAT_RELIABLE})."

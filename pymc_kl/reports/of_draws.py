@@ -1,14 +1,108 @@
-"""Write what the user's own draws are worth: the modes that they miss, and why their R-hat is high."""
+"""Write what the user's own draws are worth: if they are fine, which modes they miss, why their R-hat is high."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from pymc_kl.reference.given_check import not_of_this_posterior
+from pymc_kl.reference.policy import ENOUGH_ESS
 from pymc_kl.reports.facts import Facts
-from pymc_kl.reports.given import Audit
-from pymc_kl.reports.phrases import counted, listed, measured, numbered, percent, plain
+from pymc_kl.reports.given import Agreement, Audit
+from pymc_kl.reports.phrases import counted, every, listed, measured, numbered, percent, plain
+from pymc_kl.reports.sentence import Sentence
+from pymc_kl.reports.trust import capital, judge_reference, why_one_region
 
 RHAT_AGREES = 1.01  # R-hat up to which chains agree; Vehtari et al. 2021, doi:10.1214/20-BA1221
 RHAT_NEARLY = 1.05  # R-hat up to which they nearly agree: longer chains may be all that is needed; our choice
 MOSTLY = 0.5  # part of R-hat's excess over 1 that may be left once copies of modes are relabelled; our choice
+
+
+def of_draws(facts: Facts) -> Iterator[Sentence]:
+    """Write what the draws are worth, in the first sentence, and what else is wrong with them."""
+    audit = facts.audit
+    if audit is None:
+        return
+    told = False
+    if audit.refusals:
+        yield Sentence("", "draws refused", 0, _refused(facts, audit.refusals))
+        told = True
+    if (text := missed_by_draws(facts)) is not None:
+        yield Sentence("", "draws miss modes", 1, text)
+        told = True
+    why = agreement(facts)
+    if not told and (why is None or up_to_labels(audit)):
+        yield Sentence("", "draws", 3, _state(facts, audit))
+    elif not told and audit.worst is not None:
+        why = f"Your chains {whether_agree(audit.worst)}. {why}"
+    if why is not None:
+        yield Sentence("", "chains disagree", 1, why)
+
+
+def are_fine(facts: Facts) -> bool:
+    """Tell if nothing speaks against the draws, but perhaps that copies of modes are mixed up."""
+    audit = facts.audit
+    if audit is None or audit.worst is None or audit.refusals:
+        return False
+    agree = up_to_labels(audit) or audit.worst.rhat <= RHAT_AGREES
+    return agree and facts.completed and facts.proper and not _doubts(facts, audit)
+
+
+def _state(facts: Facts, audit: Audit) -> str:
+    """Write whether draws are fine whose chains agree, if only relabelled."""
+    worst, fine = audit.worst, are_fine(facts)
+    if worst is not None and up_to_labels(audit):
+        what = f"{'Your draws are fine' if fine else 'Your chains agree'} apart from {free(facts)}"
+        text = f"{what}: relabelled, R-hat is at worst {written_rhat(worst.rhat_relabelled)}"
+    elif worst is not None and _not_identified(facts):
+        text = f"Your chains {whether_agree(worst)} ({_diagnostics(worst)})"
+    else:
+        whole = [mode.number for mode in facts.that_matter if mode.number not in audit.missed]
+        all_of_them = every(len(facts.that_matter), len(facts.modes))
+        reached = all_of_them if len(whole) == len(facts.that_matter) else numbered(whole) if whole else "no mode"
+        agree = "whether their chains agree is not known"
+        if worst is not None:
+            agree = f"their chains {whether_agree(worst)} ({_diagnostics(worst)})"
+        text = f"{'Your draws are fine: they' if fine else 'Your draws'} reach {reached}, and {agree}"
+    doubts = _doubts(facts, audit)
+    return f"{text}, but {listed(doubts)}." if doubts else f"{text}."
+
+
+def _doubts(facts: Facts, audit: Audit) -> list[str]:
+    """List what speaks against draws whose chains agree."""
+    doubts, trust = [], judge_reference(facts).answer
+    if perhaps := [mode.number for mode in facts.that_matter if mode.number in audit.missed]:
+        doubts.append(f"none is in {numbered(perhaps)}, which may hold more than 1 %")
+    if audit.n_diverging:
+        doubts.append(f"{counted(audit.n_diverging, 'draw', 'draws')} diverged")
+    if audit.worst is not None and audit.worst.least_ess < ENOUGH_ESS and not up_to_labels(audit):
+        doubts.append(f"an ESS below {ENOUGH_ESS:.0f} is little")
+    if cause := _not_identified(facts):
+        doubts.append(cause)
+    elif trust != "yes":
+        doubts.append(f"the reference {'cannot be trusted' if trust == 'no' else 'is to be taken with care'}")
+    return doubts
+
+
+def _not_identified(facts: Facts) -> str:
+    """Return along what a posterior without a proper maximum is not identified; empty if not known."""
+    return why_one_region(facts) if facts.masses_known and not facts.proper else ""
+
+
+def _diagnostics(worst: Agreement) -> str:
+    ess = f", ESS at least {worst.least_ess:,.0f}" if worst.least_ess > 0 else ""
+    return f"R-hat at worst {written_rhat(worst.rhat)}{ess}"
+
+
+def whether_agree(worst: Agreement) -> str:
+    """Write whether chains agree."""
+    if worst.rhat <= RHAT_AGREES:
+        return "agree"
+    return "nearly agree" if worst.rhat <= RHAT_NEARLY else "do not agree"
+
+
+def _refused(facts: Facts, refusals: Mapping[int, str]) -> str:
+    after = (
+        "None of them are used." if facts.completed else "They are compared with as they are, and no masses are known."
+    )
+    return f"{capital(not_of_this_posterior(refusals))}. {after}"
 
 
 def missed_by_draws(facts: Facts) -> str | None:
@@ -78,9 +172,16 @@ def _cause_but_copies(facts: Facts, audit: Audit) -> str:
     if audit.moves:
         return f"chains moved between modes only {counted(audit.moves, 'time', 'times')}."
     if audit.worst is not None and audit.worst.rhat_relabelled <= RHAT_NEARLY and not audit.n_diverging:
-        return "the chains nearly agree within one mode; longer ones will tell."
+        return "they differ within one mode, and longer ones will tell."
     diverging = f" ({counted(audit.n_diverging, 'divergence', 'divergences')})" if audit.n_diverging else ""
     return f"the chains have not mixed within one mode{diverging}: longer chains, or another parametrisation."
+
+
+def free(facts: Facts) -> str:
+    """Name what tells copies of a mode apart."""
+    if not facts.symmetries:
+        return "labels or signs"
+    return "signs" if of_signs(facts.symmetries) else "labels"
 
 
 def of_signs(symmetries: Sequence[str]) -> bool:

@@ -92,8 +92,8 @@ def _spills(facts: Facts, fit: FitFacts) -> str | None:
     where = f"{percent(spill)} of its mass lies where the posterior has almost none (0.1 %)"
     if fit.kind == "forward" and fit.family in GAUSSIAN:
         return (
-            f"{reached} and matches the {GAUSSIAN[fit.family]} of the unconstrained parameters, but {where}: right for "
-            "moments there, wrong for plausible draws."
+            f"{reached} and matches the {GAUSSIAN[fit.family]} of the unconstrained parameters, but {where}: use "
+            "these moments, not its draws."
         )
     if _at_optimum(fit):
         best = _best_forward(facts, fit)

@@ -1,24 +1,21 @@
-"""Write the sentences on the reference, the user's draws and the modes."""
+"""Write the sentences on the reference and the modes."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import factorial
 
 import numpy as np
 
-from pymc_kl.reference.given_check import not_of_this_posterior
 from pymc_kl.reports.facts import Facts
-from pymc_kl.reports.of_draws import agreement, missed_by_draws, of_signs
+from pymc_kl.reports.of_draws import of_signs
 from pymc_kl.reports.phrases import listed
 from pymc_kl.reports.sentence import Sentence
-from pymc_kl.reports.trust import capital, judge_reference, why_one_region
+from pymc_kl.reports.trust import judge_reference, why_one_region
 
 
 def of_reference(facts: Facts) -> Iterator[Sentence]:
-    """Write whether given draws and the reference can be trusted, what draws missed, how symmetry multiplies modes."""
+    """Write whether the reference can be trusted, and how symmetry multiplies modes."""
     refusals = {} if facts.audit is None else facts.audit.refusals
-    if refusals:
-        yield Sentence("", "draws refused", 0, _refused(facts, refusals))
     if facts.interrupted:
         yield Sentence("", "interrupted", 2, facts.interrupted)
     trust = judge_reference(facts)
@@ -27,10 +24,6 @@ def of_reference(facts: Facts) -> Iterator[Sentence]:
     elif trust.answer == "with care":
         rule = "starts are lost" if facts.unseen.value - 2 * facts.unseen.se > MANY_LOST else "care"
         yield Sentence("", rule, 2, f"Take the reference with care. {' '.join(trust.reasons)}")
-    if (text := missed_by_draws(facts)) is not None:
-        yield Sentence("", "draws miss modes", 1, text)
-    if (text := agreement(facts)) is not None:
-        yield Sentence("", "chains disagree", 1, text)
     if (text := _symmetry(facts)) is not None:
         yield Sentence("", "symmetry", 5, text)
     if np.isnan(facts.log_evidence.value):
@@ -39,7 +32,7 @@ def of_reference(facts: Facts) -> Iterator[Sentence]:
 
 MANY_LOST = 0.05  # chance that one more start finds a new mode, surely above which that comes first; our choice
 NO_LOG_Z = (
-    "Log Z could not be estimated, so the two divergences are known up to one constant; their differences between "
+    "Log Z could not be estimated, so the two KL divergences are known up to one constant; their differences between "
     "approximations are not affected."
 )
 
@@ -49,15 +42,9 @@ def _no_log_z(facts: Facts) -> str:
     if facts.proper or not facts.evidence_reason:
         return NO_LOG_Z
     return (
-        f"Log Z is not known: {why_one_region(facts)}. Divergences are known up to one constant, the same for all fits."
+        f"Log Z is not known: {why_one_region(facts)}. KL divergences are known up to one constant, the same for all "
+        "fits."
     )
-
-
-def _refused(facts: Facts, refusals: Mapping[int, str]) -> str:
-    after = (
-        "None of them are used." if facts.completed else "They are compared with as they are, and no masses are known."
-    )
-    return f"{capital(not_of_this_posterior(refusals))}. {after}"
 
 
 def _untrusted(facts: Facts) -> str:

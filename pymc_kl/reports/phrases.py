@@ -66,12 +66,12 @@ def _digits(se: float, *, least: int, most: int) -> int:
     return most if se <= 0 else int(np.clip(-np.floor(np.log10(se)), least, most))
 
 
-def listed(items: Sequence[object], most: int = 4) -> str:
+def listed(items: Sequence[object], most: int = 4, *, last: str = "and") -> str:
     """Join as `1, 3 and 4`; of more than five, name the first four and count the rest."""
     words = [str(item) for item in items]
     if len(words) > most + 1:
-        return f"{', '.join(words[:most])} and {len(words) - most} more"
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+        return f"{', '.join(words[:most])} {last} {len(words) - most} more"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def counted(n: float, one: str, many: str) -> str:

@@ -33,7 +33,9 @@ def exact_draws(rng):
 def test_given_draws_are_compared_with_as_they_are(staircase, rng):
     draws = exact_draws(rng)
     comparison = pkl.compare(draws, {}, model=staircase, forward="mixture", random_seed=1, progressbar=False)
-    assert "jumps in `switch`" in pkl.report(comparison).verdict[0]
+    first, second, *_ = pkl.report(comparison).verdict
+    assert first.endswith("but the reference cannot be trusted.")
+    assert "jumps in `switch`" in second
     modes = comparison["modes"]
     assert modes.sizes["mode"] == 1
     assert modes.attrs["masses_known"] == 0

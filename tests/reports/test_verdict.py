@@ -50,10 +50,10 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     "one mode, covered by several": (
         facts(ONE, fit("forward fullrank", covering(ONE), khat=0.9), fit("ADVI", covering(ONE))),
         [
-            "Use any of forward fullrank and ADVI: each covers the one mode found. The first does, as it is, for starting "
-            "MCMC."
+            "Use forward fullrank or ADVI: each covers the one mode found. forward fullrank does for starting MCMC, not for "
+            "importance sampling; cannot tell for means, standard deviations or tail intervals (90 %)."
         ],
-        ["Use forward", "corrects"],
+        ["any of", "corrects"],
     ),
     "one mode, equal spread": (
         facts(ONE, fit("ADVI", covering(ONE), sd_ratios={"mu": Estimate(0.98, 0.02), "tau": Estimate(1.01, 0.01)})),
@@ -80,7 +80,11 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     ),
     "none reached": (
         facts(TWO, fit("ADVI", missing(TWO, 1, 2))),
-        ["Use the reference's draws: no fit reaches both modes found.", "misses modes 1 and 2", "Use it for nothing."],
+        [
+            ": every mode found by its mass): no fit reaches both modes found.",
+            "misses modes 1 and 2",
+            "Use it for nothing.",
+        ],
         ["covers", "accurate", "first in rank"],
     ),
     "the one mode missed": (
@@ -342,8 +346,11 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     ),
     "k-hat around its limit": (
         facts(ONE, fit("q", covering(ONE), khat=0.66, khat_se=0.14)),
-        ["Whether importance sampling can correct it is not sure (k-hat 0.66 ± 0.14; it can where k-hat is below 0.7)"],
-        ["cannot", "can be corrected"],
+        [
+            "Whether importance sampling can correct it is not sure (k-hat 0.66 ± 0.14; sure where k-hat plus two errors "
+            "is below 0.7)"
+        ],
+        ["sampling cannot", "can be corrected"],
     ),
     "k-hat surely above its limit": (
         facts(ONE, fit("q", covering(ONE), khat=1.1, khat_se=0.15)),
@@ -392,7 +399,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ),
         [
             "reaches both modes found and matches the mean and covariance of the unconstrained parameters, but 25 % ± 1 %",
-            "right for moments there, wrong for plausible draws",
+            "almost none (0.1 %): use these moments, not its draws.",
         ],
         ["optimum of its family"],
     ),
@@ -439,8 +446,9 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             ),
         ),
         [
-            "Use the reference's draws: no fit is sure to have the mass and shape of the one mode found. ADVI, the first in "
-            "rank, does for means, starting MCMC and importance sampling.",
+            'Use the reference\'s draws (`comparison["posterior"]`): no fit is sure to have the mass '
+            "and shape of the one mode found. ADVI, the first in rank, does for means, starting MCMC and importance "
+            "sampling, not for tail intervals (90 %); cannot tell for standard deviations.",
             "ADVI reaches the one mode found but is 25 times too narrow there.",
             "Its standard deviations are 0.0400 ± 0.0010 (`tau`) to 0.0700 ± 0.0010 (`mu`) times the reference's.",
             "Right for means (off by 0.03 ± 0.01 sd at worst), wrong for intervals.",
@@ -563,13 +571,13 @@ def test_nobody_reads_a_raw_number(name: str) -> None:
 
 def test_every_rule_has_a_case() -> None:
     of_all = {
-        "answer", "draws refused", "interrupted", "untrusted", "care", "starts are lost", "draws miss modes", "symmetry",
+        "draws", "answer", "draws refused", "interrupted", "untrusted", "care", "starts are lost", "draws miss modes", "symmetry",
         "no log Z", *FIT_RULES,
     }  # fmt: skip
     assert {sentence.rule for case, *_ in CASES.values() for sentence in judge(case)} == of_all
 
 
-def test_the_answer_comes_first_and_then_the_fits_as_they_are_ranked() -> None:
+def test_the_draws_come_first_then_the_answer_and_the_fits_as_they_are_ranked() -> None:
     case = facts(
         TWO,
         fit("good", covering(TWO), kind="forward", family="mixture"),
@@ -580,7 +588,8 @@ def test_the_answer_comes_first_and_then_the_fits_as_they_are_ranked() -> None:
     )
     said = judge(case)
     assert [s.about for s in said] == ["", "", "good", "bad", "late", "broken"]
-    assert said[0].text.startswith("Use good: it covers both modes found")
+    assert [s.rule for s in said[:2]] == ["draws miss modes", "answer"]
+    assert said[1].text.startswith("Use good: it covers both modes found")
 
 
 @settings(max_examples=200, deadline=None)
@@ -655,7 +664,7 @@ CHAINS = {
     "nearly mixed": (
         {"in_mode": {1: ("0", "1")}},
         (1.0104, 1.0104),
-        "R-hat of `a` is 1.0104 (ESS 7): the chains nearly agree within one mode; longer ones will tell.",
+        "Your chains nearly agree. R-hat of `a` is 1.0104 (ESS 7): they differ within one mode, and longer ones will tell.",
     ),
     "not mixed": (
         {"in_mode": {1: ("0", "1")}, "n_diverging": 169},
@@ -676,11 +685,90 @@ def test_why_chains_disagree_is_told_in_a_sentence(name: str) -> None:
     assert "their chains agree (R-hat at worst 1.00)" in text_of(facts(TWO, audit=good))
 
 
+FINE = audit(worst=Agreement("a", 1.004, 900.0, 1.004, 800.0), masses_known=True)
+SIGNS = replace(FINE, worst=Agreement("a", 1.54, 7.0, 1.008, 5.0))
+STATES = {
+    "fine": (
+        facts(TWO, audit=FINE),
+        "Your draws are fine: they reach both modes found, and their chains agree (R-hat at worst 1.00, ESS at least 800).",
+        "Use your draws.",
+    ),
+    "fine, without fits that are": (
+        facts(TWO, fit("ADVI", missing(TWO, 2)), audit=FINE),
+        "Your draws are fine: they reach both modes found,",
+        "Use your draws: no fit reaches both modes found.",
+    ),
+    "copies": (
+        facts(ONE, audit=SIGNS, symmetries=("sign of a",)),
+        "Your draws are fine apart from signs: relabelled, R-hat is at worst 1.008.",
+        "Use your draws for what signs do not change, else the reference's "
+        '(`comparison["posterior"]`: copies in equal shares).',
+    ),
+    "few": (
+        facts(ONE, audit=replace(FINE, worst=Agreement("a", 1.004, 90.0, 1.004, 80.0))),
+        "Your draws reach the one mode found, and their chains agree (R-hat at worst 1.00, ESS at least 80), but an ESS "
+        "below 400 is little.",
+        "Use the reference's draws",
+    ),
+    "diverging": (
+        facts(ONE, audit=replace(FINE, n_diverging=31), unseen=Estimate(0.01, 0.001)),
+        "Your draws reach the one mode found, and their chains agree (R-hat at worst 1.00, ESS at least 800), but 31 draws "
+        "diverged and the reference is to be taken with care.",
+        "Use the reference's draws",
+    ),
+    "as given": (
+        facts(ONE, audit=FINE, completed=False),
+        "Your draws reach the one mode found, and",
+        "Use your draws.",
+    ),
+    "a mode that may hold too much": (
+        facts(TWO, audit=replace(FINE, missed=(2,))),
+        "Your draws reach mode 1, and their chains agree (R-hat at worst 1.00, ESS at least 800), but none is in mode 2, "
+        "which may hold more than 1 %.",
+        "Use the reference's draws",
+    ),
+    "not identified": (
+        facts(ONE, audit=FINE, proper=False, log_evidence=UNKNOWN, evidence_reason="no; it is flat along `w`"),
+        "Your chains agree (R-hat at worst 1.00, ESS at least 800), but it is flat along `w`.",
+        "Use the reference's draws",
+    ),
+    "one chain": (
+        facts(ONE, audit=replace(FINE, worst=None)),
+        "Your draws reach the one mode found, and whether their chains agree is not known.",
+        "Use the reference's draws",
+    ),
+    "missed": (
+        facts(
+            TWO,
+            audit=replace(SIGNS, missed=(2,), alarm=True, missed_mass=Estimate(0.3, 0.01)),
+            symmetries=("sign of a",),
+        ),
+        "Your draws miss mode 2, which holds 30 % ± 1 % of the posterior.",
+        "Use the reference's draws",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_the_first_sentence_says_what_the_draws_are_worth_and_the_second_what_to_do(name: str) -> None:
+    case, draws, answer = STATES[name]
+    first, second, *_ = judge(case)
+    assert first.text.startswith(draws)
+    assert second.rule == "answer" and second.text.startswith(answer)
+    assert ("Your draws are fine" in text_of(case)) == draws.startswith("Your draws are fine")
+
+
+def test_draws_are_not_called_fine_beside_a_reference_that_cannot_be_trusted() -> None:
+    first, second = judge(facts(ONE, audit=FINE, masses_known=False, masses_reason="it jumps"))[:2]
+    assert first.text.endswith("(R-hat at worst 1.00, ESS at least 800), but the reference cannot be trusted.")
+    assert second.text.startswith("The reference cannot be trusted: it jumps.")
+
+
 def test_the_first_sentence_says_why_a_region_has_no_log_z() -> None:
     cause = "the posterior is not identified along a rotation of `W` (axis 1)"
     reason = f"draws and proposal overlap too little (0.001); {cause}"
     case = facts(modes(1.0), proper=False, log_evidence=Estimate(np.nan, np.nan), evidence_reason=reason)
-    assert judge(case)[0].text.startswith(f"Log Z is not known: {cause}. Divergences are known up to one constant")
+    assert judge(case)[0].text.startswith(f"Log Z is not known: {cause}. KL divergences are known up to one constant")
     assert text_of(case).count("Log Z") == 1
     assert judge_reference(case).why == cause
     known = replace(case, log_evidence=Estimate(0.0, 0.1))
