@@ -63,12 +63,14 @@ def _symmetry(facts: Facts) -> str | None:
     if not facts.symmetries or facts.n_copies <= len(facts.modes):
         return None
     n = len(facts.modes)
-    distinct = "one" if n == 1 else f"{n} distinct ones"
+    modes = "The one mode found has" if n == 1 else f"The {n} modes found have"
     label = re.fullmatch(r"labels of (.+) \((\d+)\)", facts.symmetries[0], re.DOTALL)
     if label and len(facts.symmetries) == 1 and all(m.copies == factorial(int(label[2])) for m in facts.modes):
-        how = f"times the {label[2]}! orders of {label[1]}"
+        copies = f"{label[2]}! copies{' each' if n > 1 else ''}, the orders of {label[1]}"
     else:
-        how = f"with their copies under {listed(facts.symmetries)}"
-    found = f"{facts.n_copies:.0f} " if np.isfinite(facts.n_copies) else ""
+        counted = (
+            f"{facts.n_copies:.0f} copies{' in all' if n > 1 else ''}" if np.isfinite(facts.n_copies) else "copies"
+        )
+        copies = f"{counted}, under {listed(facts.symmetries)}"
     what = "sign" if of_signs(facts.symmetries) else "labels"
-    return f"The {found}modes found are {distinct} {how}. Covering one copy is enough unless you need the {what}."
+    return f"{modes} {copies}. Covering one copy is enough unless you need the {what}."

@@ -211,7 +211,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             symmetries=("labels of component (3)",),
         ),
         [
-            "The 12 modes found are 2 distinct ones times the 3! orders of component.",
+            "The 2 modes found have 3! copies each, the orders of component.",
             "Covering one copy is enough unless you need the labels",
             "covers both modes found in 1 of its 6 copies",
             "forward KL 0.0100 ± 0.0020 nats up to relabelling",
@@ -239,7 +239,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     ),
     "sign symmetry": (
         facts(modes(1.0, copies=2), symmetries=("sign of loading",)),
-        ["The 2 modes found are one with their copies under sign of loading"],
+        ["The one mode found has 2 copies, under sign of loading."],
         ["!"],
     ),
     "not converged, and polishing reaches what it missed": (
