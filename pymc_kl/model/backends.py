@@ -27,7 +27,7 @@ from pymc_kl.model.graphs import (
 )
 
 TYPICAL = 16  # points at which a gradient is looked for once it is compiled; our choice
-SLOPED = 0.9  # share of typical points at which there has to be a gradient; our choice
+LEAST_SLOPED = 0.9  # share of typical points at which there has to be a gradient; our choice
 JAX_ROWS = 1024  # rows that one call takes at the most; bounds memory; our choice
 JAX_NUMBERS = 2**18  # numbers that they may hold: a call passes all of them even for one row; our choice
 JAX_MAX_BLOCK = 16  # rows that one step of the compiled loop evaluates together, few enough for the cache; our choice
@@ -103,7 +103,7 @@ def _has_slope(evaluator: Evaluator, points: Array) -> bool:
     """Tell whether the gradient is finite at most of the points (n, d) where the density is."""
     values, grads = evaluator.value_and_grad(points)
     grads = grads[np.isfinite(values)]
-    return bool(np.isfinite(grads).all(axis=1).mean() > SLOPED) if len(grads) else True
+    return bool(np.isfinite(grads).all(axis=1).mean() > LEAST_SLOPED) if len(grads) else True
 
 
 @dataclass(frozen=True, eq=False)

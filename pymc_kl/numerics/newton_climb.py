@@ -13,11 +13,11 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.numerics.lbfgs import ARMIJO, Capture, Climbed, ValueAndGrad
 from pymc_kl.numerics.whitening import unwhiten, whiten, whiten_gradient
 
-MOST_STEPS = 200  # Newton steps of a row at the most; our choice
+MOST_STEPS_UP = 200  # Newton steps of a row at the most; our choice
 MOST_TRIALS = 8  # lengths that are tried for each step at the most; our choice
 FIRST_RADIUS = 1.0  # whitened units: longest first step; our choice
 GROW, SHRINK = 2.0, 0.3  # factors of that length after a step that climbs, and one that does not; our choice
-DIFFERENCE = 1e-4  # whitened units: step of the central differences; our choice
+HESSIAN_STEP = 1e-4  # local standard deviations: step of a central difference; our choice
 LEAST_CURVATURE = 1e-6  # of log p̃, in whitened units, that a step is taken with; our choice
 
 
@@ -54,7 +54,7 @@ def climb_by_newton(
     captured, converged = np.full(len(x), -1, dtype=np.int64), np.zeros(len(x), dtype=bool)
     live = np.flatnonzero(np.isfinite(climbs.value))
     with np.errstate(invalid="ignore", over="ignore"):  # steps that leave the support are made shorter
-        for _ in range(MOST_STEPS):
+        for _ in range(MOST_STEPS_UP):
             captured[live] = capture(unwhiten(climbs.y[live], scale), climbs.value[live])
             live = live[captured[live] < 0]
             if not len(live):
@@ -95,9 +95,9 @@ class _Climbs:
     def _hessian(self, rows: IntArray) -> Array:
         """Hessian (m, d, d) by central differences of the gradient; the unit matrix where it is not finite."""
         m, d = len(rows), self.y.shape[1]
-        moves = DIFFERENCE * np.concatenate([np.eye(d), -np.eye(d)])
+        moves = HESSIAN_STEP * np.concatenate([np.eye(d), -np.eye(d)])
         grads = self.function((self.y[rows, None] + moves).reshape(-1, d))[1].reshape(m, 2, d, d)
-        hessian = (grads[:, 0] - grads[:, 1]) / (2 * DIFFERENCE)
+        hessian = (grads[:, 0] - grads[:, 1]) / (2 * HESSIAN_STEP)
         finite = np.isfinite(hessian).all(axis=(1, 2), keepdims=True)
         return np.where(finite, 0.5 * (hessian + hessian.swapaxes(1, 2)), np.eye(d))
 

@@ -99,11 +99,14 @@ def _inside(source: Source, mode: int) -> tuple[Array, Array]:
 def _width(p: tuple[Array, Array], q: tuple[Array, Array]) -> tuple[Estimate, int]:
     """Find the coordinate that differs most by the first half of the draws, and compare it by the second half.
 
-    By the same draws it would differ by chance alone, the more so in many dimensions.
+    By the same draws it would differ by chance alone, the more so in many dimensions. One alone is not chosen.
     """
-    if min(len(p[0]), len(q[0])) < 2 * FEWEST_DRAWS:
+    d = p[0].shape[1]
+    if min(len(p[0]), len(q[0])) < (FEWEST_DRAWS if d == 1 else 2 * FEWEST_DRAWS):
         return UNKNOWN, -1
-    first, second = (_log_ratio(*(_half(draws, i) for draws in (p, q))) for i in (0, 1))
+    first = second = _log_ratio(p, q)
+    if d > 1:
+        first, second = (_log_ratio(*(_half(draws, i) for draws in (p, q))) for i in (0, 1))
     j = int(np.abs(np.nan_to_num(first[0], posinf=0.0, neginf=0.0)).argmax())
     ratio = float(np.exp(second[0][j]))
     return Estimate(ratio, ratio * float(second[1][j])), j
