@@ -5,7 +5,9 @@ import pytest
 
 from pymc_kl.adapters import as_approximation
 from pymc_kl.approximations import Draws
-from pymc_kl.modes.masses import masses_from_distinct, masses_of_chains
+from pymc_kl.modes.masses import masses_from_distinct, masses_from_log, masses_of_chains
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.scores.coverage import verdicts
 
 
 def two_state_chains(rng, move, n_chains=4, n_draws=500):
@@ -27,6 +29,21 @@ def test_the_error_of_a_mass_holds_for_chains(rng, move):
         z.append((masses.mass[0] - 0.5) / masses.se[0])
     assert 0.85 < np.std(z) < 1.15
     assert np.mean(np.abs(z) < 1.96) > 0.9
+
+
+def test_a_light_mode_that_was_visited_once_is_seldom_called_too_light(rng):
+    """A mode of 5 % where chains stay fifty draws: with the usual effective size, 'under' came in 6 % of replicates."""
+    w, n = np.array([0.5, 0.3, 0.15, 0.05]), 300
+    p = masses_from_log([Estimate(float(np.log(mass)), 1e-3) for mass in w], np.array([1000] * 4 + [0]))[0]
+    wrong = 0
+    for _ in range(n):
+        anew = rng.random((4, 500)) < 0.02
+        anew[:, 0] = True
+        last = np.maximum.accumulate(np.where(anew, np.arange(500), 0), axis=1)
+        mode = np.take_along_axis(rng.choice(4, p=w, size=(4, 500)), last, axis=1)
+        q = masses_of_chains(rng.standard_normal((4, 500, 1)) + 10 * mode[..., None], mode, 4)
+        wrong += verdicts(p, q)[3] in ("under", "missed")
+    assert wrong / n < 0.025 + 3 * np.sqrt(0.025 * 0.975 / n)
 
 
 def test_stuck_chains_are_worth_a_draw_each(rng):

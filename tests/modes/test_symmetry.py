@@ -10,6 +10,7 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 
+from pymc_kl import find_modes
 from pymc_kl.model.target import Target
 from pymc_kl.modes.symmetry import Symmetry, find_symmetry, trivial
 from pymc_kl.modes.symmetry.labels import LabelClass
@@ -394,3 +395,13 @@ def test_copies_beyond_the_largest_float_are_infinitely_many(rng):
     block = Block("x", slice(0, 200), (200,), (200,), (0,))
     symmetry = Symmetry(200, (LabelClass("x", ((0, 0),), np.arange(200)),), (), (block,))
     assert symmetry.n_copies(rng.normal(size=(1, 200)), np.eye(200)).tolist() == [np.inf]
+
+
+def test_a_mode_that_is_its_own_image_keeps_its_draws_where_they_are(zoo, rng):
+    """So a fit is scored on the draws that it was fitted to, and not on others that a symmetry made of them."""
+    problem, target = zoo("equicorrelated_10")
+    modes = find_modes(model=target, random_seed=1, progressbar=False)
+    assert not modes.symmetry.is_trivial and not modes.has_copies
+    x = problem.sample(50, rng)
+    moved, _ = modes.scatter(x, np.zeros(50, dtype=int), rng)
+    np.testing.assert_array_equal(moved, x)
