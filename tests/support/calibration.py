@@ -42,7 +42,7 @@ OPEN = "left open: "  # of an answer: 1 where it is that nothing can be told
 BOUNDED = ("elbo", "reverse_kl", "reverse_kl_between", "reverse_kl_within")  # what an unseen mode bounds, of one fit
 ONE = " of one mode"  # what the names of approximations end with that are draws of the heaviest mode alone
 UNSEEN = ", a mode unseen"  # of a number of a fit without a draw in some mode: its error is that of a bound
-FEW = ", of fewer than ten draws"  # of a share that so few were counted for: its interval is not a normal's
+FEW = ", of fewer than ten draws"  # of a share that so few are expected of: its interval is not a normal's
 ALARM, CERTAIN = 0.01, 0.05  # mass of the modes missed above which the alarm may sound, and has to
 
 
@@ -302,7 +302,7 @@ def _numbers(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
         row = scores.sel(approximation=fit)
         unseen = bool(((dt["coverage"]["mass"].sel(approximation=fit) == 0) & (dt["modes"]["mass"] > 0)).any())
         if not (quantity.startswith("forward") and float(row["forward_kl_is_bound"])):
-            few = quantity == "spill" and float(row["spill"]) < 10 / N_GIVEN
+            few = quantity == "spill" and truth.value < 10 / N_GIVEN
             name = quantity + (FEW if few else UNSEEN if unseen and quantity in BOUNDED else "")
             yield name, fit, *_estimate(row, quantity), *truth
     yield from _of_modes(posterior, dt)
