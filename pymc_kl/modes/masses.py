@@ -108,7 +108,7 @@ def masses_of_chains(x: Array, mode: IntArray, k: int) -> Masses:
     region = to_region(mode, k)
     slowest = min(effective_size(column) for column in np.moveaxis(x, 2, 0))
     sizes = [
-        _indicator_ess(region == j, _moves(region == j))[0] if 0 < n < mode.size else slowest
+        _indicator_ess(region == j, int(np.diff(region == j).sum()))[0] if 0 < n < mode.size else slowest
         for j, n in enumerate(np.bincount(region.ravel(), minlength=k + 1))
     ]
     ess = np.minimum(np.fmax(sizes, len(mode)), counted.ess)
@@ -236,11 +236,6 @@ def last_core(region: IntArray, core: BoolArray) -> IntArray:
     position = np.where(core, np.arange(region.shape[1]), 0)
     last = np.maximum.accumulate(position, axis=1)
     return np.take_along_axis(region, last, axis=1)
-
-
-def _moves(inside: BoolArray) -> int:
-    """Count how often chains (chain, draw) entered or left a mode."""
-    return int((inside[:, 1:] != inside[:, :-1]).sum())
 
 
 def _indicator_ess(inside: BoolArray, crossed: int) -> tuple[float, float]:

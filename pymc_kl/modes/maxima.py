@@ -1,7 +1,7 @@
 """Climbs → maxima: proper local maxima of log p̃, and which of them a point climbs to."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import count, pairwise
 
 import numpy as np
@@ -15,7 +15,7 @@ from pymc_kl.modes.symmetry.copies import SAME_POINT
 from pymc_kl.modes.symmetry.group import Element
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import Capture, Climbed, ValueAndGrad, climb
-from pymc_kl.numerics.newton_climb import climb_by_newton
+from pymc_kl.numerics.newton_climb import climb_to_the_end
 from pymc_kl.numerics.whitening import scale_of_precision, whiten
 from pymc_kl.progress import SILENT, Alarm
 
@@ -27,8 +27,6 @@ LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p�
 UPHILL_EVERY = 4  # looks for known maxima from one check of that line to the next; our choice
 UPHILL_FROM = 8  # looks after which climbs of the search are checked by that line too; our choice
 ASSIGN_STEPS = 1000  # evaluations of a point that is assigned to a maximum, at the most; our choice
-BY_NEWTON = 20  # dimensions up to which the last climbs go on by Newton's method, a step of which takes 2 d; our choice
-FEW_CLIMB = 64  # climbs left that go on so: of more, L-BFGS takes the fewer evaluations; our choice
 FIRST_ROUND = 32  # starts climbed from before any maximum is known; our choice
 GROWTH = 4  # factor by which the starts climbed from grow with each round; our choice
 ROUNDS = 9  # rounds at the most: 2 million starts
@@ -281,7 +279,7 @@ def end_maxima(
             return maxima.capture_uphill(value_and_grad, points, value)
         return maxima.capture(points, value)
 
-    climbed = _climb_out(value_and_grad, x, scale, capture, max_steps)
+    climbed = climb_to_the_end(value_and_grad, x, scale, capture, max_steps)
     copies, element = maxima.symmetry.canonical(climbed.x)
     ends = climbed.captured.copy()
     left = np.flatnonzero((climbed.captured < 0) & climbed.converged)
@@ -291,20 +289,6 @@ def end_maxima(
     if len(left) and len(maxima):
         ends[left] = maxima.capture_level(value_and_grad, copies[left], climbed.log_density[left])
     return ends, element
-
-
-def _climb_out(value_and_grad: ValueAndGrad, x: Array, scale: Array, capture: Capture, max_steps: int) -> Climbed:
-    """Climb from points (n, d): by L-BFGS, but in few dimensions the last few by Newton's method if it takes long.
-
-    Those that Newton's method brings nowhere go on by L-BFGS, from where it left them.
-    """
-    few = FEW_CLIMB if x.shape[1] <= BY_NEWTON else 0
-    climbed = climb(value_and_grad, x, scale, capture=capture, max_steps=max_steps, leave=few)
-    for go_on in (climb_by_newton, partial(climb, max_steps=max_steps)) if few else ():
-        left = np.flatnonzero((climbed.captured < 0) & ~climbed.converged & np.isfinite(climbed.log_density))
-        if len(left):
-            climbed = climbed.with_rows(left, go_on(value_and_grad, climbed.x[left], scale, capture=capture))
-    return climbed
 
 
 def _nearest(maxima: Maxima, x: Array, scale: Array) -> IntArray:

@@ -6,7 +6,7 @@ coordinates are those that the caller has whitened.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -54,13 +54,6 @@ class Climbed:
     log_density: Array
     converged: BoolArray
     captured: IntArray
-
-    def with_rows(self, rows: IntArray, other: "Climbed") -> "Climbed":
-        """Return these climbs with those of some rows (m,) replaced by others, m of them."""
-        both = [getattr(self, field.name).copy() for field in fields(self)]
-        for mine, field in zip(both, fields(self), strict=True):
-            mine[rows] = getattr(other, field.name)
-        return Climbed(*both)
 
 
 def climb(

@@ -5,20 +5,39 @@ dozen do. The Hessian comes by differences of the gradient, so that a step takes
 few rows in few dimensions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.numerics.lbfgs import ARMIJO, Capture, Climbed, ValueAndGrad
+from pymc_kl.numerics.lbfgs import ARMIJO, Capture, Climbed, ValueAndGrad, climb
 from pymc_kl.numerics.whitening import unwhiten, whiten, whiten_gradient
 
+BY_NEWTON = 20  # dimensions up to which the last climbs go on by Newton's method, a step of which takes 2 d; our choice
+FEW_CLIMB = 64  # climbs left that go on so: of more, L-BFGS takes the fewer evaluations; our choice
 MOST_STEPS_UP = 200  # Newton steps of a row at the most; our choice
 MOST_TRIALS = 8  # lengths that are tried for each step at the most; our choice
 FIRST_RADIUS = 1.0  # whitened units: longest first step; our choice
 GROW, SHRINK = 2.0, 0.3  # factors of that length after a step that climbs, and one that does not; our choice
 HESSIAN_STEP = 1e-4  # local standard deviations: step of a central difference; our choice
 LEAST_CURVATURE = 1e-6  # of log p̃, in whitened units, that a step is taken with; our choice
+
+
+def climb_to_the_end(value_and_grad: ValueAndGrad, x: Array, scale: Array, capture: Capture, max_steps: int) -> Climbed:
+    """Climb from points (n, d): by L-BFGS, but in few dimensions the last few by Newton's method if it takes long.
+
+    Those that Newton's method brings nowhere go on by L-BFGS, from where it left them.
+    """
+    few = FEW_CLIMB if x.shape[1] <= BY_NEWTON else 0
+    climbed = climb(value_and_grad, x, scale, capture=capture, max_steps=max_steps, leave=few)
+    for go_on in (climb_by_newton, partial(climb, max_steps=max_steps)) if few else ():
+        left = np.flatnonzero((climbed.captured < 0) & ~climbed.converged & np.isfinite(climbed.log_density))
+        if len(left):
+            further = go_on(value_and_grad, climbed.x[left], scale, capture=capture)
+            for field in fields(Climbed):
+                getattr(climbed, field.name)[left] = getattr(further, field.name)
+    return climbed
 
 
 def climb_by_newton(

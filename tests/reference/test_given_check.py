@@ -265,3 +265,15 @@ def test_a_chain_stuck_at_a_bound_replaces_no_good_draws():
     b = dt["posterior"]["b"]
     assert abs(float(b.mean()) - y.mean()) < 0.1
     assert 0.15 < float(b.std()) < 0.3
+
+
+@pytest.mark.parametrize("bent", [False, True])
+def test_no_path_is_tried_along_a_bent_ridge_that_has_hardly_been_seen(bent, zoo, rng, monkeypatch):
+    _, target = zoo("standard_normal_1")
+    modes = find_modes(model=target, random_seed=1, progressbar=False)
+    x = np.repeat(rng.standard_normal((10, 1)), 40, axis=0)
+    draws = LocalDraws(x, target.log_density(x), np.zeros(400, int), np.ones(400), "NUTS", bent=bent)
+    state, tried = ModeState(draws, unknown_log_mass("too little overlap", 0.01), given_suffice=False), []
+    monkeypatch.setattr(ModeSampler, "_tempered", lambda self, k, state: tried.append(k) or state)
+    ModeSampler(target, modes, Sampling(), [rng]).along_path(0, state)
+    assert tried == ([] if bent else [0])

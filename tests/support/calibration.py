@@ -465,7 +465,7 @@ def table(rows: pd.DataFrame, by: str | list[str] = "quantity") -> pd.DataFrame:
     reach, ends = NORMAL_95 * rows["truth_se"] + ROUNDING, rows["low"].notna()
     within = (rows["low"] - reach <= rows["truth"]) & (rows["truth"] <= rows["high"] + reach)
     held = within.where(ends, z.abs() < NORMAL_95).where(known).astype(float)
-    normal = ~ends & (error > 2 * ROUNDING) & ~rows["quantity"].str.endswith((UNSEEN, FEW, ONE))
+    normal = ~ends & (error > 2 * ROUNDING) & ~rows["quantity"].str.endswith((UNSEEN, FEW))
     found = rows.assign(z=z.where(normal), held=held, refused=~known).groupby(by)
     return pd.DataFrame(
         {
