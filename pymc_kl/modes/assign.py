@@ -10,13 +10,13 @@ from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.model.periodic import PERIOD
 from pymc_kl.modes.maxima import ASSIGN_STEPS, Maxima, end_maxima
 from pymc_kl.modes.numbering import ELSEWHERE
+from pymc_kl.modes.regions import CLIMBED_ALL, SAMPLE, maximum_by_sample
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 from pymc_kl.numerics.lbfgs import ValueAndGrad
-from pymc_kl.numerics.whitening import WIDE, whiten
+from pymc_kl.numerics.whitening import whiten
 
 ASSIGN_ENTRIES = 4_000_000  # coordinates of points climbed from together, by maxima; bounds memory; our choice
 LEAST_ROWS = 1024  # points climbed from together, at the least: the last few of a batch take most steps; our choice
-SAMPLE = 384  # points that are climbed from where one maximum is known in a wide space; our choice
 MAX_COPY_LABELS = 60  # copies of one maximum that are numbered; bounds distances computed; our choice
 SAME_COPY = 1e-2  # local standard deviations within which two copies of a maximum are one; our choice
 
@@ -99,18 +99,29 @@ class Basins:
     def canonical(self, x: Array) -> CanonicalPoints:
         """Assign points (n, d) to modes and bring each to the first copy of its mode.
 
-        In wide spaces climbs are long. Where the search found one maximum, and a sample of the points all climb to it,
-        so do the others: less than a hundredth of them do not, by the rule of three.
+        In many dimensions climbs are long, and are made from a sample of the points, and from those that do not lie
+        among the sample points of one maximum alone.
         """
         if not len(self.maxima):
             blank, within = np.zeros(len(x), dtype=np.int64), self.symmetry.in_one_turn(x)
             canonical = CanonicalPoints.where_they_are(within, blank, blank + ELSEWHERE)
             return replace(canonical, is_canonical=(within == x).all(axis=1))
-        if x.shape[1] > WIDE and len(x) > SAMPLE and len(self.maxima) == 1 and self.symmetry.is_trivial:
-            sample = self._canonical(x[:: len(x) // SAMPLE])
-            if (sample.maximum == 0).all():
-                zero = np.zeros(len(x), dtype=np.int64)
-                return CanonicalPoints.where_they_are(x, zero + self.mode_of_maximum[0], zero)
+        if x.shape[1] > CLIMBED_ALL and len(x) > 2 * SAMPLE and self.symmetry.is_trivial:
+            return self._by_sample(x)
+        return self._climbing(x)
+
+    def _by_sample(self, x: Array) -> CanonicalPoints:
+        """Assign points (n, d) by a sample of them, and by climbs from those that it leaves open."""
+        rows = np.arange(0, len(x), len(x) // SAMPLE)
+        sample = self._climbing(x[rows]).maximum
+        maximum = maximum_by_sample(x, self.value_and_grad(x)[0], rows, sample)
+        left = np.flatnonzero(maximum < 0)
+        maximum[left] = self._climbing(x[left]).maximum
+        mode = np.where(maximum >= 0, self.mode_of_maximum[maximum], ELSEWHERE)
+        return CanonicalPoints.where_they_are(x, mode, maximum)
+
+    def _climbing(self, x: Array) -> CanonicalPoints:
+        """Assign points (n, d) by a climb from each."""
         rows = max(ASSIGN_ENTRIES // (x.shape[1] * len(self.maxima)), LEAST_ROWS)
         parts = [self._canonical(x[i : i + rows]) for i in range(0, max(len(x), 1), rows)]
         names = (f.name for f in fields(CanonicalPoints))

@@ -7,7 +7,7 @@ from itertools import count, pairwise
 import numpy as np
 from scipy.linalg import eigvalsh
 
-from pymc_kl._typing import Array, IntArray
+from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.modes.newton import top_by_newton
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.peak_shape import RISE, Peak, peak_shape
@@ -24,6 +24,7 @@ CAPTURE_RADIUS = 0.5  # standard deviations of a maximum within which climbs are
 NEAREST = 4  # maxima to which exact distances are computed, of many; our choice
 MOST_IMAGES = 64  # copies of the end of a climb on a flat top that are looked at, of fewer; our choice
 LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p̃ must rise; our choice
+MUCH_FARTHER = 2.0  # times the distance of the nearest, from which no other maximum is asked for; our choice
 UPHILL_EVERY = 4  # looks for known maxima from one check of that line to the next; our choice
 UPHILL_FROM = 8  # looks after which climbs of the search are checked by that line too; our choice
 ASSIGN_STEPS = 1000  # evaluations of a point that is assigned to a maximum, at the most; our choice
@@ -101,17 +102,27 @@ class Maxima:
         return np.where(lowest > self.log_density[nearest] - RISE, nearest, ELSEWHERE)
 
     def capture_uphill(self, value_and_grad: ValueAndGrad, x: Array, value: Array) -> IntArray:
-        """Index of the maximum that captures each point, or of the nearest if log p̃ only rises on the straight line."""
+        """Index of the maximum that captures each point, or of the nearest if log p̃ only rises on the straight line.
+
+        In many dimensions it may rise to a second as well, which then leaves open where the point belongs.
+        """
         owner = self.capture(x, value)
         open_ = np.flatnonzero(owner < 0)
         if not len(open_) or not len(self):
             return owner
         copies = self.canonical(x[open_])
-        nearest = self._nearest(copies)[0]
-        line = self._line_to(value_and_grad, copies, value[open_], nearest)
-        rises = (np.diff(line, axis=1) > 0).all(axis=1)
+        nearest, second = self._two_nearest(copies)
+        rises = self._rises_to(value_and_grad, copies, value[open_], nearest)
+        also = np.flatnonzero(rises & (second >= 0))
+        rises[also] = ~self._rises_to(value_and_grad, copies[also], value[open_[also]], second[also])
         owner[open_[rises]] = nearest[rises]
         return owner
+
+    def _rises_to(self, value_and_grad: ValueAndGrad, x: Array, value: Array, k: IntArray) -> BoolArray:
+        """Tell whether log p̃ only rises on the straight line from each canonical point (n, d) to a maximum (n,)."""
+        if not len(x):
+            return np.zeros(0, dtype=bool)
+        return np.asarray((np.diff(self._line_to(value_and_grad, x, value, k), axis=1) > 0).all(axis=1))
 
     def _line_to(self, value_and_grad: ValueAndGrad, x: Array, value: Array, k: IntArray) -> Array:
         """Log p̃ on the straight line from each canonical point (n, d), with its value, to a maximum: (n, points)."""
@@ -131,6 +142,22 @@ class Maxima:
 
     def _nearest(self, x: Array) -> tuple[IntArray, Array]:
         """Find the maximum nearest to each canonical point (n, d)."""
+        few, squared = self._distances(x)
+        best, rows = squared.argmin(axis=1), np.arange(len(x))
+        return few[rows, best], squared[rows, best]
+
+    def _two_nearest(self, x: Array) -> tuple[IntArray, IntArray]:
+        """Find the maximum nearest to each canonical point (n, d), and the second or -1 if that is much farther."""
+        few, squared = self._distances(x)
+        if len(self) < 2:
+            return few[:, 0], np.full(len(x), ELSEWHERE, dtype=np.int64)
+        order, rows = np.argsort(squared, axis=1), np.arange(len(x))
+        first, second = order[:, 0], order[:, 1]
+        close = squared[rows, second] < MUCH_FARTHER**2 * squared[rows, first]
+        return few[rows, first], np.where(close, few[rows, second], ELSEWHERE)
+
+    def _distances(self, x: Array) -> tuple[IntArray, Array]:
+        """Squared distances (n, few) of canonical points (n, d) to the maxima (n, few) that may be nearest."""
         if len(self) <= NEAREST:
             away = x - self.x[:, None]
             squared, few = ((away @ self.precisions) * away).sum(axis=2).T, np.arange(len(self))[None]
@@ -142,9 +169,7 @@ class Maxima:
                 rows, column = np.nonzero(few == k)
                 away = x[rows] - self.x[k]
                 squared[rows, column] = ((away @ self.precisions[k]) * away).sum(axis=1)
-        best = squared.argmin(axis=1)
-        rows = np.arange(len(x))
-        return np.broadcast_to(few, squared.shape)[rows, best], squared[rows, best]
+        return np.broadcast_to(few, squared.shape), squared
 
     @cached_property
     def _marginal_sds(self) -> Array:

@@ -132,8 +132,8 @@ class Modes:
         -------
         array (n,) of int
             Mode of each point, or -1 where the climb reaches none of them. The mode of a point does not
-            depend on the points beside it, unless there are more than 300 dimensions and one maximum: if a sample of
-            the points climb there, all are its.
+            depend on the points beside it, unless there are more than 20 dimensions and no symmetry: points that lie
+            among those of a sample that climb to one maximum, and clear of all others', are its without a climb.
         """
         return self.canonical(x).mode
 
