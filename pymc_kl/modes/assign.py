@@ -8,7 +8,8 @@ import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.model.periodic import PERIOD
-from pymc_kl.modes.maxima import ASSIGN_STEPS, Maxima, end_maxima
+from pymc_kl.modes.climbs import ASSIGN_STEPS, end_maxima
+from pymc_kl.modes.maxima import Maxima
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.regions import CLIMBED_ALL, SAMPLE, maximum_by_sample
 from pymc_kl.modes.symmetry.symmetry import Symmetry

@@ -8,7 +8,8 @@ from pymc_kl._typing import Array, IntArray
 from pymc_kl.model.periodic import PERIOD
 from pymc_kl.modes.assign import SAME_COPY, Basins
 from pymc_kl.modes.barriers import merge_by_persistence, passes_between
-from pymc_kl.modes.maxima import ASSIGN_STEPS, Maxima
+from pymc_kl.modes.climbs import ASSIGN_STEPS
+from pymc_kl.modes.maxima import Maxima
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.multistart import Found
 from pymc_kl.modes.numbering import ELSEWHERE

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pymc_kl._typing import Array, BoolArray, IntArray
+from pymc_kl.modes.climbs import end_maxima, find_maxima
 from pymc_kl.modes.heated import search_heated
 from pymc_kl.modes.local_scale import are_stuck, local_scale
-from pymc_kl.modes.maxima import Maxima, end_maxima, find_maxima
+from pymc_kl.modes.maxima import Maxima
 from pymc_kl.modes.scale_of_starts import LONG, LONG_CLIMBS, SCALE_DRAWS, scale_of_starts
 from pymc_kl.modes.starts import jumps, shifts
 from pymc_kl.modes.symmetry.symmetry import Symmetry

@@ -3,8 +3,9 @@
 import numpy as np
 
 from pymc_kl._typing import Array
+from pymc_kl.modes.climbs import find_maxima
 from pymc_kl.modes.local_scale import local_scale, scale_about
-from pymc_kl.modes.maxima import Maxima, find_maxima
+from pymc_kl.modes.maxima import Maxima
 from pymc_kl.modes.peak_shape import scale_beside
 from pymc_kl.numerics.lbfgs import ValueAndGrad, climb
 

@@ -7,8 +7,9 @@ import pytest
 
 from pymc_kl import find_modes
 from pymc_kl.modes import heated, multistart
+from pymc_kl.modes.climbs import find_maxima
 from pymc_kl.modes.heated import Trail, begin_chains, excess, outstanding_points, roam
-from pymc_kl.modes.maxima import Maxima, find_maxima
+from pymc_kl.modes.maxima import Maxima
 from pymc_kl.modes.multistart import MultiStart
 from pymc_kl.modes.symmetry.symmetry import trivial
 from pymc_kl.numerics.hmc import Chains
