@@ -8,6 +8,7 @@ from arviz_stats.base import array_stats
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.numerics.estimate import effective_size, systematic
+from pymc_kl.scores.thinning import slowest_ess
 
 STUCK_BELOW = 50.0  # nats below others, plus those of each dimension, from which chains are stuck; our choice
 STUCK_BELOW_PER_DIMENSION = 5.0  # nats: room there may be e⁵ times as wide as elsewhere; our choice
@@ -94,6 +95,11 @@ class LocalDraws:
     def ess(self) -> float:
         """Smallest effective sample size of any coordinate or of log p̃."""
         return float(min(effective_size(column[None]) for column in (*self.x.T, self.log_density)))
+
+    @cached_property
+    def ess_of_squares(self) -> float:
+        """Smallest effective sample size of any coordinate, of log p̃, or of a squared deviation of these."""
+        return slowest_ess(np.column_stack([self.x, self.log_density])) if len(self) else 0.0
 
     @cached_property
     def rhat(self) -> float:

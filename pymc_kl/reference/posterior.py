@@ -115,7 +115,7 @@ class ModewisePosterior:
     @cached_property
     def thinned(self) -> ModeDraws:
         """Nearly independent canonical draws of every mode, weighted by its mass, on which fits are scored."""
-        return self._weighted([independent_size(len(draws), draws.ess) for draws in self.local])
+        return self._weighted([independent_size(len(draws), draws.ess_of_squares) for draws in self.local])
 
     @cached_property
     def every(self) -> ModeDraws:

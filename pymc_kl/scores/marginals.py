@@ -21,6 +21,7 @@ from pymc_kl.scores.thinning import independent_size, slowest_ess, thin_within_m
 
 INTERVAL_TAIL = 0.05  # probability on either side of the central interval, which so has 90 %
 MAX_DRAWS = 4000  # most draws of a source that are mapped to the model's own space; bounds time; our choice
+SKEWED = 7 / 4  # times the squared skewness over n, what it adds to the variance of z; Hall 1992
 SUM_ROUNDING = 1e-12  # probability by which sums of weights may be off
 STATISTICS = (
     "mean", "mean_se", "sd", "sd_se", "lower", "lower_se", "upper", "upper_se", "wasserstein",
@@ -182,17 +183,29 @@ def mean_se(values: Array, source: Source) -> Array:
     """Standard error of the weighted mean of draws (n, ...): from the draws within each mode, and from the masses."""
     everywhere = np.tensordot(source.weights, values, axes=1)
     if source.mode is None or source.masses is None:
-        return np.asarray(np.sqrt(np.tensordot(source.weights**2, (values - everywhere) ** 2, axes=1)))
+        return np.asarray(np.sqrt(_independent_variance(source.weights, values - everywhere)))
     masses = source.masses
     region = to_region(source.mode, len(masses.mass) - 1)
     local = np.stack([_mean_within(values, source.weights, region == j, everywhere) for j in range(len(masses.mass))])
-    within = np.tensordot(source.weights**2, (values - local[region]) ** 2, axes=1)
+    within = _independent_variance(source.weights, values - local[region])
     if masses.covariance is not None:
         between = np.einsum("i...,ij,j...->...", local, masses.covariance, local)
     else:
         variance = masses.se**2 / np.maximum(np.maximum(1 - masses.mass, masses.se), np.finfo(float).tiny)
         between = np.tensordot(variance, (local - np.tensordot(masses.mass, local, axes=1)) ** 2, axes=1)
     return np.asarray(np.sqrt(within + np.maximum(between, 0.0)))
+
+
+def _independent_variance(weights: Array, deviations: Array) -> Array:
+    """Variance of a sum of independent terms, given their weights (n,) and deviations (n, ...).
+
+    Terms of skewness g come with a sum and an error that are too small together, so that z has a variance of
+    1 + 7 g² / 4 n (Hall 1992, doi:10.1007/978-1-4612-4384-7): this is made up for.
+    """
+    squares = np.tensordot(weights**2, deviations**2, axes=1)
+    cubes = np.tensordot(weights**3, deviations**3, axes=1)
+    skew = cubes**2 / np.where(squares > 0, squares, 1.0) ** 3
+    return np.asarray(squares * (1 + SKEWED * skew))
 
 
 def _mean_within(values: Array, weights: Array, inside: BoolArray, otherwise: Array) -> Array:

@@ -22,8 +22,12 @@ def independent_size(n: int, ess: float) -> int:
 
 
 def slowest_ess(columns: Array) -> float:
-    """Return the least effective size of any column (n, m) of a sequence of draws."""
-    return float(min(effective_size(column[None]) for column in columns.T))
+    """Return the least effective size of any column (n, m) of a sequence of draws, or of its squared deviations.
+
+    Standard deviations, and divergences from normals, are means of squares, whose tails chains may seldom enter.
+    """
+    squares = (columns - columns.mean(axis=0)) ** 2
+    return float(min(effective_size(column[None]) for column in (*columns.T, *squares.T)))
 
 
 def thin_within_modes(mode: IntArray, weights: Array, sizes: dict[int, int]) -> tuple[IntArray, Array]:
