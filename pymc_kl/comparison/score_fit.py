@@ -24,6 +24,7 @@ from pymc_kl.modes.numbering import to_region
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.scores.chain_rule import ChainRule, forward_chain_rule, reverse_chain_rule
 from pymc_kl.scores.coverage import (
+    MISSED_BELOW,
     entropic_coverage,
     hdr_coverage,
     mass_jsd,
@@ -85,9 +86,9 @@ class FitScores:
 
     @cached_property
     def alarm(self) -> Missed:
-        """The mass of the modes that q misses, or has no draw in and surely too little of."""
-        verdict, empty = np.array(self.verdicts), self.q.masses.mass[:-1] == 0
-        return missed(self.p.masses, (verdict == "missed") | (empty & (verdict == "under")))
+        """The mass of the modes that q misses, or has surely too little of and, as far as draws tell, misses."""
+        verdict, v, w = np.array(self.verdicts), self.q.masses.mass[:-1], self.p.masses.mass[:-1]
+        return missed(self.p.masses, (verdict == "missed") | ((v < MISSED_BELOW * w) & (verdict == "under")))
 
     def estimates(self) -> Parts[Estimate]:
         """Scores with a standard error."""

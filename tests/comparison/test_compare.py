@@ -163,9 +163,12 @@ def test_draws_without_density_have_coverage_but_no_divergence(two_modes, draws,
     assert set(dt["coverage"]["verdict"].sel(approximation="other").values) == {"covered"}
 
 
-def test_particles_without_one_in_a_mode_sound_the_alarm(two_modes, draws):
-    """Sixty of them may come from a fit that has a tenth of the mode, but not from one that has all of it."""
-    x = draws["x"].values[draws["x"].values > 0][:60]
+@pytest.mark.parametrize(("n", "n_strays"), [(60, 0), (200, 1)])
+def test_particles_with_hardly_one_in_a_mode_sound_the_alarm(two_modes, draws, n, n_strays):
+    """They may come from a fit that has a tenth of the mode, but not from one that has all of it."""
+    every = draws["x"].values
+    x = every[every > 0][:n]
+    x[n // 2 : n // 2 + n_strays] = -3
     particles, (_, target) = xr.Dataset({"x": (("chain", "draw"), x[None])}), two_modes
     comparison = pkl.compare(draws, {"particles": particles}, model=target, forward=(), progressbar=False)
     assert comparison["coverage"]["verdict"].sel(approximation="particles").values.tolist()[1] == "under"
