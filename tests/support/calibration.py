@@ -30,6 +30,7 @@ type Row = tuple[Any, ...]  # fields of a Number from `quantity` on
 N_TRUTH = 100_000  # exact draws behind a truth
 N_MEAN = 1_000_000  # exact draws behind a divergence, or a quantile far out, which need no regions
 N_GIVEN = 2000  # exact draws given to a comparison, in four chains
+N_PARTED = 20_000  # exact draws of one mode that a comparison parts, which are the truth of draws of that mode
 N_PARTICLES = 200  # distinct draws of an approximation that is draws alone
 CHAINS = (4, 500)  # chains and draws of an approximation that is chains
 STAYS = 0.9  # share of a chain's moves that stay in its mode
@@ -40,6 +41,7 @@ FITTED = "forward fullrank"
 WRONG = "wrong "  # of an answer that is no number: 1 where it is false
 OPEN = "left open: "  # of an answer: 1 where it is that nothing can be told
 BOUNDED = ("elbo", "reverse_kl", "reverse_kl_between", "reverse_kl_within")  # what an unseen mode bounds, of one fit
+PARTED = "parted"  # name of those that it parts
 ONE = " of one mode"  # what the names of approximations end with that are draws of the heaviest mode alone
 UNSEEN = ", a mode unseen"  # of a number of a fit without a draw in some mode: its error is that of a bound
 FEW = ", of fewer than ten draws"  # of a share that so few are expected of: its interval is not a normal's
@@ -250,6 +252,7 @@ def _between(one: Array, two: Array) -> float:
 def draws_alone(posterior: Posterior, seed: int) -> dict[str, Array]:
     """Approximations that are draws alone (chain, draw, d): of the posterior, and of its heaviest mode.
 
+    Many of that mode tell which of them the comparison counts to others: where its climbs part far tails elsewhere.
     Particles stand there twice; a chain seldom leaves its mode, within which its draws are independent.
     """
     rng = np.random.default_rng([3000 + seed, *posterior.name.encode()])
@@ -261,6 +264,7 @@ def draws_alone(posterior: Posterior, seed: int) -> dict[str, Array]:
             rows = rng.choice(heaviest, size=x.size // (x.shape[2] * (2 if name == "particles" else 1)))
             kept = np.repeat(rows, 2) if name == "particles" else rows
             found[f"{name}{ONE}"] = posterior.p.x[kept].reshape(x.shape)
+        found[PARTED] = posterior.p.x[heaviest[:N_PARTED]][None]
     return found
 
 
@@ -328,7 +332,9 @@ def _of_modes(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
     order = _same_modes(posterior, modes)
     if sorted(order) != list(range(posterior.modes.k)):
         return
-    w, unit = posterior.masses, np.eye(posterior.modes.k + 1)[posterior.masses.argmax()]
+    w, one = posterior.masses, np.zeros(posterior.modes.k + 1)
+    one[order] = coverage["mass"].sel(approximation=PARTED)
+    parted = min(N_PARTED, int((posterior.p.region == w.argmax()).sum()))
     for k, truth in enumerate(order):
         found, ends = _mass(modes.isel(mode=k))
         yield "mass", f"mode {truth}", *found, float(w[truth]), posterior.masses_error, *ends
@@ -340,11 +346,12 @@ def _of_modes(posterior: Posterior, dt: xr.DataTree) -> Iterator[Row]:
             verdict = str(coverage["verdict"].sel(approximation=name).values[k])
             yield f"{WRONG}verdict", name, float(_contradicts(verdict, v / w[truth])), np.nan, 0.0, 0.0
             yield f"{OPEN}verdict", name, float(verdict == TOO_FEW_DRAWS), np.nan, 0.0, 0.0
-        for name, v in _masses_alone(coverage, w, unit).items():
+        for name, v in _masses_alone(coverage, w, one).items():
             row = coverage.sel(approximation=name).isel(mode=k)
             found, ends = _mass(row)
-            kind = "mass under particles and chains" + (ONE if v is unit else "")
-            yield kind, name, *found, float(v[truth]), posterior.masses_error, *ends
+            kind = "mass under particles and chains" + (ONE if v is one else "")
+            error = float(np.sqrt(v[truth] * (1 - v[truth]) / parted)) if v is one else posterior.masses_error
+            yield kind, name, *found, float(v[truth]), error, *ends
             verdict = str(row["verdict"].values)
             wrong = _contradicts(verdict, float(v[truth] / w[truth]))
             yield f"{WRONG}verdict of draws alone", name, float(wrong), np.nan, 0.0, 0.0
