@@ -49,7 +49,9 @@ def tail_index(values: Array) -> float:
     return _tail(np.sort(values.ravel())).k
 
 
-def tailed_mean(values: Array, weights: Array | None = None, *, heavy: Heavy = "either") -> Estimate:
+def tailed_mean(
+    values: Array, weights: Array | None = None, *, heavy: Heavy = "either", foreign: Array | None = None
+) -> Estimate:
     """Estimate an expectation from draws, as :func:`mean_estimate` does, with an error that heeds the terms' tail.
 
     What the largest terms add to the variance is taken from a generalized Pareto distribution fitted to them. The
@@ -57,25 +59,38 @@ def tailed_mean(values: Array, weights: Array | None = None, *, heavy: Heavy = "
     error or more, unless the error of the mean is below a thousandth of a nat. Fewer than 25 draws have no tail.
     Only the side `heavy` can have an infinite variance: log(p/q) under q has a light upper tail, whatever p and q
     are, since E_q[p/q] = 1 leaves at most exp(-t) of q where it exceeds t.
+
+    Where values are a log ratio of two densities, `foreign` is the logarithm of the one that the draws are not from.
+    It alone decides whether the variance is finite, since the log density of draws themselves has a light tail; and
+    it tells sooner: the ratio may fall before it rises, and its tail begins further out. Its index decides as it is.
     """
     plain = mean_estimate(values, weights)
     if not (np.isfinite(plain.se) and plain.se > 0) or values.size < MIN_RATIOS:
         return plain
-    if weights is None:
-        terms = values.ravel() - plain.value
-        efficiency = float(values.var(ddof=1) / plain.se**2 / values.size)
-    else:
-        kept = weights > 0
-        terms, efficiency = (weights * np.where(kept, values - plain.value, 0.0)).ravel(), 1.0
+    terms = _centred(values, weights)
+    efficiency = float(values.var(ddof=1) / plain.se**2 / values.size) if weights is None else 1.0
     widening, endless = _widening(terms, efficiency)
     refused = endless and heavy in ("either", "upper" if terms.max() > -terms.min() else "lower")
+    if foreign is not None:
+        wider, refused = _widening(_centred(foreign, weights), efficiency, sure=False)
+        widening = max(widening, wider)
     return Estimate(plain.value, float("inf") if refused and plain.se > NEGLIGIBLE_SE else plain.se * widening)
 
 
-def _widening(terms: Array, efficiency: float) -> tuple[float, bool]:
+def _centred(values: Array, weights: Array | None) -> Array:
+    """Return the terms (n,) of the mean of values less that mean; those of no weight are zero."""
+    if weights is None:
+        return np.asarray(values.ravel() - values.mean())
+    kept = weights > 0
+    mean = (weights * values)[kept].sum() / weights.sum()
+    return np.asarray((weights * np.where(kept, values - mean, 0.0)).ravel())
+
+
+def _widening(terms: Array, efficiency: float, *, sure: bool = True) -> tuple[float, bool]:
     """Return by how much the tail of terms with mean 0 widens the root of their mean square, and if that has no limit.
 
-    `efficiency` is that of the draws, effective ones over all.
+    `efficiency` is that of the draws, effective ones over all. The second answer may be left open by the error of the
+    tail's index, or goes by the index alone.
     """
     x = np.sort(terms if terms.max() > -terms.min() else -terms)
     tail = _tail(x)
@@ -87,7 +102,7 @@ def _widening(terms: Array, efficiency: float) -> tuple[float, bool]:
     scale = k * float(np.median(x[-tail.size :] - threshold)) / (2**k - 1)
     first, second = scale / (1 - k), 2 * scale**2 / ((1 - k) * (1 - 2 * k))
     smoothed = float((below**2).sum()) + tail.size * (threshold**2 + 2 * threshold * first + second)
-    return float(np.sqrt(max(smoothed / float((x**2).sum()), 1.0))), tail.k - doubt > KHAT_FINITE_VARIANCE
+    return float(np.sqrt(max(smoothed / float((x**2).sum()), 1.0))), tail.k - sure * doubt > KHAT_FINITE_VARIANCE
 
 
 def _tail(x: Array) -> Tail:

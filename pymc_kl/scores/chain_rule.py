@@ -79,21 +79,22 @@ def reverse_chain_rule(p: ReferenceDraws, q: ApproximationDraws, log_evidence: E
         return _split(total, between, UNKNOWN.se, None, None)
     log_ratio = q.log_prob - q.log_density
     errors = (
-        tailed_mean(log_ratio - between.log_ratio[q.mode], heavy="upper").se,
+        tailed_mean(log_ratio - between.log_ratio[q.mode], foreign=q.log_density).se,
         function_of_masses_se(q.masses.mass / between.v, p.masses, log_evidence.se),
         _unseen_se(q.masses, between.v),
     )
-    regions = [_mean(log_ratio[q.mode == k]) for k in range(len(between.v))]
+    inside = [q.mode == k for k in range(len(between.v))]
+    regions = [_mean(log_ratio[rows], q.log_density[rows]) for rows in inside]
     local, local_se = np.array(regions).T
     local_se = np.hypot(local_se, _log_masses_se(p, q, log_evidence))
     return _split(total, between, float(np.linalg.norm(errors)), local + log_evidence.value, local_se)
 
 
-def _mean(values: Array, weights: Array | None = None) -> Estimate:
+def _mean(values: Array, foreign: Array, weights: Array | None = None) -> Estimate:
     """Estimate the mean of log(first / second) over a region of the first; without an error from one draw."""
     if len(values) < 2:
         return Estimate(float(values[0]) if len(values) else UNKNOWN.value, UNKNOWN.se)
-    return tailed_mean(values, weights, heavy="upper" if weights is None else "either")
+    return tailed_mean(values, weights, foreign=foreign)
 
 
 def _forward_region_se(p: ReferenceDraws) -> Array:
@@ -106,7 +107,8 @@ def _forward_region_se(p: ReferenceDraws) -> Array:
     for k in range(len(se)):
         inside = p.mode == k if p.weights is None else (p.mode == k) & (p.weights > 0)
         if inside.sum() > 1:
-            drawn = _mean(log_ratio[inside], None if p.weights is None else p.weights[inside]).se
+            weights = None if p.weights is None else p.weights[inside]
+            drawn = _mean(log_ratio[inside], p.log_prob[inside], weights).se
             se[k] = np.hypot(drawn / np.sqrt(efficiency), fit_se(p, inside))
     return se
 

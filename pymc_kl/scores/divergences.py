@@ -9,7 +9,7 @@ from pymc_kl._typing import Array, BoolArray
 from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size, mean_estimate
 from pymc_kl.numerics.intervals import RULE_OF_THREE
-from pymc_kl.numerics.tails import Heavy, tailed_mean
+from pymc_kl.numerics.tails import tailed_mean
 from pymc_kl.scores.draws import ApproximationDraws, ReferenceDraws, function_of_masses_se, region_means
 
 
@@ -20,7 +20,7 @@ def elbo(q: ApproximationDraws, p: Masses, log_evidence: Estimate) -> Estimate:
     """
     if q.log_prob is None:
         return UNKNOWN
-    drawn = tailed_mean(q.log_density - q.log_prob, heavy="lower")
+    drawn = tailed_mean(q.log_density - q.log_prob, foreign=q.log_density)
     unseen = unseen_gain(p, q.masses, log_evidence.value - drawn.value)
     return Estimate(drawn.value, float(np.hypot(drawn.se, unseen)))
 
@@ -68,13 +68,13 @@ def expected_log_ratio(p: ReferenceDraws, log_evidence: Estimate, offset: Array)
         return UNKNOWN
     terms = p.log_density - p.log_prob - offset[p.mode]
     value = mean_estimate(terms, p.weights).value
-    side: Heavy = "upper" if p.weights is None else "either"  # weights may be heavy themselves
     counted = p.masses.known and p.masses.covariance is None
     if counted or not np.isfinite(value):
-        drawn, others = tailed_mean(terms, p.weights, heavy=side).se, log_evidence.se
+        drawn, others = tailed_mean(terms, p.weights, foreign=p.log_prob).se, log_evidence.se
     else:
         local = region_means(terms, p)
-        drawn = tailed_mean(terms - np.nan_to_num(local)[p.mode], p.weights, heavy=side).se
+        foreign = p.log_prob - np.nan_to_num(region_means(p.log_prob, p))[p.mode]
+        drawn = tailed_mean(terms - np.nan_to_num(local)[p.mode], p.weights, foreign=foreign).se
         local = np.where(np.isnan(local), p.unvisited - offset, local)
         slope = np.where(np.isnan(local), value, local)
         others = function_of_masses_se(slope, p.masses, -log_evidence.se)

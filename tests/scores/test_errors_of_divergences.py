@@ -160,6 +160,18 @@ def test_a_divergence_without_a_finite_error_says_so(df, truth, least):
     assert (np.mean(wrong, axis=0) <= 0.1).all(), np.mean(wrong, axis=0)
 
 
+@pytest.mark.parametrize(("df", "least", "most"), [(3, 0.75, 1.0), (10, 0.0, 0.1)])
+def test_a_normal_beside_a_t_in_five_dimensions_is_refused_by_its_own_tail(df, least, most):
+    """Of 300 draws: -log q is a squared t, whose variance is finite from 4 degrees of freedom on."""
+    refused, zeros, n = [], np.zeros((1, 300), dtype=int), 300
+    t, normal = stats.multivariate_t(np.zeros(5), df=df), stats.multivariate_normal(np.zeros(5), df / (df - 2))
+    for seed in range(N_SEEDS):
+        x, masses = t.rvs(n, random_state=np.random.default_rng(seed)), masses_from_independent(zeros, 1)
+        p = ReferenceDraws(t.logpdf(x)[None], normal.logpdf(x)[None], zeros, None, masses, np.full(2, np.nan))
+        refused.append(np.isinf(eubo(p).se))
+    assert least <= np.mean(refused) <= most, np.mean(refused)
+
+
 def test_a_divergence_with_a_finite_error_covers():
     """The normal with the variance of a t with 10 degrees of freedom: few are refused, and the others cover."""
     sd = float(np.sqrt(10 / 8))
