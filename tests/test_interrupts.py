@@ -16,6 +16,7 @@ import pymc_kl as pkl
 from pymc_kl.approximations import MeanField, Mixture
 from pymc_kl.comparison import make_fits
 from pymc_kl.interrupts import counted, keeping, not_swallowed
+from pymc_kl.model import PosteriorDraws
 from pymc_kl.modes.modes import Modes
 from pymc_kl.reference.local_chains import Task
 from pymc_kl.reference.local_nuts import sample_with_nuts
@@ -187,6 +188,79 @@ def test_a_reverse_fit_is_raised_with_the_modes(interrupted, whole, share):
     if share > 0.85:
         again = pkl.fit_reverse("meanfield", model=interrupted.target, n_starts=8, progressbar=False, **kept)
         assert len(again.info["optima"]) == 2
+
+
+# ---- shorter work ----
+
+TWO = {"locs": np.array([[-3.0], [3.0]]), "scale_trils": np.ones((2, 1, 1)), "weights": np.full(2, 0.5)}
+
+
+def searched(target):
+    return pkl.find_modes(model=target, random_seed=1, progressbar=False)
+
+
+def fitted_to_draws(target):
+    x = np.repeat([-3.0, 3.0], [600, 1400]) + np.random.default_rng(1).standard_normal(2000)
+    x = np.random.default_rng(2).permutation(x).reshape(4, 500, 1)
+    draws = PosteriorDraws(target, x, target.log_density(x.reshape(-1, 1)).reshape(4, 500))
+    return pkl.fit_forward(draws, "mixture", random_seed=1)
+
+
+def corrected(target, **known):
+    return pkl.correct(Mixture(**TWO, target=target), draws=500, random_seed=1, progressbar=False, **known)
+
+
+def started(target, **known):
+    return pkl.initvals(Mixture(**TWO, target=target), random_seed=1, **known)
+
+
+@pytest.mark.parametrize("share", MOMENTS)
+def test_a_search_is_partial_and_says_so_or_is_raised(interrupted, share):
+    interrupted.run(searched)
+    made, given = interrupted.run(searched, moment(interrupted.n, share))
+    if isinstance(made, KeyboardInterrupt):
+        assert share < 0.3
+        return
+    assert made.partial
+    assert given == ["the search was interrupted: modes that it had not found by then are missing."]
+    if share > 0.4:
+        np.testing.assert_allclose(made.x, [[3], [-3]], atol=1e-3)
+
+
+@pytest.mark.parametrize("share", MOMENTS)
+@pytest.mark.parametrize("work", [corrected, started])
+def test_work_with_a_fit_is_raised_with_the_modes(interrupted, work, share):
+    interrupted.run(work)
+    made, _ = interrupted.run(work, moment(interrupted.n, share))
+    kept = kept_by(made)
+    assert set(kept) == ({"modes"} if share > 0.2 else set())
+    if share > 0.9:
+        again, given = interrupted.run(lambda target: work(target, **kept))
+        assert not isinstance(again, KeyboardInterrupt)
+        assert not given
+
+
+@pytest.mark.parametrize("share", MOMENTS)
+def test_a_forward_fit_is_raised(interrupted, share):
+    interrupted.run(fitted_to_draws)
+    made, _ = interrupted.run(fitted_to_draws, moment(interrupted.n, share))
+    assert set(kept_by(made)) == (set() if share < 1 else {"modes"})
+
+
+def test_a_forward_fit_keeps_the_modes_that_its_components_start_from(interrupted, monkeypatch):
+    monkeypatch.setattr(Mixture, "fit", lambda _: send())
+    made, _ = interrupted.run(fitted_to_draws)
+    assert kept_by(made)["modes"].k == 2
+
+
+@pytest.mark.parametrize("share", MOMENTS)
+@pytest.mark.parametrize("work", [searched, fitted_to_draws, corrected, started, fitted])
+def test_of_shorter_work_the_second_ends_all_at_once(interrupted, work, share):
+    interrupted.run(work)
+    n = moment(interrupted.n - 1, share)
+    made, _ = interrupted.run(work, n, n + 1)
+    assert type(made) is KeyboardInterrupt
+    assert interrupted.n <= n + 1
 
 
 # ---- PyMC swallows interrupts ----

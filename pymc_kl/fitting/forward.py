@@ -12,6 +12,7 @@ from pymc_kl.approximations import FAMILIES, Approximation, ComponentFamily, Ful
 from pymc_kl.approximations.choice import AUTO, choose_family
 from pymc_kl.approximations.training import Training
 from pymc_kl.arguments import check_arguments, choice
+from pymc_kl.interrupts import keeping
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import FOUND_MODES, Modes
@@ -59,6 +60,8 @@ def fit_forward(
         If the family is unknown, or the draws are too few for it or lie on a hyperplane.
     ImportError
         If the family is "flow" and its library is not installed.
+    KeyboardInterrupt
+        At Ctrl-C, with the `modes` found by then in its attribute `kept`: they can be given again.
 
     Warns
     -----
@@ -93,8 +96,9 @@ def fit_forward(
     rng = np.random.default_rng(random_seed)
     if takes_modes(family) and modes is None:
         modes = search_draws(reference.target, reference.flat, rng)
-    mode = None if modes is None else modes.assign(reference.flat)
-    return fit_family(family, reference, mode, rng=rng)
+    with keeping(**({} if modes is None else {"modes": modes})):
+        mode = None if modes is None else modes.assign(reference.flat)
+        return fit_family(family, reference, mode, rng=rng)
 
 
 def takes_modes(family: str) -> bool:

@@ -1,7 +1,9 @@
 """Model → modes: starts, symmetries, multi-start search, and merging across low barriers."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pymc as pm
@@ -9,7 +11,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.arguments import check_arguments, optional
-from pymc_kl.interrupts import interrupted
+from pymc_kl.interrupts import Interrupts, interrupted
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.periodic import angles_of
 from pymc_kl.model.smoothness import check_smooth, likeliest
@@ -84,6 +86,16 @@ def find_modes(
         Highest first. A mode that no start reached is not there: this search can't see it. `unseen` estimates
         how many starts would lead to such modes; `partial` says that the search was interrupted.
 
+    Raises
+    ------
+    KeyboardInterrupt
+        At Ctrl-C before the first climb ends, or at a second one.
+
+    Warns
+    -----
+    UserWarning
+        At Ctrl-C later: `partial` is True, and the modes are those found by then.
+
     Examples
     --------
     >>> import pymc as pm
@@ -100,7 +112,10 @@ def find_modes(
     draws = None if reference is None else as_posterior_draws(reference, target).flat
     with stages(progressbar) as stage, stage("modes") as report:
         settings = SearchSettings(n_starts, symmetry, min_barrier)
-        return search_target(target, draws, points, settings, rng=rng, report=report)
+        modes = search_target(target, draws, points, settings, rng=rng, report=report)
+    if modes.partial:
+        warnings.warn("the search was interrupted: modes that it had not found by then are missing.", stacklevel=2)
+    return modes
 
 
 def search_target(
@@ -132,7 +147,11 @@ def search_target(
     while True:
         search = MultiStart(target.log_density_and_grad, symmetry, draws, rng, report, _variables(target), alarm)
         found = search.run(points, prior.take, settings.n_starts, late)
-        modes = _merged(found, target.log_density_and_grad, settings.min_barrier, rng)
+        interrupts = Interrupts(step="the search" if found.partial else "")
+        merge = partial(_merged, found, target.log_density_and_grad, settings.min_barrier, rng)
+        modes = interrupts.once_more("the merging", merge)
+        if interrupts.came and not found.partial:
+            return replace(modes, partial=True)
         kept = symmetry if symmetry.is_trivial or found.partial else _holding(symmetry, target, found, rng.spawn(1)[0])
         if len(kept.classes) == len(symmetry.classes) and len(kept.flips) == len(symmetry.flips):
             return modes

@@ -7,6 +7,7 @@ import pymc as pm
 
 from pymc_kl._typing import RandomSeed
 from pymc_kl.arguments import check_arguments
+from pymc_kl.interrupts import keeping
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.progress import stages
@@ -56,6 +57,11 @@ def initvals(
         copy of a mode, averaged over them by mass, and fixed. That of all draws is as wide as the modes are apart, and
         a chain that is in one of them would crawl. Each chain still tunes a step size.
 
+    Raises
+    ------
+    KeyboardInterrupt
+        At Ctrl-C, with the `modes` found by then in its attribute `kept`: they can be given again.
+
     Warns
     -----
     UserWarning
@@ -80,9 +86,10 @@ def initvals(
     rng = np.random.default_rng(random_seed)
     with stages(progressbar=False) as stage:
         modes = known_modes(modes, approximation, target, rng, stage)
-    draws = weighted_draws(approximation, target, modes, rng)
+    with keeping(modes=modes):
+        draws = weighted_draws(approximation, target, modes, rng)
+        starts = choose_starts(draws, chains, target, rng)
     warn_of_missed_modes(draws, modes, "no chain starts there.", stacklevel=2)
-    starts = choose_starts(draws, chains, target, rng)
     order = order_of(target, [v.name for v in target.model.value_vars])
     covariance = within_covariance(local_normals(draws))[np.ix_(order, order)]
     with target.model:

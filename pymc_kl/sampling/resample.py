@@ -11,6 +11,7 @@ from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.approximations import Approximation
 from pymc_kl.approximations.wrapped import log_prob_on_circle
 from pymc_kl.arguments import check_arguments, whole
+from pymc_kl.interrupts import keeping
 from pymc_kl.model.target import Target
 from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.modes.numbering import to_mode_number
@@ -75,6 +76,8 @@ def correct(
         mode that by Laplace's approximation holds more than a hundredth.
     TypeError
         If q has no density.
+    KeyboardInterrupt
+        At Ctrl-C, with the `modes` found by then in its attribute `kept`: they can be given again.
 
     References
     ----------
@@ -97,7 +100,7 @@ def correct(
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:
         modes = known_modes(modes, approximation, target, rng, stage)
-        with stage("weight draws"):
+        with stage("weight draws"), keeping(modes=modes):
             x, log_density, weights, khat = _weighed(approximation, target, n_proposals, rng)
             mode = modes.assign(x[:n_proposals])
     _refuse(khat, len(x), modes, mode)
