@@ -38,6 +38,7 @@ from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.planted import search_from
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
 from pymc_kl.modes.starts import check_initial_point, check_scale, user_starts
+from pymc_kl.modes.symmetry.names import check_symmetry
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Stages, stages
 from pymc_kl.quantities.asked import FUNCTION, Asked, asked_quantities, check_known
@@ -159,6 +160,7 @@ def compare(
     streams = RandomStreams.of(random_seed)
     fits = WantedFits.of(forward, reverse, has_fits=approximations is not None)
     check_names(approximations or (), fits.forward, fits.reverse)
+    check_symmetry(symmetry, model)
     check_known(quantities, names_of_posterior(model.model if isinstance(model, Target) else model))
     sampling = Sampling(
         n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, max_modes=MAX_MODES, negligible=UNLISTED,

@@ -178,7 +178,7 @@ def _from_variable(variable: Any, argument: str) -> VariableDensity:
     _require_valid(graph, value, f"{argument} ({name})")
     if not discrete:
         _require_no_point_mass(variable, f"{argument} ({name})")
-    return VariableDensity(
+    density = VariableDensity(
         name=name,
         family=type(op),
         shape=_shape(variable) or (1,),
@@ -188,6 +188,8 @@ def _from_variable(variable: Any, argument: str) -> VariableDensity:
         value=value,
         log_prob_graph=graph,
     )
+    _require_finite(density, f"{argument} ({name})")
+    return density
 
 
 def _shape(variable: Any) -> tuple[int, ...]:
@@ -221,6 +223,15 @@ def _require_valid(graph: Any, value: Any, who: str) -> None:
         conditions = variable.owner.inputs[1:]
         if value not in ancestors(conditions) and not np.all(_evaluate(conditions)):
             raise ValueError(f"the parameters of {who} must satisfy {variable.owner.op.msg}.")
+
+
+def _require_finite(density: VariableDensity, who: str) -> None:
+    """Raise where draws are infinite, as with mu=inf; infinite bounds and degrees of freedom may do no harm."""
+    numbers = [v.data for v in graph_inputs([density.variable]) if isinstance(v, TensorConstant)]
+    if all(np.isfinite(number).all() for number in numbers):
+        return
+    if not np.isfinite(density.sample(100, np.random.default_rng(0))).all():
+        raise ValueError(f"draws of {who} must be finite, and are not: one of its parameters is infinite.")
 
 
 def _require_no_point_mass(variable: Any, who: str) -> None:

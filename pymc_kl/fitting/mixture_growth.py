@@ -9,6 +9,7 @@ import numpy as np
 
 from pymc_kl._typing import Array
 from pymc_kl.approximations import Mixture
+from pymc_kl.fitting.maximise import MAX_CLIMB_STEPS
 from pymc_kl.fitting.mixture_elbo import MixtureParameters, maximise_mixture
 from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.numerics.lbfgs import ValueAndGrad
@@ -21,6 +22,8 @@ FINE_MIXTURE_NUMBERS = 2**15  # points of all components times dimensions that t
 COMPONENT_WORTH = 0.01  # nats of ELBO on fresh points that one more component must gain; our choice
 SPLITS_TRIED = 2  # worst-fitting components whose splits are tried before growth ends; our choice
 MOST_COMPONENTS = 12  # most components where their number is not given; our choice
+MOST_SPLIT = 100  # most components of a mixture that is grown by splitting them one by one; our choice
+GROWTH_NUMBERS = 2**31  # components cubed times points times squared dimensions: about two minutes; our choice
 SPREAD = 0.6  # part of the variance by which one half of a split is wider, and the other narrower; our choice
 
 
@@ -40,6 +43,16 @@ class Trial(NamedTuple):
         return np.argsort(-self.mixture.weights * self.gains.var(axis=1))[:n].tolist()
 
 
+def most_components(d: int) -> int:
+    """Return how many components a mixture may be asked to have: the time of all trials grows as their cube."""
+    return int(np.clip(np.cbrt(GROWTH_NUMBERS / (_n_trial_draws(d) * d**2)), MOST_COMPONENTS, MOST_SPLIT))
+
+
+def _n_trial_draws(d: int) -> int:
+    """Return the number of points of a component in trials, a power of 2."""
+    return int(2 ** np.ceil(np.log2(max(TRIAL_DRAWS, TRIAL_DRAWS_A_DIMENSION * d))))
+
+
 def grow_mixture(
     value_and_grad: ValueAndGrad, mixture: Mixture, n_components: int | None, rng: np.random.Generator
 ) -> Mixture:
@@ -49,7 +62,7 @@ def grow_mixture(
     higher ELBO.
     """
     d = mixture.d
-    n = 2 ** int(np.ceil(np.log2(max(TRIAL_DRAWS, TRIAL_DRAWS_A_DIMENSION * d))))
+    n = _n_trial_draws(d)
     z, fresh = balanced_normals(n, d, rng), balanced_normals(4 * n, d, rng)
 
     def tried(start: Mixture) -> Trial:
@@ -58,7 +71,8 @@ def grow_mixture(
 
     best = _grown(tried, tried(mixture), n_components)
     n = max(2 ** int(np.log2(FINE_MIXTURE_NUMBERS / (d * best.n_components))), 2 * n)
-    return maximise_mixture(value_and_grad, best, balanced_normals(n, d, rng))
+    steps = MAX_CLIMB_STEPS * MOST_COMPONENTS // max(best.n_components, MOST_COMPONENTS)  # each costs more of many
+    return maximise_mixture(value_and_grad, best, balanced_normals(n, d, rng), max_steps=steps)
 
 
 def _grown(tried: Callable[[Mixture], Trial], best: Trial, n_components: int | None) -> Mixture:

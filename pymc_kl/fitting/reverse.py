@@ -9,6 +9,7 @@ from pymc_kl._typing import RandomSeed
 from pymc_kl.approximations import Approximation, Family, FullRank, LowRank, MeanField, Mixture
 from pymc_kl.approximations.choice import AUTO, LOWRANK_FROM, explain
 from pymc_kl.arguments import check_arguments, choice, optional, whole
+from pymc_kl.fitting.mixture_growth import MOST_SPLIT, most_components
 from pymc_kl.fitting.optima import Optima, ReverseInfo, elbo_terms, find_optima
 from pymc_kl.interrupts import keeping
 from pymc_kl.model.target import Target, as_target
@@ -18,7 +19,6 @@ from pymc_kl.numerics.estimate import Estimate, mean_estimate
 from pymc_kl.progress import stages
 
 MOST_STARTS = 10_000  # most starts of a reverse fit: all are climbed together, so memory holds them; our choice
-MOST_SPLIT = 100  # most components of a mixture that is grown by splitting them one by one; our choice
 N_REVERSE_STARTS = 32  # starts of a reverse fit, all fitted together; our choice
 REVERSE_FAMILIES: dict[str, type[Family]] = {
     family.family: family for family in (MeanField, LowRank, FullRank, Mixture)
@@ -58,7 +58,8 @@ def fit_reverse(
     rank : int, optional
         Of "lowrank"; the square root of the number of dimensions, rounded, if not given.
     n_components : int, optional
-        Of "mixture", at the least; as many as raise the ELBO by a hundredth of a nat, up to 12, if not given.
+        Of "mixture": at the least, unless fewer have a higher ELBO, and up to 100 in up to 5 dimensions, down to 12 in
+        50. As many as raise the ELBO by a hundredth of a nat, up to 12, if not given.
     modes : Modes, optional
         What :func:`find_modes` returned; searched for if not given.
     random_seed : int, Generator, SeedSequence or None
@@ -105,6 +106,11 @@ def fit_reverse(
     if rank is not None and rank >= target.d:
         raise ValueError(
             f"rank must be below the {target.d} dimensions of the model; got {rank}. Fit 'fullrank' instead."
+        )
+    if n_components is not None and n_components > (most := most_components(target.d)):
+        raise ValueError(
+            f"n_components must be at most {most} in {target.d} dimensions, since components are split one by one and "
+            f"the time for all grows as the cube of their number; got {n_components}."
         )
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:

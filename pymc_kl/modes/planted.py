@@ -18,6 +18,7 @@ from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.planting import Planted, Planter, Search, TimeIsOver
 from pymc_kl.modes.search import N_STARTS, SearchSettings, search_target
+from pymc_kl.modes.symmetry.names import check_symmetry
 from pymc_kl.numerics.random_streams import RandomStreams
 from pymc_kl.progress import Report, silent, stages
 
@@ -110,10 +111,12 @@ def planted_modes(
         widths=numbers(number(0, open_below=True), "[1.0, 0.5]"), repeats=whole(), seconds=number(0, open_below=True),
         log_evidence=optional(number(-np.inf, open_below=True)),
     )  # fmt: skip
+    given = reference.target if isinstance(reference, PosteriorDraws) else model
+    check_symmetry(symmetry, given)
     planting = Planting(tuple(dict.fromkeys(masses)), tuple(dict.fromkeys(widths)), repeats, seconds)
     settings = SearchSettings(n_starts, symmetry)
     streams = RandomStreams.of(random_seed)
-    target = reference.target if isinstance(reference, PosteriorDraws) else as_target(model)
+    target = as_target(given)
     draws = None if reference is None else as_posterior_draws(reference, target).flat
     search = search_from(draws, {}, settings)
     with stages(progressbar) as stage:

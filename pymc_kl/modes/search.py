@@ -21,6 +21,7 @@ from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.multistart import ROUND, Found, MultiStart
 from pymc_kl.modes.starts import PriorStarts, check_density, check_initial_point, user_starts
 from pymc_kl.modes.symmetry.detect import find_symmetry
+from pymc_kl.modes.symmetry.names import check_symmetry
 from pymc_kl.modes.symmetry.symmetry import Symmetry, trivial
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 from pymc_kl.progress import Alarm, Report, silent, stages
@@ -107,7 +108,9 @@ def find_modes(
     """
     check_arguments(locals(), reference=optional(draws_of("find_modes")))
     rng = np.random.default_rng(random_seed)
-    target = reference.target if isinstance(reference, PosteriorDraws) else as_target(model)
+    given = reference.target if isinstance(reference, PosteriorDraws) else model
+    check_symmetry(symmetry, given)
+    target = as_target(given)
     points = {} if starts is None else {"user": user_starts(starts, target)}
     draws = None if reference is None else as_posterior_draws(reference, target).flat
     with stages(progressbar) as stage, stage("modes") as report:

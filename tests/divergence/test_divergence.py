@@ -420,6 +420,11 @@ def test_arrays_agree_with_categoricals(rng):
     assert float(kl_divergence(p, q)) == pytest.approx(float(categorical), rel=1e-12)
 
 
+def test_infinite_bounds_do_no_harm():
+    half = pm.TruncatedNormal.dist(0, 1, lower=0, upper=np.inf)
+    assert float(kl_divergence(half, pm.Normal.dist(0, 1))) == pytest.approx(np.log(2), abs=1e-9)
+
+
 def test_variables_of_a_model_with_constant_parameters():
     with pm.Model():
         x = pm.Normal("x", 0, 2)
@@ -464,6 +469,12 @@ ERRORS = {
     "class": (NORMAL, pm.Normal, TypeError, r"got the class Normal; call its \.dist"),
     "computed": (NORMAL, 2 * NORMAL, TypeError, r"wrap the computation in pm\.CustomDist"),
     "range": (NORMAL, pm.Normal.dist(0, -1), ValueError, r"of q \(Normal\) must satisfy sigma > 0"),
+    "mean": (NORMAL, pm.Normal.dist(np.inf, 1), ValueError, r"draws of q \(Normal\) must be finite"),
+    "width": (pm.Laplace.dist(0, np.inf), NORMAL, ValueError, r"draws of p \(Laplace\) must be finite"),
+    "infinite component": (
+        NORMAL, pm.Mixture.dist([0.5, 0.5], pm.Normal.dist([0, np.inf], 1)),
+        ValueError, r"draws of q \(Mixture\) must be finite",
+    ),
     "covariance": (
         pm.MvNormal.dist([0.0, 0], np.eye(2)), pm.MvNormal.dist([0.0, 0], [[1.0, 1], [1, 1]]),
         ValueError, r"of q \(MvNormal\) must satisfy posdef covariance",

@@ -5,11 +5,14 @@ import pymc as pm
 import pytest
 from problems import Problem, many_wells, mean_field_gaussian
 from scipy import stats
+from zoo.controls import standard_normal
 
 from pymc_kl import find_modes, fit_reverse
 from pymc_kl.approximations import FullRank, LowRank, MeanField, Mixture
+from pymc_kl.fitting import mixture_growth
 from pymc_kl.fitting.gaussian_elbo import rows_of
 from pymc_kl.fitting.mixture_elbo import MixtureParameters
+from pymc_kl.fitting.mixture_growth import MOST_COMPONENTS, grow_mixture, most_components
 from pymc_kl.fitting.mixture_weights import weighed
 from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.fitting.successive_halving import LEVELS
@@ -292,10 +295,36 @@ def test_the_same_seed_gives_the_same_fit(zoo):
         ({"n_starts": 0}, "n_starts must be at least 1; got 0"),
         ({"family": "lowrank", "rank": 1}, "rank must be below the 1 dimensions"),
         ({"rank": 1}, "rank is of the family 'lowrank'; got it with 'fullrank'"),
+        (
+            {"family": "mixture", "n_components": 13, "model": standard_normal(50).model()},
+            "n_components must be at most 12 in 50 dimensions, since .* as the cube of their number; got 13",
+        ),
         ({"n_components": 2}, "n_components is of the family 'mixture'; got it with 'fullrank'"),
     ],
 )
 def test_bad_input_is_refused(arguments, message, zoo):
     _, target = zoo("two_modes")
     with pytest.raises(ValueError, match=message):
-        fit_reverse(model=target, **arguments)
+        fit_reverse(**{"model": target} | arguments)
+
+
+def test_few_components_are_split_into_in_many_dimensions():
+    most = [most_components(d) for d in (1, 5, 10, 20, 50, 500)]
+    assert most == [100, 100, 69, 34, 12, 12]
+    assert most[-1] == MOST_COMPONENTS
+
+
+def test_the_more_components_the_fewer_steps_the_last_climb_takes(zoo, monkeypatch):
+    taken = {}
+
+    def maximised(_function, mixture, _points, **options):
+        if "tolerance" not in options:  # no trial
+            taken[mixture.n_components] = options["max_steps"]
+        return mixture
+
+    monkeypatch.setattr(mixture_growth, "maximise_mixture", maximised)
+    _, target = zoo("two_modes")
+    start = Mixture(weights=np.ones(1), locs=np.zeros((1, 1)), scale_trils=np.ones((1, 1, 1)))
+    for n in (12, 40):
+        grow_mixture(target.log_density_and_grad, start, n, np.random.default_rng(1))
+    assert taken == {12: 400, 40: 120}

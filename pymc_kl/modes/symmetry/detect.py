@@ -17,6 +17,7 @@ from pymc_kl.model.target import Target
 from pymc_kl.modes.symmetry.group import Element, Group
 from pymc_kl.modes.symmetry.invariance import Check, Move
 from pymc_kl.modes.symmetry.labels import Block, LabelClass, SignFlip, lay_out_blocks
+from pymc_kl.modes.symmetry.names import check_known
 from pymc_kl.modes.symmetry.sign_flips import find_flips, flip_signs, name_flip
 from pymc_kl.modes.symmetry.symmetry import Symmetry
 
@@ -62,11 +63,7 @@ def find_symmetry(target: Target, points: Array, names: str | Sequence[str] | No
         return search.join(search.classes(search.candidates), flips)
     wanted = dict.fromkeys([names] if isinstance(names, str) else names)
     variables = [v.name for v in target.variables]
-    if unknown := [name for name in wanted if name not in search.dims and name not in variables]:
-        raise ValueError(
-            f"a symmetry is named by a dim of free variables, one of {sorted(search.dims)}, or by a free variable, "
-            f"one of {sorted(variables)}; got {unknown[0]!r}. Name one of those, or let all be detected."
-        )
+    check_known(wanted, search.dims, variables)
     classes: list[LabelClass] = []
     for name in wanted:
         classes += search.classes_of(name, classes) if name in search.dims else []
