@@ -1,4 +1,5 @@
 from .adapters import as_approximation, to_pymc
+from .cli.versions import show_versions
 from .comparison.compare import compare
 from .comparison.io import load, save
 from .comparison.tables import coverage, summary
@@ -21,7 +22,6 @@ from .reports import report
 from .sampling.initvals import initvals
 from .sampling.jump import sample_jump
 from .sampling.resample import correct
-from .versions import show_versions
 
 __all__ = [
     "as_approximation",

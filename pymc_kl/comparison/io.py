@@ -2,10 +2,7 @@
 
 import json
 import os
-import re
-import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +11,17 @@ import xarray as xr
 
 from pymc_kl.arguments import check_arguments, file_path, shown
 from pymc_kl.comparison.older_formats import converted
+from pymc_kl.comparison.replaceable import CHUNK, MARK, NEEDED, identity, n_groups, why_not_replaced
 from pymc_kl.comparison.stored_names import from_file, to_file
 from pymc_kl.comparison.whole_files import check_new, interrupts_wait, recover, written_whole
 from pymc_kl.model.damaged import told_in_a_line
 from pymc_kl.model.datatree import FORMAT
-from pymc_kl.model.files import read_tree, reader_options
+from pymc_kl.model.files import read_tree
 
 SUFFIXES = (".nc", ".zarr")
-NEEDED = ("posterior", "modes", "scores", "coverage", "evidence")
-MARK = "pymc_kl_groups"  # root attribute of a file: how many groups it has, written when all of them are
 CONTENT = "pymc_kl_content"  # root attribute of a file, as JSON: how much it holds, and which texts were objects
 FIRST_MARKED = 3  # format number, that of the DataTree, from which on a file bears a mark; our choice
-CHUNK = re.compile(r"\d+(\.\d+)*")  # names of files with numbers in a Zarr array; Zarr's specification, version 2
-OF_GROUP = {".zgroup", ".zattrs", ".zmetadata", ".DS_Store"}  # names of files in a Zarr group; same source, and macOS
-OF_ARRAY = {".zarray", ".zattrs", ".DS_Store"}  # names of files beside the chunks of a Zarr array; same source
 BROKEN = "The file is broken or of another kind; make it again with compare() and save()."
-NAMED = 3  # files of others that an error names, at most; our choice
 
 
 def save(comparison: xr.DataTree, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -84,71 +76,11 @@ def check_path(path: Path, *, overwrite: bool) -> None:
         raise ValueError(f"the path must end in .nc (NetCDF) or .zarr (Zarr); got {path.name!r}.")
     recover(path)
     check_new(path, overwrite=overwrite)
-    if found := _why_not_replaced(path):
+    if found := why_not_replaced(path):
         raise FileExistsError(
             f"{path} is there and {found}. Only a comparison by pymc_kl is replaced: save to another path, or remove "
             "what is there."
         )
-
-
-def _why_not_replaced(path: Path) -> str:
-    """Say why what stands at a path may not be replaced; looks again if it was replaced meanwhile."""
-    while (before := _identity(path)) is not None:
-        with suppress(FileNotFoundError):
-            found = _not_ours(path)
-            if not found or _identity(path) == before:
-                return found
-    return ""
-
-
-def _identity(path: Path) -> int | None:
-    """Return the number of the file or folder at a path; None without one."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return path.stat().st_ino
-    return None
-
-
-def _not_ours(path: Path) -> str:
-    """Say why what stands at a path may not be replaced; nothing if it may be."""
-    if path.is_dir() != (path.suffix == ".zarr"):
-        return "is a folder" if path.is_dir() else "is a file"
-    if path.is_dir() and path.is_symlink():
-        return f"is a link to the folder {os.path.realpath(path)}"
-    if not (any(path.iterdir()) if path.is_dir() else path.stat().st_size):
-        return ""
-    if path.is_dir() and (others := [file for file in sorted(path.rglob("*")) if not _of_a_store(file)]):
-        return f"holds other files, such as {', '.join(str(file.relative_to(path)) for file in others[:NAMED])}"
-    try:
-        groups, n_groups, attrs = _outline(path)
-    except Exception as error:  # noqa: BLE001 whatever its readers say of a file that is not theirs
-        return f"cannot be read ({type(error).__name__}: {error})"
-    if attrs.get("creation_library") != "pymc_kl" and "pymc_kl_format" not in attrs:
-        return f"was written by {attrs.get('creation_library', 'another tool')}"
-    if not groups.issuperset(NEEDED):
-        return f"holds no comparison but {', '.join(sorted(groups)) or 'nothing'}"
-    saved = int(attrs.get(MARK, n_groups))
-    return f"holds {n_groups} groups, of which {saved} were saved, and others added since" if n_groups > saved else ""
-
-
-def _of_a_store(path: Path) -> bool:
-    """Tell whether a file or folder is one that Zarr writes."""
-    if path.is_symlink():
-        return False
-    if path.is_dir():
-        return (path / ".zgroup").is_file() or (path / ".zarray").is_file()
-    if (path.parent / ".zarray").is_file():
-        return path.name in OF_ARRAY or bool(CHUNK.fullmatch(path.name))
-    return path.name in OF_GROUP
-
-
-def _outline(path: Path) -> tuple[set[str], int, dict[str, Any]]:
-    """Read the names of a file's first groups, the number of all groups, and its attributes."""
-    options = reader_options(path)
-    with (
-        warnings.catch_warnings(),
-        xr.open_datatree(path, decode_cf=False, **options) as dt,
-    ):
-        return set(dt.children), _n_groups(dt), {str(name): value for name, value in dt.attrs.items()}
 
 
 def _write(dt: xr.DataTree, path: Path, suffix: str) -> None:
@@ -166,11 +98,7 @@ def _write(dt: xr.DataTree, path: Path, suffix: str) -> None:
 
 
 def _marks(dt: xr.DataTree, content: Mapping[str, Any]) -> xr.Dataset:
-    return xr.Dataset(attrs={**dt.attrs, MARK: _n_groups(dt), CONTENT: json.dumps(content)})
-
-
-def _n_groups(dt: xr.DataTree) -> int:
-    return len(dt.descendants)
+    return xr.Dataset(attrs={**dt.attrs, MARK: n_groups(dt), CONTENT: json.dumps(content)})
 
 
 def _n_variables(dt: xr.DataTree) -> int:
@@ -248,9 +176,9 @@ def _check_chunks(path: Path, dt: xr.DataTree) -> None:
 def _read_unchanged(path: Path) -> xr.DataTree:
     """Read a file; once more if it was replaced meanwhile, since parts of two stores make none."""
     while True:
-        before = _identity(path)
+        before = identity(path)
         dt = read_tree(path)
-        if _identity(path) == before:
+        if identity(path) == before:
             return dt
 
 
@@ -282,7 +210,7 @@ def _from_file(dt: xr.DataTree) -> xr.DataTree:
     """Take the marks of a file off and give names back; raise if groups or variables are missing."""
     content = _content(dt)
     for what, expected, found in (
-        ("groups", _number(dt, MARK), _n_groups(dt)), ("variables", content.get("variables", 0), _n_variables(dt)),
+        ("groups", _number(dt, MARK), n_groups(dt)), ("variables", content.get("variables", 0), _n_variables(dt)),
     ):  # fmt: skip
         if found < expected:
             raise ValueError(f"this comparison holds {found} {what} of the {expected} that were saved. Make it again.")

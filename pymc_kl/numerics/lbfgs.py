@@ -24,6 +24,7 @@ ARMIJO = 1e-4  # least gain of a step over that expected of its slope; Nocedal a
 SHORTEN = 0.4  # factor of the step length where a step gains too little; our choice
 MIN_LENGTH = 1e-10  # step length, relative to the direction, below which a row is stuck; our choice
 SMALL_GRADIENT = 1e-3  # nats per whitened unit: a row that is stuck has converged below this; our choice
+LEAST_GAIN = 1e-12  # nats: a row has converged when one more step is expected to gain less; our choice
 SMALL_GAIN = 1e-7  # nats: so has one of which a step was expected to gain no more than this; our choice
 FIRST_STEPS = 40  # steps after which few rows may be left to another method; our choice
 ON_A_RIDGE = 3  # times as many steps for rows that go on from there: along a ridge they are short; our choice
@@ -45,7 +46,7 @@ class Climbed:
     log_density : array (n,)
         log p̃ there, nats.
     converged : array (n,) of bool
-        The expected gain of one more step is below the tolerance.
+        One more step is expected to gain less than can matter.
     captured : array (n,) of int
         Index of the known maximum whose neighbourhood the climb entered, else -1.
     """
@@ -62,7 +63,6 @@ def climb(
     scale: Array,
     *,
     capture: Capture | None = None,
-    tolerance: float = 1e-12,
     max_steps: int = 300,
     leave: int = 0,
     alarm: Alarm = SILENT,
@@ -79,8 +79,6 @@ def climb(
         Lower Cholesky factor of the local covariance, which whitens.
     capture : callable, optional
         (n, d), (n,) -> (n,): index of the known maximum that a point is sure to climb to, or -1.
-    tolerance : float
-        A row has converged when one more step is expected to gain less than this many nats.
     max_steps : int
         Evaluations a row; three times as many where more than a hundredth of all rows follow a narrow ridge.
     leave : int
@@ -108,7 +106,7 @@ def climb(
                 rows = rows[captured[rows] < 0]
             if not len(rows) or alarm.over or (step >= FIRST_STEPS and len(rows) <= leave):
                 break
-            climbs.step(rows, tolerance)
+            climbs.step(rows, LEAST_GAIN)
     return Climbed(unwhiten(climbs.y, scale), climbs.value, climbs.converged, captured)
 
 

@@ -11,7 +11,8 @@ import xarray as xr
 
 from pymc_kl.arguments import check_arguments, file_path
 from pymc_kl.comparison.datatree import group_of_fit
-from pymc_kl.comparison.io import BROKEN, MARK
+from pymc_kl.comparison.io import BROKEN
+from pymc_kl.comparison.replaceable import MARK
 from pymc_kl.model.damaged import told_in_a_line
 from pymc_kl.sweeps.on_disk import open_groups
 from pymc_kl.sweeps.rows import ESTIMATES_KEPT

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pymc_kl as pkl  # its names are imported when they are used: `--help` waits for none of them
-from pymc_kl.cli_arguments import make_parser
+from pymc_kl.cli.arguments import make_parser
 from pymc_kl.comparison.whole_files import check_folder, check_new, check_writable, recover, written_whole
 
 if TYPE_CHECKING:
