@@ -3,8 +3,9 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pymc as pm
@@ -13,7 +14,7 @@ import xarray as xr
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.arguments import check_arguments
 from pymc_kl.comparison.default_fits import WantedFits
-from pymc_kl.comparison.fit import DrawnFit, Fit
+from pymc_kl.comparison.fit import DrawnFit, FailedFit, Fit, ScoredFit
 from pymc_kl.comparison.inputs import RULES, check_names
 from pymc_kl.comparison.layout import lay_out, quantities_dataset
 from pymc_kl.comparison.make_fits import (
@@ -47,6 +48,15 @@ from pymc_kl.reference.settings import Sampling
 
 MAX_MODES = 60  # most modes that a comparison lists, those with the highest masses; our choice
 UNLISTED = 9.0  # nats below the highest mass, 1e-4 of it: such a mode is elsewhere unless an approximation is there
+
+
+class _Making(TypedDict):
+    """What every fit is made with: n draws of each are scored."""
+
+    target: Target
+    n: int
+    streams: RandomStreams
+    interrupts: Interrupts
 
 
 def compare(
@@ -174,34 +184,14 @@ def compare(
             given = None if idata is None else as_posterior_draws(idata, target)
             wanted = asked_quantities(quantities, target, given)
             fits = fits.within(target.d, forward_by_default=forward is None, reverse_by_default=reverse is None)
+        making: _Making = {"target": target, "n": n_draws, "streams": streams, "interrupts": interrupts}
         with stage("reverse-KL fits"):
             theirs = [pymc_fit(m, target, streams, interrupts) for m in fits.reverse if m in PYMC_METHODS]
-            first = [*given_approximations, *theirs]
-            drawn = interrupts.once_more("draws of fits", lambda: draw_from(first, target, n_draws, streams))
-        fit_draws = {fit.name: fit.x for fit in drawn if isinstance(fit, DrawnFit)}
+            drawn = draw_from([*given_approximations, *theirs], **making)
         with keeping(fits={fit.name: fit.approximation for fit in theirs if isinstance(fit, Fit)}):
-            _stop_without_reference(interrupts)
-            against = _reference(target, given, points, sampling, fit_draws, streams, stage)
-        if against.partial and (budget is None or interrupts.came):
-            interrupts.note(SAMPLING)
-        if own := [method for method in fits.reverse if method not in PYMC_METHODS]:
-            with stage("reverse-KL fits from the modes"):
-                made = [
-                    fit for family in own for fit in reverse_fits(family, target, against.modes, streams, interrupts)
-                ]
-                drawn += interrupts.once_more("draws of fits", lambda: draw_from(made, target, n_draws, streams))
-        with stage("forward-KL fits"):
-            fitted = [forward_fit(family, against, streams, interrupts) for family in fits.forward]
-            drawn += interrupts.once_more("draws of fits", lambda: draw_from(fitted, target, n_draws, streams))
-        with stage("convergence"):
-            drawn = check_all([*drawn, *fits.left_out], target, n_draws, streams, interrupts)
-        with stage("assign draws to modes"):
-            assigned = interrupts.once_more("the modes of draws", lambda: assign_draws(drawn, against.modes))
-        with stage("scores"):
-            scored = score_all(assigned, against, interrupts)
-            comparison = interrupts.once_more(
-                "the layout", lambda: lay_out(against, scored, idata, n_draws, streams("layout"))
-            )
+            against = _reference(given, points, sampling, drawn, making, stage)
+        drawn += _fits_to(against, fits, making, stage)
+        comparison, scored = _scored([*drawn, *fits.left_out], against, idata, making, stage)
         if wanted:
             with stage("quantities"):
                 comparison["quantities"] = xr.DataTree(
@@ -225,12 +215,6 @@ def compare(
     return tell(comparison, interrupts.said("The comparison"), partial=against.partial)
 
 
-def _stop_without_reference(interrupts: Interrupts) -> None:
-    """End where Ctrl-C came before there was anything to compare fits with."""
-    if interrupts.came:
-        raise interrupted("there is nothing yet to compare with.")
-
-
 def _target(model: pm.Model | Target | None, backend: str) -> Target:
     """Compile a model, and evaluate it once, so that what is wrong with it shows before anything long starts."""
     target = as_target(model, backend)
@@ -243,20 +227,53 @@ def _target(model: pm.Model | Target | None, backend: str) -> Target:
 
 
 def _reference(
-    target: Target,
     given: PosteriorDraws | None,
     points: Mapping[str, Array],
     sampling: Sampling,
-    fit_draws: Mapping[str, Array],
-    streams: RandomStreams,
+    drawn: Sequence[DrawnFit | FailedFit],
+    making: _Making,
     stage: Stages,
 ) -> Reference:
-    """Complete the given draws, or take them as they are."""
+    """Complete the given draws, or take them as they are; end where Ctrl-C came before there is any to compare with."""
+    target, streams, interrupts = making["target"], making["streams"], making["interrupts"]
+    if interrupts.came:
+        raise interrupted("there is nothing yet to compare with.")
     if given is None and sampling.as_given:
         with stage("reference draws"):
             given = sample_plainly(target, streams("plain draws"))
+    fit_draws = {fit.name: fit.x for fit in drawn if isinstance(fit, DrawnFit)}
     rng = streams("reference")
     posterior = build_posterior(target, given, points, sampling, fit_draws=fit_draws, rng=rng, stage=stage)
     rng = streams("reference draws")
     as_given = sampling.as_given or posterior.modes.reason
-    return given_reference(posterior, rng) if as_given else completed_reference(posterior, rng)
+    against = given_reference(posterior, rng) if as_given else completed_reference(posterior, rng)
+    if against.partial and (sampling.budget is None or interrupts.came):
+        interrupts.note(SAMPLING)
+    return against
+
+
+def _fits_to(against: Reference, fits: WantedFits, making: _Making, stage: Stages) -> list[DrawnFit | FailedFit]:
+    """Make the fits that need the modes or the reference, and draw from them."""
+    target, streams, interrupts = making["target"], making["streams"], making["interrupts"]
+    drawn: list[DrawnFit | FailedFit] = []
+    if own := [method for method in fits.reverse if method not in PYMC_METHODS]:
+        with stage("reverse-KL fits from the modes"):
+            made = [fit for family in own for fit in reverse_fits(family, target, against.modes, streams, interrupts)]
+            drawn += draw_from(made, **making)
+    with stage("forward-KL fits"):
+        return drawn + draw_from([forward_fit(f, against, streams, interrupts) for f in fits.forward], **making)
+
+
+def _scored(
+    drawn: Sequence[DrawnFit | FailedFit], against: Reference, idata: Any, making: _Making, stage: Stages
+) -> tuple[xr.DataTree, list[ScoredFit | FailedFit]]:
+    """Check that fits have converged, find the modes of their draws, score them, and lay all out."""
+    interrupts = making["interrupts"]
+    with stage("convergence"):
+        drawn = check_all(drawn, **making)
+    with stage("assign draws to modes"):
+        assigned = interrupts.once_more("the modes of draws", lambda: assign_draws(drawn, against.modes))
+    with stage("scores"):
+        scored = score_all(assigned, against, interrupts)
+        layout = partial(lay_out, against, scored, idata, making["n"], making["streams"]("layout"))
+        return interrupts.once_more("the layout", layout), scored

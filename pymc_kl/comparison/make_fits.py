@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -155,13 +154,17 @@ def _made(name: str, make: Callable[[], Approximation | CrossFit], interrupts: I
 
 
 def draw_from(
-    fits: Iterable[Fit | FailedFit], target: Target, n: int, streams: RandomStreams
+    fits: Iterable[Fit | FailedFit], *, target: Target, n: int, streams: RandomStreams, interrupts: Interrupts
 ) -> list[DrawnFit | FailedFit]:
     """Draw n times from every fit and evaluate both log densities.
 
     A log q that fails at the fit's own draws, or is not finite there, costs the scores that need it and no more.
     """
-    return [fit if isinstance(fit, FailedFit) else _drawn(fit, target, n, streams) for fit in fits]
+
+    def draw() -> list[DrawnFit | FailedFit]:
+        return [fit if isinstance(fit, FailedFit) else _drawn(fit, target, n, streams) for fit in fits]
+
+    return interrupts.once_more("draws of fits", draw)
 
 
 def _drawn(fit: Fit, target: Target, n: int, streams: RandomStreams) -> DrawnFit | FailedFit:
@@ -202,7 +205,7 @@ def _with_its_own_density(drawn: DrawnFit, rng: np.random.Generator) -> DrawnFit
 
 
 def check_all(
-    fits: Sequence[DrawnFit | FailedFit], target: Target, n: int, streams: RandomStreams, interrupts: Interrupts
+    fits: Sequence[DrawnFit | FailedFit], *, target: Target, n: int, streams: RandomStreams, interrupts: Interrupts
 ) -> list[DrawnFit | FailedFit]:
     """Polish every Gaussian reverse-KL fit; beside one that had not converged stands its polished fit."""
     checked: list[DrawnFit | FailedFit] = []
@@ -211,7 +214,7 @@ def check_all(
         checked.append(fit if isinstance(fit, FailedFit) else _checked(fit, target, streams, interrupts))
         polished = _polished(checked[-1], time.perf_counter() - start)
         if polished is not None:
-            (drawn,) = interrupts.once_more("convergence", partial(draw_from, [polished], target, n, streams))
+            (drawn,) = draw_from([polished], target=target, n=n, streams=streams, interrupts=interrupts)
             checked.append(_not_optimal(drawn, checked[-1]))
     return checked
 

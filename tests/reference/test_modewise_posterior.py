@@ -110,7 +110,8 @@ def scored(completed, rng):
     reference, streams = completed_reference(completed, rng), RandomStreams.of(1)
     q = MeanField(loc=np.zeros(1), scale=np.full(1, 3.0), target=completed.target)
     fits = [Fit("q", q), *(forward_fit(family, reference, streams, Interrupts()) for family in ("fullrank", "mixture"))]
-    assigned = assign_draws(draw_from(fits, completed.target, 400, streams), completed.modes)
+    drawn = draw_from(fits, target=completed.target, n=400, streams=streams, interrupts=Interrupts())
+    assigned = assign_draws(drawn, completed.modes)
     scored = [score_fit(fit, reference) if isinstance(fit, AssignedFit) else fit for fit in assigned]
     return lay_out(reference, scored, None, 400, rng)
 

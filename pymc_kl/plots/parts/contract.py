@@ -9,7 +9,6 @@ import re
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -227,11 +226,6 @@ def choose_backend(backend: str | None, collection: PlotCollection | None) -> st
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}.")
     return str(backend)
-
-
-def backend_module(backend: str) -> Any:
-    """Import arviz-plots' functions for a backend."""
-    return import_module(f"arviz_plots.backend.{backend}")
 
 
 def known_approximations(dt: xr.DataTree) -> list[str]:
