@@ -98,12 +98,12 @@ def keeping(**done: Any) -> Iterator[None]:
         raise
 
 
-def tell(dt: xr.DataTree, said: str, *, partial: bool = False, stacklevel: int = 2) -> xr.DataTree:
+def tell(dt: xr.DataTree, said: str, *, partial: bool = False) -> xr.DataTree:
     """Put into the attributes, and into a warning, what was said of an interrupt, if anything was."""
     dt.attrs["partial"] = int(bool(said) or partial)
     if said:
         dt.attrs["interrupted"] = said
-        warnings.warn(said, UserWarning, stacklevel=stacklevel + 1)
+        warnings.warn(said, UserWarning, stacklevel=3)
     return dt
 
 

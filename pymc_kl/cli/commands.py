@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pymc_kl as pkl  # its names are imported when they are used: `--help` waits for none of them
 from pymc_kl.cli.arguments import make_parser
@@ -73,6 +73,11 @@ def _stage(console: "Console", text: str) -> Iterator[None]:
     console.print(f"  {time.monotonic() - start:.0f} s", style="dim")
 
 
+def _options(parsed: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Return options that a function takes by the names they have here."""
+    return {name: getattr(parsed, name) for name in names}
+
+
 def _shows_progress(parsed: argparse.Namespace) -> bool:
     return not (parsed.quiet or parsed.json)
 
@@ -98,14 +103,10 @@ def _compare(parsed: argparse.Namespace, console: "Console") -> int:
         draws,
         dict(parsed.fit),
         model=model,
-        forward=parsed.forward,
-        reverse=parsed.reverse,
-        symmetry=parsed.symmetry,
-        budget=parsed.budget,
         quantities=parsed.quantity,
-        backend=parsed.backend,
         random_seed=parsed.seed,
         progressbar=_shows_progress(parsed),
+        **_options(parsed, "forward", "reverse", "symmetry", "budget", "backend"),
         **({} if parsed.n_starts is None else {"n_starts": parsed.n_starts}),
     )
     return _finish(comparison, parsed, console, baseline)
@@ -218,16 +219,8 @@ def _report(parsed: argparse.Namespace, console: "Console") -> int:
         check_new(path, overwrite=parsed.overwrite)
     check_writable(path)
     comparison = pkl.load(parsed.comparison)
-    pkl.report(
-        comparison,
-        path,
-        var_names=parsed.var_names,
-        filter_vars=parsed.filter_vars,
-        ci_prob=parsed.ci_prob,
-        round_to=parsed.round_to,
-        interactive=parsed.interactive,
-        overwrite=parsed.overwrite,
-    )
+    options = _options(parsed, "var_names", "filter_vars", "ci_prob", "round_to", "interactive", "overwrite")
+    pkl.report(comparison, path, **options)
     code = _print(comparison, console)
     console.print(f"\nThe full report: {path}", soft_wrap=True)
     return code
