@@ -356,7 +356,8 @@ class TestInterrupt:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(multistart, "jumps", jumps)
-        modes = pkl.find_modes(model=target, random_seed=1)
+        with pytest.warns(UserWarning, match="the search was interrupted"):
+            modes = pkl.find_modes(model=target, random_seed=1)
         assert calls
         assert modes.partial
         assert modes.k >= 1
