@@ -180,7 +180,8 @@ ONE = np.ones(1)
 ROWS: list[tuple[Callable[[], Any], str]] = [
         (lambda: pkl.compare({"q": Q}, DRAWS), r"compare\(idata, \{'ADVI': advi\}\)"),
         (lambda: pkl.compare(DRAWS, DRAWS), "Draws come first"),
-        (lambda: pkl.compare(DRAWS, {".": Q}), "names a group"),
+        (lambda: pkl.compare(DRAWS, {".": Q}), "a name in approximations must be .* names a group; got '.'"),
+        (lambda: pkl.compare(DRAWS, {"": Q}), "a name in approximations must be .* names a group; got ''"),
         (lambda: pkl.compare(COMPARISON), "idata is a comparison"),
         (lambda: pkl.compare(DRAWS, reverse=["advi", "advi"]), "'advi' came more than once"),
         (lambda: pkl.compare(DRAWS, forward="mean-field"), "Did you mean 'meanfield'"),

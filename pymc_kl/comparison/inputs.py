@@ -45,7 +45,7 @@ def fits_by_name(name: str, value: Any) -> None:
     for fit in value:
         if not names_a_group(fit):
             raise ValueError(
-                "an approximation's name must be text without a NUL or a lone surrogate, and neither blank, '.' nor "
+                f"a name in {name} must be text without a NUL or a lone surrogate, and neither blank, '.' nor "
                 f"'..', since it names a group; got {fit!r}."
             )
 
