@@ -1,16 +1,19 @@
-"""Write the answer: which fit to use for what, and for what not, or whose draws to use."""
+"""Write the answer: which fit or whose draws to use, why that fit is the first, and what it can be used for."""
 
 from collections.abc import Iterator, Sequence
 
-from pymc_kl.numerics.judgement import CANNOT_TELL
+import numpy as np
+
+from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.judgement import at_most
 from pymc_kl.reports.facts import Facts, FitFacts
-from pymc_kl.reports.importance import can_correct
+from pymc_kl.reports.importance import can_correct, written_khat
 from pymc_kl.reports.of_draws import are_fine, free, up_to_labels
-from pymc_kl.reports.phrases import every, listed
-from pymc_kl.reports.reach import with_draws
+from pymc_kl.reports.phrases import every, listed, nats
+from pymc_kl.reports.reach import reach, with_draws
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.shape import covers_all
-from pymc_kl.reports.uses import USES, UseRule, importance, multimodal
+from pymc_kl.reports.uses import USES
 
 
 def answer(facts: Facts) -> Iterator[Sentence]:
@@ -20,6 +23,10 @@ def answer(facts: Facts) -> Iterator[Sentence]:
     scored = [fit for fit in facts.fits if fit.scored]
     if scored:
         yield Sentence("", "answer", 0, _of_fits(facts, scored))
+        if with_draws(scored[0]):
+            if len(scored) > 1:
+                yield Sentence(scored[0].name, "first", 0, _why_first(facts, *scored))
+            yield Sentence(scored[0].name, "uses", 0, _uses(facts, scored[0]))
     elif facts.audit is not None and not facts.fits:
         yield Sentence("", "answer", 0, f"Use {_draws_to_use(facts)}.")
 
@@ -32,31 +39,50 @@ def recommended(facts: Facts) -> FitFacts | None:
 def _of_fits(facts: Facts, scored: Sequence[FitFacts]) -> str:
     best, *others = scored
     n = (len(facts.that_matter), len(facts.modes))
-    if covers_all(best):
-        as_well = [fit.name for fit in others if covers_all(fit)]
-        use = f"{listed([best.name, *as_well], last='or')}: {'each' if as_well else 'it'}"
-        it = best.name if as_well else "it"
-        after = f", and importance sampling corrects {it} to draws of the posterior" * (can_correct(best) == "yes")
-        return f"Use {use} covers {every(*n)}{after}.{_what_for(facts, best, best.name if as_well else 'As it is, it')}"
-    lack = "reaches" if len(with_draws(best)) < n[0] else "is sure to have the mass and shape of"
-    does = _what_for(facts, best, f"{best.name}, the first in rank,")
-    return f"Use {_draws_to_use(facts)}: no fit {lack} {every(*n)}.{does}"
+    if not covers_all(best):
+        lack = "reaches" if len(with_draws(best)) < n[0] else "surely has the mass and shape of"
+        return f"Use {_draws_to_use(facts)}. No fit {lack} {every(*n)}."
+    as_well = [fit.name for fit in others if covers_all(fit)]
+    use = f"{listed([best.name, *as_well], last='or')}: {'each' if as_well else 'it'} covers {every(*n)}"
+    it = best.name if as_well else "it"
+    after = f", and importance sampling corrects {it} to draws of the posterior" * (can_correct(best) == "yes")
+    return f"Use {f'{_draws_to_use(facts)}; as a fit, use ' * are_fine(facts)}{use}{after}."
 
 
-def _what_for(facts: Facts, fit: FitFacts, name: str) -> str:
-    """Write what a fit does for, what not and what cannot be told; what the answer says otherwise is left out."""
-    covers = covers_all(fit)
-    told: dict[UseRule, bool] = {
-        multimodal: covers or len(facts.that_matter) == 1,
-        importance: covers and can_correct(fit) == "yes",
-    }
-    answers = {use: rule(facts, fit).answer for use, rule in USES.items() if not told.get(rule)}
-    good, bad, unclear = ([use for use in answers if answers[use] == said] for said in ("yes", "no", CANNOT_TELL))
-    if not good:
-        return ""
-    others = f", not for {listed(bad, last='or')}" if bad else ""
-    unsure = f"; cannot tell for {listed(unclear, last='or')}" if unclear else ""
-    return f" {name} does for {listed(good)}{others}{unsure}."
+def _why_first(facts: Facts, best: FitFacts, *others: FitFacts) -> str:
+    """Write by which figure a fit is the first: by what it reaches, then by forward KL, or k-hat without log Z.
+
+    The others that reach as much and are not above it by two errors are named.
+    """
+    missed = round(best.scores["missed_mass"].value, 2)
+    rivals = [fit for fit in others if not round(fit.scores["missed_mass"].value, 2) > missed]
+    n = (len(facts.that_matter), len(facts.modes))
+    reached = f"reaches {every(*n)}" if len(with_draws(best)) == n[0] else reach(facts, best)
+    text = f"{best.name} comes first: it {reached}"
+    if not rivals:
+        return f"{text}, and every other fit misses more."
+    forward = not np.isnan(best.whole("forward").value)
+    figures = [fit.whole("forward") if forward else Estimate(fit.khat, fit.khat_se) for fit in (best, *rivals)]
+    if np.isnan(figures[0].value):
+        return f"{text}; no figure tells it from those that reach as much."
+    up_to = " up to relabelling" * bool(np.isfinite(best.scores["forward_kl_relabelled"].value))
+    shown = f"forward KL, {nats(figures[0])}{up_to}," if forward else f"{written_khat(best)}"
+    close = [fit.name for fit, figure in zip(rivals, figures[1:], strict=True) if not _is_less(figures[0], figure)]
+    than = f" below that of {listed(close)}" if 0 < len(close) < len(rivals) or len(close) == 1 else ""
+    unsure = f", though not surely{than}" if close else ""
+    return f"{text}, and its {shown} is the lowest{' of those that do' * (len(rivals) < len(others))}{unsure}."
+
+
+def _is_less(one: Estimate, other: Estimate) -> bool:
+    """Tell if a figure is surely below another; NaN, which is not known, is no less and ranks last."""
+    if np.isnan(other.value):
+        return True
+    return at_most(Estimate(one.value - other.value, float(np.hypot(one.se, other.se))), 0.0) == "yes"
+
+
+def _uses(facts: Facts, fit: FitFacts) -> str:
+    """Write what a fit can be used for, always in the same order."""
+    return f"{fit.name} for {', '.join(f'{use}: {rule(facts, fit).answer}' for use, rule in USES.items())}."
 
 
 def _draws_to_use(facts: Facts) -> str:

@@ -15,6 +15,7 @@ from pymc_kl.comparison.ranking import ranked
 from pymc_kl.comparison.whole_files import check_new, write_text
 from pymc_kl.model.damaged import STRANGE, told_in_a_line
 from pymc_kl.plots.parts.contract import select_variables
+from pymc_kl.reports.answer import recommended
 from pymc_kl.reports.evidence import coverage_section, modes_section, reference_section
 from pymc_kl.reports.facts import Facts, read_facts
 from pymc_kl.reports.figures import Painter, plotly_library
@@ -29,6 +30,7 @@ from pymc_kl.reports.quantities import quantities_section
 from pymc_kl.reports.space import parameters_section, uses_section
 from pymc_kl.reports.theme import css_variables
 from pymc_kl.reports.trust import Trust, judge_reference
+from pymc_kl.reports.uses import USES
 from pymc_kl.reports.verdict import judge
 
 SIGN = b'<meta name="generator" content="pymc_kl">'  # by which a page of ours is known, as the template writes it
@@ -167,6 +169,7 @@ def _page(dt: xr.DataTree, painter: Painter, options: Options) -> Report:
     """Draw and write the page and its short form for notebooks."""
     facts = read_facts(dt)
     trust, sentences = judge_reference(facts), judge(facts)
+    best = recommended(facts) if any(said.rule == "uses" for said in sentences) else None
     n_lead = next((i for i, said in enumerate(sentences, 1) if said.rule in ("answer", "untrusted")), 1)
     shared = {
         "verdict": sentences,
@@ -182,7 +185,10 @@ def _page(dt: xr.DataTree, painter: Painter, options: Options) -> Report:
         source=f"a comparison by pymc_kl {dt.attrs.get('creation_library_version', '?')}",
         headlines=headlines(facts, trust),
         lead=sentences[:n_lead],
-        rest=sentences[n_lead:],
+        first_of_fits=next((said.text for said in sentences if said.rule == "first"), ""),
+        uses=[(use, rule(facts, best)) for use, rule in USES.items()] if best else [],
+        best=best,
+        rest=[said for said in sentences[n_lead:] if said.rule not in ("first", "uses")],
         sections=sections,
         variables=css_variables(":root"),
         script=read_text("report.js"),

@@ -13,6 +13,14 @@ from pymc_kl.reports.reach import with_draws
 from pymc_kl.reports.shape import covers_all, how_far
 from pymc_kl.reports.trust import Trust
 
+WHAT_IT_IS = {  # families of normals, on the unconstrained parameters, in a modeller's words
+    "meanfield": "a normal without correlations",
+    "fullrank": "a normal with correlations",
+    "lowrank": "a normal with few correlations",
+    "mixture": "a mixture of {} normals",
+}
+HOW_IT_WAS_MADE = {"forward": " fitted to the reference", "reverse": " fitted by its ELBO"}
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -35,7 +43,7 @@ def _draws(facts: Facts) -> Headline:
     held = sum(mode.number not in audit.missed for mode in facts.that_matter)
     mass = Estimate(1 - audit.missed_mass.value, audit.missed_mass.se)
     share = f"{percent(mass)} of the mass found; " if audit.missed and facts.masses_known else ""
-    above = "modes above 1 % count; " if n < len(facts.modes) else ""
+    above = "modes over 1 % count; " if n < len(facts.modes) else ""
     figure = f"{held} of {counted(n, 'mode', 'modes')}"
     return Headline("Your draws hold", figure, f"{share}{above}{_agreement(facts, audit)}")
 
@@ -60,12 +68,19 @@ def _reference(facts: Facts, trust: Trust) -> Headline:
 
 def _fit(facts: Facts) -> Headline:
     best = recommended(facts)
-    about = "A fit to take" if best is None or covers_all(best) else "The first in rank of the fits"
+    about = "A fit to take" if best is None or covers_all(best) else "The first of the fits"
     if best is None:
         return Headline(about, "–", "none could be scored" if facts.fits else "none was compared")
     mass = f"reaches {percent(reached_mass(facts, best))} of the mass found; " if facts.masses_known else ""
     shape = "mass and shape fit" if covers_all(best) else _shape(best)
-    return Headline(about, best.name, f"{mass}{shape}")
+    return Headline(about, best.name, f"{_what(best)}{mass}{shape}")
+
+
+def _what(fit: FitFacts) -> str:
+    """Write what a fit is and how it was made, where that is known."""
+    what = WHAT_IT_IS.get(fit.family, "").format(fit.n_components or "several")
+    what = "one normal with correlations" if fit.family == "mixture" and fit.n_components == 1 else what
+    return what and f"{what}{HOW_IT_WAS_MADE.get(fit.kind, '')}; "
 
 
 def _shape(fit: FitFacts) -> str:

@@ -30,7 +30,8 @@ def of_draws(facts: Facts) -> Iterator[Sentence]:
     why = agreement(facts)
     if not told and (why is None or up_to_labels(audit)):
         yield Sentence("", "draws", 3, _state(facts, audit))
-    elif not told and audit.worst is not None:
+        return
+    if not told and audit.worst is not None:
         why = f"Your chains {whether_agree(audit.worst)}. {why}"
     if why is not None:
         yield Sentence("", "chains disagree", 1, why)
@@ -46,11 +47,10 @@ def are_fine(facts: Facts) -> bool:
 
 
 def _state(facts: Facts, audit: Audit) -> str:
-    """Write whether draws are fine whose chains agree, if only relabelled."""
-    worst, fine = audit.worst, are_fine(facts)
-    if worst is not None and up_to_labels(audit):
-        what = f"{'Your draws are fine' if fine else 'Your chains agree'} apart from {free(facts)}"
-        text = f"{what}: relabelled, R-hat is at worst {written_rhat(worst.rhat_relabelled)}"
+    """Write whether draws are fine whose chains agree, if only relabelled, and then why their R-hat is high."""
+    worst, fine, why = audit.worst, are_fine(facts), agreement(facts)
+    if up_to_labels(audit):
+        text = f"{'Your draws are fine' if fine else 'Your chains agree'} apart from {free(facts)}"
     elif worst is not None and _not_identified(facts):
         text = f"Your chains {whether_agree(worst)} ({_diagnostics(worst)})"
     else:
@@ -62,7 +62,7 @@ def _state(facts: Facts, audit: Audit) -> str:
             agree = f"their chains {whether_agree(worst)} ({_diagnostics(worst)})"
         text = f"{'Your draws are fine: they' if fine else 'Your draws'} reach {reached}, and {agree}"
     doubts = _doubts(facts, audit)
-    return f"{text}, but {listed(doubts)}." if doubts else f"{text}."
+    return f"{text}{f', but {listed(doubts)}' if doubts else ''}.{f' {why}' if why else ''}"
 
 
 def _doubts(facts: Facts, audit: Audit) -> list[str]:

@@ -15,10 +15,9 @@ from pymc_kl.reports.phrases import counted, every, nats, numbered, percent
 from pymc_kl.reports.reach import not_weighed, perhaps_missed, reach, with_draws, worst_mass
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.shape import covers_all, fits_well, misfit, not_told, spread
-from pymc_kl.reports.uses import means, tails
+from pymc_kl.reports.uses import SPILLS, means, tails
 from pymc_kl.scores.own_density import NOT_ITS_DENSITY
 
-SPILLS = 0.05  # probability of a fit where the posterior has almost none, above which it is said to spill
 CLOSE_PERCENT = 10  # per cent of the posterior up to which a difference of masses is given as a bound
 AT_OPTIMUM = "an optimum of its family: more steps will not mend that; another start or a larger family may"
 GAUSSIAN = {"meanfield": "means and variances", "fullrank": "mean and covariance"}

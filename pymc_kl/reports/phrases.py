@@ -87,7 +87,7 @@ def numbered(numbers: Sequence[int]) -> str:
 def every(n: int, found: int) -> str:
     """Name the modes that matter, n of those found, as "found": there may be others."""
     if n == 1:
-        return "the one mode found above 1 %" if found > 1 else "the one mode found"
+        return "the one mode found with over 1 %" if found > 1 else "the one mode found"
     if found > n:
-        return f"the {n} modes found above 1 %"
+        return f"the {n} modes found with over 1 %"
     return "both modes found" if n == 2 else f"all {n} modes found"

@@ -15,7 +15,7 @@ from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, Options, Section, Text
 from pymc_kl.reports.parameters import parameter_rows
 from pymc_kl.reports.phrases import counted
-from pymc_kl.reports.uses import MEAN_LIMIT, SD_LIMIT, TAIL_LIMIT, USES
+from pymc_kl.reports.uses import MEAN_LIMIT, SD_LIMIT, SPILLS, TAIL_LIMIT, USES
 
 SHOWN_PARAMETERS = 6  # rows of the table of parameters
 POINTS = 6000  # most points in all facets of the pair plot together; bounds the size of the page
@@ -114,9 +114,9 @@ def uses_section(facts: Facts) -> Section:
     caption = (
         "Yes, no or cannot tell, and the number that says so, in the parameter that is furthest off. Limits: means "
         f"within {MEAN_LIMIT:g} sd, standard deviations within {100 * np.expm1(SD_LIMIT):.0f} %, ends of 90 % "
-        f"intervals within {TAIL_LIMIT:g} sd, k-hat below {KHAT_RELIABLE:g}. It is yes where the number and two "
-        "standard errors are within the limit, no where it is beyond by as much. All on draws brought to one copy of "
-        "their mode."
+        f"intervals within {TAIL_LIMIT:g} sd, {100 * SPILLS:.0f} % of draws where the posterior has almost none, k-hat "
+        f"below {KHAT_RELIABLE:g}. It is yes where the number and two standard errors are within the limit, no where it "
+        "is beyond by as much. All on draws brought to one copy of their mode."
     )
     blocks: list[Block] = [Table("uses-table", caption, ["use for", *(fit.name for fit in facts.fits)], rows)]
     if not facts.masses_known:

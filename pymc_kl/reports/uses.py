@@ -9,17 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
-from pymc_kl.numerics.judgement import CANNOT_TELL
+from pymc_kl.numerics.judgement import CANNOT_TELL, at_most
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct, written_khat
 from pymc_kl.reports.parameters import LargestError
-from pymc_kl.reports.phrases import measured, numbered
+from pymc_kl.reports.phrases import measured, numbered, percent
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 
 MEAN_LIMIT = 0.1  # largest error of a mean that is "yes", in reference sd; our choice
 SD_LIMIT = np.log(1.1)  # largest error of a standard deviation that is "yes", as a log ratio; our choice
 TAIL_LIMIT = 0.2  # largest error of an end of the central 90 % interval, in reference sd; our choice
+SPILLS = 0.05  # probability of a fit where the posterior has almost none, above which it is said to spill
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,14 @@ def tails(_facts: Facts, fit: FitFacts) -> Use:
     return _within_limit(fit.tail_error, TAIL_LIMIT, _in_sd)
 
 
+def plausible(_facts: Facts, fit: FitFacts) -> Use:
+    """Judge whether its draws, one by one, lie where the posterior has mass; it may lack modes nonetheless."""
+    spill = fit.scores["spill"]
+    if not np.isfinite(spill).all():
+        return Use(CANNOT_TELL, "spill not known")
+    return Use(at_most(spill, SPILLS), f"{percent(spill)} where the posterior has almost none")
+
+
 def multimodal(facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for summaries that tell how much mass each mode has."""
     if missed := fit.that_matter("missed"):
@@ -101,8 +110,9 @@ def importance(_facts: Facts, fit: FitFacts) -> Use:
 USES: dict[str, UseRule] = {
     "means": means,
     "standard deviations": spreads,
-    "tail intervals (90 %)": tails,
-    "multimodal summaries": multimodal,
+    "90 % intervals": tails,
+    "plausible draws": plausible,
+    "masses of modes": multimodal,
     "starting MCMC": starts,
     "importance sampling": importance,
 }

@@ -27,6 +27,12 @@ for (const button of document.querySelectorAll(".copy-table"))
   button.addEventListener("click", () => copy(csv(document.getElementById(button.dataset.table)), button));
 for (const button of document.querySelectorAll(".copy-code"))
   button.addEventListener("click", () => copy(button.closest("p").previousElementSibling.textContent, button));
+const more = document.querySelector(".open-more");
+if (more) {  // on a narrow screen the answer is shortened; without scripts all of it is shown
+  const verdict = more.closest("section");
+  verdict.classList.add("shortened");
+  more.addEventListener("click", () => verdict.classList.remove("shortened"));
+}
 let closed = [];
 window.addEventListener("beforeprint", () => {
   closed = [...document.querySelectorAll("details:not([open])")];
