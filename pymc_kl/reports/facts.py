@@ -15,6 +15,7 @@ from pymc_kl.comparison.datatree import ESTIMATES, fit_groups
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
+from pymc_kl.reports.correlation import MissedCorrelation, missed_correlation
 from pymc_kl.reports.given import Audit, read_audit
 from pymc_kl.reports.parameters import LargestError, parameter_errors
 from pymc_kl.scores.shape import shape_verdicts
@@ -78,6 +79,7 @@ class FitFacts:
     tail_error: LargestError | None
     sd_ratios: Mapping[str, Estimate]
     khat_se: float = float("nan")
+    misses: MissedCorrelation | None = None
 
     @property
     def scored(self) -> bool:
@@ -228,6 +230,7 @@ def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> FitFacts:
         tail_error=errors.tail,
         sd_ratios=errors.sd_ratios,
         khat_se=_number(row, "khat_se"),
+        misses=missed_correlation(dt, name),
     )
 
 

@@ -14,7 +14,7 @@ from pymc_kl.reports.importance import correctable
 from pymc_kl.reports.phrases import counted, every, nats, numbered, percent
 from pymc_kl.reports.reach import not_weighed, perhaps_missed, reach, with_draws, worst_mass
 from pymc_kl.reports.sentence import Sentence
-from pymc_kl.reports.shape import covers_all, fits_well, misfit, not_told, spread
+from pymc_kl.reports.shape import covers_all, fits_well, misfit, misses_correlation, not_told, spread
 from pymc_kl.reports.uses import SPILLS, means, tails
 from pymc_kl.scores.own_density import NOT_ITS_DENSITY
 
@@ -92,7 +92,7 @@ def _spills(facts: Facts, fit: FitFacts) -> str | None:
     if fit.kind == "forward" and fit.family in GAUSSIAN:
         return (
             f"{reached} and matches the {GAUSSIAN[fit.family]} of the unconstrained parameters, but {where}: use "
-            "these moments, not its draws."
+            f"these moments, not its draws.{misses_correlation(fit)}"
         )
     if _at_optimum(fit):
         best = _best_forward(facts, fit)
@@ -143,7 +143,8 @@ def _one_mode(facts: Facts, fit: FitFacts) -> str | None:
     verb = "covers" if covers_all(fit) else "reaches"
     unclear = "" if off or covers_all(fit) else not_told(reached)
     return (
-        f"{fit.name} {verb} the one mode found{what}.{unclear}{spread(fit)}{_right_for(facts, fit)}{correctable(fit)}"
+        f"{fit.name} {verb} the one mode found{what}.{unclear}{spread(fit)}{misses_correlation(fit)}"
+        f"{_right_for(facts, fit)}{correctable(fit)}"
     )
 
 
@@ -161,7 +162,8 @@ def _its_misfit(fit: FitFacts) -> str:
     off = misfit(with_draws(fit))
     if not off:
         return not_told(with_draws(fit))
-    return f" It {off}, though it stands at {AT_OPTIMUM}." if _at_optimum(fit) else f" It {off}."
+    lost = misses_correlation(fit)
+    return f" It {off}, though it stands at {AT_OPTIMUM}.{lost}" if _at_optimum(fit) else f" It {off}.{lost}"
 
 
 def _covers(facts: Facts, fit: FitFacts) -> str | None:

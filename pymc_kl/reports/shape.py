@@ -42,6 +42,16 @@ def misfit(reached: Sequence[ModeCoverage], *, only: bool = False) -> str:
     return f"is {listed(parts)}" if parts else ""
 
 
+def misses_correlation(fit: FitFacts) -> str:
+    """Write which strong correlation a fit surely misses, if any, with both figures."""
+    if fit.misses is None:
+        return ""
+    one, other = fit.misses.of
+    has = f"{measured(fit.misses.fit)} where the posterior has {measured(fit.misses.posterior)}"
+    where = f" in mode {fit.coverage[0].mode.number}" if len(fit.that_matter()) > 1 else ""
+    return f" It misses the correlation of `{one}` and `{other}`{where} ({has})."
+
+
 def not_told(reached: Sequence[ModeCoverage]) -> str:
     """Write in which modes it cannot be told whether a fit has the right shape."""
     unclear = [c.mode.number for c in reached if c.shape not in (*MISFITS, WELL_FITTED)]

@@ -115,7 +115,7 @@ def uses_section(facts: Facts) -> Section:
         "Yes, no or cannot tell, and the number that says so, in the parameter that is furthest off. Limits: means "
         f"within {MEAN_LIMIT:g} sd, standard deviations within {100 * np.expm1(SD_LIMIT):.0f} %, ends of 90 % "
         f"intervals within {TAIL_LIMIT:g} sd, {100 * SPILLS:.0f} % of draws where the posterior has almost none, k-hat "
-        f"below {KHAT_RELIABLE:g}. It is yes where the number and two standard errors are within the limit, no where it "
+        f"below {KHAT_RELIABLE:g}. It is yes where number and two standard errors are within the limit, no where it "
         "is beyond by as much. All on draws brought to one copy of their mode."
     )
     blocks: list[Block] = [Table("uses-table", caption, ["use for", *(fit.name for fit in facts.fits)], rows)]

@@ -13,6 +13,7 @@ from support.verdict_facts import NAN, audit, cover, covering, facts, fit, missi
 
 from pymc_kl.comparison.ranking import recommended_first
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
+from pymc_kl.reports.correlation import MissedCorrelation
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.given import Agreement
 from pymc_kl.reports.headline import headlines
@@ -455,6 +456,18 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             "Right for means (off by 0.03 ± 0.01 sd at worst), wrong for intervals.",
         ],
         ["covers", "fits"],
+    ),
+    "a correlation is missed": (
+        facts(
+            ONE,
+            fit(
+                "ADVI",
+                (cover(ONE[0], 1.0, "covered", **NARROW),),
+                misses=MissedCorrelation(("a", "b"), Estimate(-0.9, 0.01), Estimate(0.02, 0.02)),
+            ),
+        ),
+        ["It misses the correlation of `a` and `b` (0.020 ± 0.020 where the posterior has -0.900 ± 0.010)."],
+        ["in mode 1"],
     ),
     "one mode, the wrong shape by a divergence without a finite error": (
         facts(
