@@ -50,6 +50,11 @@ def test_every_public_name_has_an_executed_example(module):
     assert without <= set(EXAMPLE_ELSEWHERE)
 
 
+def test_an_old_name_works_and_warns():
+    with pytest.warns(FutureWarning, match="plot_khat is called plot_pareto_k now."):
+        assert pymc_kl.plot_khat is pymc_kl.plot_pareto_k
+
+
 def test_every_public_name_has_a_page():
     listed = set(re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE))
     for module in {"pymc_kl", *DOCUMENTED}:
