@@ -49,10 +49,10 @@ def mass_of_first(dt: xr.DataTree) -> tuple[float, float, float]:
 def corrected(advi: Any, mixture: Any, modes: Any) -> xr.DataTree:
     """Correct both fits: the one that misses a mode is refused."""
     try:
-        pkl.correct(advi, modes=modes, **QUIET)
+        pkl.correct(advi, modes=modes, random_seed=SEED)
     except ValueError as refusal:
         print(f"correct(ADVI) refuses: {refusal}\n")
-    return pkl.correct(mixture, modes=modes, **QUIET)
+    return pkl.correct(mixture, modes=modes, random_seed=SEED)
 
 
 # %% Chains of PyMC that start in every mode, by mass, with a metric that fits one.
@@ -69,14 +69,14 @@ def started(mixture: Any, modes: Any) -> xr.DataTree:
 def main() -> dict[str, xr.DataTree]:
     """Sample, fit, correct, jump and start; print what each says of the first mode's mass; returns the draws."""
     with build_model():
-        modes = pkl.find_modes(**QUIET)
+        modes = pkl.find_modes(random_seed=SEED)
         plain = pm.sample(chains=4, **QUIET)
         advi = pm.fit(20_000, obj_optimizer=pm.adam(learning_rate=1e-3), **QUIET)
-        mixture = pkl.fit_forward(pkl.sample_reference(plain, **QUIET), "mixture", random_seed=SEED)
+        mixture = pkl.fit_forward(pkl.sample_reference(plain, random_seed=SEED), "mixture", random_seed=SEED)
         draws = {
             "pm.sample": plain,
             "correct(mixture)": corrected(advi, mixture, modes),
-            "sample_jump(mixture)": pkl.sample_jump(mixture, modes=modes, **QUIET),
+            "sample_jump(mixture)": pkl.sample_jump(mixture, modes=modes, random_seed=SEED),
             "pm.sample(**initvals(mixture))": started(mixture, modes),
         }
     print(f"{'mass of the mode at (5, -5)':<32}{'mass':>8}{'standard error':>16}{'R-hat':>8}")

@@ -42,7 +42,7 @@ def compare_all() -> dict[str, xr.DataTree]:
     for name, (nu, prior_sd) in MODELS.items():
         with build_model(nu, prior_sd):
             idata = pm.sample(chains=2, **QUIET)
-            made[name] = pkl.compare(idata, reverse=(), forward=(), **QUIET)
+            made[name] = pkl.compare(idata, reverse=(), forward=(), random_seed=1)
     return made
 
 

@@ -110,7 +110,7 @@ def compare_all() -> xr.DataTree:
     target = Target.from_model(model)
     fits = {"emcee": run_emcee(target), "nutpie": run_nutpie(model), **fit_with_extras(model)}
     fits["by hand"] = by_hand(target)
-    return pkl.compare(None, fits, model=target, forward=("mixture",), random_seed=SEED, progressbar=False)
+    return pkl.compare(None, fits, model=target, forward=("mixture",), random_seed=SEED)
 
 
 # %% Run everything.

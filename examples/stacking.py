@@ -28,7 +28,7 @@ def stack_modes() -> tuple[xr.DataTree, xr.Dataset]:
     with pm.Model():
         loc = pm.Normal("loc", 0.0, 10.0)
         pm.Cauchy("y", loc, 1.0, observed=Y)
-        reference = pkl.sample_reference(random_seed=1, progressbar=False)
+        reference = pkl.sample_reference(random_seed=1)
         return reference, stack(reference, by="mode", random_seed=1)
 
 

@@ -44,7 +44,7 @@ def draw_missed(swept: xr.DataTree) -> Figure:
 def main() -> xr.DataTree:
     """Sweep, print the table, and say where the fit by reverse KL misses a mode."""
     folder = Path("pymc_kl_demo/sweep")
-    swept = sweep(two_normals, GRID, store=folder / "cells", random_seed=1, progressbar=False, **FITS)
+    swept = sweep(two_normals, GRID, store=folder / "cells", random_seed=1, **FITS)
     print(sweep_table(swept))
     draw_missed(swept).savefig(folder / "missed.png", dpi=120)
     sweep_report(swept, folder / "sweep.html", overwrite=True)

@@ -55,7 +55,7 @@ def main() -> xr.DataTree:
     folder = Path("pymc_kl_demo/which_mode")
     folder.mkdir(parents=True, exist_ok=True)
     model = build_model()
-    comparison = pkl.compare(None, {}, model=model, forward=(), random_seed=SEED, progressbar=False)
+    comparison = pkl.compare(None, {}, model=model, forward=(), random_seed=SEED)
     apart = tell_modes_apart(comparison, model)
     row = apart["modes"].to_dataset().sel(mode=2)
     for name in ("likelihood", "prior", "log_ratio"):
