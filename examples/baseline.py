@@ -24,6 +24,7 @@ QUIET: dict[str, Any] = {"random_seed": 1, "progressbar": False}
 # %% One night: the model, ADVI, and a comparison.
 def one_night(prior_mean: float, steps: int) -> xr.DataTree:
     """Fit and compare."""
+    print(f"The night with the prior N({prior_mean:g}, 1) and {steps:,} steps of ADVI.")
     with pm.Model():
         theta = pm.Normal("theta", prior_mean, 1.0)
         pm.Normal("y", theta**2, 1.0, observed=Y)

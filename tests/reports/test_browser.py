@@ -23,6 +23,7 @@ from support import report_comparisons
 import pymc_kl as pkl
 from pymc_kl.comparison.tables import two_part_verdicts
 from pymc_kl.reports.facts import read_facts
+from pymc_kl.reports.uses import USES
 
 pytestmark = pytest.mark.browser
 
@@ -363,6 +364,20 @@ def test_axe_finds_nothing_serious(case, scheme, show):
         if violation["impact"] in ("serious", "critical")
     ]
     assert serious == []
+
+
+def test_a_phone_shows_the_answer_shortened_and_opens_it(show):
+    """Wide screens and paper show all of it."""
+    page = show("real", width=380).page
+    more, uses = page.locator("#verdict .more").first, page.locator("#verdict .uses li")
+    assert not more.is_visible()
+    assert uses.count() == len(USES) and all(part.is_visible() for part in uses.all())
+    page.emulate_media(media="print")
+    assert more.is_visible()
+    page.emulate_media(media="screen")
+    page.locator(".open-more").click()
+    assert more.is_visible() and not page.locator(".open-more").is_visible()
+    assert show("real", width=1200).page.locator("#verdict .more").first.is_visible()
 
 
 @pytest.mark.parametrize("case", ["real", "typical", "big"])
