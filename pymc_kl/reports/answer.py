@@ -9,11 +9,13 @@ from pymc_kl.numerics.judgement import at_most
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct, written_khat
 from pymc_kl.reports.of_draws import are_fine, free, up_to_labels
-from pymc_kl.reports.phrases import every, listed, nats
+from pymc_kl.reports.phrases import every, listed, nats, numbered
 from pymc_kl.reports.reach import reach, with_draws
 from pymc_kl.reports.sentence import Sentence
-from pymc_kl.reports.shape import covers_all
+from pymc_kl.reports.shape import MISFITS, covers_all, how_far
 from pymc_kl.reports.uses import USES
+
+MOST_FAULTS = 2  # faults of a fit that the answer names
 
 
 def answer(facts: Facts) -> Iterator[Sentence]:
@@ -22,7 +24,9 @@ def answer(facts: Facts) -> Iterator[Sentence]:
         return
     scored = [fit for fit in facts.fits if fit.scored]
     if scored:
-        yield Sentence("", "answer", 0, _of_fits(facts, scored))
+        faults = [text for fit in scored if (text := _fault(facts, fit))]
+        last = f" {listed(faults)}." if faults else ""
+        yield Sentence("", "answer", 0, f"{_of_fits(facts, scored)}{last}")
         if with_draws(scored[0]):
             if len(scored) > 1:
                 yield Sentence(scored[0].name, "first", 0, _why_first(facts, *scored))
@@ -47,6 +51,20 @@ def _of_fits(facts: Facts, scored: Sequence[FitFacts]) -> str:
     it = best.name if as_well else "it"
     after = f", and importance sampling corrects {it} to draws of the posterior" * (can_correct(best) == "yes")
     return f"Use {f'{_draws_to_use(facts)}; as a fit, use ' * are_fine(facts)}{use}{after}."
+
+
+def _fault(facts: Facts, fit: FitFacts) -> str:
+    """Write what is surely wrong with a fit such as ADVI, in short; empty for forward fits and polished ones."""
+    if fit.kind != "reverse" or fit.is_polished:
+        return ""
+    reached, n = with_draws(fit), (len(facts.that_matter), len(facts.modes))
+    missed, wrong = ([c.mode.number for c in fit.that_matter(*said)] for said in (("missed",), ("under", "over")))
+    off = next((c for c in reached if c.shape in MISFITS), None)
+    faults = ["has not converged"] if fit.converged == "no" else []
+    faults += [f"misses {every(*n) if n[0] == 1 else numbered(missed)}"] if missed else []
+    faults += [f"is {how_far(off)}{f' in mode {off.mode.number}' if n[0] > 1 else ''}"] if off else []
+    faults += [f"has the wrong mass in {numbered(wrong)}"] if wrong and not missed else []
+    return f"{fit.name} {listed(faults[:MOST_FAULTS])}" if faults else ""
 
 
 def _why_first(facts: Facts, best: FitFacts, *others: FitFacts) -> str:

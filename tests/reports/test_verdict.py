@@ -450,7 +450,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ),
         [
             'Use the reference\'s draws (`comparison["posterior"]`). No fit surely has the mass and shape of the one '
-            "mode found. ADVI for means: yes, standard deviations: cannot tell, 90 % intervals: no,",
+            "mode found. ADVI is 25 times too narrow. ADVI for means: yes, standard deviations: cannot tell, 90 % intervals: no,",
             "ADVI reaches the one mode found but is 25 times too narrow there.",
             "Its standard deviations are 0.0400 ± 0.0010 (`tau`) to 0.0700 ± 0.0010 (`mu`) times the reference's.",
             "Right for means (off by 0.03 ± 0.01 sd at worst), wrong for intervals.",
@@ -612,6 +612,38 @@ FIRST = {
     "of none surely": ({"q": 0.5, "r": 0.6, "s": 0.7}, "is the lowest, though not surely."),
     "not known": ({"q": NAN, "r": NAN}, "q comes first: it reaches both modes found, and its k-hat 0.2 is the lowest, though not surely below that of r."),
 }  # fmt: skip
+
+
+FAULTS = {
+    "none": (fit("ADVI", covering(TWO)), ""),
+    "a mode missed": (fit("ADVI", missing(TWO, 2)), "ADVI misses mode 2."),
+    "the only mode missed": (fit("ADVI", missing(ONE, 1)), "ADVI misses the one mode found."),
+    "not converged, and more": (
+        fit("ADVI", (cover(TWO[0], 1.0, "over", **NARROW), cover(TWO[1], 0.0, "missed")), converged="no"),
+        "ADVI has not converged and misses mode 2.",
+    ),
+    "too narrow": (fit("ADVI", (cover(ONE[0], 1.0, "covered", **NARROW),)), "ADVI is 25 times too narrow."),
+    "too narrow in one": (
+        fit("ADVI", (cover(TWO[0], 0.7, "covered"), cover(TWO[1], 0.3, "covered", **NARROW))),
+        "ADVI is 25 times too narrow in mode 2.",
+    ),
+    "a wrong mass": (
+        fit("ADVI", (cover(TWO[0], 0.9, "over"), cover(TWO[1], 0.1, "under"))),
+        "ADVI has the wrong mass in modes 1 and 2.",
+    ),
+    "of a forward fit": (fit("forward", missing(TWO, 2), kind="forward"), ""),
+    "of a polished fit": (fit("ADVI (polished)", missing(TWO, 2)), ""),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_answer_says_in_short_what_is_wrong_with_a_reverse_fit(name: str) -> None:
+    bad, said = FAULTS[name]
+    found = tuple(c.mode for c in bad.coverage)
+    [text] = [
+        s.text for s in judge(facts(found, fit("good", covering(found), kind="forward"), bad)) if s.rule == "answer"
+    ]
+    assert text.split(". ", 1)[1:] == ([said] if said else [])
 
 
 def test_without_a_figure_no_fit_is_told_from_another() -> None:
