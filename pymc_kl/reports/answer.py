@@ -44,7 +44,7 @@ def _of_fits(facts: Facts, scored: Sequence[FitFacts]) -> str:
     best, *others = scored
     n = (len(facts.that_matter), len(facts.modes))
     if not covers_all(best):
-        lack = "reaches" if len(with_draws(best)) < n[0] else "surely has the mass and shape of"
+        lack = "reaches" if len(with_draws(best)) < n[0] else "surely matches"
         return f"Use {_draws_to_use(facts)}. No fit {lack} {every(*n)}."
     as_well = [fit.name for fit in others if covers_all(fit)]
     use = f"{listed([best.name, *as_well], last='or')}: {'each' if as_well else 'it'} covers {every(*n)}"
@@ -63,6 +63,7 @@ def _fault(facts: Facts, fit: FitFacts) -> str:
     faults = ["has not converged"] if fit.converged == "no" else []
     faults += [f"misses {every(*n) if n[0] == 1 else numbered(missed)}"] if missed else []
     faults += [f"is {how_far(off)}{f' in mode {off.mode.number}' if n[0] > 1 else ''}"] if off else []
+    faults += [f"misses the correlation of `{'` and `'.join(fit.misses.of)}`"] if off and fit.misses else []
     faults += [f"has the wrong mass in {numbered(wrong)}"] if wrong and not missed else []
     return f"{fit.name} {listed(faults[:MOST_FAULTS])}" if faults else ""
 

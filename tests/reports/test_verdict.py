@@ -449,7 +449,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             ),
         ),
         [
-            'Use the reference\'s draws (`comparison["posterior"]`). No fit surely has the mass and shape of the one '
+            'Use the reference\'s draws (`comparison["posterior"]`). No fit surely matches the one '
             "mode found. ADVI is 25 times too narrow. ADVI for means: yes, standard deviations: cannot tell, 90 % intervals: no,",
             "ADVI reaches the one mode found but is 25 times too narrow there.",
             "Its standard deviations are 0.0400 ± 0.0010 (`tau`) to 0.0700 ± 0.0010 (`mu`) times the reference's.",
@@ -466,7 +466,10 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
                 misses=MissedCorrelation(("a", "b"), Estimate(-0.9, 0.01), Estimate(0.02, 0.02)),
             ),
         ),
-        ["It misses the correlation of `a` and `b` (0.020 ± 0.020 where the posterior has -0.900 ± 0.010)."],
+        [
+            "ADVI is 25 times too narrow and misses the correlation of `a` and `b`.",
+            "It misses the correlation of `a` and `b` (0.020 ± 0.020 where the posterior has -0.900 ± 0.010).",
+        ],
         ["in mode 1"],
     ),
     "one mode, the wrong shape by a divergence without a finite error": (
