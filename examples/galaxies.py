@@ -42,11 +42,10 @@ def build_model() -> pm.Model:
 # %% What a user has: draws of NUTS, and two fits of PyMC. compare() adds the forward-KL fits.
 def compare_fits(model: pm.Model) -> xr.DataTree:
     """Sample, fit and compare."""
-    quiet: dict[str, Any] = {"random_seed": SEED, "progressbar": False}
     with model:
-        draws = pm.sample(chains=4, **quiet)
-        advi = pm.fit(30_000, **quiet)
-        full_rank = pm.fit(30_000, method="fullrank_advi", **quiet)
+        draws = pm.sample(chains=4, random_seed=SEED)
+        advi = pm.fit(30_000, random_seed=SEED)
+        full_rank = pm.fit(30_000, method="fullrank_advi", random_seed=SEED)
         return pkl.compare(draws, {"ADVI": advi, "full-rank ADVI": full_rank}, random_seed=SEED)
 
 

@@ -25,7 +25,6 @@ import pymc_kl as pkl
 type Array = np.ndarray[Any, np.dtype[np.float64]]
 
 SEED = 1
-QUIET: dict[str, Any] = {"random_seed": SEED, "progressbar": False}
 REACH, NOISE, PRIOR_SD = 0.3, 0.02, 10.0
 KNOWN = np.array([[0.5, 0.3], [0.3, 0.7]])  # sensors 5 and 6
 TRUTH = np.array([[0.5748, 0.9069], [0.0991, 0.3651], [0.2578, 0.1350], [0.8546, 0.0392]])  # sensors 1 to 4
@@ -57,7 +56,7 @@ def build_model() -> pm.Model:
 def compare_fits(model: pm.Model) -> xr.DataTree:
     """Sample and compare."""
     with model:
-        idata = pm.sample(chains=4, **QUIET)
+        idata = pm.sample(chains=4, random_seed=SEED)
         return pkl.compare(idata, reverse=["advi", "fullrank_advi"], forward=("fullrank", "mixture"), random_seed=SEED)
 
 
@@ -120,6 +119,7 @@ def main(folder: str | Path = "pymc_kl_demo/sensors") -> xr.DataTree:
     folder = Path(folder)
     comparison = compare_fits(build_model())
     pkl.save(comparison, folder / "comparison.nc", overwrite=True)
+    print("Drawing the pictures of the report.")
     print_tables(comparison, folder)
     draw_modes(comparison).savefig(folder / "places.png", dpi=150)
     pkl.plot_coverage(comparison, approximations=FITS, backend="matplotlib").savefig(folder / "coverage.png", dpi=200)

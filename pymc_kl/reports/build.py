@@ -151,8 +151,8 @@ def report(
     --------
     With the `comparison` in the example of :func:`pymc_kl.compare`:
 
-    >>> pkl.report(comparison).verdict[1][:47]
-    'Use forward mixture: it covers both modes found'
+    >>> pkl.report(comparison).verdict[1][:46]
+    'Use your draws; as a fit, use forward mixture:'
     """
     check_arguments(locals(), path=optional(file_path))
     dt = ranked(check_comparison(comparison))
