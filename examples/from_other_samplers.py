@@ -71,6 +71,7 @@ def fit_with_extras(model: pm.Model) -> dict[str, xr.DataTree]:
         return {}
     import pymc_extras as pmx
 
+    print("Laplace, DADVI and Pathfinder of pymc-extras.")
     quiet: dict[str, Any] = {"random_seed": SEED, "progressbar": False}
     with model, compile_quickly():
         return {
@@ -106,6 +107,7 @@ def by_hand(target: Target) -> Functions:
 # %% One comparison of all. No draws are given as reference: compare() samples both modes by itself.
 def compare_all() -> xr.DataTree:
     """Fit, sample and compare."""
+    print("Sampling with emcee and nutpie, and fitting with pymc-extras: most of the time is compiling.")
     model = build_model()
     target = Target.from_model(model)
     fits = {"emcee": run_emcee(target), "nutpie": run_nutpie(model), **fit_with_extras(model)}

@@ -128,6 +128,7 @@ def save_pictures(comparison: xr.DataTree, folder: Path) -> None:
 def main(folder: str | Path = "pymc_kl_demo/galaxies") -> xr.DataTree:
     """Compare, print the tables, save the comparison and the pictures; returns the comparison."""
     folder = Path(folder)
+    print("Sampling with NUTS and fitting with ADVI; PyMC compiles first.")
     comparison = compare_fits(build_model())
     pkl.save(comparison, folder / "comparison.nc", overwrite=True)
     print_tables(comparison)

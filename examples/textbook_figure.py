@@ -263,6 +263,7 @@ def main(folder: str | Path = "pymc_kl_demo/textbook_figure") -> dict[str, Any]:
     """Compute every number, print it, save the pictures; returns the numbers."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    print("Computing optima of both divergences by quadrature.")
     result = compute_optima()
     optima = result["optima"]
     for name, row in optima.items():
