@@ -55,6 +55,7 @@ def run_emcee(target: Target, n_walkers: int = 32) -> emcee.EnsembleSampler:
 # %% nutpie returns a DataTree of draws, as pm.sample, pm.sample_smc and ArviZ's converters do.
 def run_nutpie(model: pm.Model) -> xr.DataTree:
     """Run four chains of NUTS."""
+    print("NUTS of nutpie.")
     compiled = nutpie.compile_pymc_model(model)
     return nutpie.sample(compiled, draws=1000, tune=500, chains=4, cores=1, seed=SEED, progress_bar=False)
 

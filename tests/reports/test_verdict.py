@@ -891,6 +891,21 @@ def test_a_use_is_granted_or_refused_only_where_two_errors_allow_it() -> None:
     assert answer("importance sampling", khat=1.2) == "no"
 
 
+@pytest.mark.parametrize(
+    ("covers", "masses", "starts"),
+    [
+        (covering(TWO), "yes", "yes"),
+        (missing(TWO, 2), "no", "no"),
+        ((cover(TWO[0], 0.9, "over"), cover(TWO[1], 0.1, "under")), "no", "yes"),
+        ((cover(TWO[0], 0.7, "covered"), cover(TWO[1], 0.2, TOO_FEW_DRAWS, se=0.1)), "cannot tell", "yes"),
+    ],
+)
+def test_masses_of_modes_and_starts_go_by_the_words_of_the_coverage(covers, masses: str, starts: str) -> None:
+    q = fit("q", covers)
+    assert USES["masses of modes"](facts(TWO), q).answer == masses
+    assert USES["starting MCMC"](facts(TWO), q).answer == starts
+
+
 def test_importance_sampling_is_refused_where_a_mode_is_missed_however_good_khat_is() -> None:
     q = fit("ADVI", missing(TWO, 2), khat=-1.8)
     assert USES["importance sampling"](facts(TWO), q).answer == "no"
