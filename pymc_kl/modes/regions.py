@@ -15,7 +15,7 @@ SAMPLE = 384  # points that are climbed from first, of many; our choice
 CLIMBED_ALL = 20  # dimensions up to which all points are climbed from: climbs are short there; our choice
 ENOUGH_FOR_SHAPE = 3  # sample points a dimension from which a region has a covariance, and not sds alone; our choice
 LEAST_IN_REGION = 30  # sample points of a maximum whose points are told so; our choice
-CLEAR = 2.0  # squared distance from a region's centre, over that of its surface, that is clear of it; our choice
+CLEAR_OF = 2.0  # squared distance from a region's centre, over that of its surface, that is clear of it; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def maximum_by_sample(x: Array, log_density: Array, rows: IntArray, maximum: Int
         return owner
     regions = [Region.around(x[rows[maximum == k]], log_density[rows[maximum == k]]) for k in names]
     holding = np.array([region.holds(x, log_density) for region in regions])
-    close = np.array([region.apart(x) < CLEAR for region in regions])
+    close = np.array([region.apart(x) < CLEAR_OF for region in regions])
     alone = holding.any(axis=0) & (close.sum(axis=0) == 1)
     owner[alone] = names[holding[:, alone].argmax(axis=0)]
     owner[rows] = maximum
