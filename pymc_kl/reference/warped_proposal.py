@@ -80,9 +80,16 @@ def fit_warped(draws: LocalDraws) -> WarpedGaussian | None:
 def _fit_coordinate(u: Array) -> Array:
     """Maximise the likelihood of whitened draws (n,): shift, log spread, skew and log tail."""
 
-    def loss(t: Array) -> float:
-        return -float(_log_sinh_arcsinh(u, t[0], np.exp(t[1]), t[2], np.exp(t[3])).mean())
+    def loss(t: Array) -> tuple[float, Array]:
+        spread, tail = np.exp(t[1]), np.exp(t[3])
+        w = (u - t[0]) / spread
+        one = 1 + w**2
+        bent = tail * np.arcsinh(w) - t[2]
+        by_bent = np.tanh(bent) - np.sinh(bent) * np.cosh(bent)
+        by_w = tail * by_bent / np.sqrt(one) - w / one
+        slopes = [-by_w.mean() / spread, -(by_w * w).mean() - 1, -by_bent.mean(), 1 + (by_bent * (bent + t[2])).mean()]
+        return -float(_log_sinh_arcsinh(u, t[0], spread, t[2], tail).mean()), -np.array(slopes)
 
     bounds = [(-5, 5), (-5, 2), (-LARGEST_SKEW, LARGEST_SKEW), TAILS]
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(minimize(loss, np.zeros(4), bounds=bounds, method="L-BFGS-B").x)
+        return np.asarray(minimize(loss, np.zeros(4), jac=True, bounds=bounds, method="L-BFGS-B").x)
