@@ -61,8 +61,9 @@ def tailed_mean(
     are, since E_q[p/q] = 1 leaves at most exp(-t) of q where it exceeds t.
 
     Where values are a log ratio of two densities, `foreign` is the logarithm of the one that the draws are not from.
-    It alone decides whether the variance is finite, since the log density of draws themselves has a light tail; and
-    it tells sooner: the ratio may fall before it rises, and its tail begins further out. Its index decides as it is.
+    It decides whether the variance is finite, since the log density of draws themselves has a light tail; and it
+    tells sooner: the ratio may fall before it rises, and its tail begins further out. Its index decides as it is,
+    unless a side is named: then both tails must be too heavy, by their standard errors or more.
     """
     plain = mean_estimate(values, weights)
     if not (np.isfinite(plain.se) and plain.se > 0) or values.size < MIN_RATIOS:
@@ -72,7 +73,8 @@ def tailed_mean(
     widening, endless = _widening(terms, efficiency)
     refused = endless and heavy in ("either", "upper" if terms.max() > -terms.min() else "lower")
     if foreign is not None:
-        wider, refused = _widening(_centred(foreign, weights), efficiency, sure=False)
+        wider, alone = _widening(_centred(foreign, weights), efficiency, sure=heavy != "either")
+        refused = alone and (refused or heavy == "either")
         widening = max(widening, wider)
     return Estimate(plain.value, float("inf") if refused and plain.se > NEGLIGIBLE_SE else plain.se * widening)
 

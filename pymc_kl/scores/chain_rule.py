@@ -12,7 +12,7 @@ from pymc_kl._typing import Array, BoolArray
 from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size
 from pymc_kl.numerics.intervals import RULE_OF_THREE
-from pymc_kl.numerics.tails import tailed_mean
+from pymc_kl.numerics.tails import Heavy, tailed_mean
 from pymc_kl.scores.divergences import expected_log_ratio, fit_se, forward_kl, reverse_kl
 from pymc_kl.scores.draws import (
     ApproximationDraws,
@@ -79,22 +79,22 @@ def reverse_chain_rule(p: ReferenceDraws, q: ApproximationDraws, log_evidence: E
         return _split(total, between, UNKNOWN.se, None, None)
     log_ratio = q.log_prob - q.log_density
     errors = (
-        tailed_mean(log_ratio - between.log_ratio[q.mode], foreign=q.log_density).se,
+        tailed_mean(log_ratio - between.log_ratio[q.mode], heavy="upper", foreign=q.log_density).se,
         function_of_masses_se(q.masses.mass / between.v, p.masses, log_evidence.se),
         _unseen_se(q.masses, between.v),
     )
     inside = [q.mode == k for k in range(len(between.v))]
-    regions = [_mean(log_ratio[rows], q.log_density[rows]) for rows in inside]
+    regions = [_mean(log_ratio[rows], q.log_density[rows], heavy="upper") for rows in inside]
     local, local_se = np.array(regions).T
     local_se = np.hypot(local_se, _log_masses_se(p, q, log_evidence))
     return _split(total, between, float(np.linalg.norm(errors)), local + log_evidence.value, local_se)
 
 
-def _mean(values: Array, foreign: Array, weights: Array | None = None) -> Estimate:
+def _mean(values: Array, foreign: Array, weights: Array | None = None, *, heavy: Heavy = "either") -> Estimate:
     """Estimate the mean of log(first / second) over a region of the first; without an error from one draw."""
     if len(values) < 2:
         return Estimate(float(values[0]) if len(values) else UNKNOWN.value, UNKNOWN.se)
-    return tailed_mean(values, weights, foreign=foreign)
+    return tailed_mean(values, weights, heavy=heavy, foreign=foreign)
 
 
 def _forward_region_se(p: ReferenceDraws) -> Array:

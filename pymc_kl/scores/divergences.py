@@ -20,7 +20,7 @@ def elbo(q: ApproximationDraws, p: Masses, log_evidence: Estimate) -> Estimate:
     """
     if q.log_prob is None:
         return UNKNOWN
-    drawn = tailed_mean(q.log_density - q.log_prob, foreign=q.log_density)
+    drawn = tailed_mean(q.log_density - q.log_prob, heavy="lower", foreign=q.log_density)
     unseen = unseen_gain(p, q.masses, log_evidence.value - drawn.value)
     return Estimate(drawn.value, float(np.hypot(drawn.se, unseen)))
 
