@@ -202,8 +202,9 @@ def _independent_variance(weights: Array, deviations: Array) -> Array:
     Terms of skewness g come with a sum and an error that are too small together, so that z has a variance of
     1 + 7 g² / 4 n (Hall 1992, doi:10.1007/978-1-4612-4384-7): this is made up for.
     """
-    squares = np.tensordot(weights**2, deviations**2, axes=1)
-    cubes = np.tensordot(weights**3, deviations**3, axes=1)
+    squared = deviations**2
+    squares = np.tensordot(weights**2, squared, axes=1)
+    cubes = np.tensordot(weights**3, squared * deviations, axes=1)
     skew = cubes**2 / np.where(squares > 0, squares, 1.0) ** 3
     return np.asarray(squares * (1 + SKEWED * skew))
 
