@@ -10,7 +10,7 @@ from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct, written_khat
 from pymc_kl.reports.of_draws import are_fine, free, up_to_labels
 from pymc_kl.reports.phrases import every, listed, nats, numbered
-from pymc_kl.reports.reach import reach, with_draws
+from pymc_kl.reports.reach import perhaps_missed, reach, with_draws
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.shape import MISFITS, covers_all, how_far
 from pymc_kl.reports.uses import USES
@@ -28,7 +28,7 @@ def answer(facts: Facts) -> Iterator[Sentence]:
         last = f" {listed(faults)}." if faults else ""
         yield Sentence("", "answer", 0, f"{_of_fits(facts, scored)}{last}")
         if with_draws(scored[0]):
-            if len(scored) > 1:
+            if len(scored) > 1 and not perhaps_missed(scored[0]):
                 yield Sentence(scored[0].name, "first", 0, _why_first(facts, *scored))
             yield Sentence(scored[0].name, "uses", 0, _uses(facts, scored[0]))
     elif facts.audit is not None and not facts.fits:

@@ -40,9 +40,11 @@ def missed_correlation(dt: xr.DataTree, fit: str) -> MissedCorrelation | None:
     free = list(reference.data_vars) if known is None else [free_name(name, OF_DRAWS) for name in known]
     reference = reference[[name for name in free if name in reference]]
     scalars = Scalars(reference.isel(chain=0, draw=0, drop=True))
-    if not 2 <= scalars.n <= MOST_CORRELATED or not all("mode" in ds.coords for ds in (reference, draws)):
+    stats = [tree.children.get("sample_stats", xr.DataTree()).to_dataset() for tree in (dt, group)]
+    if not 2 <= scalars.n <= MOST_CORRELATED or not all("mode" in ds for ds in stats):
         return None
-    p, q = (_inside(scalars, ds, int(first["mode"])) for ds in (reference, draws))
+    number = int(first["mode"])
+    p, q = (_inside(scalars, ds, s["mode"], number) for ds, s in zip((reference, draws), stats, strict=True))
     n_p, n_q = min(len(p), float(first["ess"]) if "ess" in first else len(p)), len(q)
     if not min(n_p, n_q) >= ENOUGH_DRAWS:
         return None
@@ -50,10 +52,10 @@ def missed_correlation(dt: xr.DataTree, fit: str) -> MissedCorrelation | None:
     return _strongest(scalars, columns, _correlations(p[:, columns], n_p), _correlations(q[:, columns], n_q))
 
 
-def _inside(scalars: Scalars, ds: xr.Dataset, mode: int) -> Array:
+def _inside(scalars: Scalars, ds: xr.Dataset, mode: xr.DataArray, number: int) -> Array:
     """Return the draws in a mode (n, D), those that are finite."""
     x = scalars.matrix(ds, ["chain", "draw"])
-    return x[(ds["mode"].transpose("chain", "draw").values.ravel() == mode) & np.isfinite(x).all(axis=1)]
+    return x[(mode.transpose("chain", "draw").values.ravel() == number) & np.isfinite(x).all(axis=1)]
 
 
 def _correlations(x: Array, n: float) -> tuple[Array, Array]:

@@ -10,12 +10,13 @@ from pymc_kl.reports.correlation import missed_correlation
 def comparison(posterior: float, fit: float, *, n: int = 2000, copies: float = 1.0) -> xr.DataTree:
     """Normal draws of x[0] and x[1] that are so correlated; a Deterministic that is a copy; a second mode far off."""
     rng, groups = np.random.default_rng(1), {}
-    for name, r in (("posterior", posterior), ("approximations/q/posterior", fit)):
+    for name, r in (("", posterior), ("approximations/q/", fit)):
         x = rng.multivariate_normal([0, 0], [[1, r], [r, 1]], (4, n // 4))
         x[:, 0], mode = 50.0, np.ones((4, n // 4), int)
         mode[:, 0] = 2
         data = {"x": (("chain", "draw", "i"), x), "twice": (("chain", "draw"), 2 * x[..., 0])}
-        groups[name] = xr.Dataset(data, {"mode": (("chain", "draw"), mode), "chain": range(4), "draw": range(n // 4)})
+        groups[f"{name}posterior"] = xr.Dataset(data)
+        groups[f"{name}sample_stats"] = xr.Dataset({"mode": (("chain", "draw"), mode)})
     groups["scores"] = xr.Dataset(coords={"approximation": ["q"]})
     groups["modes"] = xr.Dataset({"copies": ("mode", [copies, 1.0]), "ess": ("mode", [n, 4.0])}, {"mode": [1, 2]})
     dt = xr.DataTree.from_dict(groups)
