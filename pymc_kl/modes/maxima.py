@@ -14,6 +14,7 @@ from pymc_kl.numerics.lbfgs import ValueAndGrad
 CAPTURE_RADIUS = 0.5  # standard deviations of a maximum within which climbs are sure to end there; our choice
 NEAREST = 4  # maxima to which exact distances are computed, of many; our choice
 LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p̃ must rise; our choice
+FEW_DIMENSIONS = 20  # up to which the line to the nearest maximum decides alone; our choice
 MUCH_FARTHER = 2.0  # times the distance of the nearest, from which no other maximum is asked for; our choice
 
 
@@ -130,9 +131,12 @@ class Maxima:
         return few[rows, best], squared[rows, best]
 
     def _two_nearest(self, x: Array) -> tuple[IntArray, IntArray]:
-        """Find the maximum nearest to each canonical point (n, d), and the second or -1 if that is much farther."""
+        """Find the maximum nearest to each canonical point (n, d), and the second or -1 if that is much farther.
+
+        In few dimensions none is second: two to which log p̃ rises share a flat top more often than a point.
+        """
         few, squared = self._distances(x)
-        if len(self) < 2:
+        if len(self) < 2 or x.shape[1] <= FEW_DIMENSIONS:
             return few[:, 0], np.full(len(x), ELSEWHERE, dtype=np.int64)
         order, rows = np.argsort(squared, axis=1), np.arange(len(x))
         first, second = order[:, 0], order[:, 1]
