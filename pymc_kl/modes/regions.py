@@ -86,13 +86,16 @@ def maximum_by_sample(x: Array, log_density: Array, rows: IntArray, maximum: Int
     -------
     array (n,) of int
         A point is of a maximum without a climb where it lies in the region of that one's sample points, and clear of
-        any other's. None is where a sample point climbs to no maximum, or one maximum has too few to fill a region.
+        any other's. None is where a sample point climbs to no maximum, or those of one maximum fill no region.
     """
     owner = np.full(len(x), ELSEWHERE, dtype=np.int64)
     names, counts = np.unique(maximum, return_counts=True)
     if (maximum == ELSEWHERE).any() or counts.min() < LEAST_IN_REGION:
         return owner
-    regions = [Region.around(x[rows[maximum == k]], log_density[rows[maximum == k]]) for k in names]
+    try:
+        regions = [Region.around(x[rows[maximum == k]], log_density[rows[maximum == k]]) for k in names]
+    except np.linalg.LinAlgError:  # repeated points, or some that do not move along a coordinate, fill no region
+        return owner
     holding = np.array([region.holds(x, log_density) for region in regions])
     close = np.array([region.apart(x) < CLEAR_OF for region in regions])
     alone = holding.any(axis=0) & (close.sum(axis=0) == 1)

@@ -1,37 +1,48 @@
-"""The ELBO of the best of many optima is measured on draws that did not choose it."""
+"""The ELBO of the best of many optima is that of the fit, not the largest of many measurements."""
 
 import numpy as np
 import pymc as pm
-from scipy.integrate import quad
-from scipy.stats import logistic
+import pytensor.tensor as pt
+from scipy.special import logsumexp
 
 from pymc_kl import find_modes, fit_reverse
 from pymc_kl.model.target import Target
 
-PLACES = 30.0 * np.arange(6)
+ANGLES = np.array([0.1, 0.7, 1.9, 2.6, 3.7, 4.4, 5.2, 5.9])  # of the long tails of wells that are alike otherwise
+CENTRES = np.array([[0, 0], [31, 4], [64, 11], [95, -7], [133, 2], [170, 13], [203, -9], [240, 6]])
+AXES = np.stack([np.cos(ANGLES), np.sin(ANGLES), -np.sin(ANGLES), np.cos(ANGLES)], axis=1).reshape(-1, 2, 2)
 
 
-def elbo_of(q):
-    """ELBO of a normal in one dimension against equal logistic densities at the places, by quadrature."""
-    mean, sd = float(q.loc[0]), float(q.scale_tril[0, 0])
-
-    def integrand(z):
-        log_p = np.logaddexp.reduce(logistic.logpdf(mean + sd * z, PLACES)) - np.log(len(PLACES))
-        normal = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-        return normal * (log_p + 0.5 * z**2 + 0.5 * np.log(2 * np.pi) + np.log(sd))
-
-    return quad(integrand, -10, 10, epsabs=1e-10)[0]
-
-
-def test_the_elbo_of_the_best_optimum_has_the_error_that_it_says():
-    """All six optima are as good as each other: the largest of six ELBOs on the same draws would be too large."""
+def wells() -> pm.Model:
+    """Eight Gumbel times normal densities of equal mass, turned each by its own angle."""
     with pm.Model() as model:
-        pm.Mixture("x", np.full(len(PLACES), 1 / len(PLACES)), pm.Logistic.dist(PLACES, 1.0))
-    target = Target.from_model(model)
-    modes, z = find_modes(model=target, random_seed=1, progressbar=False), []
-    for seed in range(12):
-        q = fit_reverse(family="fullrank", model=target, modes=modes, random_seed=seed, progressbar=False)
-        assert len(q.info["optima"]) > 3
-        z.append((q.info["elbo"] - elbo_of(q)) / q.info["elbo_se"])
-    assert abs(np.mean(z)) < 3 / np.sqrt(len(z))
-    assert np.std(z) < 1.5
+        x = pm.Flat("x", shape=2)
+        along = ((x - CENTRES)[:, None, :] * AXES).sum(axis=-1)
+        pm.Potential("wells", pt.logsumexp(-along[:, 0] - pt.exp(-along[:, 0]) - 0.5 * along[:, 1] ** 2))
+    return model
+
+
+def exact_elbo(q) -> float:
+    """Integrate q (log p̃ - log q) on a grid of normal coordinates."""
+    z = np.linspace(-9, 9, 601)
+    grid = np.stack(np.meshgrid(z, z), axis=-1).reshape(-1, 2)
+    x = q.loc + grid @ q.scale_tril.T
+    along = np.einsum("nkj,kij->nki", x[:, None] - CENTRES, AXES)
+    log_p = logsumexp(-along[..., 0] - np.exp(-along[..., 0]) - 0.5 * along[..., 1] ** 2, axis=1)
+    weight = np.exp(-0.5 * (grid**2).sum(axis=1))
+    return float((weight * (log_p - q.log_prob(x))).sum() / weight.sum())
+
+
+def test_the_elbo_of_the_best_optimum_is_not_the_luckiest():
+    target = Target.from_model(wells())
+    modes = find_modes(model=target, starts=CENTRES, n_starts=256, random_seed=1, progressbar=False)
+    z, others = [], []
+    for seed in range(16):
+        q = fit_reverse("fullrank", model=target, modes=modes, n_starts=8, random_seed=seed, progressbar=False)
+        truth = exact_elbo(q)
+        z.append((q.info["elbo"] - truth) / q.info["elbo_se"])
+        others.append(max(o.elbo.value for o in q.info["optima"]) - truth)
+        assert len(q.info["optima"]) == 8
+    assert abs(np.mean(z)) < 0.8, np.mean(z)
+    assert np.mean(np.abs(z) < 1.96) >= 13 / 16
+    assert np.mean(others) > 0  # the luckiest of eight is too high, so the test can tell

@@ -78,6 +78,16 @@ def test_no_point_is_told_by_a_sample_that_leaves_its_modes(three_modes, rng):
     assert ((label == ELSEWHERE) == (k == 1)).mean() > 0.999
 
 
+@pytest.mark.parametrize("kind", ["a coordinate stands still", "few points are repeated"])
+def test_points_that_fill_no_region_are_all_climbed_from(kind, three_modes, rng):
+    x, k = points_of((1000, 0, 1000), rng)
+    if kind == "a coordinate stands still":
+        x[:, 3] = 0.5
+    else:
+        x, k = np.repeat(x[: D // 2], 200, axis=0), np.repeat(k[: D // 2], 200)
+    np.testing.assert_array_equal(np.round(three_modes.x[three_modes.assign(x), 0]), PLACES[k])
+
+
 def test_a_region_holds_new_points_as_often_as_its_own(rng):
     """The farthest of n is as if it were told by the others, so that new points lie beyond it once in about n."""
     outside = []
