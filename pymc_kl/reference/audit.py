@@ -76,7 +76,7 @@ def _checks(checks: Sequence[GivenCheck | None]) -> dict[str, tuple[str, Array]]
     tests = [None if check is None else check.test for check in checks]
     columns = {f"stein_{name}": [getattr(t, name, np.nan) for t in tests] for name in ("z", "spread", "shift")}
     texts = {
-        "stein_coordinate": ["" if check is None else check.coordinate for check in checks],
+        "stein_coordinate": ["" if check is None else ", ".join(check.coordinates) for check in checks],
         "refusal": ["" if check is None else check.phrase for check in checks],
     }
     numbers = {name: ("mode", np.array(values)) for name, values in columns.items()}

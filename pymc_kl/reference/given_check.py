@@ -1,6 +1,6 @@
 """Whether the user's draws of a mode are draws of this posterior, checked before they are believed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,10 @@ MAX_NAMED = 3  # modes that the sentence on refused draws names; our choice
 
 @dataclass(frozen=True)
 class GivenCheck:
-    """The check of the user's draws of one mode, and the coordinate that contradicts them most."""
+    """The check of the user's draws of one mode, and the coordinates that contradict them most, by name."""
 
     test: DrawsTest
-    coordinate: str
+    coordinates: Sequence[str]
 
     @property
     def refused(self) -> bool:
@@ -34,15 +34,16 @@ class GivenCheck:
         if not self.refused:
             return ""
         spread, shift = self.test.spread, self.test.shift
+        along = " and ".join(f"`{name}`" for name in self.coordinates) + " together" * (len(self.coordinates) > 1)
         if spread == 0:
-            return f"along `{self.coordinate}` they are all the same"
+            return f"along {along} they are all the same"
         if not np.isfinite(spread):
-            return f"along `{self.coordinate}` they lie where its slope points away from them"
+            return f"along {along} they lie where its slope points away from them"
         if self.test.is_width:
             verb = "allows" if spread > 1 else "asks for"
-            return f"their spread along `{self.coordinate}` is {spread:#.2g} times what its slope {verb}"
+            return f"their spread along {along} is {spread:#.2g} times what its slope {verb}"
         side = "above" if shift > 0 else "below"
-        return f"along `{self.coordinate}` they lie {abs(shift):.2g} sd {side} where its slope puts them"
+        return f"along {along} they lie {abs(shift):.2g} sd {side} where its slope puts them"
 
 
 def check_given(mode: ModeDensity, draws: LocalDraws, n_modes: int) -> GivenCheck | None:
@@ -52,8 +53,8 @@ def check_given(mode: ModeDensity, draws: LocalDraws, n_modes: int) -> GivenChec
     """
     constant = np.flatnonzero(np.ptp(draws.x, axis=0) == 0) if len(draws) >= LEAST_ESS else np.empty(0, dtype=int)
     if len(constant):
-        test = DrawsTest(np.nan, int(constant[0]), spread=0.0, shift=0.0, is_width=True, refused=True)
-        return GivenCheck(test, mode.target.shown_labels[test.coordinate])
+        test = DrawsTest(np.nan, [int(constant[0])], spread=0.0, shift=0.0, is_width=True, refused=True)
+        return GivenCheck(test, [mode.target.shown_labels[i] for i in test.coordinates])
     if len(draws) < LEAST_ESS or not (draws.ess >= LEAST_ESS and draws.rhat <= MAX_RHAT):
         return None
     n = len(draws)
@@ -65,7 +66,7 @@ def check_given(mode: ModeDensity, draws: LocalDraws, n_modes: int) -> GivenChec
         return np.where(inside, there.log_density_of_copies, -np.inf)
 
     test = check_draws(drawn.x, drawn.log_density_of_copies, gradient, log_density, n_sets=n_modes)
-    return GivenCheck(test, mode.target.shown_labels[test.coordinate])
+    return GivenCheck(test, [mode.target.shown_labels[i] for i in test.coordinates])
 
 
 def not_of_this_posterior(phrases: Mapping[int, str]) -> str:

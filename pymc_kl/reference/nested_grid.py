@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import label
+from scipy.ndimage import binary_dilation, label
 
 from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.numerics.constants import LOG_2PI
@@ -14,7 +14,9 @@ DEPTH = 12.0  # nats below its top down to which the outer density is tabulated:
 MAX_GROWTH = 8  # times that a grid grows, by half its width, to reach that depth; our choice
 MOST_NEWTON_STEPS = 12  # steps from a neighbour's mode to a node's; a neighbour is close, so that 3 to 5 do; our choice
 NEWTON_GAIN = 1e-4  # squared length of a Newton step, in local sds, from which no more are made; our choice
-LONGEST_STEP = 100.0  # local sds that one Newton step goes at the most, or one sd of the draws if more; our choice
+LONGEST_STEP = 100.0  # local sds that the first Newton step goes at the most, or one sd of the draws if more; our choice
+LONGER_STEP = 2.0  # times as long as the one before that the next may be: a ridge may bend far away; our choice
+FAR_FROM_MODE = 1.0  # squared length of the last Newton step, in local sds, above which no mode was found; our choice
 DIFFERENCE = 1e-3  # local sds over which a gradient is differenced; our choice
 FLATTEST = 0.05  # least curvature believed, over that of a neighbour; our choice
 
@@ -29,7 +31,7 @@ class Conditionals:
     trils : array (n, r, r)
         Lower Cholesky factors of the covariances.
     log_marginal : array (n,)
-        Laplace's approximation of the log density of the outer coordinates, nats; -inf where it failed.
+        Laplace's approximation of the log density of the outer coordinates, nats; NaN where no mode was found.
     """
 
     modes: Array
@@ -115,6 +117,13 @@ def main_part(found: Conditionals, axes: tuple[Array, ...], centre: Array) -> Bo
         top = tuple(map(int, highest))
 
 
+def refuse_unknown_border(part: BoolArray, log_marginal: Array) -> None:
+    """Refuse a part of a grid beside which no mode was found: it may go on there."""
+    beside = binary_dilation(part, np.ones((3,) * part.ndim)) & np.isnan(log_marginal.reshape(part.shape))
+    if beside.any():
+        raise np.linalg.LinAlgError("no conditional maximum was found beside the grid")
+
+
 def _ends(part: BoolArray) -> list[tuple[int, int]]:
     """First and last node of a part of the grid along each axis."""
     along = [np.flatnonzero(part.any(axis=tuple(np.delete(np.arange(part.ndim), i)))) for i in range(part.ndim)]
@@ -159,7 +168,7 @@ class Nodes:
     def newton(self, u: Array, start: Array, factor: Array) -> tuple[Array, Array, Array]:
         """Maximise over the inner coordinates at outer ones u (n, m): modes, Cholesky factors, log marginals."""
         mode = np.broadcast_to(start, (len(u), start.shape[1])).copy()
-        for _ in range(MOST_NEWTON_STEPS):
+        for i in range(MOST_NEWTON_STEPS):
             value, gradient, tril = self._expand(u, mode, factor)
             step = np.einsum("nji,nj->ni", tril, gradient)  # in sds by the curvature here
             length = np.linalg.norm(step, axis=1, keepdims=True)
@@ -167,12 +176,14 @@ class Nodes:
                 break
             step = np.einsum("nij,nj->ni", tril, step)
             wide = np.linalg.norm(step / self.split.widths, axis=1, keepdims=True)
-            step *= np.minimum(1, np.maximum(LONGEST_STEP / np.maximum(length, 1e-12), 1 / np.maximum(wide, 1e-12)))
+            longest = np.maximum(LONGEST_STEP / np.maximum(length, 1e-12), 1 / np.maximum(wide, 1e-12))
+            step *= np.minimum(1, LONGER_STEP**i * longest)
             mode += self._kept(u, mode, step, value)
             factor = tril
         log_det = np.log(np.diagonal(tril, axis1=1, axis2=2)).sum(axis=1)
         log_marginal = value + log_det + 0.5 * mode.shape[1] * LOG_2PI
-        return mode, tril, np.where(np.isfinite(log_marginal), log_marginal, -np.inf)
+        log_marginal = np.where(np.isfinite(log_marginal), log_marginal, -np.inf)
+        return mode, tril, np.where((length[:, 0] ** 2 > FAR_FROM_MODE) & np.isfinite(value), np.nan, log_marginal)
 
     def _kept(self, u: Array, mode: Array, step: Array, value: Array) -> Array:
         """Halve steps (n, r) that would lower the log density, up to five times."""

@@ -27,6 +27,7 @@ from pymc_kl.reference.nested_grid import (
     axes_to_the_depth,
     central,
     main_part,
+    refuse_unknown_border,
 )
 from pymc_kl.reference.proposals import log_kernel
 
@@ -191,7 +192,9 @@ def fit_nested_laplace(value_and_grad: ValueAndGrad, x: Array, outer: IntArray) 
     nodes = Nodes(value_and_grad, split)
     axes = axes_to_the_depth(nodes, x)
     found = nodes.tabulate(axes, x)
-    part = main_part(found, axes, split.u(central(x))[0]).ravel()
+    part = main_part(found, axes, split.u(central(x))[0])
+    refuse_unknown_border(part, found.log_marginal)
+    part = part.ravel()
     top = found.log_marginal[part].max()
     # Outside the main part the density is as good as zero, whatever a log density says far out.
     found = replace(found, log_marginal=np.where(part, found.log_marginal, top - 2 * DEPTH))

@@ -22,6 +22,7 @@ from pymc_kl.numerics.estimate import UNKNOWN, Estimate, effective_size
 
 BUMP_SD = 2.0  # whitened standard deviations: that of the bump; wider reads more of light tails; our choice
 STEP = 0.5  # whitened standard deviations of a step of detailed balance: best of 0.5, 1 and 2 on heavy tails
+MADE_OF_TWO = 0.5  # share of a second coordinate of x, over the first's, from which both are named; our choice
 FALSE_ALARMS = 0.001  # probability that exact draws exceed :func:`critical_z`; our choice
 
 
@@ -52,9 +53,15 @@ class Whitening:
         root = (vectors * np.sqrt(values)) @ vectors.T
         return cls(centre, scale[:, None] * root, np.linalg.solve(root, ((x - centre) / scale).T).T)
 
-    def made_of(self, j: int) -> int:
-        """Return the coordinate of x that whitened coordinate j is made of most."""
-        return int(np.abs(self.factor[:, j] / np.linalg.norm(self.factor, axis=1)).argmax())
+    def made_of(self, j: int) -> list[int]:
+        """List the one or two coordinates of x that whitened coordinate j is made of most."""
+        parts = np.abs(self.factor[:, j] / np.linalg.norm(self.factor, axis=1))
+        first, *others = (int(i) for i in np.argsort(-parts, kind="stable")[:2])
+        return [first, *(i for i in others if parts[i] > MADE_OF_TWO * parts[first])]
+
+    def turned(self, rotation: Array, rows: slice) -> "Whitening":
+        """Return some of the draws in coordinates turned by a rotation (d, d)."""
+        return Whitening(self.centre, self.factor @ rotation, self.u[rows] @ rotation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +120,40 @@ def stein_identities(x: Array, gradient: Array, *, chains: bool) -> SteinIdentit
     -------
     SteinIdentities
     """
-    whitening = Whitening.of(x)
-    u, slope = whitening.u, np.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0) @ whitening.factor
+    return _identities(Whitening.of(x), _finite(gradient), chains=chains)
+
+
+def _identities(whitening: Whitening, gradient: Array, *, chains: bool) -> SteinIdentities:
+    """Evaluate Stein's identities along each whitened coordinate."""
+    u, slope = whitening.u, gradient @ whitening.factor
     bump = np.exp(-0.5 * (u / BUMP_SD) ** 2)
     push, pull, weight = bump * slope, u * bump * slope, bump * (1 - (u / BUMP_SD) ** 2)
     sums = (push - u * bump / BUMP_SD**2, pull + weight)
     z = np.array([[_z(column, chains=chains) for column in part.T] for part in sums])
     return SteinIdentities(whitening, push, pull, weight, z)
+
+
+def _finite(gradient: Array) -> Array:
+    return np.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _turned(found: SteinIdentities, gradient: Array) -> list[tuple[slice, SteinIdentities]]:
+    """Evaluate the identities along the directions in which the other half of the draws says that widths are most off.
+
+    Draws with the right width along each coordinate may have a wrong correlation between two.
+    """
+    n, d = found.whitening.u.shape
+    if d == 1:
+        return []
+    slope, halves = gradient @ found.whitening.factor, (slice(0, n // 2), slice(n // 2, n))
+    made = []
+    for one, other in (halves, halves[::-1]):
+        u = found.whitening.u[one]
+        pull = (u * np.exp(-0.5 * (u / BUMP_SD) ** 2)).T @ slope[one]
+        _, rotation = np.linalg.eigh(pull + pull.T)
+        whitening = found.whitening.turned(rotation, other)
+        made.append((other, _identities(whitening, gradient[other], chains=True)))
+    return made
 
 
 def stein_spread(found: SteinIdentities) -> Estimate:
@@ -166,8 +200,8 @@ class DrawsTest:
     z : float
         Standard errors by which detailed balance fails along the coordinate where Stein's identities fail most, or by
         which those fail where they do not fail for certain.
-    coordinate : int
-        That coordinate of x, the one that the whitened coordinate is made of most.
+    coordinates : list of int
+        That coordinate of x, or both where it is made of two: those that the whitened coordinate is made of most.
     spread, shift : float
         How many times as wide as p the draws are there, and by how many standard deviations of p they lie beside it,
         if p is normal.
@@ -178,7 +212,7 @@ class DrawsTest:
     """
 
     z: float
-    coordinate: int
+    coordinates: list[int]
     spread: float
     shift: float
     is_width: bool
@@ -190,6 +224,8 @@ def check_draws(
 ) -> DrawsTest:
     """Check draws of a region: Stein's identities along all coordinates, detailed balance along the worst of them.
 
+    The coordinates are whitened ones, and those turned to where the other half of the draws says that they fail most.
+
     Draws are refused only if both fail, so that heavy tails of the gradient, steps and bounds of p̃ refuse none.
 
     Parameters
@@ -199,12 +235,23 @@ def check_draws(
     here : array (n,)
         log p̃ there.
     log_density : callable
-        (n, d) -> log p̃ (n,); -inf outside the region. Called twice at most.
+        (n, d) -> log p̃ (n,); -inf outside the region. Called only where Stein's identities fail.
     n_sets : int
         Sets of draws that are checked beside each other: the false alarms are those of all of them.
     """
-    found = stein_identities(x, gradient, chains=True)
-    j, critical = found.worst, critical_z(found.z.size * n_sets)
+    gradient = _finite(gradient)
+    whole = stein_identities(x, gradient, chains=True)
+    looks = [(slice(0, len(x)), whole), *_turned(whole, gradient)]
+    critical = critical_z(sum(found.z.size for _, found in looks) * n_sets)
+    tests = [_test(found, x[rows], here[rows], log_density, critical) for rows, found in looks]
+    return next((test for test in tests if test.refused), tests[0])
+
+
+def _test(
+    found: SteinIdentities, x: Array, here: Array, log_density: Callable[[Array], Array], critical: float
+) -> DrawsTest:
+    """Check detailed balance where the identities fail most, if that is beyond a critical z."""
+    j = found.worst
     z = found.z[:, j]
     refused = found.greatest_z > critical
     if refused:
@@ -213,7 +260,7 @@ def check_draws(
         refused = bool(np.abs(z).max() > critical)
     return DrawsTest(
         z=float(np.abs(z).max()),
-        coordinate=found.whitening.made_of(j),
+        coordinates=found.whitening.made_of(j),
         spread=float(found.spread[j]),
         shift=float(found.shift[j]),
         is_width=bool(abs(found.z[1, j]) > abs(found.z[0, j])),

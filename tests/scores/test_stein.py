@@ -163,8 +163,23 @@ def test_the_coordinate_is_named(rng):
     x[:, 1] += 0.5 * 2
     found = check_draws(x, log_density(x), -x @ precision, log_density)
     assert found.refused
-    assert found.coordinate == 1
+    assert found.coordinates[0] == 1
     assert not found.is_width
+
+
+@pytest.mark.parametrize(("d", "correlation"), [(2, 0.9), (2, -0.3), (2, 0.15), (20, 0.2)])
+@pytest.mark.parametrize("of_draws", [True, False])
+def test_a_wrong_correlation_is_refused(d, correlation, of_draws, rng):
+    """Along each coordinate draws are as wide as the slope says: those of N(0, I), or the best mean field's."""
+    covariance = np.full((d, d), correlation) + (1 - correlation) * np.eye(d)
+    precision = np.eye(d) if of_draws else np.linalg.inv(covariance)
+    factor = np.linalg.cholesky(covariance) if of_draws else np.diag(np.diag(precision) ** -0.5)
+    x = rng.standard_normal((4000, d)) @ factor.T
+
+    def log_density(y):
+        return -0.5 * ((y @ precision) * y).sum(axis=1)
+
+    assert check_draws(x, log_density(x), -x @ precision, log_density).refused
 
 
 def test_chains_count_by_their_effective_size(rng):
