@@ -14,8 +14,7 @@ from pymc_kl.numerics.lbfgs import ValueAndGrad
 CAPTURE_RADIUS = 0.5  # standard deviations of a maximum within which climbs are sure to end there; our choice
 NEAREST = 4  # maxima to which exact distances are computed, of many; our choice
 LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p̃ must rise; our choice
-FEW_DIMENSIONS = 20  # up to which the line to the nearest maximum decides alone; our choice
-MUCH_FARTHER = 2.0  # times the distance of the nearest, from which no other maximum is asked for; our choice
+BESIDE = 0.1  # share of the way to a second maximum by which a point is moved towards that to see a saddle; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +87,8 @@ class Maxima:
     def capture_uphill(self, value_and_grad: ValueAndGrad, x: Array, value: Array) -> IntArray:
         """Index of the maximum that captures each point, or of the nearest if log p̃ only rises on the straight line.
 
-        In many dimensions it may rise to a second as well, which then leaves open where the point belongs.
+        Coordinates in which two maxima agree may hide a saddle between those, so that it must not fall on the line
+        between them either, from about where the point lies.
         """
         owner = self.capture(x, value)
         open_ = np.flatnonzero(owner < 0)
@@ -98,9 +98,25 @@ class Maxima:
         nearest, second = self._two_nearest(copies)
         rises = self._rises_to(value_and_grad, copies, value[open_], nearest)
         also = np.flatnonzero(rises & (second >= 0))
-        rises[also] = ~self._rises_to(value_and_grad, copies[also], value[open_[also]], second[also])
+        rises[also] = ~self._falls_between(value_and_grad, copies[also], nearest[also], second[also])
         owner[open_[rises]] = nearest[rises]
         return owner
+
+    def _falls_between(self, value_and_grad: ValueAndGrad, x: Array, k: IntArray, other: IntArray) -> BoolArray:
+        """Tell whether log p̃ falls on the way from beside each canonical point (n, d) to maximum k (n,).
+
+        The way is the straight line between two maxima, from the point on it nearest to the given one and somewhat on.
+        """
+        if not len(x):
+            return np.zeros(0, dtype=bool)
+        apart, along = self.x[other] - self.x[k], np.empty(len(x))
+        for i in np.unique(k):
+            rows = k == i
+            metric = apart[rows] @ self.precisions[i]
+            along[rows] = ((x[rows] - self.x[i]) * metric).sum(axis=1) / (apart[rows] * metric).sum(axis=1)
+        beside = self.x[k] + np.clip(along + BESIDE, 0, 1)[:, None] * apart
+        line = self._line_to(value_and_grad, beside, value_and_grad(beside)[0], k)
+        return np.asarray((np.diff(line, axis=1) < -RISE).any(axis=1))
 
     def _rises_to(self, value_and_grad: ValueAndGrad, x: Array, value: Array, k: IntArray) -> BoolArray:
         """Tell whether log p̃ only rises on the straight line from each canonical point (n, d) to a maximum (n,)."""
@@ -131,17 +147,11 @@ class Maxima:
         return few[rows, best], squared[rows, best]
 
     def _two_nearest(self, x: Array) -> tuple[IntArray, IntArray]:
-        """Find the maximum nearest to each canonical point (n, d), and the second or -1 if that is much farther.
-
-        In few dimensions none is second: two to which log p̃ rises share a flat top more often than a point.
-        """
-        if len(self) < 2 or x.shape[1] <= FEW_DIMENSIONS:
-            return self._nearest(x)[0], np.full(len(x), ELSEWHERE, dtype=np.int64)
+        """Find the maximum nearest to each canonical point (n, d), and the second; -1 where there is only one."""
         few, squared = self._distances(x)
         order, rows = np.argsort(squared, axis=1), np.arange(len(x))
-        first, second = order[:, 0], order[:, 1]
-        close = squared[rows, second] < MUCH_FARTHER**2 * squared[rows, first]
-        return few[rows, first], np.where(close, few[rows, second], ELSEWHERE)
+        second = few[rows, order[:, 1]] if len(self) > 1 else np.full(len(x), ELSEWHERE, dtype=np.int64)
+        return few[rows, order[:, 0]], second
 
     def _distances(self, x: Array) -> tuple[IntArray, Array]:
         """Squared distances (n, few) of canonical points (n, d) to the maxima (n, few) that may be nearest."""

@@ -26,7 +26,8 @@ def audit(posterior: ModewisePosterior) -> xr.DataTree | None:
     -------
     DataTree
         `n_draws` (chain, mode), `crossings` (chain), `copy` (chain), that of most of its draws, `rhat`, `ess`,
-        `missed` (mode); `stein_z`, `stein_spread`,
+        `missed` (mode); `share` (mode) of all draws and its standard error, where they tell it; `stein_z`,
+        `stein_spread`,
         `stein_shift` (mode): by how many standard errors, and along which `stein_coordinate`, the draws of a mode fail
         to be draws of the posterior, how many times too wide they are there and by how many standard deviations off;
         `refusal` (mode): why they are not used, or empty; `missed_mass` and its error;
@@ -61,6 +62,8 @@ def _visits(posterior: ModewisePosterior, given: PosteriorDraws, masses: Masses,
             "rhat": ("mode", masses.rhat[:k]),
             "ess": ("mode", masses.ess[:k]),
             "missed": ("mode", not_visited.astype(float)),
+            "share": ("mode", np.where(masses.known, masses.mass[:k], np.nan)),
+            "share_se": ("mode", np.where(masses.known, masses.se[:k], np.nan)),
             **_checks(posterior.checks or (None,) * k),
             "missed_mass": alarm.mass.value,
             "missed_mass_se": alarm.mass.se,

@@ -34,8 +34,6 @@ class Task:
         Below 1 the density is p̃^β times that of a Gaussian with this centre and scale to the power 1 - β.
     settled : bool
         The starts are draws of the mode, and the factor that of their covariance: batches need little warm-up.
-    nuts_alone : bool
-        Batches have not mixed there before.
     """
 
     centre: Array
@@ -47,7 +45,6 @@ class Task:
     seed: int
     beta: float = 1.0
     settled: bool = False
-    nuts_alone: bool = False
 
 
 def make_task(

@@ -54,10 +54,9 @@ def sample_locally[Draws](
     made: list[Draws | None] = [None] * len(tasks)
     start = time.monotonic()
     try:
-        batches = [i for i, task in enumerate(tasks) if not task.nuts_alone]
-        for n_done, i in enumerate(batches, 1):
-            made[i] = take(i, sample_batch(target, tasks[i], inside[i], alarm))
-            report(f"HMC in {n_done} of {len(batches)} modes{_more(start, n_done, len(batches))}")
+        for i, task in enumerate(tasks):
+            made[i] = take(i, sample_batch(target, task, inside[i], alarm))
+            report(f"HMC in {i + 1} of {len(tasks)} modes{_more(start, i + 1, len(tasks))}")
         unmixed = [i for i, draws in enumerate(made) if draws is None or not mixed(draws)]
         if unmixed:
             report(f"NUTS in 0 of {len(unmixed)} modes that HMC does not mix in")

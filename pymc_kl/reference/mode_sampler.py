@@ -13,7 +13,6 @@ from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.ridge import free_rotation
-from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.whitening import WIDE
 from pymc_kl.progress import SILENT, Alarm, Report
 from pymc_kl.reference import policy
@@ -31,7 +30,7 @@ from pymc_kl.reference.settings import Sampling
 from pymc_kl.reference.tempered_bridge import log_mass_by_path
 
 MOST_CLIMBED = 200  # points turned back at a mode's border from which climbs start; bounds their cost; our choice
-BENT_ERRORS = 3.0  # times that the error of a bridge to chains along a bent ridge is taken; our choice
+BENT = "it is a narrow ridge that bends, and chains may not have entered all of it"
 LONGER_TUNE = 3  # times as much tuning at a second try, and where chains start from all over; our choice
 
 
@@ -71,10 +70,9 @@ class ModeSampler:
     ) -> tuple[list[ModeState], bool]:
         """Sample some modes with chains and weigh them again; also whether an interrupt cut that short.
 
-        Along a bent ridge NUTS, which is slow there, comes with the second try. Where it agrees less than batches did,
-        theirs are kept.
+        NUTS is not asked along a bent ridge, where it is slow and enters no more of it. Where it agrees less than
+        batches did, theirs are kept.
         """
-        first = all(states[k].tries == 0 for k in wanted)
         batches: dict[int, LocalDraws] = {}
 
         def take(i: int, chains: Chains) -> LocalDraws | str:
@@ -87,7 +85,7 @@ class ModeSampler:
             return made
 
         def can_be_used(draws: LocalDraws | str) -> bool:
-            return not isinstance(draws, str) and (policy.mixed(draws) or (first and draws.bent))
+            return not isinstance(draws, str) and (policy.mixed(draws) or draws.bent)
 
         made, interrupted = sample_locally(
             self.target,
@@ -133,16 +131,11 @@ class ModeSampler:
         return self._region(k, state)
 
     def _bent(self, k: int, state: ModeState) -> ModeState:
-        """Weigh a bent ridge, which chains may not have entered all of, by a nested Laplace approximation if it can be.
-
-        Else what a bridge says has a larger error.
-        """
+        """Weigh a bent ridge, which chains may not have entered whole, by a nested Laplace approximation or not at all."""
         nested = self._nested(k, state)
         if nested is not state:
             return replace(nested, log_mass=replace(nested.log_mass, reason=""))
-        found = state.log_mass
-        wider = Estimate(found.estimate.value, BENT_ERRORS * found.estimate.se)
-        return replace(state, log_mass=replace(found, estimate=wider))
+        return replace(state, log_mass=unknown_log_mass(BENT))
 
     def _region(self, k: int, state: ModeState) -> ModeState:
         """Weigh a region without a proper maximum: with its log scales on a grid, else as before, else along a path.
@@ -173,15 +166,11 @@ class ModeSampler:
         return replace(found, reason=f"{found.reason}; the given draws stand, which no chains made here agree with")
 
     def along_path(self, k: int, state: ModeState) -> ModeState:
-        """Weigh a mode by a better proposal or a path if overlap is at fault, or chains that say where it is narrow.
-
-        A path is long along a bent ridge, and no use where its own end has hardly been seen.
-        """
+        """Weigh a mode by a better proposal or a path if overlap is at fault, or chains that say where it is narrow."""
         if self.sampling.as_given or self.alarm.over or not (np.isfinite(state.log_mass.overlap) or state.draws.crawl):
             return state
         found = self._nested(k, state)
-        hardly_seen = state.draws.bent and state.draws.ess < policy.LEAST_OF_NUTS
-        return found if found.known or hardly_seen else self._tempered(k, state)
+        return found if found.known else self._tempered(k, state)
 
     def _tempered(self, k: int, state: ModeState) -> ModeState:
         """Weigh a mode without a mass along a tempered path."""
@@ -195,6 +184,7 @@ class ModeSampler:
     def about_maximum(self, k: int, state: ModeState) -> ModeState:
         """Weigh a mode by importance sampling about its maximum; the draws become those."""
         found, draws = log_mass_by_importance(self._density(k), self.rngs[k])
+        found = replace(found, reason=BENT) if state.draws.bent and not found.reason else found
         return replace(state, log_mass=found, draws=draws)
 
     def leave_out(self, state: ModeState) -> ModeState:
@@ -216,14 +206,12 @@ class ModeSampler:
         tune, chains = self.sampling.tune, self.sampling.chains
         if not self.modes.proper:
             return self._task_from_all_over(n_draws, LONGER_TUNE * tune, self.rngs[k])
-        nuts_alone = state.draws.bent and state.draws.made_here
-        n_draws = self.sampling.draws if nuts_alone else n_draws  # its first try there, and slow
         tune *= LONGER_TUNE if state.tries else 1
         centre, covariance = self.modes.x[k], self.modes.covariances[k]
         task = make_task(centre, covariance, draws=n_draws, tune=tune, chains=chains, rng=self.rngs[k])
         if policy.can_go_on_from(state.draws, checked=state.check is not None):
             return continue_task(state.draws.x, state.draws.ess, covariance, task, self.rngs[k])
-        return replace(starts_inside(self.target, task), nuts_alone=nuts_alone)
+        return starts_inside(self.target, task)
 
     def _task_from_all_over(self, n_draws: int, tune: int, rng: np.random.Generator) -> Task:
         centre, scale = self.modes.x[0], self.modes.local_scale

@@ -27,6 +27,7 @@ from pymc_kl.reference.nested_laplace import TIED, TIED_IF_BENT, fit_nested_lapl
 from pymc_kl.reference.proposals import NormalisedDensity
 
 NESTED_DRAWS = 4000  # draws of the proposal; our choice
+MOST_ALONG_A_RIDGE = 5  # coordinates that are tried as the one that goes along a bent ridge; our choice
 ENOUGH_OVERLAP = 0.5  # overlap from which no further outer coordinate is tried; our choice
 DOUBTFUL_ERRORS = 2.0  # times that the error of importance sampling is taken with k-hat above 0.5; our choice
 FAR_ABOVE = float(np.log(100))  # nats: log weight over the mean at which a draw is where the proposal hardly goes
@@ -93,7 +94,8 @@ def _outer_coordinates(mode: ModeDensity, draws: LocalDraws) -> list[IntArray]:
     if len(free) < d and len(free) in NODES:
         return [free]
     order = outer_coordinates(draws.x)
-    return [np.sort(order[:m]) for m in NODES if m < d]
+    more = order[1:MOST_ALONG_A_RIDGE] if draws.bent else order[:0]  # any of them may go along it, and none back
+    return [*(np.sort(order[:m]) for m in NODES if m < d), *(np.array([i]) for i in more)]
 
 
 def _with_outer(

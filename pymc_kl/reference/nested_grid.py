@@ -12,11 +12,11 @@ from pymc_kl.numerics.lbfgs import ValueAndGrad
 NODES = {1: 61, 2: 19}  # nodes of the grid along each of so many outer coordinates; our choice
 DEPTH = 12.0  # nats below its top down to which the outer density is tabulated: all but 1e-5 of it; our choice
 MAX_GROWTH = 8  # times that a grid grows, by half its width, to reach that depth; our choice
-MOST_NEWTON_STEPS = 12  # steps from a neighbour's mode to a node's; a neighbour is close, so that 3 to 5 do; our choice
+MOST_NEWTON_STEPS = 12  # steps from a neighbour's mode to a node's, of which 3 to 5 do nearly always; our choice
 NEWTON_GAIN = 1e-4  # squared length of a Newton step, in local sds, from which no more are made; our choice
-LONGEST_STEP = 100.0  # local sds that the first Newton step goes at the most, or one sd of the draws if more; our choice
+LONGEST_STEP = 100.0  # local sds that the first step goes at the most, or one sd of the draws if more; our choice
 LONGER_STEP = 2.0  # times as long as the one before that the next may be: a ridge may bend far away; our choice
-FAR_FROM_MODE = 1.0  # squared length of the last Newton step, in local sds, above which no mode was found; our choice
+FAR_FROM_MODE = 1.0  # squared length of the last step, in local sds, above which no mode was found; our choice
 DIFFERENCE = 1e-3  # local sds over which a gradient is differenced; our choice
 FLATTEST = 0.05  # least curvature believed, over that of a neighbour; our choice
 

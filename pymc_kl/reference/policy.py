@@ -130,7 +130,7 @@ def _may_try(state: ModeState) -> bool:
         return True
     draws = state.draws
     slow = draws.source == "NUTS" and draws.ess < min(LEAST_OF_NUTS, len(draws) / 10)
-    hopeless = draws.crawl or slow or (len(draws) >= LEAST_GIVEN and not draws.bent and not mixed(draws))
+    hopeless = draws.crawl or draws.bent or slow or (len(draws) >= LEAST_GIVEN and not mixed(draws))
     return state.tries < MAX_TRIES and not hopeless
 
 

@@ -29,7 +29,8 @@ class Audit:
     """What the user's draws missed, whether they tell the masses of the modes, and where they are not of the posterior.
 
     `refusals` say of each mode, by its number, why its draws are not used. `in_mode` and `in_copy` (of a mode) name
-    the chains most of whose draws lie there; `moves` counts how often chains went from mode to mode.
+    the chains most of whose draws lie there; `moves` counts how often chains went from mode to mode. `shares` are those
+    of the draws in each mode, where they tell its mass.
     """
 
     missed: tuple[int, ...]
@@ -44,6 +45,7 @@ class Audit:
     in_copy: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     moves: int = 0
     n_diverging: int = 0
+    shares: Mapping[int, Estimate] = field(default_factory=dict)
 
 
 def read_audit(dt: xr.DataTree) -> Audit | None:
@@ -66,6 +68,7 @@ def read_audit(dt: xr.DataTree) -> Audit | None:
         in_copy=_grouped(chains, ds["copy"].values if "copy" in ds else modes[:0]),
         moves=int(np.nansum(ds["crossings"].values)),
         n_diverging=int(ds.attrs.get("n_diverging", 0)),
+        shares=_shares(ds),
     )
 
 
@@ -73,6 +76,13 @@ def _refusals(ds: xr.Dataset) -> dict[int, str]:
     if "refusal" not in ds:
         return {}
     return {int(k): str(text) for k, text in zip(ds["mode"].values, ds["refusal"].values, strict=True) if str(text)}
+
+
+def _shares(ds: xr.Dataset) -> dict[int, Estimate]:
+    if "share" not in ds:
+        return {}
+    columns = (ds[name].values for name in ("mode", "share", "share_se"))
+    return {int(k): Estimate(float(share), float(se)) for k, share, se in zip(*columns, strict=True) if share == share}
 
 
 def _grouped(chains: list[str], places: Array) -> dict[int, tuple[str, ...]]:

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
+from pymc_kl.numerics.estimate import UNKNOWN
 from pymc_kl.reference.given_check import not_of_this_posterior
 from pymc_kl.reference.policy import ENOUGH_ESS
-from pymc_kl.reports.facts import Facts
+from pymc_kl.reports.facts import LEAST_COUNTED_MASS, Facts
 from pymc_kl.reports.given import Agreement, Audit
 from pymc_kl.reports.phrases import counted, every, listed, measured, numbered, percent, plain
 from pymc_kl.reports.sentence import Sentence
@@ -12,6 +15,7 @@ from pymc_kl.reports.trust import capital, judge_reference, why_one_region
 
 RHAT_AGREES = 1.01  # R-hat up to which chains agree; Vehtari et al. 2021, doi:10.1214/20-BA1221
 RHAT_NEARLY = 1.05  # R-hat up to which they nearly agree: longer chains may be all that is needed; our choice
+SURELY_OFF = 4.0  # standard errors from a share of draws to a mode's mass from which it is wrong; our choice
 MOSTLY = 0.5  # part of R-hat's excess over 1 that may be left once copies of modes are relabelled; our choice
 
 
@@ -43,7 +47,7 @@ def are_fine(facts: Facts) -> bool:
     if audit is None or audit.worst is None or audit.refusals:
         return False
     agree = up_to_labels(audit) or audit.worst.rhat <= RHAT_AGREES
-    return agree and facts.completed and facts.proper and not _doubts(facts, audit)
+    return agree and facts.completed and facts.proper and not _doubts(facts, audit) and _wrong_share(facts) is None
 
 
 def _state(facts: Facts, audit: Audit) -> str:
@@ -113,13 +117,9 @@ def missed_by_draws(facts: Facts) -> str | None:
     if audit.missed and audit.alarm:
         verb, known = "holds" if len(audit.missed) == 1 else "together hold", facts.masses_known
         held = f"which {verb} {percent(audit.missed_mass)} of the posterior" if known else "of unknown mass"
-        text = f"Your draws miss {numbered(audit.missed)}, {held}."
-        if audit.mean is not None and known:
-            label, given, right = audit.mean
-            text += (
-                f" Their mean of `{label}` is {plain(given, right.se)}; over all modes found it is {measured(right)}."
-            )
-        return text
+        return f"Your draws miss {numbered(audit.missed)}, {held}.{_mean_of_draws(audit) if known else ''}"
+    if (text := _wrong_share(facts)) is not None:
+        return f"{text}{_mean_of_draws(audit)}"
     unknown = not audit.masses_known and audit.reason and not audit.refusals
     if unknown and not audit.missed and len(facts.that_matter) > 1 and facts.completed:
         return (
@@ -127,6 +127,33 @@ def missed_by_draws(facts: Facts) -> str | None:
             "their masses."
         )
     return None
+
+
+def _wrong_share(facts: Facts) -> str | None:
+    """Write by how much the share of the draws in a mode surely differs from its mass; None where none does."""
+    audit = facts.audit
+    if audit is None or not facts.masses_known:
+        return None
+    off = {}
+    for mode in facts.that_matter:
+        share = audit.shares.get(mode.number, UNKNOWN)
+        if (apart := abs(share.value - mode.mass.value)) > LEAST_COUNTED_MASS:
+            off[mode] = apart / np.hypot(share.se, mode.mass.se)
+    worst = max(off, key=off.__getitem__, default=None)
+    if worst is None or not off[worst] > SURELY_OFF:
+        return None
+    return (
+        f"Your draws reach modes in the wrong shares: {percent(audit.shares[worst.number])} of them are in mode "
+        f"{worst.number}, which holds {percent(worst.mass)}."
+    )
+
+
+def _mean_of_draws(audit: Audit) -> str:
+    """Write how far off the worst mean of the draws is."""
+    if audit.mean is None:
+        return ""
+    label, given, right = audit.mean
+    return f" Their mean of `{label}` is {plain(given, right.se)}; over all modes found it is {measured(right)}."
 
 
 def agreement(facts: Facts) -> str | None:

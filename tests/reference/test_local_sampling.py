@@ -84,16 +84,6 @@ def test_nuts_samples_what_batches_do_not_mix_in(zoo):
     check_normal(made[0][1].x, 1.0)
 
 
-def test_where_batches_did_not_mix_before_nuts_samples_alone(zoo):
-    _, target = zoo("standard_normal_1")
-    tasks, told = [replace(task_of(1, seed=1, draws=200), nuts_alone=True), task_of(1, seed=2, draws=200)], []
-    made, _ = sample_locally(
-        target, tasks, [everywhere] * 2, lambda _, chains: chains, lambda _: True, report=told.append
-    )
-    assert [chains.source for chains in made] == ["NUTS", "HMC"]
-    assert told[0] == "HMC in 1 of 1 modes"
-
-
 def test_an_interrupt_keeps_the_modes_that_are_done(zoo, monkeypatch):
     _, target = zoo("standard_normal_1")
     tasks = [task_of(1, seed=seed, draws=50) for seed in range(3)]
