@@ -10,9 +10,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy.special import softmax
 
-from pymc_kl._typing import Array
+from pymc_kl._typing import Array, IntArray
 from pymc_kl.numerics.estimate import MIN_RATIOS, Estimate, mean_estimate
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE
+from pymc_kl.numerics.power_law import power_law
 
 LEAST_TAIL = 10  # terms: smallest tail that is fitted; our choice
 MOST_TAIL = 1000  # terms: largest tail; the index has an error of 0.05 then; our choice
@@ -20,6 +21,8 @@ TAIL_STEP = 1.5  # factor between the sizes of tails that are tried; our choice
 MISFIT = 0.8  # Anderson and Darling's A² from which a fit is rejected: about 10 %; Choulakian and Stephens 2001
 LEAST_FITTED = 5  # terms above a threshold, below which no tail is fitted; our choice
 DOUBT = 1.0  # standard errors of the index k that are left open, one way and the other; our choice
+POWER_LAW = 3.0  # nats: evidence from which a tail is a power law's: odds of 20 to 1; our choice
+CERTAIN_LAW = 30.0  # nats: evidence from which the index of that law decides, too: odds of 1e13 to 1; our choice
 NEGLIGIBLE_SE = 1e-3  # nats: standard error so small that it is never refused; a hundredth of the ELBO gap's limit
 MOST_SMOOTHED = 0.45  # index with which the tail's part in a variance is smoothed, at the most; our choice
 
@@ -50,7 +53,12 @@ def tail_index(values: Array) -> float:
 
 
 def tailed_mean(
-    values: Array, weights: Array | None = None, *, heavy: Heavy = "either", foreign: Array | None = None
+    values: Array,
+    weights: Array | None = None,
+    *,
+    heavy: Heavy = "either",
+    foreign: Array | None = None,
+    regions: IntArray | None = None,
 ) -> Estimate:
     """Estimate an expectation from draws, as :func:`mean_estimate` does, with an error that heeds the terms' tail.
 
@@ -62,8 +70,10 @@ def tailed_mean(
 
     Where values are a log ratio of two densities, `foreign` is the logarithm of the one that the draws are not from.
     It decides whether the variance is finite, since the log density of draws themselves has a light tail; and it
-    tells sooner: the ratio may fall before it rises, and its tail begins further out. Its index decides as it is,
-    unless a side is named: then both tails must be too heavy, by their standard errors or more.
+    tells sooner: the ratio may fall before it rises, and its tail begins further out. Where a side is named, both
+    tails must be too heavy, by their standard errors or more. Else the draws' own density tells a power law, which
+    goes on as it is, from a tail that grows lighter further out, as that of a banana does: only the former has no
+    finite variance, and its index need only come within a standard error of 0.5. `regions` have a tail each.
     """
     plain = mean_estimate(values, weights)
     if not (np.isfinite(plain.se) and plain.se > 0) or values.size < MIN_RATIOS:
@@ -73,9 +83,15 @@ def tailed_mean(
     widening, endless = _widening(terms, efficiency)
     refused = endless and heavy in ("either", "upper" if terms.max() > -terms.min() else "lower")
     if foreign is not None:
-        wider, alone = _widening(_centred(foreign, weights), efficiency, sure=heavy != "either")
-        refused = alone and (refused or heavy == "either")
+        named = heavy != "either"
+        wider, alone = _widening(_centred(foreign, weights), efficiency, doubts=1 if named else -1)
         widening = max(widening, wider)
+        if named:
+            refused = refused and alone
+        else:
+            law = power_law(values + foreign, foreign, weights, regions)
+            least = POWER_LAW if alone else CERTAIN_LAW if law.k > KHAT_FINITE_VARIANCE else float("inf")
+            refused = min(efficiency, 1.0) * law.evidence > least
     return Estimate(plain.value, float("inf") if refused and plain.se > NEGLIGIBLE_SE else plain.se * widening)
 
 
@@ -88,11 +104,11 @@ def _centred(values: Array, weights: Array | None) -> Array:
     return np.asarray((weights * np.where(kept, values - mean, 0.0)).ravel())
 
 
-def _widening(terms: Array, efficiency: float, *, sure: bool = True) -> tuple[float, bool]:
+def _widening(terms: Array, efficiency: float, *, doubts: int = 1) -> tuple[float, bool]:
     """Return by how much the tail of terms with mean 0 widens the root of their mean square, and if that has no limit.
 
-    `efficiency` is that of the draws, effective ones over all. The second answer may be left open by the error of the
-    tail's index, or goes by the index alone.
+    `efficiency` is that of the draws, effective ones over all. The second answer is by the tail's index less `doubts`
+    times its standard error.
     """
     x = np.sort(terms if terms.max() > -terms.min() else -terms)
     tail = _tail(x)
@@ -104,7 +120,7 @@ def _widening(terms: Array, efficiency: float, *, sure: bool = True) -> tuple[fl
     scale = k * float(np.median(x[-tail.size :] - threshold)) / (2**k - 1)
     first, second = scale / (1 - k), 2 * scale**2 / ((1 - k) * (1 - 2 * k))
     smoothed = float((below**2).sum()) + tail.size * (threshold**2 + 2 * threshold * first + second)
-    return float(np.sqrt(max(smoothed / float((x**2).sum()), 1.0))), tail.k - sure * doubt > KHAT_FINITE_VARIANCE
+    return float(np.sqrt(max(smoothed / float((x**2).sum()), 1.0))), tail.k - doubts * doubt > KHAT_FINITE_VARIANCE
 
 
 def _tail(x: Array) -> Tail:

@@ -70,11 +70,11 @@ def expected_log_ratio(p: ReferenceDraws, log_evidence: Estimate, offset: Array)
     value = mean_estimate(terms, p.weights).value
     counted = p.masses.known and p.masses.covariance is None
     if counted or not np.isfinite(value):
-        drawn, others = tailed_mean(terms, p.weights, foreign=p.log_prob).se, log_evidence.se
+        drawn, others = tailed_mean(terms, p.weights, foreign=p.log_prob, regions=p.mode).se, log_evidence.se
     else:
         local = region_means(terms, p)
         foreign = p.log_prob - np.nan_to_num(region_means(p.log_prob, p))[p.mode]
-        drawn = tailed_mean(terms - np.nan_to_num(local)[p.mode], p.weights, foreign=foreign).se
+        drawn = tailed_mean(terms - np.nan_to_num(local)[p.mode], p.weights, foreign=foreign, regions=p.mode).se
         local = np.where(np.isnan(local), p.unvisited - offset, local)
         slope = np.where(np.isnan(local), value, local)
         others = function_of_masses_se(slope, p.masses, -log_evidence.se)
