@@ -17,7 +17,7 @@ from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.modes.numbering import to_mode_number
 from pymc_kl.numerics.estimate import Estimate, smoothed_weights, systematic
 from pymc_kl.numerics.judgement import CANNOT_TELL, Answer, at_most
-from pymc_kl.numerics.khat import KHAT_RELIABLE, khat_se
+from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE, khat_se
 from pymc_kl.progress import stages
 from pymc_kl.reference.datatree import reference_tree
 from pymc_kl.sampling.inputs import given_fit, known_modes, open_approximation
@@ -67,7 +67,9 @@ def correct(
         `posterior` in the model's own space and `sample_stats` with `log_density` (nats, unconstrained space) and
         `mode`. Draws are independent but for repeats, which follow each other in a chain, so that ArviZ's effective
         size and Monte Carlo error count them; they are spread over the copies that symmetries make of a mode.
-        `khat`, `khat_se`, `ess` (draws of q that the weights are worth) and `n_distinct` are in the attributes.
+        `khat`, `khat_se`, `ess` (draws of q that the weights are worth), `n_distinct` and `errors_hold` are in the
+        attributes: whether k-hat is at most 0.5, "yes", "no" or "cannot tell" by two standard errors. From 0.5 on
+        weights have no finite variance, and errors of spreads and tails of the draws are too small; a warning says so.
 
     Raises
     ------
@@ -117,6 +119,7 @@ def correct(
         "khat_se": khat_se(khat, len(x)),
         "ess": float(1 / (weights**2).sum()),
         "n_distinct": len(np.unique(rows)),
+        "errors_hold": _at_most(khat, len(x), KHAT_FINITE_VARIANCE),
     }
     return dt
 
@@ -137,13 +140,13 @@ def _weighed(
         log_density = np.append(log_density, target.log_density(more))
         log_prob = np.append(log_prob, log_prob_on_circle(approximation, more))
         weights, khat = smoothed_weights(log_density - log_prob)
-        reliable, times = _reliable(khat, len(x)), len(x) // n
+        reliable, times = _at_most(khat, len(x), KHAT_RELIABLE), len(x) // n
         if reliable == "no" or times >= MOST or (reliable == "yes" and khat <= ENOUGH[times]):
             return x, log_density, weights, khat
 
 
-def _reliable(khat: float, n: int) -> Answer:
-    return at_most(Estimate(khat, khat_se(khat, n)), KHAT_RELIABLE)
+def _at_most(khat: float, n: int, limit: float) -> Answer:
+    return at_most(Estimate(khat, khat_se(khat, n)), limit)
 
 
 def resampled(weights: Array, n: int, rng: np.random.Generator) -> IntArray:
@@ -163,16 +166,17 @@ def _refuse(khat: float, n: int, modes: Modes, mode: IntArray) -> None:
         raise ValueError(
             f"k-hat cannot be told from {n} proposals, so their weights cannot be trusted; raise n_proposals."
         )
-    reliable = _reliable(khat, n)
+    reliable = _at_most(khat, n, KHAT_RELIABLE)
     shown = f"k-hat is {khat:.2f} ± {khat_se(khat, n):.2f}" if np.isfinite(khat) else f"k-hat is {khat:.2g}"
     if reliable == "no":
         raise ValueError(
             f"{shown}, above {KHAT_RELIABLE}: a few draws carry the weights, so they cannot be trusted. "
             "Fit a larger family, such as the forward mixture, or sample."
         )
+    doubt = ""
     if reliable == CANNOT_TELL:
-        warnings.warn(
-            f"{shown}, so that it cannot be told whether it is below {KHAT_RELIABLE} and the weights can be trusted; "
-            "raise n_proposals, or fit a larger family.",
-            stacklevel=3,
-        )
+        doubt = f"it cannot be told whether it is below {KHAT_RELIABLE} and the weights can be trusted"
+    elif _at_most(khat, n, KHAT_FINITE_VARIANCE) != "yes":
+        doubt = f"it is not surely below {KHAT_FINITE_VARIANCE}, and errors of spreads of the draws may be too small"
+    if doubt:
+        warnings.warn(f"{shown}, so that {doubt}; raise n_proposals, or fit a larger family.", stacklevel=3)
