@@ -1,6 +1,6 @@
 """Errors of divergences against exact truth in replicates: two normal modes far apart, weighed with known errors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -92,6 +92,17 @@ def test_every_part_of_both_divergences_has_the_error_that_it_says(errors):
         assert (covered >= 0.90).all(), covered
         assert (z.std(axis=0) > 0.8).all(), z.std(axis=0)
         assert (np.abs(z.mean(axis=0)) < 0.3).all(), z.mean(axis=0)
+
+
+@pytest.mark.parametrize("sizes", [(150, 4000), (4000, 150)])
+def test_the_error_within_a_mode_is_that_of_the_draws_in_it(sizes):
+    """However light it is: Kish's number of all draws times its mass is up to six times too large or too small."""
+    z, exact = [], masses_from_log([Estimate(float(np.log(v)), 0.0) for v in Q_MASS], np.array([1000, 1000, 0]))[0]
+    for seed in range(N_SEEDS):
+        r = two_modes(seed, np.zeros(2), sizes)
+        rule = forward_chain_rule(r.p, replace(r.q, masses=exact), r.log_z)
+        z.append((rule.within_each[:2] - WITHIN) / rule.within_each_se[:2])
+    assert (np.abs(np.std(z, axis=0) - 1) < 0.2).all(), np.std(z, axis=0)
 
 
 def test_the_error_of_a_single_mode_within_is_that_of_the_whole():
