@@ -131,7 +131,7 @@ class ModeSampler:
         return self._region(k, state)
 
     def _bent(self, k: int, state: ModeState) -> ModeState:
-        """Weigh a bent ridge, which chains may not have entered whole, by a nested Laplace approximation or not at all."""
+        """Weigh a bent ridge by a nested Laplace approximation or not at all: chains may not have entered it whole."""
         nested = self._nested(k, state)
         if nested is not state:
             return replace(nested, log_mass=replace(nested.log_mass, reason=""))
