@@ -13,7 +13,10 @@ import pytensor.tensor as pt
 from pymc.pytensorf import compile as compile_pymc
 from pytensor.gradient import NullTypeGradError
 from pytensor.graph.basic import Constant, Variable
+from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.traversal import ancestors
+from pytensor.scalar import Softplus
+from pytensor.tensor.elemwise import Elemwise
 
 from pymc_kl._typing import Array
 from pymc_kl.model.graphs import (
@@ -197,16 +200,24 @@ class JaxEvaluator:
         return values, grads
 
 
+def _stable_softplus(graph: FunctionGraph) -> None:
+    """Write log(1 + e^u) so that no branch of it overflows: PyTensor's has NaN for a gradient in JAX from u = 710 on."""
+    for node in graph.toposort():
+        if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Softplus):
+            u = node.inputs[0]
+            graph.replace(node.outputs[0], pt.maximum(u, 0) + pt.log1p(pt.exp(-pt.abs(u))), import_missing=True)
+
+
 def _to_jax(x: Variable, log_density: Variable) -> Callable[[Any], Any]:
     """Translate a graph to a JAX function of one row; parameters that are invalid give -inf, as in PyMC."""
     import jax
     import jax.numpy as jnp
     from pytensor.compile.mode import get_mode
-    from pytensor.graph.fg import FunctionGraph
     from pytensor.link.jax.dispatch import jax_funcify
 
     graph = FunctionGraph(inputs=[x], outputs=[log_density], clone=True)
     get_mode("JAX").including("local_check_parameter_to_ninf_switch").optimizer.rewrite(graph)
+    _stable_softplus(graph)
     translated = jax_funcify(graph)
 
     def scalar(row: Any) -> Any:
