@@ -29,7 +29,7 @@ import xarray as xr
 
 from pymc_kl.sweeps import sweep
 
-FITS = {"reverse": "meanfield", "forward": ("meanfield", "fullrank"), "n_draws": 1000, "n_starts": 512}
+FITS = {"reverse": "meanfield", "forward": ("meanfield", "fullrank"), "draws": 1000, "n_starts": 512}
 QUIET = {"random_seed": 1, "progressbar": False}
 
 

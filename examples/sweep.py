@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from pymc_kl.sweeps import sweep, sweep_report, sweep_table
 
 GRID = {"gap": [2.0, 4.0, 6.0, 8.0], "mass": [0.1, 0.2, 0.4]}
-FITS = {"reverse": "meanfield", "forward": "mixture", "n_draws": 1000, "n_starts": 512}
+FITS = {"reverse": "meanfield", "forward": "mixture", "draws": 1000, "n_starts": 512}
 
 
 # %% A cell: a function of the parameters that returns a model.

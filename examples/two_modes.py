@@ -271,7 +271,7 @@ def compare_from_draws(n: int = 5000, seed: int = 1) -> xr.DataTree:
     with pm.Model():
         pm.NormalMixture("x", WEIGHTS, LOCS, sigma=SCALES)
         advi = pm.fit(20_000, obj_optimizer=pm.adam(learning_rate=1e-3), random_seed=seed, progressbar=False)
-        return pkl.compare(draws, {"ADVI": advi}, n_draws=N_DRAWS, random_seed=seed)
+        return pkl.compare(draws, {"ADVI": advi}, draws=N_DRAWS, random_seed=seed)
 
 
 # %% Run everything.

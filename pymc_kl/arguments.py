@@ -1,9 +1,12 @@
 """Rules that arguments of public functions must keep, told by the argument's name before any work begins."""
 
 import difflib
+import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import wraps
 from numbers import Integral, Real
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ import numpy as np
 type Rule = Callable[[str, Any], None]
 
 MOST_COUNTED = 10**8  # largest number of draws, starts and the like: 800 MB of double precision a dimension; our choice
+OURS = (str(Path(__file__).parent),)  # files that a warning leaves out, to point at the user's line
 SHOWN = 60  # letters of a value that an error shows
 
 
@@ -19,6 +23,24 @@ def check_arguments(given: Mapping[str, Any], **rules: Rule) -> None:
     for name, value in given.items():
         if (rule := rules.get(name) or EVERYWHERE.get(name)) is not None:
             rule(name, value)
+
+
+def renamed[**P, T](**new: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let arguments be given by their earlier names, of which `new` has the new ones, with a FutureWarning."""
+
+    def takes_both(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def called(*args: P.args, **given: P.kwargs) -> T:
+            for old in new.keys() & given.keys():
+                if new[old] in given:
+                    raise TypeError(f"{old} is the earlier name of {new[old]}; give {new[old]} alone.")
+                warnings.warn(f"{old} is called {new[old]} now.", FutureWarning, skip_file_prefixes=OURS)
+                given[new[old]] = given.pop(old)
+            return function(*args, **given)
+
+        return called
+
+    return takes_both
 
 
 def optional(rule: Rule) -> Rule:
@@ -197,7 +219,7 @@ def shown(value: Any) -> str:
 
 EVERYWHERE: dict[str, Rule] = {
     "n_starts": whole(most=10**6),
-    "n_jobs": optional(jobs),
+    "cores": optional(jobs),
     "draws": whole(),
     "chains": whole(most=10**5),
     "symmetry": flag_or_texts,

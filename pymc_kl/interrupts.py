@@ -15,6 +15,8 @@ from typing import Any
 
 import xarray as xr
 
+from pymc_kl.arguments import OURS
+
 
 @dataclass(eq=False)
 class Interrupts:
@@ -103,7 +105,7 @@ def tell(dt: xr.DataTree, said: str, *, partial: bool = False) -> xr.DataTree:
     dt.attrs["partial"] = int(bool(said) or partial)
     if said:
         dt.attrs["interrupted"] = said
-        warnings.warn(said, UserWarning, stacklevel=3)
+        warnings.warn(said, UserWarning, skip_file_prefixes=OURS)
     return dt
 
 

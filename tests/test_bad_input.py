@@ -62,9 +62,9 @@ FUNCTIONS: dict[Callable[..., Any], tuple[Any, ...]] = {  # what comes first, wh
 }  # fmt: skip
 WHOLE = (None, "5", 1.5, True, np.nan, np.inf, -3, 10**15)
 WRONG: dict[str, tuple[Any, ...]] = {
-    "n_draws": WHOLE, "n_starts": WHOLE, "draws": WHOLE, "chains": WHOLE, "jumps": WHOLE, "tune": WHOLE,
-    "n_proposals": WHOLE, "max_draws": WHOLE, "repeats": WHOLE, "max_variables": WHOLE, "n": WHOLE,
-    "n_jobs": (0, "a", 1.5), "n_components": (2.5, "a", 0, 1000), "rank": (2.5, "a", 0),
+    "n_starts": WHOLE, "draws": WHOLE, "chains": WHOLE, "jumps": WHOLE, "tune": WHOLE,
+    "n_proposals": WHOLE, "max_draws": WHOLE, "repeats": WHOLE, "max_variables": WHOLE,
+    "cores": (0, "a", 1.5), "n_components": (2.5, "a", 0, 1000), "rank": (2.5, "a", 0),
     "min_barrier": (None, "a", -1, np.nan, np.inf), "planted": ("yes", -1, np.nan),
     "budget": ("a", 0, -1, np.nan, True), "masses": (5, "a", [], [0.0], [1.0], [np.nan], [True]),
     "widths": (5, [], ["a"], [0.0], [np.inf]), "seconds": ("a", 0, np.nan, None), "log_evidence": ("a", np.nan, np.inf),
@@ -253,7 +253,7 @@ ROWS: list[tuple[Callable[[], Any], str]] = [
         (lambda: sweep(MODEL, store="new"), "cells must be a dict of models"),
         (lambda: sweep({"a": 5}, store="new"), "the cell 'a' must be a model"),
         (lambda: sweep(DRAWS, store="new"), "the cell 'x' must be a model"),
-        (lambda: sweep({"a": {"model": MODEL, "n_drws": 5}}, store="new"), "Did you mean 'n_draws'"),
+        (lambda: sweep({"a": {"model": MODEL, "drws": 5}}, store="new"), "Did you mean 'draws'"),
         (lambda: sweep({"a": {"model": MODEL, "idata": 5}}, store="new"), "idata, the first argument of compare"),
         (lambda: sweep({"a": MODEL}, store=5), "store must be the path"),
         (lambda: sweep({"a": MODEL}, store=__file__), "is no sweep.* Name a new folder"),
@@ -262,7 +262,7 @@ ROWS: list[tuple[Callable[[], Any], str]] = [
         (lambda: sweep({"a": MODEL}, store="new", model=MODEL), "model is of one cell alone"),
         (lambda: sweep({"a": MODEL}, store="new", forwrd="mixture"), "Did you mean 'forward'"),
         (lambda: sweep({"a": MODEL}, store="new", quantities=[]), "quantities must be names of variables"),
-        (lambda: sweep({"a": MODEL}, store="new", n_jobs=0), "n_jobs must not be 0"),
+        (lambda: sweep({"a": MODEL}, store="new", cores=0), "cores must not be 0"),
         (lambda: sweep({"a": MODEL}, store="new", retry_failed="yes"), "retry_failed must be True or False"),
         (lambda: MeanField(loc="a", scale=ONE), "loc must be an array of real numbers; got 'a'"),
         (lambda: MeanField(loc=ONE, scale=np.ones(2)), r"scale must have shape \(d\) with d = 1; got \(2,\)"),

@@ -80,14 +80,14 @@ def kept_by(error):
 def compared(target):
     q = MeanField(loc=np.array([3.0]), scale=np.array([1.0]), kind="reverse")
     return pkl.compare(
-        None, {"q": q}, model=target, reverse="meanfield", forward=("meanfield", "mixture"), n_draws=500,
+        None, {"q": q}, model=target, reverse="meanfield", forward=("meanfield", "mixture"), draws=500,
         random_seed=1, progressbar=False,
     )  # fmt: skip
 
 
 def with_planted(target):
     return pkl.compare(
-        model=target, reverse=(), forward="meanfield", planted=5, random_seed=1, n_draws=500, progressbar=False
+        model=target, reverse=(), forward="meanfield", planted=5, random_seed=1, draws=500, progressbar=False
     )
 
 

@@ -55,6 +55,33 @@ def test_an_old_name_works_and_warns():
         assert pymc_kl.plot_khat is pymc_kl.plot_pareto_k
 
 
+RENAMED = {  # earlier names of arguments, by function
+    "compare": {"n_draws": "draws"}, "find_modes": {"reference": "idata"}, "fit_forward": {"reference": "idata"},
+    "kl_divergence": {"n": "draws"}, "modes.planted_modes": {"reference": "idata"},
+    "renyi.divergence_path": {"reference": "idata"}, "sample_reference": {"n_jobs": "cores"},
+    "sweeps.sweep": {"n_jobs": "cores", "n_draws": "draws"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "old", "new"), [(f, *pair) for f, pairs in RENAMED.items() for pair in pairs.items()])
+def test_an_old_argument_works_and_warns(path, old, new):
+    """What is wrong with its value is told by the name that it has now."""
+    module, _, name = f"pymc_kl.{path}".rpartition(".")
+    function, required = getattr(importlib.import_module(module), name), {}
+    if name == "sweep":
+        required = {"cells": {}, "store": "new"}
+    if name == "kl_divergence":
+        required = {"p": [1.0], "q": [1.0]}
+    with (
+        pytest.warns(FutureWarning, match=rf"{old} is called {new} now\.") as warned,
+        pytest.raises((TypeError, ValueError), match=rf"\b{new}\b"),
+    ):
+        function(**required, **{old: -0.5})
+    assert warned[0].filename == __file__
+    with pytest.raises(TypeError, match=f"{old} is the earlier name of {new}; give {new} alone"):
+        function(**required, **{old: 2, new: 2})
+
+
 def test_every_public_name_has_a_page():
     listed = set(re.findall(r"^   ([\w.]+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE))
     for module in {"pymc_kl", *DOCUMENTED}:

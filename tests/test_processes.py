@@ -29,7 +29,7 @@ def two_modes():
 
 
 def compared(model):
-    return pkl.compare(model=model, reverse="advi", forward="meanfield", n_draws=400, random_seed=1, progressbar=False)
+    return pkl.compare(model=model, reverse="advi", forward="meanfield", draws=400, random_seed=1, progressbar=False)
 
 
 def together(work, arguments):

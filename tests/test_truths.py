@@ -42,7 +42,7 @@ def comparison_of(zoo, exact_draws) -> Callable[[str], tuple[Problem, xr.DataTre
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # a funnel's tails are heavy, and it says so
                 dt = compare(
-                    exact_draws(name, N, 5), given_optima(problem), model=target, n_draws=4000,
+                    exact_draws(name, N, 5), given_optima(problem), model=target, draws=4000,
                     min_barrier=0.1, random_seed=7, progressbar=False,
                 )  # fmt: skip
             made[name] = problem, dt

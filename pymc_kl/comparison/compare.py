@@ -12,10 +12,10 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.arguments import check_arguments
+from pymc_kl.arguments import check_arguments, renamed
 from pymc_kl.comparison.default_fits import WantedFits
 from pymc_kl.comparison.fit import DrawnFit, FailedFit, Fit, ScoredFit
-from pymc_kl.comparison.inputs import RULES, check_names
+from pymc_kl.comparison.inputs import EARLIER, RULES, check_names
 from pymc_kl.comparison.layout import lay_out, quantities_dataset
 from pymc_kl.comparison.make_fits import (
     PYMC_METHODS,
@@ -59,6 +59,7 @@ class _Making(TypedDict):
     interrupts: Interrupts
 
 
+@renamed(**EARLIER)
 def compare(
     idata: xr.DataTree | xr.Dataset | Mapping[str, Any] | str | Path | PosteriorDraws | None = None,
     approximations: Mapping[str, Any] | None = None,
@@ -71,7 +72,7 @@ def compare(
     n_starts: int = N_STARTS,
     symmetry: bool | Sequence[str] = True,
     min_barrier: float = MIN_BARRIER,
-    n_draws: int = 2000,
+    draws: int = 2000,
     budget: float | None = None,
     planted: bool | float = False,
     quantities: Asked | None = None,
@@ -111,7 +112,7 @@ def compare(
         variables to look at.
     min_barrier : float
         Basins between which the log density need not fall by this (nats) are one mode.
-    n_draws : int
+    draws : int
         Draws of each approximation that are scored.
     budget : float, optional
         Seconds that the search for modes and their sampling may take, compiling and fits apart; a mode whose turn does
@@ -184,7 +185,7 @@ def compare(
             given = None if idata is None else as_posterior_draws(idata, target)
             wanted = asked_quantities(quantities, target, given)
             fits = fits.within(target.d, forward_by_default=forward is None, reverse_by_default=reverse is None)
-        making: _Making = {"target": target, "n": n_draws, "streams": streams, "interrupts": interrupts}
+        making: _Making = {"target": target, "n": draws, "streams": streams, "interrupts": interrupts}
         with stage("reverse-KL fits"):
             theirs = [pymc_fit(m, target, streams, interrupts) for m in fits.reverse if m in PYMC_METHODS]
             drawn = draw_from([*given_approximations, *theirs], **making)
@@ -206,7 +207,7 @@ def compare(
     settings = {
         "approximations": list(approximations or ()), "reference": reference, "forward": list(fits.forward),
         "reverse": list(fits.reverse), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
-        "n_draws": n_draws, "budget": budget, "planted": planted, "backend": target.backend,
+        "draws": draws, "budget": budget, "planted": planted, "backend": target.backend,
         **({"quantities": [each.name or FUNCTION for each in wanted]} if wanted else {}),
     }  # fmt: skip
     comparison.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)

@@ -50,6 +50,11 @@ def fits_by_name(name: str, value: Any) -> None:
             )
 
 
+def of_today(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by the names that arguments of `compare` have now."""
+    return {EARLIER.get(name, name): value for name, value in settings.items()}
+
+
 def check_names(names: Iterable[str], forward: Sequence[str], reverse: Sequence[str]) -> None:
     """Refuse fits that are asked for twice, and names that the fits made here bear."""
     for asked in (forward, reverse):
@@ -63,9 +68,10 @@ def check_names(names: Iterable[str], forward: Sequence[str], reverse: Sequence[
             raise ValueError(f"the name {name!r} is taken by a fit that compare() makes; give yours another.")
 
 
+EARLIER = {"n_draws": "draws"}  # names of arguments of `compare`, as they were: in calls, cells and stored settings
 RULES: dict[str, Rule] = {  # of the arguments of `compare`; of those that it lacks, the rules that hold everywhere
     "idata": optional(not_compared), "approximations": optional(fits_by_name), "planted": flag_or(number(0)),
     "reference": choice("complete", "as given"), "forward": optional(choices(AUTO, *FAMILIES, what="family")),
-    "reverse": optional(choices(*REVERSE, what="method")), "n_draws": whole(100),
+    "reverse": optional(choices(*REVERSE, what="method")), "draws": whole(100),
     "backend": choice("auto", "jax", "numba"), "quantities": optional(check_asked),
 }  # fmt: skip

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.special import rel_entr
 
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.arguments import check_arguments, real_array, whole
+from pymc_kl.arguments import check_arguments, real_array, renamed
 from pymc_kl.divergence.closed_forms import closed_form
 from pymc_kl.divergence.densities import Density, as_density
 from pymc_kl.divergence.numerical import average_log_ratio, integrate_log_ratio, sum_log_ratio
@@ -40,7 +40,8 @@ class Divergence:
         return self.value
 
 
-def kl_divergence(p: object, q: object, *, n: int = 100_000, random_seed: RandomSeed = None) -> Divergence:
+@renamed(n="draws")
+def kl_divergence(p: object, q: object, *, draws: int = 100_000, random_seed: RandomSeed = None) -> Divergence:
     """Compute KL(p‖q), the forward divergence of q from p.
 
     Pairs of one family, and all Gaussians, have a closed form [1]_. Other pairs of scalars are integrated, or
@@ -53,8 +54,8 @@ def kl_divergence(p: object, q: object, *, n: int = 100_000, random_seed: Random
         A variable such as `pm.Normal.dist(0, 2)` whose parameters are constants, of any shape: the entries of
         an array of independent variables add up. An approximation is compared in the unconstrained space.
         Probabilities come in two arrays of one shape, each of which sums to 1.
-    n : int
-        Number of draws of p where Monte Carlo is the method.
+    draws : int
+        Draws of p where Monte Carlo is the method.
     random_seed : int, Generator, SeedSequence or None
         The same seed gives the same Monte Carlo estimate.
 
@@ -91,7 +92,7 @@ def kl_divergence(p: object, q: object, *, n: int = 100_000, random_seed: Random
     >>> kl_divergence([0.5, 0.5], [1.0, 0.0])
     Divergence(value=inf, se=0.0, method='sum')
     """
-    check_arguments(locals(), n=whole())
+    check_arguments(locals())
     if _is_array(p) and _is_array(q):
         return Divergence(_discrete(_probabilities(p, "p"), _probabilities(q, "q")), 0.0, "sum")
     density_p, density_q = as_density(p, "p"), as_density(q, "q")
@@ -99,7 +100,7 @@ def kl_divergence(p: object, q: object, *, n: int = 100_000, random_seed: Random
     exact = closed_form(density_p, density_q)
     if exact is not None:
         return Divergence(exact, 0.0, "closed form")
-    return _numerical(density_p, density_q, n, np.random.default_rng(random_seed))
+    return _numerical(density_p, density_q, draws, np.random.default_rng(random_seed))
 
 
 def _numerical(p: Density, q: Density, n: int, rng: np.random.Generator) -> Divergence:
@@ -109,7 +110,7 @@ def _numerical(p: Density, q: Density, n: int, rng: np.random.Generator) -> Dive
     if p.d == 1 and not p.discrete and (estimate := integrate_log_ratio(p, q, rng)):
         return Divergence(*estimate, "quadrature")
     if n < 2:
-        raise ValueError(f"n must be at least 2, to have a standard error; got {n}.")
+        raise ValueError(f"draws must be at least 2, to have a standard error; got {n}.")
     _require_common_space(p, q, rng)
     return Divergence(*average_log_ratio(p, q, int(n), rng), "monte carlo")
 

@@ -11,7 +11,7 @@ from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.approximations import FAMILIES, Approximation, ComponentFamily, FullRank, LowRank, MeanField
 from pymc_kl.approximations.choice import AUTO, choose_family
 from pymc_kl.approximations.training import Training
-from pymc_kl.arguments import check_arguments, choice
+from pymc_kl.arguments import OURS, check_arguments, choice, renamed
 from pymc_kl.interrupts import keeping
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.target import Target, as_target
@@ -21,8 +21,9 @@ from pymc_kl.numerics.khat import KHAT_RELIABLE
 from pymc_kl.numerics.tails import tail_index
 
 
+@renamed(reference="idata")
 def fit_forward(
-    reference: xr.DataTree | xr.Dataset | PosteriorDraws,
+    idata: xr.DataTree | xr.Dataset | PosteriorDraws,
     family: str = "mixture",
     *,
     model: pm.Model | Target | None = None,
@@ -33,7 +34,7 @@ def fit_forward(
 
     Parameters
     ----------
-    reference : DataTree, Dataset or PosteriorDraws
+    idata : DataTree, Dataset or PosteriorDraws
         Draws of p, weighted if `sample_stats` has `weight`.
     family : {"auto", "meanfield", "lowrank", "fullrank", "studentt", "mixture", "studentt_mixture", "flow"}
         "meanfield" and "fullrank" are Gaussians that match moments exactly, "lowrank" one between them for many
@@ -88,11 +89,10 @@ def fit_forward(
     'studentt'
     """
     check_arguments(
-        locals(), reference=draws_of("fit_forward"), family=choice(AUTO, *FAMILIES, what="family"),
+        locals(), idata=draws_of("fit_forward"), family=choice(AUTO, *FAMILIES, what="family"),
         modes=FOUND_MODES,
     )  # fmt: skip
-    if not isinstance(reference, PosteriorDraws):
-        reference = as_posterior_draws(reference, as_target(model))
+    reference = idata if isinstance(idata, PosteriorDraws) else as_posterior_draws(idata, as_target(model))
     rng = np.random.default_rng(random_seed)
     if takes_modes(family) and modes is None:
         modes = search_draws(reference.target, reference.flat, rng)
@@ -124,7 +124,7 @@ def fit_family(
     fit = FAMILIES[family if choice is None else choice.family].fit(draws)
     heavy = _heavy_tails(fit, draws.x) if isinstance(fit, MeanField | LowRank | FullRank) else ()
     if heavy and not quiet:
-        warnings.warn(heavy[0], UserWarning, stacklevel=3)
+        warnings.warn(heavy[0], UserWarning, skip_file_prefixes=OURS)
     info = fit.info.with_warnings(*heavy)
     if choice is not None:
         info = replace(info, family=choice.family, choice=choice.why, family_scores=choice.scores)

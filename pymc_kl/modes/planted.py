@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from scipy.stats import binomtest
 
 from pymc_kl._typing import Array, IntArray, RandomSeed
-from pymc_kl.arguments import check_arguments, number, numbers, optional, whole
+from pymc_kl.arguments import check_arguments, number, numbers, optional, renamed, whole
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import Modes
@@ -40,8 +40,9 @@ class Planting:
     seconds: float = SECONDS
 
 
+@renamed(reference="idata")
 def planted_modes(
-    reference: xr.DataTree | xr.Dataset | PosteriorDraws | None = None,
+    idata: xr.DataTree | xr.Dataset | PosteriorDraws | None = None,
     *,
     model: pm.Model | Target | None = None,
     masses: Sequence[float] = MASSES,
@@ -62,7 +63,7 @@ def planted_modes(
 
     Parameters
     ----------
-    reference : DataTree, Dataset or PosteriorDraws, optional
+    idata : DataTree, Dataset or PosteriorDraws, optional
         Draws of the posterior that every search starts from as well; none is in the planted mode.
     model : pm.Model or Target, optional
         Defaults to the model of the enclosing `with` block.
@@ -106,18 +107,18 @@ def planted_modes(
     'A mode of 10 % half as wide as yours would have been found in 2 of 2 tries (95 % interval: 34 % to 100 %).'
     """
     check_arguments(
-        locals(), reference=optional(draws_of("planted_modes")),
+        locals(), idata=optional(draws_of("planted_modes")),
         masses=numbers(number(0, 1, open_below=True), "[0.3, 0.1]"),
         widths=numbers(number(0, open_below=True), "[1.0, 0.5]"), repeats=whole(), seconds=number(0, open_below=True),
         log_evidence=optional(number(-np.inf, open_below=True)),
     )  # fmt: skip
-    given = reference.target if isinstance(reference, PosteriorDraws) else model
+    given = idata.target if isinstance(idata, PosteriorDraws) else model
     check_symmetry(symmetry, given)
     planting = Planting(tuple(dict.fromkeys(masses)), tuple(dict.fromkeys(widths)), repeats, seconds)
     settings = SearchSettings(n_starts, symmetry)
     streams = RandomStreams.of(random_seed)
     target = as_target(given)
-    draws = None if reference is None else as_posterior_draws(reference, target).flat
+    draws = None if idata is None else as_posterior_draws(idata, target).flat
     search = search_from(draws, {}, settings)
     with stages(progressbar) as stage:
         with stage("modes"):

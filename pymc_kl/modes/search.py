@@ -10,7 +10,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray, RandomSeed
-from pymc_kl.arguments import check_arguments, optional
+from pymc_kl.arguments import OURS, check_arguments, optional, renamed
 from pymc_kl.interrupts import Interrupts, interrupted
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
 from pymc_kl.model.periodic import angles_of
@@ -45,8 +45,9 @@ class SearchSettings:
 DEFAULT = SearchSettings()
 
 
+@renamed(reference="idata")
 def find_modes(
-    reference: xr.DataTree | xr.Dataset | PosteriorDraws | None = None,
+    idata: xr.DataTree | xr.Dataset | PosteriorDraws | None = None,
     *,
     model: pm.Model | Target | None = None,
     starts: xr.DataTree | xr.Dataset | Array | None = None,
@@ -64,7 +65,7 @@ def find_modes(
 
     Parameters
     ----------
-    reference : DataTree, Dataset or PosteriorDraws, optional
+    idata : DataTree, Dataset or PosteriorDraws, optional
         Draws of the posterior to start from, beside draws of the prior.
     model : pm.Model or Target, optional
         Defaults to the model of the enclosing `with` block.
@@ -106,18 +107,20 @@ def find_modes(
     >>> modes.x.ravel().round(3)
     array([ 3., -3.])
     """
-    check_arguments(locals(), reference=optional(draws_of("find_modes")))
+    check_arguments(locals(), idata=optional(draws_of("find_modes")))
     rng = np.random.default_rng(random_seed)
-    given = reference.target if isinstance(reference, PosteriorDraws) else model
+    given = idata.target if isinstance(idata, PosteriorDraws) else model
     check_symmetry(symmetry, given)
     target = as_target(given)
     points = {} if starts is None else {"user": user_starts(starts, target)}
-    draws = None if reference is None else as_posterior_draws(reference, target).flat
+    draws = None if idata is None else as_posterior_draws(idata, target).flat
     with stages(progressbar) as stage, stage("modes") as report:
         settings = SearchSettings(n_starts, symmetry, min_barrier)
         modes = search_target(target, draws, points, settings, rng=rng, report=report)
     if modes.partial:
-        warnings.warn("the search was interrupted: modes that it had not found by then are missing.", stacklevel=2)
+        warnings.warn(
+            "the search was interrupted: modes that it had not found by then are missing.", skip_file_prefixes=OURS
+        )
     return modes
 
 

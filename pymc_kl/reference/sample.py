@@ -10,7 +10,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
-from pymc_kl.arguments import check_arguments, optional
+from pymc_kl.arguments import OURS, check_arguments, optional, renamed
 from pymc_kl.interrupts import counted, tell
 from pymc_kl.model.datatree import check_dims, root_attrs
 from pymc_kl.model.draws import as_posterior_draws, draws_of
@@ -26,6 +26,7 @@ from pymc_kl.reference.layout import posterior_tree
 from pymc_kl.reference.settings import Sampling
 
 
+@renamed(n_jobs="cores")
 def sample_reference(
     idata: xr.DataTree | xr.Dataset | None = None,
     *,
@@ -37,7 +38,7 @@ def sample_reference(
     draws: int = 1000,
     chains: int = 4,
     min_barrier: float = MIN_BARRIER,
-    n_jobs: int | None = None,
+    cores: int | None = None,
     budget: float | None = None,
     random_seed: RandomSeed = None,
     progressbar: bool = True,
@@ -67,7 +68,7 @@ def sample_reference(
         Shape of the draws returned.
     min_barrier : float
         Basins between which the log density need not fall by this (nats) are one mode.
-    n_jobs : int, optional
+    cores : int, optional
         Modes that `pm.sample` samples at a time, by joblib; without it what an enclosing `joblib.parallel_config`
         says, else 1.
     budget : float, optional
@@ -102,7 +103,7 @@ def sample_reference(
     check_arguments(locals(), idata=optional(draws_of("sample_reference")))
     check_symmetry(symmetry, model)
     rng = np.random.default_rng(random_seed)
-    sampling = Sampling(n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, n_jobs=n_jobs, budget=budget)
+    sampling = Sampling(n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, n_jobs=cores, budget=budget)
     with stages(progressbar) as stage, counted() as interrupts:
         with stage("compile the log density"):
             target = as_target(model)
@@ -115,7 +116,9 @@ def sample_reference(
     if posterior.modes.reason:
         raise StepsError(posterior.modes.reason)
     if posterior.refusals:
-        warnings.warn(f"{not_of_this_posterior(posterior.refusals)}. None of them are used.", UserWarning, stacklevel=2)
+        warnings.warn(
+            f"{not_of_this_posterior(posterior.refusals)}. None of them are used.", UserWarning, skip_file_prefixes=OURS
+        )
     dt = interrupts.once_more(
         "the layout", lambda: posterior_tree(posterior, draws=draws, chains=chains, relabel=relabel, rng=deepcopy(rng))
     )

@@ -15,7 +15,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, BoolArray, IntArray, RandomSeed
 from pymc_kl.approximations import FullRank, MeanField
-from pymc_kl.arguments import check_arguments, choice
+from pymc_kl.arguments import OURS, check_arguments, choice, renamed
 from pymc_kl.fitting.forward import fit_family, fit_forward
 from pymc_kl.fitting.gaussian_elbo import rows_of
 from pymc_kl.fitting.maximise import points_for
@@ -44,8 +44,9 @@ N_BRIDGE = 4000  # draws of the fitted mixture by which log Z is estimated; our 
 MIN_PATH_ESS = 10.0  # effective draws a dimension below which a warning says that a fit rests on too few; our choice
 
 
+@renamed(reference="idata")
 def divergence_path(
-    reference: xr.DataTree | xr.Dataset | PosteriorDraws,
+    idata: xr.DataTree | xr.Dataset | PosteriorDraws,
     family: str = "fullrank",
     *,
     model: pm.Model | Target | None = None,
@@ -63,7 +64,7 @@ def divergence_path(
 
     Parameters
     ----------
-    reference : DataTree, Dataset or PosteriorDraws
+    idata : DataTree, Dataset or PosteriorDraws
         Draws of p, in which every mode has its mass; see :func:`sample_reference`.
     family : {"meanfield", "fullrank"}
     model : pm.Model or Target, optional
@@ -114,12 +115,12 @@ def divergence_path(
     array([0.55])
     """
     check_arguments(
-        locals(), reference=draws_of("divergence_path"), family=choice(*PATH_FAMILIES, what="family"),
+        locals(), idata=draws_of("divergence_path"), family=choice(*PATH_FAMILIES, what="family"),
         modes=FOUND_MODES,
     )  # fmt: skip
     orders = _orders(alphas)
-    target = reference.target if isinstance(reference, PosteriorDraws) else as_target(model)
-    draws = as_posterior_draws(reference, target)
+    target = idata.target if isinstance(idata, PosteriorDraws) else as_target(model)
+    draws = as_posterior_draws(idata, target)
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:
         with stage("search for modes") as report:
@@ -195,5 +196,5 @@ def _warn(path: xr.Dataset, d: int) -> None:
             f"{MIN_PATH_ESS:g} a dimension, or there is none: no Gaussian is near enough to this posterior. Give more "
             "draws, or read these orders with care.",
             UserWarning,
-            stacklevel=3,
+            skip_file_prefixes=OURS,
         )

@@ -10,6 +10,7 @@ import xarray as xr
 
 from pymc_kl.approximations import FAMILIES
 from pymc_kl.approximations.choice import AUTO
+from pymc_kl.comparison.inputs import of_today
 from pymc_kl.comparison.make_fits import REVERSE
 from pymc_kl.fitting.reverse import REVERSE_FAMILIES
 from pymc_kl.modes.search import N_STARTS
@@ -32,7 +33,7 @@ USUAL = {
     "n_starts": N_STARTS,
     "symmetry": True,
     "min_barrier": 1.0,
-    "n_draws": 2000,
+    "draws": 2000,
     "planted": False,
 }
 
@@ -130,7 +131,7 @@ def _made_table(dt: xr.DataTree) -> Table:
 
 def settings_of(dt: xr.DataTree) -> dict[str, object]:
     """Return the settings that `compare` was called with."""
-    return dict(json.loads(dt.attrs.get("settings", "{}")))
+    return of_today(json.loads(dt.attrs.get("settings", "{}")))
 
 
 def _shown(value: object) -> str:

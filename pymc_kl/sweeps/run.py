@@ -18,9 +18,9 @@ import numpy as np
 import xarray as xr
 
 from pymc_kl._typing import RandomSeed
-from pymc_kl.arguments import check_arguments, did_you_mean, file_path, flag, quoted
+from pymc_kl.arguments import check_arguments, did_you_mean, file_path, flag, quoted, renamed
 from pymc_kl.comparison.compare import compare
-from pymc_kl.comparison.inputs import RULES, as_names, check_names
+from pymc_kl.comparison.inputs import EARLIER, RULES, as_names, check_names, of_today
 from pymc_kl.comparison.io import save
 from pymc_kl.comparison.whole_files import check_writable
 from pymc_kl.interrupts import interrupted
@@ -39,12 +39,13 @@ OPTIONS = tuple(
 LOCK = threading.Lock()  # PyTensor compiles in one thread of a process at a time
 
 
+@renamed(n_jobs="cores", **EARLIER)
 def sweep(
     cells: Mapping[str, Source] | Callable[..., Any],
     grid: Mapping[str, Sequence[Any]] | None = None,
     *,
     store: str | Path,
-    n_jobs: int | None = None,
+    cores: int | None = None,
     retry_failed: bool = False,
     random_seed: RandomSeed = None,
     progressbar: bool = True,
@@ -68,7 +69,7 @@ def sweep(
     store : path
         A folder: a NetCDF file a cell, which :func:`pymc_kl.load` reads, and `sweep.json`. A cell that is there is
         never made again, whatever its model is now: name a new folder where models or data change.
-    n_jobs : int, optional
+    cores : int, optional
         Processes; -1 for one a core. Without it what an enclosing `joblib.parallel_config` says, else 1.
     retry_failed : bool
         Run cells that failed again.
@@ -77,7 +78,7 @@ def sweep(
         ``compare(**cell, random_seed=seed, **settings)`` repeats it. A store keeps its seed: None takes that.
     progressbar : bool
     **settings
-        What :func:`compare` takes, for all cells: `forward`, `reverse`, `n_draws`, `budget` and so on.
+        What :func:`compare` takes, for all cells: `forward`, `reverse`, `draws`, `budget` and so on.
 
     Returns
     -------
@@ -113,7 +114,7 @@ def sweep(
     entropy = int(np.random.default_rng(random_seed).integers(2**63))
     entropy = int(known["entropy"]) if known and random_seed is None else entropy
     stored = plain({name: told_alike(value) for name, value in settings.items()})
-    if known and (others := _others(known["settings"], stored)):
+    if known and (others := _others(of_today(known["settings"]), stored)):
         raise ValueError(f"{where.folder} was made with other settings ({others}). Name a new folder.")
     if known and known["entropy"] != entropy:
         raise ValueError(f"{where.folder} was made with another seed. Leave out random_seed, or name a new folder.")
@@ -129,7 +130,7 @@ def sweep(
     missing = _missing(todo, where)
     with stages(progressbar) as stage, stage("cells") as report, _told(report, todo, where):
         try:
-            _run_all(missing, where, settings, n_jobs)
+            _run_all(missing, where, settings, cores)
         except KeyboardInterrupt:
             done = sum(where.is_made(cell.name) for cell in todo)
             raise interrupted(f"{done} of {len(todo)} cells are in {where.folder}; run it again to go on.") from None
@@ -158,8 +159,8 @@ def _check_cell(cell: Cell) -> None:
     if cell.is_built:
         arguments = cell.arguments()
         for name in arguments:
-            _check_known(name, (*OF_EACH_CELL, *OPTIONS), f"argument in the cell {cell.name!r},")
-        check_arguments(arguments, **RULES)
+            _check_known(name, (*OF_EACH_CELL, *OPTIONS, *EARLIER), f"argument in the cell {cell.name!r},")
+        check_arguments(of_today(arguments), **RULES)
 
 
 def told_alike(value: Any) -> Any:

@@ -48,7 +48,7 @@ def compared(zoo, draws):
         if name not in made:
             fits = {"functions": right(FITS[name]), "other": FullRank(loc=np.zeros(1), scale_tril=np.full((1, 1), 3.0))}
             made[name] = pkl.compare(
-                draws, fits, model=target, forward="fullrank", n_draws=500, random_seed=1, progressbar=False
+                draws, fits, model=target, forward="fullrank", draws=500, random_seed=1, progressbar=False
             )
         return made[name]
 
@@ -127,7 +127,7 @@ class BadAtItsOwnDraws:
 def test_log_q_that_fails_at_its_own_draws_costs_the_scores_that_need_it(bad, reason, zoo, draws, compared):
     _, target = zoo("two_modes")
     q = BadAtItsOwnDraws(bad)
-    arguments = {"model": target, "forward": (), "n_draws": 500, "random_seed": 1, "progressbar": False}
+    arguments = {"model": target, "forward": (), "draws": 500, "random_seed": 1, "progressbar": False}
     dt = pkl.compare(draws, {"functions": (q.sample, q.log_prob)}, **arguments)
     lost, sound = row(dt), row(compared("sound"))
     needs_log_q = {"elbo", "khat", "ess_reverse", "reverse_kl", "reverse_kl_within"}
@@ -147,7 +147,7 @@ def test_a_fit_whose_log_q_failed_is_left_out_of_its_contributions(zoo, draws):
     _, target = zoo("two_modes")
     own = BadAtItsOwnDraws(np.nan)
     fits = {"at its own": (own.sample, own.log_prob), "at those of p": right(nan_on_the_left), "draws": draws}
-    arguments = {"model": target, "n_draws": 500, "random_seed": 1, "progressbar": False}
+    arguments = {"model": target, "draws": 500, "random_seed": 1, "progressbar": False}
     dt = pkl.compare(draws, fits | {"sound": right()}, forward=(), **arguments)
     pc = pkl.plot_contributions(dt, kind="marginal", backend="none")
     shown = pc.viz["forward"].to_dataset()["approximation"].values.tolist()
@@ -176,7 +176,7 @@ def test_a_score_that_fails_is_lost_alone(lost, zoo, draws, monkeypatch):
     def fail(*_):
         raise FloatingPointError("a number of its own")
 
-    arguments = {"model": target, "forward": (), "n_draws": 500, "random_seed": 1, "progressbar": False}
+    arguments = {"model": target, "forward": (), "draws": 500, "random_seed": 1, "progressbar": False}
     whole = pkl.compare(draws, {"functions": right()}, **arguments)
     monkeypatch.setattr(score_fit, lost, fail)
     dt = pkl.compare(draws, {"functions": right()}, **arguments)

@@ -216,7 +216,7 @@ def test_a_report_that_a_fault_hits_leaves_the_old_or_the_new_whole(how, zoo, tm
     new = tmp_path / "new.pickle"
     q = MeanField(loc=np.array([3.0]), scale=np.array([1.0]))
     comparison = pkl.compare(
-        None, {"q": q}, model=zoo("two_modes")[1], forward=(), n_draws=100, random_seed=1, progressbar=False
+        None, {"q": q}, model=zoo("two_modes")[1], forward=(), draws=100, random_seed=1, progressbar=False
     )
     new.write_bytes(pickle.dumps(comparison))
     page = pkl.report(comparison).html

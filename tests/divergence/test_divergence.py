@@ -387,8 +387,8 @@ def test_monte_carlo_is_within_its_error_in_both_directions():
 def test_monte_carlo_against_an_approximation_is_reproducible():
     p, _ = two_modes_in_the_plane()
     q = MeanField(loc=np.array([FORWARD_OPTIMUM[0], 0.0]), scale=np.array([FORWARD_OPTIMUM[1], 1.0]))
-    first, second = (kl_divergence(p, q, n=5000, random_seed=3) for _ in range(2))
-    other = kl_divergence(p, q, n=5000, random_seed=4)
+    first, second = (kl_divergence(p, q, draws=5000, random_seed=3) for _ in range(2))
+    other = kl_divergence(p, q, draws=5000, random_seed=4)
     assert first == second != other
     assert abs(float(first) - 0.604861) < 5 * first.se
 
@@ -504,4 +504,4 @@ def test_errors_say_what_was_expected_and_what_came(name):
 def test_one_draw_has_no_standard_error():
     p, q = two_modes_in_the_plane()
     with pytest.raises(ValueError, match="n must be at least 2, to have a standard error; got 1"):
-        kl_divergence(p, q, n=1)
+        kl_divergence(p, q, draws=1)

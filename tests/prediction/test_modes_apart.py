@@ -39,7 +39,7 @@ def told():
     """Data that favour the component which the prior does not, and spreads that differ."""
     y, spreads = NUMBERS - NUMBERS.mean() + 0.3, np.array([0.3, 0.5])
     model = model_of(y, spreads)
-    comparison = pkl.compare(None, {}, model=model, forward=(), n_draws=4000, **QUIET)
+    comparison = pkl.compare(None, {}, model=model, forward=(), draws=4000, **QUIET)
     return model, comparison, tell_modes_apart(comparison, model), exact(y, spreads)
 
 
@@ -92,7 +92,7 @@ def test_the_prior_is_the_cause_where_the_data_are_of_two_minds():
     """Data whose mean is in the middle: the modes' masses are the prior's, 9 to 1."""
     y, spreads = NUMBERS - NUMBERS.mean(), np.array([0.3, 0.3])
     model = model_of(y, spreads)
-    comparison = pkl.compare(None, {}, model=model, forward=(), n_draws=4000, **QUIET)
+    comparison = pkl.compare(None, {}, model=model, forward=(), draws=4000, **QUIET)
     apart = tell_modes_apart(comparison, model)
     row = apart["modes"].to_dataset().sel(mode=2)
     assert near(row, "prior", np.log(9))

@@ -60,7 +60,7 @@ def conjugate():
     data = xr.Dataset({"y": ("y_dim_0", Y)})
     draws = xr.Dataset({"mu": (("chain", "draw"), np.random.default_rng(2).normal(mean, sd, (4, 1000)))})
     idata = xr.DataTree.from_dict({"posterior": draws, "observed_data": data})
-    comparison = pkl.compare(idata, fits, model=normal_model(), forward="meanfield", n_draws=4000, **QUIET)
+    comparison = pkl.compare(idata, fits, model=normal_model(), forward="meanfield", draws=4000, **QUIET)
     return comparison, predict(comparison, normal_model(), idata=idata)
 
 
@@ -206,7 +206,7 @@ def two_modes():
     best = int(np.argmax(weights))
     mean, variance = posterior(SEEN, SPREAD, CENTRES[best], NOISE)
     fits = {"one mode": MeanField(loc=np.array([mean]), scale=np.array([np.sqrt(variance)]))}
-    comparison = pkl.compare(None, fits, model=model, forward=(), n_draws=4000, **QUIET)
+    comparison = pkl.compare(None, fits, model=model, forward=(), draws=4000, **QUIET)
     return model, comparison, predict(comparison, model), weights / weights.sum()
 
 

@@ -300,7 +300,7 @@ def _tried(model: pm.Model) -> tuple[str, str]:
     try:
         with warnings.catch_warnings(action="ignore"):
             made = pkl.compare(
-                model=model, reverse=(), forward="meanfield", n_draws=200, n_starts=256, budget=BUDGET, random_seed=1,
+                model=model, reverse=(), forward="meanfield", draws=200, n_starts=256, budget=BUDGET, random_seed=1,
                 progressbar=False,
             )  # fmt: skip
     except (ValueError, TypeError) as error:

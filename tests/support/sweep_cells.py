@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pymc as pm
 
-FITS = {"reverse": "meanfield", "forward": "meanfield", "n_draws": 400, "n_starts": 256}
+FITS = {"reverse": "meanfield", "forward": "meanfield", "draws": 400, "n_starts": 256}
 
 
 def normal(sd: float) -> pm.Model:

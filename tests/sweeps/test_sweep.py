@@ -190,14 +190,14 @@ def test_two_processes_make_the_same_numbers(gaps, tmp_path, backend):
 @pytest.mark.slow
 def test_models_and_local_functions_go_to_other_processes(tmp_path):
     scale = 3.0
-    swept = sweep({"model": normal(2.0), "local": lambda: normal(scale)}, store=tmp_path, n_jobs=2, **QUIET)
+    swept = sweep({"model": normal(2.0), "local": lambda: normal(scale)}, store=tmp_path, cores=2, **QUIET)
     assert swept["table"]["cell_error"].values.tolist() == ["", ""]
 
 
 @pytest.mark.slow
 def test_a_killed_process_costs_its_cell_alone(tmp_path):
     grid = {"sd": [1.0, 2.0, 3.0], "folder": [str(tmp_path)], "times": [1]}
-    swept = sweep(killed_at, grid, store=tmp_path / "store", n_jobs=2, random_seed=1, **QUIET)
+    swept = sweep(killed_at, grid, store=tmp_path / "store", cores=2, random_seed=1, **QUIET)
     assert (tmp_path / "killed").stat().st_size == 1
     assert len(swept["cells"].children) == 3
 
@@ -205,7 +205,7 @@ def test_a_killed_process_costs_its_cell_alone(tmp_path):
 @pytest.mark.slow
 def test_a_cell_that_kills_every_process_fails_and_the_others_are_made(tmp_path):
     grid = {"sd": [1.0, 2.0, 3.0], "folder": [str(tmp_path)], "times": [100]}
-    swept = sweep(killed_at, grid, store=tmp_path / "store", n_jobs=2, random_seed=1, **QUIET)
+    swept = sweep(killed_at, grid, store=tmp_path / "store", cores=2, random_seed=1, **QUIET)
     assert [bool(error) for error in swept["table"]["cell_error"].values] == [False, True, False]
     assert "ended 3 times" in str(swept["table"]["cell_error"].values[1])
 
@@ -233,8 +233,8 @@ def test_a_store_keeps_its_seed_and_settings(gaps):
     _, folder = gaps
     with pytest.raises(ValueError, match="another seed"):
         sweep(two_modes, {"gap": [1.0]}, store=folder, random_seed=2, **QUIET)
-    with pytest.raises(ValueError, match=r"other settings \(n_draws=400\)"):
-        sweep(two_modes, {"gap": [1.0]}, store=folder, **{**QUIET, "n_draws": 500})
+    with pytest.raises(ValueError, match=r"other settings \(draws=400\)"):
+        sweep(two_modes, {"gap": [1.0]}, store=folder, **{**QUIET, "draws": 500})
     with pytest.raises(ValueError, match=r"other settings \(no quantities\)"):
         sweep(two_modes, {"gap": [1.0]}, store=folder, **QUIET, quantities="x")
     same = sweep(two_modes, {"gap": [1.0]}, store=folder, **QUIET)
@@ -280,9 +280,9 @@ def test_a_page_is_written_once(gaps, tmp_path):
         (lambda s: sweep(normal, {"sd": [1.0]}, store=s, model=normal(1.0)), "is of one cell alone"),
         (lambda s: sweep({"a": 5}, store=s), "the cell 'a' must be a model"),
         (lambda s: sweep({"a": {"idata": None}}, store=s), "the cell 'a' must be a model"),
-        (lambda s: sweep({"a": {"model": normal(1.0), "n_drws": 5}}, store=s), "Did you mean 'n_draws'"),
-        (lambda s: sweep({"a": {"model": normal(1.0), "n_draws": 5}}, store=s), "n_draws must be at least 100"),
-        (lambda s: sweep(normal, {"sd": [1.0]}, store=s, n_jobs=0), "n_jobs"),
+        (lambda s: sweep({"a": {"model": normal(1.0), "drws": 5}}, store=s), "Did you mean 'draws'"),
+        (lambda s: sweep({"a": {"model": normal(1.0), "draws": 5}}, store=s), "draws must be at least 100"),
+        (lambda s: sweep(normal, {"sd": [1.0]}, store=s, cores=0), "cores"),
         (lambda s: sweep(normal, {"sd": [1.0]}, store=None), "store must be the path"),
         (lambda s: sweep_table(xr.DataTree()), "swept must be what sweep"),
         (lambda s: sweep_report(None), "swept must be what sweep"),
