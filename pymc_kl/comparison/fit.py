@@ -98,6 +98,8 @@ class AssignedFit(DrawnFit):
         rows, canonical = self._chains, self.canonical
         if rows is None:
             _, first, counts = np.unique(self.x, axis=0, return_index=True, return_counts=True)
+            order = np.argsort(first)  # as they were drawn: halves of sorted draws would be halves of the space
+            first, counts = first[order], counts[order]
             return Source(canonical.x[first], counts / counts.sum(), canonical.mode[first])
         flat = rows.ravel()
         masses = self.masses(canonical.mode, k)

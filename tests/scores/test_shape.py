@@ -1,9 +1,13 @@
 """Widths within modes against normals whose standard deviations are known, and the verdicts that follow from them."""
 
 import numpy as np
+import pymc as pm
 import pytest
+import xarray as xr
 from scipy.stats import norm
 
+from pymc_kl.approximations import MeanField
+from pymc_kl.comparison.compare import compare
 from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.scores.draws import ReferenceDraws
@@ -43,6 +47,17 @@ def test_doubling_a_draw_equals_doubling_its_weight(rng):
     [by_weight], _ = widths(Source(x, weights, np.zeros(100, int)), q, 1)
     [by_draws], _ = widths(Source(twice, np.full(152, 1 / 152), np.zeros(152, int)), q, 1)
     assert by_weight.value == pytest.approx(by_draws.value)
+
+
+def test_a_comparison_measures_widths_of_draws_in_the_order_in_which_they_were_drawn(rng):
+    """Halves of sorted draws are halves of the space: a normal's had 0.6 of its standard deviation."""
+    with pm.Model() as model:
+        pm.Normal("x", shape=2)
+    draws = xr.Dataset({"x": (("chain", "draw", "i"), rng.normal(size=(4, 500, 2)))})
+    half = MeanField(loc=np.zeros(2), scale=np.full(2, 0.5))
+    dt = compare(draws, {"half": half}, model=model, forward=(), reverse=(), random_seed=1, progressbar=False)
+    coverage = dt["coverage"].to_dataset().squeeze()
+    assert abs(float(coverage["width"]) - 0.5) < 5 * float(coverage["width_se"])
 
 
 def test_a_mode_without_draws_has_no_width(rng):
