@@ -13,7 +13,7 @@ from pymc_kl.reports.phrases import every, listed, nats, numbered
 from pymc_kl.reports.reach import perhaps_missed, reach, with_draws
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.shape import MISFITS, covers_all, how_far
-from pymc_kl.reports.uses import USES
+from pymc_kl.reports.uses import judged_uses, of_asked
 
 MOST_FAULTS = 2  # faults of a fit that the answer names
 
@@ -100,8 +100,9 @@ def _is_less(one: Estimate, other: Estimate) -> bool:
 
 
 def _uses(facts: Facts, fit: FitFacts) -> str:
-    """Write what a fit can be used for, always in the same order."""
-    return f"{fit.name} for {', '.join(f'{use}: {rule(facts, fit).answer}' for use, rule in USES.items())}."
+    """Write what a fit can be used for as a list, a line a use, always in the same order."""
+    rows = [f"  {judged.answer:<11}  {use}: {judged.why}" for use, judged in judged_uses(facts, fit).items()]
+    return "\n".join([f"What {fit.name} can be used for{of_asked(facts)}:", *rows])
 
 
 def _draws_to_use(facts: Facts) -> str:

@@ -30,7 +30,7 @@ from pymc_kl.reports.quantities import quantities_section
 from pymc_kl.reports.space import parameters_section, uses_section
 from pymc_kl.reports.theme import css_variables
 from pymc_kl.reports.trust import Trust, judge_reference
-from pymc_kl.reports.uses import USES
+from pymc_kl.reports.uses import judged_uses, of_asked
 from pymc_kl.reports.verdict import judge
 
 SIGN = b'<meta name="generator" content="pymc_kl">'  # by which a page of ours is known, as the template writes it
@@ -167,7 +167,7 @@ def report(
 @told_in_a_line("no page can be made of this comparison", STRANGE)
 def _page(dt: xr.DataTree, painter: Painter, options: Options) -> Report:
     """Draw and write the page and its short form for notebooks."""
-    facts = read_facts(dt)
+    facts = read_facts(dt, options.variables)
     trust, sentences = judge_reference(facts), judge(facts)
     best = recommended(facts) if any(said.rule == "uses" for said in sentences) else None
     n_lead = next((i for i, said in enumerate(sentences, 1) if said.rule in ("answer", "untrusted")), 1)
@@ -186,7 +186,8 @@ def _page(dt: xr.DataTree, painter: Painter, options: Options) -> Report:
         headlines=headlines(facts, trust),
         lead=sentences[:n_lead],
         first_of_fits=next((said.text for said in sentences if said.rule == "first"), ""),
-        uses=[(use, rule(facts, best)) for use, rule in USES.items()] if best else [],
+        uses=judged_uses(facts, best) if best else {},
+        of_asked=of_asked(facts),
         best=best,
         rest=[said for said in sentences[n_lead:] if said.rule not in ("first", "uses")],
         sections=sections,

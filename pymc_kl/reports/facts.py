@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,7 +18,7 @@ from pymc_kl.comparison.ranking import ranked
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.reports.correlation import MissedCorrelation, missed_correlation
 from pymc_kl.reports.given import Audit, read_audit
-from pymc_kl.reports.parameters import LargestError, parameter_errors
+from pymc_kl.reports.parameters import LargestError, parameter_errors, parameters_of
 from pymc_kl.scores.shape import shape_verdicts
 
 LEAST_COUNTED_MASS = 0.01  # mass: a mode whose upper bound is below it is left out of all sentences; our choice
@@ -103,7 +104,10 @@ class FitFacts:
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """Everything that the first page of a report is made from; `fits` from the recommended one down."""
+    """Everything that the first page of a report is made from; `fits` from the recommended one down.
+
+    `asked` are the variables that the errors of parameters are of, where that is not all.
+    """
 
     modes: tuple[Mode, ...]
     fits: tuple[FitFacts, ...]
@@ -118,6 +122,7 @@ class Facts:
     unseen: Estimate
     log_evidence: Estimate
     evidence_reason: str
+    asked: tuple[str, ...] = ()
 
     @cached_property
     def that_matter(self) -> tuple[Mode, ...]:
@@ -153,25 +158,29 @@ class Facts:
         return next((other for other in self.fits if other.name == f"{fit.name} (polished)"), None)
 
 
-def read_facts(comparison: xr.DataTree) -> Facts:
+def read_facts(comparison: xr.DataTree, variables: Mapping[str, Any] | None = None) -> Facts:
     """Read a comparison.
 
     Parameters
     ----------
     comparison : DataTree
         What :func:`pymc_kl.compare` returned, or `load` read.
+    variables : mapping, optional
+        `var_names`, `filter_vars` and `coords` that choose the parameters whose errors count; all free ones if none
+        is given.
 
     Returns
     -------
     Facts
     """
     dt = ranked(check_comparison(comparison))
+    chosen = {name: value for name, value in (variables or {}).items() if value is not None}
     attrs, evidence = dt["modes"].attrs, dt["evidence"]
     modes = _modes(dt["modes"].to_dataset())
     settings, interrupted = json.loads(dt.attrs.get("settings", "{}")), str(dt.attrs.get("interrupted", ""))
     return Facts(
         modes=modes,
-        fits=tuple(_fit(dt, str(name), modes) for name in dt["scores"].to_dataset()["approximation"].values),
+        fits=tuple(_fit(dt, str(name), modes, chosen) for name in dt["scores"].to_dataset()["approximation"].values),
         audit=read_audit(dt),
         symmetries=tuple(json.loads(attrs.get("symmetries", "[]"))),
         masses_known=bool(int(attrs.get("masses_known", 1))),
@@ -183,6 +192,7 @@ def read_facts(comparison: xr.DataTree) -> Facts:
         unseen=Estimate(float(attrs.get("unseen", np.nan)), float(attrs.get("unseen_se", np.nan))),
         log_evidence=_estimate(evidence.to_dataset(), "log_evidence"),
         evidence_reason=str(evidence.attrs.get("reason", "")),
+        asked=tuple(parameters_of(dt, chosen).data_vars) if chosen else (),
     )
 
 
@@ -208,10 +218,10 @@ def _modes(ds: xr.Dataset) -> tuple[Mode, ...]:
     )
 
 
-def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> FitFacts:
+def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...], chosen: Mapping[str, Any]) -> FitFacts:
     row = dt["scores"].to_dataset().sel(approximation=name)
     coverage = dt["coverage"].to_dataset().sel(approximation=name)
-    errors = parameter_errors(dt, name)
+    errors = parameter_errors(dt, name, chosen)
     return FitFacts(
         name=name,
         kind=_text(row, "kind"),
@@ -228,7 +238,7 @@ def _fit(dt: xr.DataTree, name: str, modes: tuple[Mode, ...]) -> FitFacts:
         mean_error=errors.mean,
         sd_error=errors.sd,
         tail_error=errors.tail,
-        sd_ratios=errors.sd_ratios,
+        sd_ratios=(parameter_errors(dt, name) if chosen else errors).sd_ratios,
         khat_se=_number(row, "khat_se"),
         misses=missed_correlation(dt, name),
     )

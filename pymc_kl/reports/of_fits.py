@@ -11,7 +11,7 @@ from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.reports.convergence import not_converged
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import correctable
-from pymc_kl.reports.phrases import counted, every, nats, numbered, percent
+from pymc_kl.reports.phrases import counted, every, listed, nats, numbered, percent
 from pymc_kl.reports.reach import not_weighed, perhaps_missed, reach, with_draws, worst_mass
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.shape import covers_all, fits_well, misfit, misses_correlation, not_told, spread
@@ -154,7 +154,8 @@ def _right_for(facts: Facts, fit: FitFacts) -> str:
     if error is None or covers_all(fit) or means(facts, fit).answer != "yes":
         return ""
     wrong = ", wrong for intervals" if tails(facts, fit).answer == "no" else ""
-    return f" Right for means (off by {abs(error.by.value):.2f} ± {error.by.se:.2f} sd at worst){wrong}."
+    of = f" of {listed([f'`{name}`' for name in facts.asked])}" if facts.asked else ""
+    return f" Right for means{of} (off by {abs(error.by.value):.2f} ± {error.by.se:.2f} sd at worst){wrong}."
 
 
 def _its_misfit(fit: FitFacts) -> str:

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,6 +13,7 @@ from arviz_base.labels import BaseLabeller
 from pymc_kl._typing import Array
 from pymc_kl.model.table_names import OF_DRAWS, OF_PARAMETERS, free_name
 from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.plots.parts.scalars import Scalars
 
 CONSTANT_TO = 1e-12  # relative to a number's size: a standard deviation up to which it does not vary; our choice
@@ -40,10 +43,9 @@ class ParameterErrors:
     sd_ratios: Mapping[str, Estimate] = field(default_factory=dict)
 
 
-def parameter_errors(dt: xr.DataTree, name: str) -> ParameterErrors:
-    """Compare an approximation's free parameters with those of the reference, the first source of `/parameters`."""
-    table = dt["parameters"].to_dataset() if "parameters" in dt.children else xr.Dataset()
-    table = table[[name for name in free_variables(dt, table) if name in table]]
+def parameter_errors(dt: xr.DataTree, name: str, chosen: Mapping[str, Any] = MappingProxyType({})) -> ParameterErrors:
+    """Compare an approximation's parameters with those of the reference, the first source of `/parameters`."""
+    table = parameters_of(dt, chosen)
     if "source" not in table or name not in table["source"].values:
         return ParameterErrors()
     labels, (p, q) = parameter_rows(table, str(table["source"].values[0]), name)
@@ -58,6 +60,17 @@ def parameter_errors(dt: xr.DataTree, name: str) -> ParameterErrors:
         _largest(labels, *tail),
         {labels[j]: Estimate(float(ratio[j]), float(ratio_se[j])) for j in np.flatnonzero(np.isfinite(ratio))},
     )
+
+
+def parameters_of(dt: xr.DataTree, chosen: Mapping[str, Any]) -> xr.Dataset:
+    """Return `/parameters` of the variables and coordinates asked for, of free variables alone where none is named."""
+    if "parameters" not in dt.children:
+        return xr.Dataset()
+    table = dt["parameters"].to_dataset()
+    if chosen:
+        asked = {"var_names": None, "filter_vars": None, "coords": None, **chosen}
+        table = select_variables(table, **asked, taken=OF_PARAMETERS)
+    return table if "var_names" in chosen else table[[name for name in free_variables(dt, table) if name in table]]
 
 
 def free_variables(dt: xr.DataTree, table: xr.Dataset) -> list[str]:

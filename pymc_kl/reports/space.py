@@ -15,7 +15,7 @@ from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.page import Block, Options, Section, Text
 from pymc_kl.reports.parameters import parameter_rows
 from pymc_kl.reports.phrases import counted
-from pymc_kl.reports.uses import MEAN_LIMIT, SD_LIMIT, SPILLS, TAIL_LIMIT, USES
+from pymc_kl.reports.uses import MEAN_LIMIT, SD_LIMIT, SPILLS, TAIL_LIMIT, USES, judged_uses, of_asked
 
 SHOWN_PARAMETERS = 6  # rows of the table of parameters
 POINTS = 6000  # most points in all facets of the pair plot together; bounds the size of the page
@@ -104,8 +104,9 @@ def _moments(row: dict[str, Array], j: int, round_to: int | None) -> str:
 def uses_section(facts: Facts) -> Section:
     """Show what each approximation can be used for, with the number that decides it."""
     rows = []
-    for label, rule in USES.items():
-        uses = [rule(facts, fit) if fit.scored else None for fit in facts.fits]
+    judged = [judged_uses(facts, fit) if fit.scored else {} for fit in facts.fits]
+    for label in USES:
+        uses = [of_fit.get(label) for of_fit in judged]
         cells = [
             words("–") if use is None else Cell(f"{use.answer}: {use.why}", kind=f"use {use.answer.replace(' ', '-')}")
             for use in uses
@@ -124,5 +125,5 @@ def uses_section(facts: Facts) -> Section:
             0,
             Text("The masses of the modes are not known, so what is said of means, spreads and tails is as uncertain."),
         )
-    lead = "Find your purpose on the left; the cell says whether the approximation serves it and why."
+    lead = f"Find your purpose on the left; the cell says whether the approximation serves it and why{of_asked(facts)}."
     return Section("uses", "What each can be used for", lead, blocks)

@@ -1,6 +1,6 @@
 """Lay out a comparison for a terminal: the verdict, the coverage of each mode, the divergences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from string import ascii_uppercase
 
 import numpy as np
@@ -34,9 +34,12 @@ def render(comparison: xr.DataTree, width: int) -> Iterator[RenderableType]:
     facts = read_facts(comparison)
     yield Text("Verdict", style="bold")
     for sentence in judge(facts):
-        text = Text(sentence.text, style="red" if sentence.rule in ("untrusted", "failed") else "")
+        first, *rows = sentence.text.splitlines()
+        text = Text(first, style="red" if sentence.rule in ("untrusted", "failed") else "")
         text.highlight_words([sentence.about] if sentence.about else [], "bold")
         yield Padding(text, (0, 0, 0, 2))
+        if rows:
+            yield Padding(_list_of_uses(rows), (0, 0, 0, 4))
     yield Text("")
     if "quantities" in comparison.children:
         yield from _quantities(ranked(comparison)["quantities"].to_dataset())
@@ -49,6 +52,15 @@ def render(comparison: xr.DataTree, width: int) -> Iterator[RenderableType]:
     for fit in facts.fits:
         if fit.note:
             yield Text(f"{fit.name}: {fit.note}")
+
+
+def _list_of_uses(rows: Sequence[str]) -> Table:
+    """Lay out lines of an answer and what it is of, as the verdict has them; long ones wrap in their column."""
+    table = Table.grid(padding=(0, 2))
+    for row in rows:
+        answer, _, why = row.strip().partition("  ")
+        table.add_row(Text(answer, no_wrap=True), Text(why.strip(), overflow="fold"))
+    return table
 
 
 def _quantities(ds: xr.Dataset) -> Iterator[RenderableType]:

@@ -3,7 +3,7 @@
 It is yes where the interval of two standard errors lies within the limit, no where it lies beyond it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct, written_khat
 from pymc_kl.reports.parameters import LargestError
-from pymc_kl.reports.phrases import measured, numbered, percent
+from pymc_kl.reports.phrases import every, listed, measured, numbered, percent
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 
 MEAN_LIMIT = 0.1  # largest error of a mean that is "yes", in reference sd; our choice
@@ -34,12 +34,26 @@ class Use:
 type UseRule = Callable[[Facts, FitFacts], Use]
 
 
+def judged_uses(facts: Facts, fit: FitFacts) -> dict[str, Use]:
+    """Judge each of the uses, by its name."""
+    return {use: rule(facts, fit) for use, rule in USES.items()}
+
+
+def of_asked(facts: Facts) -> str:
+    """Write of which variables means, standard deviations and intervals are judged, where that is not all."""
+    return f" (means, standard deviations and intervals: of {_named(facts.asked)})" if facts.asked else ""
+
+
+def _named(names: Sequence[str]) -> str:
+    return listed([f"`{name}`" for name in names])
+
+
 def _within_limit(error: LargestError | None, limit: float, write: Callable[[Estimate], str]) -> Use:
     if error is None or not np.isfinite(error.by).all():
         return Use(CANNOT_TELL, "no draws to compare")
     size, margin = abs(error.by.value), 2 * error.by.se
     answer = "yes" if size + margin <= limit else "no" if size - margin > limit else CANNOT_TELL
-    return Use(answer, f"{write(error.by)} ({error.label})")
+    return Use(answer, f"{write(error.by)} (`{error.label}`)")
 
 
 def _in_sd(by: Estimate) -> str:
@@ -84,14 +98,17 @@ def multimodal(facts: Facts, fit: FitFacts) -> Use:
         return Use(CANNOT_TELL, f"too few draws to tell of {numbered([c.mode.number for c in unclear])}")
     if wrong := fit.that_matter("under", "over"):
         return Use("no", f"mass off in {numbered([c.mode.number for c in wrong])}")
-    return Use("yes", "every mode that matters has its mass")
+    found = every(len(facts.that_matter), len(facts.modes))
+    return Use("yes", f"has {'that' if len(facts.that_matter) == 1 else 'those'} of {found}")
 
 
-def starts(_facts: Facts, fit: FitFacts) -> Use:
+def starts(facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for starting points of MCMC."""
     reached = [c for c in fit.that_matter() if c.verdict != "missed" and c.mass.value != 0]
     all_of_them = len(fit.that_matter())
-    return Use("yes" if len(reached) == all_of_them else "no", f"reaches {len(reached)} of {all_of_them} modes")
+    if len(reached) == all_of_them:
+        return Use("yes", f"reaches {every(all_of_them, len(facts.modes))}")
+    return Use("no", f"reaches {len(reached)} of {all_of_them} modes")
 
 
 def importance(_facts: Facts, fit: FitFacts) -> Use:

@@ -10,7 +10,7 @@ from pymc_kl.reports.facts import Facts, FitFacts, read_facts
 from pymc_kl.reports.importance import can_correct
 from pymc_kl.reports.shape import covers_all
 from pymc_kl.reports.trust import Trust, judge_reference
-from pymc_kl.reports.uses import USES
+from pymc_kl.reports.uses import judged_uses
 from pymc_kl.reports.verdict import judge
 
 
@@ -110,7 +110,7 @@ def _fit(facts: Facts, fit: FitFacts) -> dict[str, Any]:
         "reverse_kl_se": _known(fit.scores["reverse_kl"].se),
         "khat": _known(fit.khat),
         "can_be_corrected": can_correct(fit) if fit.scored else None,
-        "uses": {use: rule(facts, fit).answer for use, rule in USES.items()} if fit.scored else {},
+        "uses": {use: judged.answer for use, judged in judged_uses(facts, fit).items()} if fit.scored else {},
         "error": fit.error or None,
     }
 

@@ -22,6 +22,7 @@ import pymc_kl as pkl
 from pymc_kl.reports import build, evidence, first_picture, losses, space
 from pymc_kl.reports.page import Block
 from pymc_kl.reports.terminal import render
+from pymc_kl.reports.uses import USES
 
 FIGURES = {
     "coverage-picture", "tree", "divergence", "bounds", "contributions", "marginals", "pair", "loss", "khat",
@@ -167,7 +168,27 @@ def test_variables_that_are_shown(typical, html):
     chosen = pkl.report(typical, coords={"component": ["c1"]}).html
     assert rows(chosen, "parameters-table") == ["mu[c1]", "tau"]
     assert figures(chosen) == FIGURES
-    assert "mu[c0]" not in re.sub(r"<section id=\"uses\".*?</section>", "", chosen, flags=re.DOTALL)
+    assert "mu[c0]" not in chosen
+
+
+def test_uses_are_of_the_variables_asked_for(typical):
+    """Sentences on all parameters stay as they are; what is said of the ones asked for says so."""
+    every, some = pkl.report(typical), pkl.report(typical, var_names=["tau"])
+    head = "(means, standard deviations and intervals: of `tau`):"
+    uses = [next(text for text in made.verdict if text.startswith("What ")) for made in (every, some)]
+    assert "mu[c" in uses[0] and head not in uses[0]
+    assert "mu[c" not in uses[1] and head in uses[1]
+    rest = [[text for text in made.verdict if not text.startswith("What ")] for made in (every, some)]
+    assert [re.sub(r" Right for means.*", "", text) for text in rest[0]] == [
+        re.sub(r" Right for means.*", "", text) for text in rest[1]
+    ]
+    assert "of <code>tau</code>)" in some.html
+
+
+def test_uses_are_a_list_that_fits_a_terminal(typical):
+    uses = next(text for text in pkl.report(typical).verdict if text.startswith("What "))
+    assert uses.count("\n") == len(USES)
+    assert max(map(len, uses.splitlines())) <= 100
 
 
 def numbers_of_scores(html: str, pattern: str) -> list[str]:
@@ -352,7 +373,7 @@ def test_the_notebook_view_holds_the_verdict_and_tables(typical):
     view = pkl.report(typical)._repr_html_()
     words = unescape(text_of(view))
     for sentence in pkl.report(typical).verdict:
-        assert sentence.replace("`", "") in words
+        assert all(" ".join(line.replace("`", "").split()) in words for line in sentence.splitlines())
     assert re.findall(r'<table id="([^"]+)"', view) == ["heat", "divergence-table"]
     assert "<script" not in view and "<button" not in view
     assert "<svg" in view

@@ -53,8 +53,8 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         [
             "Use forward fullrank or ADVI: each covers the one mode found. forward fullrank comes first: it reaches the one "
             "mode found, and its forward KL, 0.0020 ± 0.0010 nats, is the lowest, though not surely below that of ADVI. "
-            "forward fullrank for means: cannot tell, standard deviations: cannot tell, 90 % intervals: cannot tell, "
-            "plausible draws: yes, masses of modes: yes, starting MCMC: yes, importance sampling: no.",
+            "What forward fullrank can be used for:\n  cannot tell  means: no draws to compare\n",
+            "\n  yes          starting MCMC: reaches the one mode found\n  no           importance sampling: k-hat",
         ],
         ["any of", "corrects"],
     ),
@@ -450,7 +450,8 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ),
         [
             'Use the reference\'s draws (`comparison["posterior"]`). No fit surely matches the one '
-            "mode found. ADVI is 25 times too narrow. ADVI for means: yes, standard deviations: cannot tell, 90 % intervals: no,",
+            "mode found. ADVI is 25 times too narrow. What ADVI can be used for:\n  yes          means: off by 0.030 ± 0.010 sd at worst (`mu`)\n",
+            "  cannot tell  standard deviations: no draws to compare\n  no           90 % intervals: off by 1.50 ± 0.10 sd at worst (`mu`)\n",
             "ADVI reaches the one mode found but is 25 times too narrow there.",
             "Its standard deviations are 0.0400 ± 0.0010 (`tau`) to 0.0700 ± 0.0010 (`mu`) times the reference's.",
             "Right for means (off by 0.03 ± 0.01 sd at worst), wrong for intervals.",
@@ -582,8 +583,9 @@ def test_nobody_reads_a_raw_number(name: str) -> None:
     for sentence in judge(case):
         assert sentence.text[0].isupper() or sentence.text.startswith(sentence.about)
         assert not re.search(r"\bnan\b", sentence.text)
-        assert sentence.text.endswith((".", "loss"))
-        assert "  " not in sentence.text
+        if sentence.rule != "uses":  # a list
+            assert sentence.text.endswith((".", "loss"))
+            assert "  " not in sentence.text
 
 
 def test_every_rule_has_a_case() -> None:
