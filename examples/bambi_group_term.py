@@ -11,11 +11,13 @@ subjects differ. Run it (half a minute) or paste the cells into a notebook.
 from pathlib import Path
 from typing import Any
 
+import arviz as az
 import bambi as bmb
 import numpy as np
 import pandas as pd
 import pymc as pm
 import xarray as xr
+from arviz_plots import PlotCollection
 
 import pymc_kl as pkl
 
@@ -47,7 +49,7 @@ def build_model(data: pd.DataFrame) -> pm.Model:
 def compare_fits(model: pm.Model) -> xr.DataTree:
     """Sample, fit and compare."""
     with model:
-        idata = pm.sample(1000, chains=4, target_accept=0.95, nuts_sampler="pymc", **QUIET)
+        idata = pm.sample(1000, chains=4, target_accept=0.95, **QUIET)
         advi = pm.fit(20_000, obj_optimizer=pm.adam(learning_rate=3e-3), **QUIET)
         return pkl.compare(idata, {"ADVI": advi}, forward=("meanfield", "fullrank"), random_seed=SEED)
 
@@ -59,16 +61,26 @@ def tabulate(comparison: xr.DataTree) -> pd.DataFrame:
     return table.to_dataarray("parameter").to_series().unstack(["source", "statistic"]).loc[list(SHOWN)]
 
 
+# %% The picture: intervals of the same parameters.
+def draw_intervals(comparison: xr.DataTree) -> PlotCollection:
+    """Draw the intervals of each parameter under the posterior and ADVI."""
+    sources = {"posterior": comparison, "ADVI": comparison["approximations/ADVI"]}
+    forest = az.plot_forest(sources, var_names=list(SHOWN), backend="matplotlib")
+    forest.add_legend("model")
+    return forest
+
+
 # %% Run everything.
 def main(folder: str | Path = "pymc_kl_demo/bambi_group_term") -> dict[str, Any]:
-    """Compare, print what the report says of ADVI and the table; returns the comparison and the table."""
+    """Compare, print the table and the report's words on ADVI, save a picture; returns comparison and table."""
     folder = Path(folder)
     comparison = compare_fits(build_model(simulate()))
     pkl.save(comparison, folder / "comparison.nc", overwrite=True)
     verdict = pkl.report(comparison, folder / "report.html", overwrite=True).verdict
     table = tabulate(comparison)
-    print(next(sentence for sentence in verdict if sentence.startswith("ADVI")), end="\n\n")
-    print(table.round(2).to_string())
+    print(table.round(2).to_string(), end="\n\n")
+    draw_intervals(comparison).savefig(folder / "intervals.png", dpi=120)
+    print(next(sentence for sentence in verdict if sentence.startswith("ADVI")))
     return {"comparison": comparison, "table": table}
 
 

@@ -1,7 +1,7 @@
 """Draws of emcee and nutpie, fits of pymc-extras and two functions of one's own, all in one comparison.
 
 The square of a quantity is measured eight times, so data say nothing of its sign: two modes, and the prior alone weighs
-them. Run it (a minute) with `pip install pymc_kl[extras,samplers]`, or paste the cells into a notebook.
+them. Run it (half a minute) with `pip install pymc_kl[extras,samplers]`, or paste the cells into a notebook.
 """
 
 # %% Setup.
@@ -21,6 +21,7 @@ from scipy.stats import multivariate_normal
 import pymc_kl as pkl
 from pymc_kl.approximations import Functions
 from pymc_kl.model import Target
+from pymc_kl.reports import verdict_data
 
 type Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -118,14 +119,18 @@ def compare_all() -> xr.DataTree:
 
 # %% Run everything.
 def main(folder: str | Path = "pymc_kl_demo/from_other_samplers") -> xr.DataTree:
-    """Compare, print the tables and save the comparison; returns it."""
+    """Compare, print the tables, save the comparison and a picture; returns the comparison."""
+    folder = Path(folder)
     comparison = compare_all()
     columns = ["kind", "family", "forward_kl", "forward_kl_se", "reverse_kl", "reverse_kl_se"]
     print(pkl.summary(comparison, columns=columns).round(3).to_string())
     print(pkl.coverage(comparison, values=("mass", "verdict")).round(3).to_string())
     notes = pkl.summary(comparison, kind="all")["note"]
     print("\n".join(f"{name}: {note}" for name, note in notes.items() if note))
-    print(pkl.save(comparison, Path(folder) / "comparison.nc", overwrite=True))
+    pkl.save(comparison, folder / "comparison.nc", overwrite=True)
+    pkl.plot_coverage(comparison, backend="matplotlib").savefig(folder / "coverage.png", dpi=120)
+    missing = [fit["name"] for fit in verdict_data(comparison)["fits"] if fit["modes_missed"]]
+    print(f"A mode is missed by {', '.join(missing)}. The comparison and its picture are in {folder}.")
     return comparison
 
 

@@ -2,7 +2,7 @@
 
 Any swap of the components leaves the posterior as it is, so every mode has 3! = 6 copies, and NUTS leaves
 none of them. The comparison says which modes each fit covers and whether the reference itself can be trusted.
-Run it (two minutes, one once PyMC has compiled) or paste the cells into a notebook.
+Run it (a minute once PyMC has compiled) or paste the cells into a notebook.
 """
 
 # %% Setup.
@@ -18,6 +18,7 @@ from scipy.stats import norm
 
 import pymc_kl as pkl
 from pymc_kl.data.galaxies import velocities
+from pymc_kl.reports import verdict_data
 
 type Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -133,6 +134,7 @@ def main(folder: str | Path = "pymc_kl_demo/galaxies") -> xr.DataTree:
     pkl.save(comparison, folder / "comparison.nc", overwrite=True)
     print_tables(comparison)
     save_pictures(comparison, folder)
+    print(verdict_data(comparison)["answer"])
     print(f"The comparison and its pictures are in {folder}.")
     return comparison
 

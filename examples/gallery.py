@@ -1,7 +1,7 @@
 """Every picture of a comparison on one page, each with the code that draws it.
 
 The comparisons are those of the other examples; they are saved beside the page and read again the next time. Run it
-as a script, since it imports the others (two minutes, half of one the second time).
+as a script, since it imports the others (a minute, half of one the second time).
 """
 
 # %% Setup. The page is laid out by the templates of the report.
@@ -182,8 +182,10 @@ def read_comparisons(folder: Path) -> dict[str, xr.DataTree]:
     for name, example in EXAMPLES.items():
         path = folder / f"{name}.nc"
         if not path.exists():
+            print(f"The comparison of {example.file}:")
             pkl.save(example.compare(), path)
         comparisons[name] = pkl.load(path)
+        print(f"Writing the report of {name}.")
         pkl.report(comparisons[name], path.with_suffix(".html"), overwrite=True)
     return comparisons
 
@@ -241,9 +243,10 @@ def main(folder: str | Path = "pymc_kl_demo/gallery") -> dict[str, Figure]:
     """Compare, draw, write the page and a report an example; returns the pictures by their titles."""
     folder = Path(folder)
     comparisons = read_comparisons(folder)
+    print(f"Drawing {len(PICTURES)} pictures.")
     figures = {picture.title: picture.draw(comparisons[picture.example]) for picture in PICTURES}
     (folder / "index.html").write_text(lay_out(figures), encoding="utf-8")
-    print(f"The gallery: {folder / 'index.html'}")
+    print(f"The gallery shows {len(figures)} pictures of {len(comparisons)} comparisons: {folder / 'index.html'}")
     return figures
 
 

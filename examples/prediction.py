@@ -39,6 +39,7 @@ def build_model() -> pm.Model:
 def compare_fits(model: pm.Model) -> xr.DataTree:
     """Fit from two starts and compare both with draws of the whole posterior."""
     fits = {}
+    print("Two runs of ADVI; PyMC compiles first.")
     with model:
         for name, start in (("ADVI", 2.0), ("ADVI from 3.4", 3.4)):
             fits[name] = pm.fit(10_000, start={"frequency": start}, obj_optimizer=pm.adam(learning_rate=1e-3), **QUIET)

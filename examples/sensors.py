@@ -5,7 +5,7 @@ exp(-d²/2R²), R = 0.3, and measured to 0.02; that a pair is not heard says tha
 hear only two others can be mirrored: the posterior of the eight coordinates has eight modes, and no chain of NUTS
 leaves the one where it starts. The problem is that of Ihler, Fisher, Moses and Willsky (2005); places, distances and
 prior are those that Tak, Meng and van Dyk (2018) published with their repelling-attracting Metropolis algorithm. Run
-it (two minutes) or paste the cells into a notebook.
+it (a minute) or paste the cells into a notebook.
 """
 
 # %% Setup.
@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import pymc_kl as pkl
+from pymc_kl.reports import verdict_data
 
 type Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -123,6 +124,7 @@ def main(folder: str | Path = "pymc_kl_demo/sensors") -> xr.DataTree:
     print_tables(comparison, folder)
     draw_modes(comparison).savefig(folder / "places.png", dpi=150)
     pkl.plot_coverage(comparison, approximations=FITS, backend="matplotlib").savefig(folder / "coverage.png", dpi=200)
+    print(verdict_data(comparison)["answer"])
     print(f"The comparison, its report and the pictures are in {folder}.")
     return comparison
 

@@ -2,8 +2,8 @@
 
 Of 45 observations 23 lie near 4 and 22 near -4, and the model knows one location with Cauchy errors: its posterior has
 a mode at each group, and the one observation more puts 97 % into one. Stacking (Yao, Vehtari and Gelman 2022)
-weighs the modes by how they predict left-out data, which is about by half. Run it (half a minute) or paste the cells
-into a notebook.
+weighs the modes by how they predict left-out data, which is about by half. Run it (a quarter of a minute) or paste
+the cells into a notebook.
 """
 
 # %% Setup.

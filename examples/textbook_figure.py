@@ -2,7 +2,7 @@
 
 Textbooks show two overlapping normals and a small ellipse on one of them, the optimum of KL(q‖p) it is said.
 It isn't: on that posterior KL(q‖p) has one optimum, which covers both. Mode-seeking begins where the modes
-are further apart, and this script finds where. Run it (half a minute) or paste the cells into a notebook.
+are further apart, and this script finds where. Run it (a quarter of a minute) or paste the cells into a notebook.
 """
 
 # %% Setup. Divergences are in nats and by quadrature: sums over a grid that is fine and wide enough.
@@ -276,7 +276,10 @@ def main(folder: str | Path = "pymc_kl_demo/textbook_figure") -> dict[str, Any]:
     print(f"the reverse optima cross at s = {curves['crossing']:.4f}, both {curves['crossing_kl'][0]:.5f} nats")
     draw_textbook_figure(optima, falls).savefig(folder / "textbook_figure.png", dpi=200)
     draw_switch(curves).savefig(folder / "switch.png", dpi=200)
-    print(f"Pictures are in {folder}.")
+    print(
+        f"Of the optima of KL(q‖p) the one over both normals is lower up to s = {curves['crossing']:.2f}, one in a "
+        f"single normal beyond. Pictures are in {folder}."
+    )
     return {**result, "falls": falls, "switch": curves}
 
 

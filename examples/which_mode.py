@@ -1,7 +1,7 @@
 """Which mode? What tells two modes apart, in the model's own words: parameters, observations, prior and likelihood.
 
 The ten measurements of `report.py`, with a prior that expects the common quantity below the rare one: the data are for
-one mode, the prior for the other. Run it (half a minute) or paste the cells into a notebook.
+one mode, the prior for the other. Run it (a quarter of a minute) or paste the cells into a notebook.
 """
 
 # %% Setup.

@@ -25,7 +25,7 @@ def answer(facts: Facts) -> Iterator[Sentence]:
     scored = [fit for fit in facts.fits if fit.scored]
     if scored:
         faults = [text for fit in scored if (text := _fault(facts, fit))]
-        last = f" {listed(faults)}." if faults else ""
+        last = f" {'; '.join(faults)}." if faults else ""
         yield Sentence("", "answer", 0, f"{_of_fits(facts, scored)}{last}")
         if with_draws(scored[0]):
             if len(scored) > 1 and not perhaps_missed(scored[0]):
