@@ -216,15 +216,21 @@ def _sections(dt: xr.DataTree, facts: Facts, trust: Trust, painter: Painter, opt
     return [
         *asked,
         next_section(facts, trust),
-        reference_section(dt, facts, trust),
+        reference_section(dt, facts, trust, options),
         modes_section(dt, facts, painter, options),
+        *(_of_fits(dt, facts, painter, options) if facts.fits else [parameters_section(dt, painter, options)]),
+        made_section(dt),
+    ]
+
+
+def _of_fits(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options) -> list[Section]:
+    return [
         coverage_section(dt, facts, options),
         divergence_section(dt, facts, painter, options),
         origin_section(dt, facts, painter, options),
         parameters_section(dt, painter, options),
         uses_section(facts),
         fits_section(dt, facts, painter, options),
-        made_section(dt),
     ]
 
 

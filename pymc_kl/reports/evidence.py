@@ -13,6 +13,7 @@ from pymc_kl.plots import plot_mode_tree
 from pymc_kl.plots.parts.contract import SAMPLE_DIMS, select_variables
 from pymc_kl.plots.parts.scalars import Scalars, separating, spread, varies
 from pymc_kl.plots.parts.view import SCALAR_CHOICE_DRAWS, locations_of
+from pymc_kl.reports.agreement import SHOWN_MODES, draws_tables
 from pymc_kl.reports.cells import Cell, Table, estimate, format_number, number, placed, share, words
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
@@ -22,7 +23,6 @@ from pymc_kl.reports.small_modes import mass_together, with_small_folded
 from pymc_kl.reports.trust import Trust
 from pymc_kl.scores.coverage import TOO_FEW_DRAWS
 
-SHOWN_MODES = 8  # most modes with a column of their own in a table
 TELLING = 4  # most scalars in the table of modes, those that tell the modes apart best
 MOST_SCALARS = 200  # most scalars of a mode's location that are listed
 HEAT_FULL = 1.5  # log ratio of masses at which a cell has its full colour: a factor of 4.5
@@ -32,12 +32,10 @@ BLIND_SPOT = (
 )
 
 
-def reference_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
+def reference_section(dt: xr.DataTree, facts: Facts, trust: Trust, options: Options) -> Section:
     """Show where the chains were, how each mode was found and weighed, and what may still be missing."""
     blocks: list[Block] = [Items(trust.reasons)]
-    if "audit" in dt.children:
-        blocks.append(_chains_table(dt, facts))
-    blocks += [_search_table(dt, facts), Text(f"{_unseen(dt, facts)} {BLIND_SPOT}")]
+    blocks += [*draws_tables(dt, facts, options), _search_table(dt, facts), Text(f"{_unseen(dt, facts)} {BLIND_SPOT}")]
     if "planted" in dt.children:
         blocks.append(Text(_planted(dt["planted"].to_dataset())))
     lead = (
@@ -45,22 +43,6 @@ def reference_section(dt: xr.DataTree, facts: Facts, trust: Trust) -> Section:
         "little overlap or few draws is the first to doubt."
     )
     return Section("reference", "Can the reference be trusted?", lead, blocks)
-
-
-def _chains_table(dt: xr.DataTree, facts: Facts) -> Table:
-    audit = dt["audit"].to_dataset()
-    shown = [k for k in audit["mode"].values if k not in facts.small][:SHOWN_MODES]
-    rows = []
-    for chain in audit["chain"].values:
-        cells = [number(audit, "audit", "n_draws", {"chain": chain, "mode": k}, 0) for k in shown]
-        rows.append([words(f"chain {chain}"), *cells, number(audit, "audit", "crossings", {"chain": chain}, 0)])
-    for label, variable, digits in (("R-hat of the mode", "rhat", 3), ("ESS of the mode", "ess", 0)):
-        cells = [number(audit, "audit", variable, {"mode": k}, digits) for k in shown]
-        rows.append([words(label), *cells, Cell(NONE, kind="number")])
-    n_left = audit.sizes["mode"] - len(shown)
-    left = f" {counted(n_left, 'mode is', 'modes are')} left out." if n_left else ""
-    caption = f"Your draws: how many each chain has in each mode, and how often it moved between modes.{left}"
-    return Table("chains", caption, ["", *(f"mode {k}" for k in shown), "moves"], rows)
 
 
 def _search_table(dt: xr.DataTree, facts: Facts) -> Table:

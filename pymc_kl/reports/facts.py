@@ -192,7 +192,7 @@ def read_facts(comparison: xr.DataTree, variables: Mapping[str, Any] | None = No
         unseen=Estimate(float(attrs.get("unseen", np.nan)), float(attrs.get("unseen_se", np.nan))),
         log_evidence=_estimate(evidence.to_dataset(), "log_evidence"),
         evidence_reason=str(evidence.attrs.get("reason", "")),
-        asked=tuple(parameters_of(dt, chosen).data_vars) if chosen else (),
+        asked=tuple(map(str, parameters_of(dt, chosen).data_vars)) if chosen else (),
     )
 
 

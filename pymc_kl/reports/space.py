@@ -24,9 +24,9 @@ MOST_FACETS = 12  # facets among which the points are divided
 
 def parameters_section(dt: xr.DataTree, painter: Painter, options: Options) -> Section:
     """Show the parameters that differ most, as densities and numbers, and the pair that separates the modes best."""
-    caption = (
-        "Densities of the parameters in which the approximations differ most from the reference (grey, an area a mode)."
-    )
+    fits = bool(dt["scores"].sizes["approximation"])
+    most = "the parameters in which the approximations differ most from the reference" if fits else "parameters"
+    caption = f"Densities of {most} ({'' if fits else 'the reference in '}grey, an area a mode)."
     blocks: list[Block] = [
         painter.draw(
             "marginals", caption, plot_modes, dt, kind="marginal", labeller=options.labeller, **options.variables
@@ -45,7 +45,8 @@ def parameters_section(dt: xr.DataTree, painter: Painter, options: Options) -> S
         blocks.append(_numbers_table(dt, options))
     else:
         blocks.append(Text("This comparison was written by an older version and holds no table of parameters."))
-    lead = "Grey is the posterior as the reference has it; where a line leaves it, that approximation is wrong there."
+    wrong = "; where a line leaves it, that approximation is wrong there" if fits else ""
+    lead = f"Grey is the posterior as the reference has it{wrong}."
     return Section("parameters", "Parameters", lead, blocks)
 
 
@@ -71,15 +72,15 @@ def _numbers_table(dt: xr.DataTree, options: Options) -> Table:
             for name, row in zip(names, rows, strict=True)
         ]
         worst = f"{distance[j]:.2f}" if np.isfinite(distance[j]) else "–"
-        lines.append([words(labels[j]), *cells, Cell(worst, kind="number")])
+        lines.append([words(labels[j]), *cells, *[Cell(worst, kind="number")] * bool(rows[1:])])
     rest = len(labels) - len(lines)
     left = f" {counted(rest, 'more parameter is', 'more parameters are')} left out." if rest else ""
+    last = "; last the largest 1-Wasserstein distance of an approximation from the reference, in its sd"
     caption = (
-        "Mean ± its standard error, and standard deviation in brackets, on draws brought to one copy of their mode; "
-        "last the largest 1-Wasserstein distance of any approximation from the reference, in its standard "
-        f"deviations.{left}"
+        "Mean ± its standard error, and standard deviation in brackets, on draws brought to one copy of their mode"
+        f"{last * bool(rows[1:])}.{left}"
     )
-    return Table("parameters-table", caption, ["", *names, "furthest (sd)"], lines)
+    return Table("parameters-table", caption, ["", *names, *["furthest (sd)"] * bool(rows[1:])], lines)
 
 
 def _most_different(rows: list[dict[str, Array]]) -> tuple[list[int], Array]:

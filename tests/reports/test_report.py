@@ -341,7 +341,8 @@ def test_without_approximations():
     dt = report_comparisons.complete(make_comparison(2, ()))
     made = pkl.report(dt)
     assert "none was compared" in made.html
-    assert rows(made.html, "heat") == ["mode 1", "mode 2", "elsewhere"]
+    assert rows(made.html, "modes-table") == ["mode 1", "mode 2"]
+    assert not re.search(r'id="(coverage|divergences|uses)"', made.html) and "could not be drawn" not in made.html
     assert {"tree", "marginals", "pair"} <= figures(made.html)
     assert "unhashable" not in made.html and "IndexError" not in made.html
 
@@ -404,3 +405,16 @@ def test_paths_may_be_strings(typical, tmp_path):
     assert made.path == Path(tmp_path / "report.htm")
     assert made.path.read_text(encoding="utf-8") == made.html
     assert json.loads(json.dumps(made.verdict)) == list(made.verdict)
+
+
+def test_without_fits_the_page_is_of_draws_and_reference_alone(zoo, exact_draws):
+    draws, target = exact_draws("two_modes", 4000, 1), zoo("two_modes")[1]
+    dt = pkl.compare(draws, {}, model=target, forward=(), reverse=(), random_seed=1, progressbar=False)
+    page = pkl.report(dt).html
+    assert "could not be drawn" not in page and "furthest" not in page
+    assert rows(page, "agreement") == ["x"]
+    rhat = re.search(r'data-source="audit/convergence/x"[^>]*>(.*?)</td>', page)[1]
+    assert float(text_of(rhat)) == pytest.approx(float(dt["audit/convergence"]["x"].sel(quantity="rhat")), abs=0.005)
+    links = set(re.findall(r'href="#([^"]+)"', page))
+    assert links and not {"coverage", "divergences", "uses", "fits"} & links
+    assert all(f'id="{name}"' in page for name in links)

@@ -132,6 +132,6 @@ def _choose(
         why = "where the modes lie furthest apart"
     else:
         chosen = differing(x, others, n)
-        why = "where the approximations differ most from the reference"
+        why = "where the approximations differ most from the reference" if others else "the first"
     shown = "are shown" if len(chosen) > 1 else "is shown"
     return [int(usable[j]) for j in chosen], f"{len(chosen)} of {len(usable)} scalars {shown}: {why}."
