@@ -64,7 +64,7 @@ def _densities(dt: xr.DataTree, facts: Facts, painter: Painter, options: Options
     """Draw the densities of the parameters that differ most: masses say nothing where one mode has them all."""
     caption = (
         "The posterior, a grey line shaded by mode, and each approximation in the parameters that differ most; ticks "
-        "on the axis are maxima of modes, and a spike is cut off."
+        "on the axis are maxima of modes, and a spike, where there is one, is cut off."
     )
     if not facts.fits:
         caption = "The posterior in the parameters that vary."
