@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -57,6 +58,9 @@ class Alarm:
 SILENT = Alarm()  # never rings
 
 
+HINTS = ContextVar("HINTS", default=True)  # whether the display ends with what to call next; not on the command line
+
+
 @dataclass(eq=False)
 class Stages:
     """Shows which stage is running and keeps how long each took, in seconds."""
@@ -78,6 +82,11 @@ class Stages:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
             self.progress.update(task, completed=1)
+
+    def hint(self, text: str) -> None:
+        """Show a line below the stages, if they are shown."""
+        if HINTS.get() and not self.progress.disable:
+            self.progress.console.print(text, markup=False, highlight=False)
 
 
 @contextmanager

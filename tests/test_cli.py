@@ -18,6 +18,7 @@ from pymc_kl.approximations import FAMILIES
 from pymc_kl.approximations.choice import AUTO
 from pymc_kl.cli import main
 from pymc_kl.comparison.make_fits import REVERSE
+from pymc_kl.progress import stages
 
 MODEL = """
 import pymc as pm
@@ -60,9 +61,17 @@ def test_quantities_by_name(folder, capsys):
     assert json.loads(capsys.readouterr().out)["quantities"]["x"]["mode 1"] == "yes"
 
 
+def test_what_to_call_next_is_told_where_stages_are_shown(capsys):
+    for shown in (True, False):
+        with stages(shown) as stage:
+            stage.hint("Next: report")
+        assert ("Next: report" in capsys.readouterr().out) is shown
+
+
 def test_compare_then_summary(folder, capsys):
     code = main(["compare", "two.py:model", "--draws", "draws.nc", "--reverse", "--out", "out", "--quiet"])
     first = capsys.readouterr().out
+    assert "Next:" not in first
     assert code == 0
     assert main(["compare", "two.py:model", "--draws", "draws.nc", "--out", "out"]) == 2
     assert "out exists; pass overwrite=True (on the command line, --overwrite)" in capsys.readouterr().err

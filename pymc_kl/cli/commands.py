@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = make_parser().parse_args(arguments)
     from rich.console import Console
 
+    from pymc_kl.progress import HINTS
+
+    hints = HINTS.set(False)
     console = Console(stderr=getattr(parsed, "json", False))  # what is printed to be read makes way for data
     try:
         return COMMANDS[parsed.command](parsed, console)
@@ -41,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, TypeError) as error:
         Console(stderr=True).print(f"pymc-kl: {error}", style="red", markup=False, soft_wrap=True)
         return 2
+    finally:
+        HINTS.reset(hints)
 
 
 def _demo(parsed: argparse.Namespace, console: "Console") -> int:

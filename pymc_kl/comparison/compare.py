@@ -47,6 +47,7 @@ from pymc_kl.reference.build import SAMPLING, build_posterior
 from pymc_kl.reference.settings import Sampling
 
 MAX_MODES = 60  # most modes that a comparison lists, those with the highest masses; our choice
+NEXT = 'Next: print(pkl.report(comparison)) for the verdict, pkl.report(comparison, "report.html") for the page.'
 UNLISTED = 9.0  # nats below the highest mass, 1e-4 of it: such a mode is elsewhere unless an approximation is there
 
 
@@ -204,6 +205,7 @@ def compare(
                     None if given is None else given.flat, points, replace(sampling, budget=None).search
                 )
                 comparison["planted"] = planted_group(against, search, planted, streams("planted modes"), report)
+        stage.hint(NEXT)
     settings = {
         "approximations": list(approximations or ()), "reference": reference, "forward": list(fits.forward),
         "reverse": list(fits.reverse), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
