@@ -1,5 +1,6 @@
 """Growth of a mixture that maximises the ELBO: the component whose split gains most is split in two."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from operator import attrgetter
@@ -13,6 +14,7 @@ from pymc_kl.fitting.maximise import MAX_CLIMB_STEPS
 from pymc_kl.fitting.mixture_elbo import MixtureParameters, maximise_mixture
 from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.numerics.lbfgs import ValueAndGrad
+from pymc_kl.progress import Report, silent
 
 TRIAL_DRAWS = 64  # least number of points of a component, while mixtures of several sizes are tried; our choice
 TRIAL_DRAWS_A_DIMENSION = 6  # the same least number of points for each dimension; the larger of both holds; our choice
@@ -23,6 +25,7 @@ COMPONENT_WORTH = 0.01  # nats of ELBO on fresh points that one more component m
 SPLITS_TRIED = 2  # worst-fitting components whose splits are tried before growth ends; our choice
 MOST_COMPONENTS = 12  # most components where their number is not given; our choice
 MOST_SPLIT = 100  # most components of a mixture that is grown by splitting them one by one; our choice
+TOLD_FROM = 5.0  # seconds of growth to come from which they are told; our choice
 GROWTH_NUMBERS = 2**31  # components cubed times points times squared dimensions: about two minutes; our choice
 SPREAD = 0.6  # part of the variance by which one half of a split is wider, and the other narrower; our choice
 
@@ -54,7 +57,11 @@ def _n_trial_draws(d: int) -> int:
 
 
 def grow_mixture(
-    value_and_grad: ValueAndGrad, mixture: Mixture, n_components: int | None, rng: np.random.Generator
+    value_and_grad: ValueAndGrad,
+    mixture: Mixture,
+    n_components: int | None,
+    rng: np.random.Generator,
+    report: Report = silent,
 ) -> Mixture:
     """Maximise a mixture's ELBO; split components while that gains, or up to `n_components`; end on more points.
 
@@ -69,16 +76,20 @@ def grow_mixture(
         found = maximise_mixture(value_and_grad, start, z, tolerance=TRIAL_GAIN, max_steps=TRIAL_STEPS)
         return Trial(found, MixtureParameters(found).gains(value_and_grad, fresh))
 
-    best = _grown(tried, tried(mixture), n_components)
+    best = _grown(tried, tried(mixture), n_components, report)
+    report(f"{best.n_components} components, on more points")
     n = max(2 ** int(np.log2(FINE_MIXTURE_NUMBERS / (d * best.n_components))), 2 * n)
     steps = MAX_CLIMB_STEPS * MOST_COMPONENTS // max(best.n_components, MOST_COMPONENTS)  # each costs more of many
     return maximise_mixture(value_and_grad, best, balanced_normals(n, d, rng), max_steps=steps)
 
 
-def _grown(tried: Callable[[Mixture], Trial], best: Trial, n_components: int | None) -> Mixture:
+def _grown(tried: Callable[[Mixture], Trial], best: Trial, n_components: int | None, report: Report) -> Mixture:
     """Split one component after another until no split gains enough, or there are as many as asked for."""
     enough = COMPONENT_WORTH if n_components is None else -np.inf
-    for _ in range(best.mixture.n_components, n_components or MOST_COMPONENTS):
+    most, since = n_components or MOST_COMPONENTS, time.monotonic()
+    for m in range(best.mixture.n_components, most):
+        left = (time.monotonic() - since) * ((most / m) ** 3 - 1)  # the time of all trials grows as the cube
+        report(f"{m} of {most} components" + (f", at most about {left:.0f} s to go" if left > TOLD_FROM else ""))
         least = best.elbo + enough
         trials = (_best_split(tried, best.mixture, k) for k in best.worst(SPLITS_TRIED))
         grown = next((trial for trial in trials if trial.elbo > least), None)

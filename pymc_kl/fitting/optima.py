@@ -23,6 +23,7 @@ from pymc_kl.modes.symmetry import Symmetry
 from pymc_kl.modes.symmetry.enumerate import group_order, matrices
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.tails import tailed_mean
+from pymc_kl.progress import Report, silent
 
 CHECK_DRAWS = 4000  # fresh draws on which an ELBO, or a gap between two, is measured
 ROUGH_DRAWS = 1000  # the same for fits that were left on their way
@@ -136,10 +137,10 @@ class Optima:
         return symmetrised_mixture(best, self.symmetry)
 
     def best_mixture(
-        self, start: Mixture, n_components: int | None, rng: np.random.Generator
+        self, start: Mixture, n_components: int | None, rng: np.random.Generator, report: Report = silent
     ) -> tuple[Mixture, Estimate]:
         """Maximise and grow a mixture of one copy, and spread it over all; the start stays if that is better."""
-        grown = grow_mixture(self.target.log_density_and_grad, start, n_components, rng)
+        grown = grow_mixture(self.target.log_density_and_grad, start, n_components, rng, report)
         best = max(map(self.symmetrised, (start, grown)), key=lambda q: elbo_terms(self.target, q, self.seed).mean())
         return best, tailed_mean(elbo_terms(self.target, best, fresh(self.seed)), heavy="lower")
 

@@ -16,7 +16,7 @@ from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.modes.search import search_whole
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
-from pymc_kl.progress import stages
+from pymc_kl.progress import Report, silent, stages
 
 MOST_STARTS = 10_000  # most starts of a reverse fit: all are climbed together, so memory holds them; our choice
 N_REVERSE_STARTS = 32  # starts of a reverse fit, all fitted together; our choice
@@ -59,7 +59,8 @@ def fit_reverse(
         Of "lowrank"; the square root of the number of dimensions, rounded, if not given.
     n_components : int, optional
         Of "mixture": at the least, unless fewer have a higher ELBO, and up to 100 in up to 5 dimensions, down to 12 in
-        50. As many as raise the ELBO by a hundredth of a nat, up to 12, if not given.
+        50: as many as take a minute or two, which the progress bar estimates. As many as raise the ELBO by a hundredth
+        of a nat, up to 12, if not given.
     modes : Modes, optional
         What :func:`find_modes` returned; searched for if not given.
     random_seed : int, Generator, SeedSequence or None
@@ -117,9 +118,9 @@ def fit_reverse(
         with stage("search for modes") as report:
             if modes is None:
                 modes = search_whole(target, None, {}, rng=rng, report=report)
-        with stage("reverse-KL fits"), keeping(modes=modes):
+        with stage("reverse-KL fits") as report, keeping(modes=modes):
             return fit_from_modes(
-                target, modes, family, n_starts=n_starts, rank=rank, n_components=n_components, rng=rng
+                target, modes, family, n_starts=n_starts, rank=rank, n_components=n_components, rng=rng, report=report
             )
 
 
@@ -132,11 +133,13 @@ def fit_from_modes(
     rank: int | None = None,
     n_components: int | None = None,
     rng: np.random.Generator,
+    report: Report = silent,
 ) -> Approximation:
     """Fit one family, or "auto", once the modes are known."""
     if family == AUTO:
-        return _choose(target, modes, n_starts, rng)
-    return _best_fit(find_optima(target, modes, _starting(family), n_starts, rank, rng), family, n_components, rng)
+        return _choose(target, modes, n_starts, rng, report)
+    found = find_optima(target, modes, _starting(family), n_starts, rank, rng)
+    return _best_fit(found, family, n_components, rng, report)
 
 
 def _starting(family: str) -> str:
@@ -144,20 +147,22 @@ def _starting(family: str) -> str:
     return FullRank.family if family == Mixture.family else family
 
 
-def _best_fit(found: Optima, family: str, n_components: int | None, rng: np.random.Generator) -> Approximation:
+def _best_fit(
+    found: Optima, family: str, n_components: int | None, rng: np.random.Generator, report: Report
+) -> Approximation:
     """Return the best optimum, or the mixture that is grown from all."""
     if family == Mixture.family:
-        return found.report(*found.best_mixture(found.mixture(), n_components, rng))
+        return found.report(*found.best_mixture(found.mixture(), n_components, rng, report))
     best = found.optima[0]
     return found.report(best.approximation, best.elbo, mixture=found.symmetrised(found.mixture()))
 
 
-def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generator) -> Approximation:
+def _choose(target: Target, modes: Modes, n_starts: int, rng: np.random.Generator, report: Report) -> Approximation:
     """Fit the families that the dimension allows, and take the simplest whose ELBO is nearly the best."""
     names = _candidates(target.d)
     bases = dict.fromkeys(map(_starting, names))
     found = {base: find_optima(target, modes, base, n_starts, None, rng) for base in bases}
-    fits = {name: _best_fit(found[_starting(name)], name, None, rng) for name in names}
+    fits = {name: _best_fit(found[_starting(name)], name, None, rng, report) for name in names}
     infos = {name: fit.info for name, fit in fits.items() if isinstance(fit.info, ReverseInfo)}
     seed = int(rng.integers(2**31))  # draws to choose by are not those that tell the ELBO of what is chosen
     elbos = {name: mean_estimate(elbo_terms(target, fit, seed)) for name, fit in fits.items()}

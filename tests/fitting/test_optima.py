@@ -12,7 +12,7 @@ from pymc_kl.approximations import FullRank, LowRank, MeanField, Mixture
 from pymc_kl.fitting import mixture_growth
 from pymc_kl.fitting.gaussian_elbo import rows_of
 from pymc_kl.fitting.mixture_elbo import MixtureParameters
-from pymc_kl.fitting.mixture_growth import MOST_COMPONENTS, grow_mixture, most_components
+from pymc_kl.fitting.mixture_growth import MOST_COMPONENTS, SPLITS, grow_mixture, most_components, split
 from pymc_kl.fitting.mixture_weights import weighed
 from pymc_kl.fitting.points import balanced_normals
 from pymc_kl.fitting.successive_halving import LEVELS
@@ -328,3 +328,17 @@ def test_the_more_components_the_fewer_steps_the_last_climb_takes(zoo, monkeypat
     for n in (12, 40):
         grow_mixture(target.log_density_and_grad, start, n, np.random.default_rng(1))
     assert taken == {12: 400, 40: 120}
+
+
+def test_growth_tells_how_far_it_is_and_how_long_it_may_take(monkeypatch):
+    now = iter(range(0, 1000, 10))
+    monkeypatch.setattr(mixture_growth.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(mixture_growth, "_best_split", lambda tried, mixture, k: tried(split(mixture, k, SPLITS[0])))
+    monkeypatch.setattr(mixture_growth, "maximise_mixture", lambda _function, mixture, _points, **_: mixture)
+    start = Mixture(weights=np.ones(1), locs=np.zeros((1, 1)), scale_trils=np.ones((1, 1, 1)))
+    told = []
+    grow_mixture(lambda x: (np.zeros(len(x)), np.zeros_like(x)), start, 4, np.random.default_rng(1), told.append)
+    assert told == [
+        "1 of 4 components, at most about 630 s to go", "2 of 4 components, at most about 140 s to go",
+        "3 of 4 components, at most about 41 s to go", "4 components, on more points",
+    ]  # fmt: skip
