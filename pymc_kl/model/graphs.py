@@ -96,13 +96,18 @@ def without_minibatches(model: pm.Model) -> pm.Model:
 def data_size(model: pm.Model) -> int:
     """Count the numbers of data that the model's variables and potentials read, observed values among them."""
     values = [model.rvs_to_values[rv] for rv in model.observed_RVs]
-    size = 0
-    for v in set(graph_inputs([*model.basic_RVs, *model.potentials, *values])):
+    return sum(np.size(value) for _, value in data_read_by([*model.basic_RVs, *model.potentials, *values]))
+
+
+def data_read_by(
+    graphs: Sequence[Variable], blockers: Sequence[Variable] | None = None
+) -> Iterator[tuple[str | None, Array]]:
+    """Yield names (None for constants) and values of the data that graphs read, not by way of `blockers`."""
+    for v in set(graph_inputs(graphs, blockers)):
         if isinstance(v, SharedVariable) and not isinstance(v.type, RandomType):
-            size += np.size(v.get_value(borrow=True))
+            yield v.name, np.asarray(v.get_value(borrow=True))  # not masked, as pm.set_data stores NaN
         elif isinstance(v, TensorConstant):
-            size += v.data.size
-    return size
+            yield None, v.data
 
 
 def values_by_name(model: pm.Model, names: Sequence[str]) -> list[Variable]:
@@ -174,6 +179,18 @@ def flat_log_density(
     graphs = graph_replace(graphs, _split(x, values, variables), strict=False)
     (log_density,) = _lower(graphs, *rewrites)
     return x, log_density
+
+
+def term_at_initial_point(model: pm.Model, term: Variable) -> Array:
+    """Evaluate the log density of one variable or potential, element by element, at the model's initial point."""
+    with model:
+        graphs = _freeze_data(model.logp(vars=[term], sum=False))
+    function = pytensor.function(
+        model.value_vars, _lower(graphs, "canonicalize"), mode=MAP_MODE, on_unused_input="ignore"
+    )
+    with np.errstate(all="ignore"):
+        (value,) = function(**model.initial_point(0))
+    return np.asarray(value)
 
 
 def affine_model(model: pm.Model, variables: Sequence[Variables], rewrites: Sequence[str] = STABLE) -> pm.Model:

@@ -19,6 +19,7 @@ from pymc_kl._typing import Array
 from pymc_kl.arguments import shown
 from pymc_kl.model.backends import Evaluator, compile_density
 from pymc_kl.model.context import check_continuous, model_in_context, names_of_posterior
+from pymc_kl.model.data import check_data
 from pymc_kl.model.graphs import (
     Variables,
     compile_constrain,
@@ -90,7 +91,7 @@ class Target:
         Raises
         ------
         ValueError
-            If the model has discrete free variables or none that are free.
+            If the model has discrete free variables, none that are free, or data that are NaN or infinite.
 
         Examples
         --------
@@ -106,10 +107,10 @@ class Target:
         model = model_in_context(model)
         check_continuous(model)
         full = without_minibatches(model)
-        values = values_by_name(full, [v.name for v in model.value_vars])
-        variables = lay_out(full, values)
+        variables = lay_out(full, values_by_name(full, [v.name for v in model.value_vars]))
         if not variables[-1].coordinates.stop:
             raise ValueError("the model's free variables have no elements; there is no posterior to compare with.")
+        check_data(full)
         start = initial_point(model, variables)
         evaluator, backend, rewrites = compile_density(full, variables, start, backend=backend, gradient=gradient)
         coords, dims = coords_and_dims_for_inferencedata(model)
@@ -276,9 +277,7 @@ class Target:
             draws = pm.draw(self.model.free_RVs, draws=n, random_seed=seed, mode="FAST_COMPILE")
         except (NotImplementedError, OverflowError):
             return jittered
-        by_name = {
-            rv.name: np.asarray(value, dtype=float) for rv, value in zip(self.model.free_RVs, draws, strict=True)
-        }
+        by_name = {rv.name: np.asarray(x, float) for rv, x in zip(self.model.free_RVs, draws, strict=True)}
         shapes = {v.name: (n, *v.shape) for v in self.variables}
         with np.errstate(all="ignore"):
             flat = self._unconstrain(*[by_name[name].reshape(shape) for name, shape in shapes.items()])
