@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import wraps
 from numbers import Integral, Real
-from os import PathLike
+from os import PathLike, fsencode
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 type Rule = Callable[[str, Any], None]
 
 MOST_COUNTED = 10**8  # largest number of draws, starts and the like: 800 MB of double precision a dimension; our choice
+MOST_JOBS = 1024  # processes: more than one machine has cores; our choice
+LONGEST_NAME = 255  # bytes of a file's name, which file systems bound
 OURS = (str(Path(__file__).parent),)  # files that a warning leaves out, to point at the user's line
 SHOWN = 60  # letters of a value that an error shows
 
@@ -63,7 +65,7 @@ def whole(least: int = 1, most: int = MOST_COUNTED) -> Rule:
 
 def jobs(name: str, value: Any) -> None:
     """Allow numbers of processes as joblib counts them: below 0 from the number of cores down."""
-    whole(least=-10_000)(name, value)
+    whole(least=-MOST_JOBS, most=MOST_JOBS)(name, value)
     if value == 0:
         raise ValueError(f"{name} must not be 0: 1 is one process, -1 one for each core.")
 
@@ -185,13 +187,15 @@ def file_path(name: str, value: Any) -> None:
     """Allow what names a file or a folder."""
     if not isinstance(value, str | PathLike) or "\0" in str(value) or not str(value):
         raise TypeError(f"{name} must be the path of a file; got {shown(value)}.")
+    if any(len(fsencode(part)) > LONGEST_NAME for part in Path(value).parts):
+        raise ValueError(f"{name} must have names of at most {LONGEST_NAME} bytes; got {str(value)[:SHOWN]}….")
 
 
 def real_array(name: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return a value as an array of floats; raise a TypeError if it holds anything but real numbers."""
     try:
         array = np.asarray(value)
-    except ValueError:  # rows of different lengths
+    except (ValueError, TypeError):  # rows of different lengths; a Dataset
         array = np.asarray(None)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must be an array of real numbers; got {shown(value)}.")
@@ -236,5 +240,7 @@ EVERYWHERE: dict[str, Rule] = {
     "filter_vars": optional(choice("like", "regex")),
     "labeller": optional(labels),
     "coords": optional(instance(Mapping, cure="labels by dim")),
+    "visuals": optional(instance(Mapping, cure="settings by visual")),
+    "aes_by_visuals": optional(instance(Mapping, cure="aesthetics by visual")),
     "target_accept": number(0, 1, open_below=True),
 }

@@ -42,7 +42,7 @@ def convert(fit: Any, target: Target) -> ours.Approximation:
     raise TypeError(f"cannot read PyMC's {type(fit).__name__}; known are MeanField, FullRank and Empirical.")
 
 
-def to_pymc(approximation: ours.Approximation, *, model: pm.Model | Target | None = None) -> PymcApproximation:
+def to_pymc(approximation: ours.Approximation, model: pm.Model | Target | None = None) -> PymcApproximation:
     """Give a Gaussian approximation back to PyMC, as what `pm.fit` returns.
 
     Parameters

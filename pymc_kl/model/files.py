@@ -25,6 +25,6 @@ def _refuse_pickles(path: Path) -> None:
 
 def read_tree(path: Path) -> xr.DataTree:
     """Read a NetCDF or Zarr file into memory."""
-    options = reader_options(path) if path.suffix == ".zarr" else {}
+    options = reader_options(path)
     with warnings.catch_warnings(), xr.open_datatree(path, **options) as dt:  # xarray sets filters when it decodes
         return dt.load()

@@ -28,7 +28,7 @@ def are_arrays(value: Any) -> bool:
         return False
     try:
         arrays = [np.asarray(array) for array in value.values()]
-    except ValueError:  # rows of different lengths
+    except (ValueError, TypeError):  # rows of different lengths; a Dataset
         return False
     return all(array.ndim >= 2 and array.dtype.kind in "iuf" for array in arrays)
 

@@ -16,7 +16,7 @@ import xarray as xr
 from pymc.backends.arviz import coords_and_dims_for_inferencedata
 
 from pymc_kl._typing import Array
-from pymc_kl.arguments import shown
+from pymc_kl.arguments import real_array, shown
 from pymc_kl.model.backends import Evaluator, compile_density
 from pymc_kl.model.context import check_continuous, model_in_context, names_of_posterior
 from pymc_kl.model.data import check_data
@@ -286,7 +286,7 @@ class Target:
 
     def _check(self, x: Array) -> Array:
         """Return points as contiguous floats; ValueError where their shape is not (n, d)."""
-        x = np.ascontiguousarray(x, dtype=float)
+        x = np.ascontiguousarray(real_array("x", x))
         if x.ndim != 2 or x.shape[1] != self.d:
             raise ValueError(f"x must have shape (n, {self.d}); got {x.shape}.")
         return x

@@ -12,7 +12,7 @@ from arviz_base.labels import BaseLabeller, Labeller
 from pymc_kl.arguments import check_arguments, file_path, optional
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
-from pymc_kl.comparison.whole_files import check_new, write_text
+from pymc_kl.comparison.whole_files import check_new, check_writable, write_text
 from pymc_kl.model.damaged import STRANGE, told_in_a_line
 from pymc_kl.plots.parts.contract import select_variables
 from pymc_kl.reports.answer import recommended
@@ -157,7 +157,7 @@ def report(
     check_arguments(locals(), path=optional(file_path))
     dt = ranked(check_comparison(comparison))
     if path is not None:
-        writable(path, overwrite)
+        check_writable(writable(path, overwrite))
     options = Options(var_names, filter_vars, coords, ci_prob, labeller or BaseLabeller(), round_to)
     select_variables(dt["posterior"].to_dataset(), **options.variables)
     made = _page(dt, Painter(interactive), options)

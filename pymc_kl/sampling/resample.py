@@ -24,6 +24,7 @@ from pymc_kl.sampling.inputs import given_fit, known_modes, open_approximation
 from pymc_kl.sampling.missed import missed_modes
 
 N_PROPOSALS = 20_000  # draws of q that are weighted; our choice
+LEAST_PROPOSALS = 100  # draws that can be weighted at the least: fewer have no tail that tells k-hat; our choice
 MORE = 4  # times as many draws where those so far do not do; our choice
 MOST = 16  # times as many, at the most, which cuts the error of k-hat in half; our choice
 ENOUGH = {1: 0.3, MORE: 0.4}  # k-hat up to which so many times as many do: tails come out too light; our choice
@@ -97,7 +98,7 @@ def correct(
     >>> bool(abs(dt["posterior"]["x"].std() - 1) < 0.05), dt.attrs["khat"] < 0.7
     (True, True)
     """
-    check_arguments(locals(), approximation=given_fit, modes=FOUND_MODES, n_proposals=whole())
+    check_arguments(locals(), approximation=given_fit, modes=FOUND_MODES, n_proposals=whole(LEAST_PROPOSALS))
     approximation, target = open_approximation(approximation, model, density_to="weight its draws by")
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:

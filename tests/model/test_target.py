@@ -344,3 +344,11 @@ def test_bad_draws_are_refused(target_of, rng):
         target.unconstrain(xr.DataTree.from_dict({"prior": ds}))
     with pytest.raises(ValueError, match=r"x must have shape \(n, 11\); got \(2, 3\)"):
         target.log_density(np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("x", ["a", None, np.ones((2, 1)) * 1j, xr.Dataset({"x": 1.0})])
+def test_points_are_real_numbers(x):
+    with pm.Model() as model:
+        pm.Normal("x")
+    with pytest.raises(TypeError, match="x must be an array of real numbers"):
+        Target.from_model(model, gradient=False).log_density(x)

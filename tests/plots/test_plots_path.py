@@ -134,7 +134,7 @@ def test_the_path_is_not_changed() -> None:
     [
         (lambda: plot_divergence_path(PATH, visuals={"bar": False}), ValueError, "valid keys are.*reference_band"),
         (lambda: plot_divergence_path(PATH, aes_by_visuals={"bar": []}), ValueError, "valid keys are.*mode_label"),
-        (lambda: plot_divergence_path(PATH, backend="gnuplot"), ValueError, "matplotlib, plotly, bokeh, none"),
+        (lambda: plot_divergence_path(PATH, backend="gnuplot"), ValueError, "'matplotlib', 'plotly', 'bokeh', 'none'"),
         (lambda: plot_divergence_path(PATH, ci_prob=1.5), ValueError, "ci_prob must be above 0 and below 1"),
         (lambda: plot_divergence_path(PATH, var_names="sigma"), ValueError, r"known variables are \['mu', 'tau'\]"),
         (lambda: plot_divergence_path(PATH, max_variables=-1), ValueError, "max_variables must be at least 0; got -1"),

@@ -20,10 +20,12 @@ from arviz_base.validate import validate_dict_argument
 from arviz_plots import PlotCollection
 from arviz_plots.plots.utils import filter_aes, get_visual_kwargs, process_group_variables_coords
 
+from pymc_kl.arguments import check_arguments, choice, did_you_mean, instance, optional
 from pymc_kl.model.table_names import free_coords, free_var_names
 from pymc_kl.plots.parts.legend import InLines
 
 SAMPLE_DIMS = ("chain", "draw")
+OPTIONS = ("aes", "cols", "rows", "col_wrap", "figure_kwargs")  # of a collection; the rest are values of aesthetics
 BACKENDS = ("matplotlib", "plotly", "bokeh", "none")
 DOTS_PER_INCH = 100  # pixels an inch, in backends that measure in pixels
 LEGEND_AESTHETICS = ("color", "linestyle", "width", "marker")
@@ -164,6 +166,7 @@ def open_collection(
     """Make a collection; the user's `pc_kwargs` win over `aesthetics` and `size` (inches)."""
     if unknown := {"var_names", "filter_vars", "coords"} & set(pc_kwargs):
         raise TypeError(f"this plot shows no variables: it takes no {sorted(unknown)[0]}. Leave it out.")
+    check_arguments(pc_kwargs, aes=instance(Mapping), figure_kwargs=instance(Mapping))
     kwargs = dict(pc_kwargs)
     kwargs["aes"] = dict(kwargs.get("aes", {}))
     if backend == "plotly":  # a click on the legend then hides all visuals of an approximation
@@ -171,6 +174,10 @@ def open_collection(
     for key, (dims, values) in aesthetics.items():
         if kwargs["aes"].setdefault(key, list(dims)) == list(dims):
             kwargs.setdefault(key, list(values))
+    known = {*OPTIONS, *kwargs["aes"]}
+    for name in kwargs:
+        if name not in known:
+            raise TypeError(f"this plot takes no {name}.{did_you_mean(name, known)} See its docstring.")
     figure = dict(kwargs.get("figure_kwargs", {}))
     if "figsize" not in figure:
         figure |= _figure_size(backend, size)
@@ -221,10 +228,10 @@ def with_defaults(
 
 def choose_backend(backend: str | None, collection: PlotCollection | None) -> str:
     """Return the backend asked for, that of the collection given, or ArviZ's default, in this order."""
+    check_arguments({"plot_collection": collection}, plot_collection=optional(instance(PlotCollection)))
     if backend is None:
         backend = rcParams["plot.backend"] if collection is None else collection.backend
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}.")
+    choice(*BACKENDS)("backend", backend)
     return str(backend)
 
 
@@ -272,11 +279,15 @@ def select_variables(
     var_names = var_names if filter_vars else free_var_names(var_names, taken)
     coords = coords if coords is None else free_coords(coords, taken)
     try:
+        if unknown := [dim for dim in coords or () if dim not in {*ds.dims, *ds.coords}]:
+            raise ValueError(f"{unknown[0]!r} in coords is no dim")
         chosen: xr.Dataset = process_group_variables_coords(ds, "posterior", var_names, filter_vars, coords)
     except (KeyError, ValueError, re.error) as error:
         labels = {dim: ds[dim].values.tolist() for dim in ds.dims if dim not in SAMPLE_DIMS and dim in ds.coords}
         known = f"known variables are {names}, known coordinates are {labels}"
-        raise ValueError(f"{error.args[0]}; {known}.") from error
+        pattern = f"var_names must be a regular expression, which {var_names!r} is not: "
+        told = f"{pattern if isinstance(error, re.error) else ''}{error.args[0]}"
+        raise ValueError(f"{told}; {known}.") from error
     if not chosen.data_vars:
         raise ValueError(f"var_names={var_names!r} leaves no variable; known are {names}.")
     return chosen
