@@ -201,11 +201,12 @@ class JaxEvaluator:
 
 
 def _stable_softplus(graph: FunctionGraph) -> None:
-    """Write log(1 + e^u) so that no branch of it overflows: PyTensor's has NaN for a gradient in JAX from u = 710 on."""
+    """Write log(1 + e^u) so that no branch of it overflows: the gradient of PyTensor's is NaN in JAX beyond 709."""
     for node in graph.toposort():
         if isinstance(node.op, Elemwise) and isinstance(node.op.scalar_op, Softplus):
             u = node.inputs[0]
-            graph.replace(node.outputs[0], pt.maximum(u, 0) + pt.log1p(pt.exp(-pt.abs(u))), import_missing=True)
+            stable = pt.switch(u > 0, u, 0.0) + pt.log1p(pt.exp(pt.switch(u > 0, -u, u)))
+            graph.replace(node.outputs[0], stable, import_missing=True)
 
 
 def _to_jax(x: Variable, log_density: Variable) -> Callable[[Any], Any]:

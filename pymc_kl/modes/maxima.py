@@ -14,7 +14,7 @@ from pymc_kl.numerics.lbfgs import ValueAndGrad
 CAPTURE_RADIUS = 0.5  # standard deviations of a maximum within which climbs are sure to end there; our choice
 NEAREST = 4  # maxima to which exact distances are computed, of many; our choice
 LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p̃ must rise; our choice
-BESIDE = 0.1  # share of the way to a second maximum by which a point is moved towards that to see a saddle; our choice
+PAST = 0.1  # share of the way to a second maximum by which a point is moved towards that to see a saddle; our choice
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ class Maxima:
             rows = k == i
             metric = apart[rows] @ self.precisions[i]
             along[rows] = ((x[rows] - self.x[i]) * metric).sum(axis=1) / (apart[rows] * metric).sum(axis=1)
-        beside = self.x[k] + np.clip(along + BESIDE, 0, 1)[:, None] * apart
+        beside = self.x[k] + np.clip(along + PAST, 0, 1)[:, None] * apart
         line = self._line_to(value_and_grad, beside, value_and_grad(beside)[0], k)
         return np.asarray((np.diff(line, axis=1) < -RISE).any(axis=1))
 

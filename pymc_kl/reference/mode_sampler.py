@@ -166,11 +166,14 @@ class ModeSampler:
         return replace(found, reason=f"{found.reason}; the given draws stand, which no chains made here agree with")
 
     def along_path(self, k: int, state: ModeState) -> ModeState:
-        """Weigh a mode by a better proposal or a path if overlap is at fault, or chains that say where it is narrow."""
+        """Weigh a mode by a better proposal or a path if overlap is at fault, or chains that say where it is narrow.
+
+        A path is long along a bent ridge, and its own end may not have been seen.
+        """
         if self.sampling.as_given or self.alarm.over or not (np.isfinite(state.log_mass.overlap) or state.draws.crawl):
             return state
         found = self._nested(k, state)
-        return found if found.known else self._tempered(k, state)
+        return found if found.known or state.draws.bent else self._tempered(k, state)
 
     def _tempered(self, k: int, state: ModeState) -> ModeState:
         """Weigh a mode without a mass along a tempered path."""

@@ -352,3 +352,14 @@ def test_points_are_real_numbers(x):
         pm.Normal("x")
     with pytest.raises(TypeError, match="x must be an array of real numbers"):
         Target.from_model(model, gradient=False).log_density(x)
+
+
+@pytest.mark.parametrize("backend", ["jax", "numba"])
+def test_log_one_plus_exp_has_a_gradient_however_large(backend):
+    """What vague priors lead to: at a slope of 1000 no branch of it may overflow."""
+    with pm.Model() as model:
+        slope = pm.Normal("slope", 0, 1000)
+        pm.Potential("fit", -pt.softplus(slope * np.array([1.0, -2.0])).sum())
+    value, grad = Target.from_model(model, backend=backend).log_density_and_grad(np.array([[1000.0], [0.0], [-1000.0]]))
+    np.testing.assert_allclose(grad[:, 0], [-1 - 1e-3, 0.5, 2 + 1e-3])
+    assert np.isfinite(value).all()

@@ -193,3 +193,28 @@ def test_a_larger_budget_searches_longer(zoo):
     few, many = (find_modes(model=target, n_starts=n, random_seed=1) for n in (512, 16_384))
     assert 512 + 128 <= few.n_starts <= 512 + 128 + 2 * IDLE_PASSES * N_OUTSTANDING
     assert many.n_starts >= 4096
+
+
+@pytest.mark.parametrize("d", [1, 6, 30])
+@pytest.mark.parametrize(("weight", "away", "sds"), [(0.05, 5.0, (1.0, 1.0)), (0.5, 6.0, (2.0, 0.7))])
+def test_points_by_a_saddle_are_of_the_side_they_are_on(d, weight, away, sds, rng):
+    """The basins of a density of one coordinate times that of others are those of the one, wherever the others are."""
+    loc = np.array([0.0, away])
+
+    def along(a, log, logsumexp):
+        parts = zip((weight, 1 - weight), loc, sds, strict=True)
+        return logsumexp([log(w) - 0.5 * ((a - m) / s) ** 2 - log(s) for w, m, s in parts])
+
+    with pm.Model() as model:
+        x = pm.Normal("x", 0, 1, shape=d)
+        pm.Potential("p", along(x[0], np.log, lambda t: pt.logsumexp(pt.stack(t))) + 0.5 * x[0] ** 2)
+    grid = np.linspace(*loc, 100_001)
+    saddle = grid[along(grid, np.log, lambda t: np.logaddexp(*t)).argmin()]
+    modes = find_modes(model=model, starts=loc[:, None] * np.eye(d)[0], random_seed=1, progressbar=False)
+    points = rng.normal(size=(2000, d))
+    points[:, 0] = rng.uniform(saddle - 1, saddle + 1, 2000)
+    left = modes.assign(points) == modes.x[:, 0].argmin()
+    wrong = left != (points[:, 0] < saddle)
+    assert np.abs(points[wrong, 0] - saddle).max(initial=0.0) < 0.1  # a climb may step over the saddle close to it
+    assert wrong.mean() < 0.02
+    assert abs(int(left[wrong].sum()) - int((~left[wrong]).sum())) <= 4 * np.sqrt(wrong.sum())

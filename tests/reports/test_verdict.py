@@ -826,6 +826,22 @@ STATES = {
         "Your draws reach the one mode found, and whether their chains agree is not known.",
         "Use the reference's draws",
     ),
+    "wrong shares": (
+        facts(
+            TWO,
+            audit=replace(
+                FINE, shares={1: Estimate(0.3, 0.01), 2: Estimate(0.7, 0.01)}, mean=("a", -3.0, Estimate(0.01, 0.02))
+            ),
+        ),
+        "Your draws reach modes in the wrong shares: 30 % ± 1 % of them are in mode 1, which holds 70 % ± 1 %. "
+        "Their mean of `a` is -3.00; over all modes found it is 0.010 ± 0.020.",
+        "Use the reference's draws",
+    ),
+    "shares within their errors": (
+        facts(TWO, audit=replace(FINE, shares={1: Estimate(0.67, 0.01), 2: Estimate(0.33, 0.01)})),
+        "Your draws are fine: they reach both modes found,",
+        "Use your draws.",
+    ),
     "missed": (
         facts(
             TWO,
