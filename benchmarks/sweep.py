@@ -53,7 +53,7 @@ def timed(
     shutil.rmtree(folder, ignore_errors=True)
     cells = grid(n)
     start = time.perf_counter()
-    swept = sweep(cells, store=folder, n_jobs=n_jobs, **QUIET, **settings)
+    swept = sweep(cells, store=folder, cores=n_jobs, **QUIET, **settings)
     return time.perf_counter() - start, swept
 
 

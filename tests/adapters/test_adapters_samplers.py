@@ -41,7 +41,7 @@ from pymc_kl import as_approximation
 from pymc_kl.adapters import ADAPTERS
 from pymc_kl.model.target import Target
 
-AS_GIVEN = {"reference": "as given", "forward": (), "reverse": (), "n_starts": 4, "symmetry": False, "n_draws": 100}
+AS_GIVEN = {"reference": "as given", "forward": (), "reverse": (), "n_starts": 4, "symmetry": False, "draws": 100}
 AS_GIVEN |= {"random_seed": 1, "progressbar": False}
 SINGLE = 1e-4  # relative error of draws in single precision, near a bound
 

@@ -40,7 +40,7 @@ NEEDS_DENSITY = ("reverse_kl", "forward_kl", "elbo", "eubo", "khat", "ess_revers
 def compared(zoo):
     """.3 N(-3, .6) + .7 N(3, 1)."""
     _, target = zoo("two_modes")
-    return pkl.compare(None, FITS, model=target, forward=(), reverse=(), n_draws=2000, random_seed=1, progressbar=False)
+    return pkl.compare(None, FITS, model=target, forward=(), reverse=(), draws=2000, random_seed=1, progressbar=False)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_wide_draws_in_many_dimensions_still_reach_their_mode():
         pm.Normal("x", shape=50)
     wide = FullRank(loc=np.zeros(50), scale_tril=2 * np.eye(50))
     c = pkl.compare(
-        None, {"wide": wide}, model=model, forward=(), reverse=(), n_draws=500, random_seed=1, progressbar=False
+        None, {"wide": wide}, model=model, forward=(), reverse=(), draws=500, random_seed=1, progressbar=False
     )
     assert float(row(c, "wide")["spill"]) == 1.0
     assert coverage(c, "wide")["verdict"].item() == "covered"

@@ -23,7 +23,7 @@ N_FILES = 500
 def comparison(zoo):
     q = MeanField(loc=np.array([3.0]), scale=np.array([1.0]), kind="reverse")
     return pkl.compare(
-        None, {"q": q}, model=zoo("two_modes")[1], forward="meanfield", n_draws=100, random_seed=1, progressbar=False
+        None, {"q": q}, model=zoo("two_modes")[1], forward="meanfield", draws=100, random_seed=1, progressbar=False
     )
 
 

@@ -37,7 +37,7 @@ def test_no_two_consumers_share_a_stream_whatever_a_fit_is_called(name, zoo, exa
 
     monkeypatch.setattr(RandomStreams, "__call__", opening)
     draws = exact_draws("two_modes", 4000, 1)
-    arguments = {"model": zoo("two_modes")[1], "forward": "meanfield", "n_draws": 100, "progressbar": False}
+    arguments = {"model": zoo("two_modes")[1], "forward": "meanfield", "draws": 100, "progressbar": False}
     pkl.compare(draws, {name: MeanField(loc=np.zeros(1), scale=np.ones(1))}, random_seed=1, **arguments)
     assert len(opened) > 8 and len(set(opened)) == len(opened)
 
@@ -51,7 +51,7 @@ def compared(zoo, exact_draws):
     def one(**fits):
         arguments = {"forward": (), "reverse": None} | fits
         given = {"given": (lambda n, rng: rng.normal(3, 1, (n, 1)), lambda x: -0.5 * (x[:, 0] - 3) ** 2 - 0.9189385332)}
-        return pkl.compare(draws, given, model=target, n_draws=500, random_seed=1, progressbar=False, **arguments)
+        return pkl.compare(draws, given, model=target, draws=500, random_seed=1, progressbar=False, **arguments)
 
     return {
         "few": one(forward="fullrank"),

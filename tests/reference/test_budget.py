@@ -41,7 +41,7 @@ class TestBudget:
         _, target = zoo("dial_a_mass")
         draws = exact_draws("dial_a_mass", 400, 1)
         made = pkl.compare(
-            draws, {}, model=target, forward="fullrank", budget=1e-3, n_draws=200, random_seed=1, progressbar=False
+            draws, {}, model=target, forward="fullrank", budget=1e-3, draws=200, random_seed=1, progressbar=False
         )
         assert made.attrs["partial"] == 1
         assert any("stopped early" in sentence.text for sentence in judge(read_facts(made)))

@@ -194,7 +194,7 @@ def test_the_forward_fit_is_the_worse_proposal_in_a_hundred_dimensions():
     x = np.random.default_rng(1).multivariate_normal(np.zeros(100), problem.cov, 4000).reshape(4, 1000, 100)
     dt = compare(
         target.to_dataset(x), {}, model=target, reference="as given", forward="meanfield", reverse="meanfield",
-        n_draws=4000, n_starts=64, random_seed=2, progressbar=False,
+        draws=4000, n_starts=64, random_seed=2, progressbar=False,
     )  # fmt: skip
     # Over seeds, k-hat of 4,000 draws of the exact optimum is 0.86 (standard deviation 0.13), and 1.97 (0.18).
     scores = dt["scores"].to_dataset()
