@@ -171,7 +171,7 @@ def test_a_reference_is_partial_and_says_so_or_is_raised(interrupted, whole, sha
     assert made.attrs["interrupted"] in given
     np.testing.assert_array_equal(made["modes"]["x"], expected["modes"]["x"])
     np.testing.assert_allclose(made["modes"]["mass"], [0.7, 0.3], atol=0.01)
-    if share > 0.6:
+    if 0.6 < share < 0.95:  # later it may come while the mode is weighed, with the draws of a round before
         np.testing.assert_array_equal(draws_of_first(made), draws_of_first(expected))
 
 
@@ -244,7 +244,7 @@ def test_work_with_a_fit_is_raised_with_the_modes(interrupted, work, share):
 def test_a_forward_fit_is_raised(interrupted, share):
     interrupted.run(fitted_to_draws)
     made, _ = interrupted.run(fitted_to_draws, moment(interrupted.n, share))
-    assert set(kept_by(made)) == (set() if share < 1 else {"modes"})
+    assert set(kept_by(made)) == (set() if share < 0.9 else {"modes"})
 
 
 def test_a_forward_fit_keeps_the_modes_that_its_components_start_from(interrupted, monkeypatch):

@@ -503,5 +503,5 @@ def test_errors_say_what_was_expected_and_what_came(name):
 
 def test_one_draw_has_no_standard_error():
     p, q = two_modes_in_the_plane()
-    with pytest.raises(ValueError, match="n must be at least 2, to have a standard error; got 1"):
+    with pytest.raises(ValueError, match="draws must be at least 2, to have a standard error; got 1"):
         kl_divergence(p, q, draws=1)
