@@ -182,7 +182,7 @@ def _cause(facts: Facts, audit: Audit) -> str:
         need = "sign" if of_signs(facts.symmetries) else "labels"
         return f"{_in_copies(facts, audit)}; {after}: nothing is lost unless you need the {need}."
     if _mostly_copies(audit):
-        return f"{_in_copies(facts, audit)}; {after}, since {_cause_but_copies(facts, audit)}"
+        return f"{_in_copies(facts, audit)}; {after}: what is left is that {_cause_but_copies(facts, audit)}"
     return _cause_but_copies(facts, audit)
 
 
@@ -199,7 +199,7 @@ def _cause_but_copies(facts: Facts, audit: Audit) -> str:
     if audit.moves:
         return f"chains moved between modes only {counted(audit.moves, 'time', 'times')}."
     if audit.worst is not None and audit.worst.rhat_relabelled <= RHAT_NEARLY and not audit.n_diverging:
-        return "they differ within one mode, and longer ones will tell."
+        return "they differ within one mode, and longer ones may be enough."
     diverging = f" ({counted(audit.n_diverging, 'divergence', 'divergences')})" if audit.n_diverging else ""
     return f"the chains have not mixed within one mode{diverging}: longer chains, or another parametrisation."
 

@@ -748,7 +748,7 @@ CHAINS = {
     "nearly mixed": (
         {"in_mode": {1: ("0", "1")}},
         (1.0104, 1.0104),
-        "Your chains nearly agree. R-hat of `a` is 1.0104 (ESS 7): they differ within one mode, and longer ones will tell.",
+        "Your chains nearly agree. R-hat of `a` is 1.0104 (ESS 7): they differ within one mode, and longer ones may be enough.",
     ),
     "not mixed": (
         {"in_mode": {1: ("0", "1")}, "n_diverging": 169},
