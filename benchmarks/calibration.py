@@ -107,7 +107,7 @@ def _page(rows: pd.DataFrame, n: int) -> str:
     """Write both tables, and of each posterior the numbers that do not cover, as a page has them."""
     seeds = rows.groupby("posterior")["seed"].nunique()
     head = (
-        f"{n} replications of {len(seeds)} posteriors, {seeds.min()} to {seeds.max()} seeds each, on "
+        f"{n} replications of {len(seeds)} posteriors, {seeds.min()} seeds or more each, on "
         f"{date.today():%Y-%m-%d} with version {version('pymc_kl')}."
     )
     answers = pd.concat([rates(rows), rates(rows, OPEN)])
