@@ -119,7 +119,7 @@ def main_part(found: Conditionals, axes: tuple[Array, ...], centre: Array) -> Bo
 
 def refuse_unknown_border(part: BoolArray, log_marginal: Array) -> None:
     """Refuse a part of a grid beside which no mode was found: it may go on there."""
-    beside = binary_dilation(part, np.ones((3,) * part.ndim)) & np.isnan(log_marginal.reshape(part.shape))
+    beside = binary_dilation(part, np.ones((3,) * part.ndim, dtype=bool)) & np.isnan(log_marginal.reshape(part.shape))
     if beside.any():
         raise np.linalg.LinAlgError("no conditional maximum was found beside the grid")
 
