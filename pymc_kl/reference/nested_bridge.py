@@ -34,6 +34,10 @@ FAR_ABOVE = float(np.log(100))  # nats: log weight over the mean at which a draw
 MAX_FAR = 0.01  # share of the draws that may be there; with more the proposal misses a part of the mode; our choice
 
 
+def _with_error(estimate: Estimate, nats: float) -> Estimate:
+    return Estimate(estimate.value, float(np.hypot(estimate.se, nats)))
+
+
 class _Weighed(NamedTuple):
     """Importance sampling from a proposal: log mass, k-hat, effective draws, and draws resampled by their weights."""
 
@@ -49,7 +53,7 @@ class _Weighed(NamedTuple):
 
     def with_error(self, nats: float) -> "_Weighed":
         """Add an error of so many nats."""
-        return self._replace(estimate=Estimate(self.estimate.value, float(np.hypot(self.estimate.se, nats))))
+        return self._replace(estimate=_with_error(self.estimate, nats))
 
 
 def log_mass_by_nested_laplace(
@@ -109,14 +113,15 @@ def _with_outer(
         return unknown_log_mass("no nested Laplace approximation could be made"), draws
     drawn, inside = mode.evaluate(x)
     from_q = np.where(inside, log_ratio(drawn, q), -np.inf)
-    weighed = _importance(drawn, from_q, rng)
-    weighed = weighed.with_error(_climbing_nowhere(mode, drawn, inside, q))
+    nowhere = _climbing_nowhere(mode, drawn, inside, q)
+    weighed = _importance(drawn, from_q, rng).with_error(nowhere)
     if not weighed.reliable:
         return unknown_log_mass(f"importance weights of a {q.name} are not reliable (k-hat {weighed.khat:.2f})"), draws
     from_p, n = log_ratio(draws, q), min(len(draws), NESTED_DRAWS)
     if np.mean(from_p > weighed.estimate.value + FAR_ABOVE) > MAX_FAR:
         return unknown_log_mass(f"a {q.name} misses a part of it that draws are in"), draws
     bridged = bridge(from_p, from_q[:n], draws.ess / len(draws))
+    bridged = bridged._replace(estimate=_with_error(bridged.estimate, nowhere))
     overlap, method = weighed.size / NESTED_DRAWS, f"importance sampling from a {q.name}"
     unlike = why_not_weighed(draws) or _why_not_bridged(bridged, weighed)
     if reason := unlike or _why_not_alike(draws, drawn, from_q, outer):
