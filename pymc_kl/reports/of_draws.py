@@ -64,7 +64,8 @@ def _state(facts: Facts, audit: Audit) -> str:
         agree = "whether their chains agree is not known"
         if worst is not None:
             agree = f"their chains {whether_agree(worst)} ({_diagnostics(worst)})"
-        text = f"{'Your draws are fine: they' if fine else 'Your draws'} reach {reached}, and {agree}"
+        up_to = f" up to {free(facts)}" if facts.symmetries else ""  # shares of copies are not looked at
+        text = f"{f'Your draws are fine{up_to}: they' if fine else 'Your draws'} reach {reached}, and {agree}"
     doubts = _doubts(facts, audit)
     return f"{text}{f', but {listed(doubts)}' if doubts else ''}.{f' {why}' if why else ''}"
 

@@ -782,6 +782,11 @@ STATES = {
         "Your draws are fine: they reach both modes found,",
         "Use your draws. No fit reaches both modes found.",
     ),
+    "fine, but for copies": (
+        facts(ONE, audit=FINE, symmetries=("sign of a",)),
+        "Your draws are fine up to signs: they reach the one mode found,",
+        "Use your draws",
+    ),
     "fine, as is a fit": (
         facts(ONE, fit("ADVI", covering(ONE)), audit=FINE),
         "Your draws are fine: they reach the one mode found,",
