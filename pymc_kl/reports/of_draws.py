@@ -138,8 +138,9 @@ def _wrong_share(facts: Facts) -> str | None:
     off = {}
     for mode in facts.that_matter:
         share = audit.shares.get(mode.number, UNKNOWN)
-        if (apart := abs(share.value - mode.mass.value)) > LEAST_COUNTED_MASS:
-            off[mode] = apart / np.hypot(share.se, mode.mass.se)
+        if 0 < share.value < 1 and (apart := abs(share.value - mode.mass.value)) > LEAST_COUNTED_MASS:
+            expected = share.se * np.sqrt(mode.mass.value * (1 - mode.mass.value) / (share.value * (1 - share.value)))
+            off[mode] = apart / np.hypot(max(share.se, expected), mode.mass.se)  # a small count understates its error
     worst = max(off, key=off.__getitem__, default=None)
     if worst is None or not off[worst] > SURELY_OFF:
         return None

@@ -842,6 +842,19 @@ STATES = {
         "Their mean of `a` is -3.00; over all modes found it is 0.010 ± 0.020.",
         "Use the reference's draws",
     ),
+    "one draw, where thirty are expected": (
+        facts(TWO, audit=replace(FINE, shares={1: Estimate(0.99, 0.01), 2: Estimate(0.01, 0.01)})),
+        "Your draws reach modes in the wrong shares: 99.0 % (94.5 % to 99.98 %) of them are in mode 1, which holds 70 %",
+        "Use the reference's draws",
+    ),
+    "one draw, where five are expected": (
+        facts(
+            tuple(replace(m, mass=Estimate(v, 1e-4)) for m, v in zip(TWO, (0.975, 0.025), strict=True)),
+            audit=replace(FINE, shares={1: Estimate(0.995, 0.005), 2: Estimate(0.005, 0.005)}),
+        ),
+        "Your draws are fine: they reach both modes found,",
+        "Use your draws.",
+    ),
     "shares within their errors": (
         facts(TWO, audit=replace(FINE, shares={1: Estimate(0.67, 0.01), 2: Estimate(0.33, 0.01)})),
         "Your draws are fine: they reach both modes found,",
