@@ -31,6 +31,7 @@ from pymc_kl.model.graphs import (
     values_by_name,
     without_minibatches,
 )
+from pymc_kl.model.kept_targets import kept_target
 from pymc_kl.model.named_draws import check_support, groups_of, read_unconstrained, read_values
 from pymc_kl.model.table_names import OF_DRAWS, free_name, name_dims, plain_labels
 
@@ -203,10 +204,7 @@ class Target:
         """Map points (n, d) of the unconstrained space to the model's own variables, each ``(n, *shape)``."""
         x = self._check(x)
         chunks = [self._constrain(x[i : i + MAP_CHUNK]) for i in range(0, max(len(x), 1), MAP_CHUNK)]
-        return {
-            name: np.concatenate([np.asarray(chunk[j]) for chunk in chunks])
-            for j, name in enumerate(self.posterior_names)
-        }
+        return {name: np.concatenate([np.asarray(c[j]) for c in chunks]) for j, name in enumerate(self.posterior_names)}
 
     def to_dataset(self, x: Array) -> xr.Dataset:
         """Map draws (chain, draw, d) of the unconstrained space to a Dataset of the model's own variables."""
@@ -293,7 +291,7 @@ class Target:
 
 
 def as_target(model: "pm.Model | Target | None", backend: str = "auto") -> Target:
-    """Return a target as it is, and compile one for a model."""
+    """Return a target as it is, and compile one for a model unless it is at hand from an earlier call."""
     if not isinstance(model, Target | pm.Model | None):
         raise TypeError(f"model must be a pm.Model; got {shown(model)}.")
-    return model if isinstance(model, Target) else Target.from_model(model, backend=backend)
+    return model if isinstance(model, Target) else kept_target(model_in_context(model), backend, Target.from_model)

@@ -1,6 +1,6 @@
 """The proper local maxima of log p̃ that are known, and which of them a point near one surely climbs to."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,8 @@ from pymc_kl.numerics.lbfgs import ValueAndGrad
 CAPTURE_RADIUS = 0.5  # standard deviations of a maximum within which climbs are sure to end there; our choice
 NEAREST = 4  # maxima to which exact distances are computed, of many; our choice
 LINE_POINTS = 6  # inner points of a straight line to a maximum, at which log p̃ must rise; our choice
+INNER = slice(1, -1)  # the points of such a line without its ends
+BETWEEN_POINTS = 97  # points of a straight line between two maxima, to see where log p̃ is least; our choice
 PAST = 0.1  # share of the way to a second maximum by which a point is moved towards that to see a saddle; our choice
 
 
@@ -40,6 +42,7 @@ class Maxima:
     precisions: Array
     log_volumes: Array
     symmetry: Symmetry
+    _saddles: dict[tuple[int, int], float] = field(default_factory=dict, repr=False)
 
     @classmethod
     def none(cls, symmetry: Symmetry) -> "Maxima":
@@ -107,22 +110,38 @@ class Maxima:
 
         The way is the straight line between two maxima, from the point on it nearest to the given one and somewhat on.
         """
-        if not len(x):
-            return np.zeros(0, dtype=bool)
-        apart, along = self.x[other] - self.x[k], np.empty(len(x))
-        for i in np.unique(k):
-            rows = k == i
-            metric = apart[rows] @ self.precisions[i]
-            along[rows] = ((x[rows] - self.x[i]) * metric).sum(axis=1) / (apart[rows] * metric).sum(axis=1)
-        beside = self.x[k] + np.clip(along + PAST, 0, 1)[:, None] * apart
-        line = self._line_to(value_and_grad, beside, value_and_grad(beside)[0], k)
-        return np.asarray((np.diff(line, axis=1) < -RISE).any(axis=1))
+        falls = np.zeros(len(x), dtype=bool)
+        for i, j in np.unique(np.column_stack([k, other]), axis=0).tolist():
+            rows, apart = (k == i) & (other == j), self.x[j] - self.x[i]
+            metric = self.precisions[i] @ apart
+            along = (x[rows] - self.x[i]) @ metric / (apart @ metric)
+            falls[rows] = np.clip(along + PAST, 0, 1) > self._saddle(value_and_grad, i, j)
+        return falls
+
+    def _saddle(self, value_and_grad: ValueAndGrad, k: int, other: int) -> float:
+        """Find the share of the straight line from maximum k to another after which log p̃ rises again; 1 if nowhere."""
+        if (k, other) not in self._saddles:
+            t = np.linspace(0, 1, BETWEEN_POINTS)
+            values = value_and_grad(self.x[k] + t[:, None] * (self.x[other] - self.x[k]))[0]
+            values = np.nan_to_num(values, nan=-np.inf)
+            rises = np.flatnonzero(values > np.minimum.accumulate(values) + RISE)
+            self._saddles[k, other] = float(t[values[: rises[0]].argmin()]) if len(rises) else 1.0
+        return self._saddles[k, other]
 
     def _rises_to(self, value_and_grad: ValueAndGrad, x: Array, value: Array, k: IntArray) -> BoolArray:
-        """Tell whether log p̃ only rises on the straight line from each canonical point (n, d) to a maximum (n,)."""
-        if not len(x):
-            return np.zeros(0, dtype=bool)
-        return np.asarray((np.diff(self._line_to(value_and_grad, x, value, k), axis=1) > 0).all(axis=1))
+        """Tell whether log p̃ only rises on the straight line from each canonical point (n, d) to a maximum (n,).
+
+        Every second point of the line is looked at first: where it falls there, the others tell nothing more.
+        """
+        line = np.full((len(x), LINE_POINTS + 2), np.nan)
+        line[:, 0], line[:, -1] = value, self.log_density[k]
+        rises = np.ones(len(x), dtype=bool)
+        for first in (2, 1):
+            rows, columns = np.flatnonzero(rises), slice(first, -1, 2)
+            line[rows, columns] = values_between(value_and_grad, x[rows], self.x[k[rows]], columns)
+            seen = line[:, [0, *range(2, LINE_POINTS + 1, 2), -1]] if first == 2 else line
+            rises &= (np.diff(seen, axis=1) > 0).all(axis=1)
+        return rises
 
     def _line_to(self, value_and_grad: ValueAndGrad, x: Array, value: Array, k: IntArray) -> Array:
         """Log p̃ on the straight line from each canonical point (n, d), with its value, to a maximum: (n, points)."""
@@ -174,8 +193,8 @@ class Maxima:
         return np.sqrt(np.diagonal(np.linalg.inv(self.precisions), axis1=1, axis2=2))
 
 
-def values_between(value_and_grad: ValueAndGrad, x: Array, ends: Array) -> Array:
-    """Log p̃ at inner points of straight lines from points (n, d) to ends (n, d): (n, points)."""
-    t = np.linspace(0, 1, LINE_POINTS + 2)[1:-1, None]
+def values_between(value_and_grad: ValueAndGrad, x: Array, ends: Array, which: slice = INNER) -> Array:
+    """Log p̃ at inner points of straight lines from points (n, d) to ends (n, d), all or some: (n, points)."""
+    t = np.linspace(0, 1, LINE_POINTS + 2)[which, None]
     line = x[:, None] * (1 - t) + ends[:, None] * t
-    return value_and_grad(line.reshape(-1, x.shape[1]))[0].reshape(len(x), LINE_POINTS)
+    return value_and_grad(line.reshape(-1, x.shape[1]))[0].reshape(len(x), len(t))

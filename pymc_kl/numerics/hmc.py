@@ -5,11 +5,12 @@ to the mean acceptance of all of them. A power below one flattens the density: s
 of the density itself do not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pymc_kl._typing import Array, BoolArray
+from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 from pymc_kl.numerics.whitening import unwhiten, whiten_gradient
 
@@ -81,6 +82,18 @@ class Chains:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def take(self, rows: IntArray) -> "Chains":
+        """Return some of the chains."""
+        return replace(self, x=self.x[rows], log_density=self.log_density[rows], grad=self.grad[rows])
+
+    def put(self, rows: IntArray, trail: Sequence["Chains"], at: IntArray) -> "Chains":
+        """Move some chains (m,) to one of the places on their trail, by its number (m,)."""
+        columns = {}
+        for name in ("x", "log_density", "grad"):
+            columns[name] = getattr(self, name).copy()
+            columns[name][rows] = np.stack([getattr(place, name) for place in trail])[at, np.arange(len(rows))]
+        return replace(self, **columns)
 
 
 def advance(

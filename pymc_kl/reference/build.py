@@ -135,7 +135,7 @@ def _sample(
         wanted = policy.next_modes(states, laplace, turn)
         if partial or not len(wanted):
             break
-        n_draws = policy.draws_wanted(turn, sampler.sampling.draws)
+        n_draws = policy.draws_wanted(turn, sampler.sampling.draws, sampler.sampling.chains, sampler.target.d)
         states, partial = sampler.sample(states, wanted.tolist(), n_draws, report)
         over = np.arange(len(states)) if partial else policy.given_up(states, laplace)
         try:

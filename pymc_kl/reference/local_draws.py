@@ -12,6 +12,7 @@ from pymc_kl.scores.thinning import slowest_ess
 
 STUCK_BELOW = 50.0  # nats below others, plus those of each dimension, from which chains are stuck; our choice
 STUCK_BELOW_PER_DIMENSION = 5.0  # nats: room there may be e⁵ times as wide as elsewhere; our choice
+RHAT_ROWS = 2000  # rows that tell R-hat well enough; of more, every few are looked at; our choice
 LOCAL_RHAT = 1.1  # R-hat over quarters of the draws; above it they have not seen the whole mode; our choice
 
 
@@ -146,7 +147,11 @@ def stuck_chains(log_density: Array, known: Array, d: int) -> BoolArray:
 
 
 def greatest_rhat(columns: Array) -> float:
-    """Return the greatest R-hat of any column (n, m) over quarters of the rows; NaN of fewer than four."""
+    """Return the greatest R-hat of any column (n, m) over quarters of the rows; NaN of fewer than four.
+
+    Of many rows, every few are looked at.
+    """
+    columns = columns[:: max(len(columns) // RHAT_ROWS, 1)]
     n = len(columns) // 4
     if not n:
         return float("nan")

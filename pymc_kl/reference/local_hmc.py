@@ -8,7 +8,6 @@ from scipy.linalg import solve_triangular
 from pymc_kl._typing import Array
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.hmc import Chains as Batch
-from pymc_kl.numerics.hmc import where
 from pymc_kl.numerics.lbfgs import ValueAndGrad
 from pymc_kl.numerics.warm_up import ACCEPTANCES, Inside, Kernel, shorten_steps, warm_up
 from pymc_kl.progress import SILENT, Alarm
@@ -17,6 +16,7 @@ from pymc_kl.reference.local_chains import Chains, Task
 from pymc_kl.reference.local_draws import LOCAL_RHAT, greatest_rhat
 
 CHAINS_OF_BATCH = 64  # chains in a batch: a call costs little more than of one, and the metric needs many; our choice
+MOST_AHEAD = 8  # draws that chains make between two looks whether they have left the mode, at the most; our choice
 USUAL_TUNE = 400  # tuning draws of NUTS where chains start close by; as many times more, so is the warm-up; our choice
 
 
@@ -74,18 +74,50 @@ def _draw(
     density: ValueAndGrad, chains: Batch, kernel: Kernel, n: int, rng: np.random.Generator, stays: Inside | None
 ) -> Chains:
     """Make n draws of each chain; where there is a region that they stay in, they are turned back at its border."""
-    draws, left, n_diverging = [], [np.empty((0, chains.x.shape[1]))], 0
+    if stays is not None:
+        return _draw_within(density, chains, kernel, n, rng, stays)
+    made = _run_ahead(density, chains, kernel, n, rng)
+    x = np.stack([at.x for at in made], axis=1)
+    return Chains(x, sum(at.n_diverging for at in made), "HMC", np.empty((0, x.shape[2])))
+
+
+def _run_ahead(density: ValueAndGrad, chains: Batch, kernel: Kernel, n: int, rng: np.random.Generator) -> list[Batch]:
+    """Make n draws of each chain, wherever they lead."""
+    made = []
     for _ in range(n):
-        before = chains
         for _ in range(kernel.moves_per_draw):
             chains = kernel.move(density, chains, rng)
-        n_diverging += chains.n_diverging
-        if stays is not None:
-            within = stays(chains.x)
-            left.append(chains.x[~within])
-            chains = where(within, chains, before)
-        draws.append(chains.x)
-    return Chains(np.stack(draws, axis=1), n_diverging, "HMC", np.concatenate(left))
+        made.append(chains)
+    return made
+
+
+def _draw_within(
+    density: ValueAndGrad, chains: Batch, kernel: Kernel, n: int, rng: np.random.Generator, stays: Inside
+) -> Chains:
+    """Make n draws of each chain restricted to a region: a draw outside is replaced by the last one inside.
+
+    To look where chains are takes climbs, which cost little more for many points than for a few. So chains run several
+    draws ahead, and one that has left goes on from where it last was inside.
+    """
+    x, done = np.empty((len(chains), n, chains.x.shape[1])), np.zeros(len(chains), dtype=np.int64)
+    left, n_diverging, ahead = [np.empty((0, x.shape[2]))], 0.0, MOST_AHEAD
+    while len(rows := np.flatnonzero(done < n)):
+        before = chains.take(rows)
+        made = _run_ahead(density, before, kernel, min(ahead, int(n - done[rows].min())), rng)
+        trail = np.stack([at.x for at in (before, *made)])
+        within = stays(trail[1:].reshape(-1, x.shape[2])).reshape(len(made), len(rows))
+        n_inside = within.cumprod(axis=0).sum(axis=0)
+        kept = np.minimum(n_inside + 1, np.minimum(len(made), n - done[rows]))
+        turned = np.flatnonzero(n_inside < kept)
+        left.append(trail[n_inside[turned] + 1, turned])
+        for i in range(1, len(made) + 1):
+            goes_on = np.flatnonzero(i <= kept)
+            x[rows[goes_on], done[rows[goes_on]] + i - 1] = trail[np.minimum(i, n_inside)[goes_on], goes_on]
+        n_diverging += sum(at.n_diverging for at in made) * kept.sum() / within.size
+        chains = chains.put(rows, [before, *made], n_inside)
+        done[rows] += kept
+        ahead = int(np.clip(kept.sum() / max(len(turned), 1), 1, MOST_AHEAD))
+    return Chains(x, round(n_diverging), "HMC", np.concatenate(left))
 
 
 def _density(target: Target, task: Task) -> ValueAndGrad:

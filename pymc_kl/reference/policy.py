@@ -22,6 +22,7 @@ SMALL = 3.9  # nats below the mass of all modes (2 % of it), from which a doubtf
 MIN_SHARE_INSIDE = 0.25  # share of the draws of a mode's chains inside it; with less a second try is no use; our choice
 MAX_TRIES = 2  # most times that chains are started in a mode whose mass they fail to give; our choice
 MAX_ROUNDS = 3  # rounds of sampling, each of twice as many draws as the last; our choice
+MOST_MORE = 4  # times as many draws as were asked for that a round makes for the sake of dimensions; our choice
 MASS_SE = 0.008  # largest standard error of a mass from which no more draws are made; our choice
 LOG_MASS_SE = 4 * MASS_SE  # nats: the same of the log mass, where there is only one mode
 MOST_OF_ERROR = 0.3  # share of the largest part of the masses' error; a mode above it is sampled again; our choice
@@ -81,9 +82,14 @@ def worth_chains(laplace: Array | None, k: int) -> BoolArray:
     return np.ones(k, dtype=bool) if laplace is None else ~_lower_than(laplace, MINOR)
 
 
-def draws_wanted(turn: int, draws: int) -> int:
-    """Return how many draws a chain makes in a round, counted from 0."""
-    return draws * 2**turn
+def draws_wanted(turn: int, draws: int, chains: int, d: int) -> int:
+    """Return how many draws a chain makes in a round, counted from 0.
+
+    A Gaussian fitted to n of a normal's draws in d dimensions is d (d + 3) / 4 n nats from it on average. With so many
+    that a half of them leaves 0.67 nats, bridges have overlap. In wide spaces proposals have fewer parameters.
+    """
+    enough = 0.75 * d * (d + 3) if d <= WIDE else 0.0
+    return max(draws * 2**turn, min(-(-int(enough) // chains), MOST_MORE * draws))
 
 
 def next_modes(states: Sequence[ModeState], laplace: Array | None, turn: int) -> IntArray:

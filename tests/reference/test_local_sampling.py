@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pymc as pm
 import pytest
+from scipy.stats import truncnorm
 
 from pymc_kl import find_modes
 from pymc_kl.model.target import Target
@@ -54,6 +55,20 @@ def test_a_mode_of_half_the_mass_is_kept_to(zoo):
     made = sample_batch(target, task, lambda x: modes.assign(x) == 0)
     x = made.x.reshape(-1, problem.d)
     assert (modes.assign(x) == 0).mean() > 0.99
+
+
+def test_chains_that_run_ahead_stay_chains_of_the_restricted_density(zoo):
+    """A normal restricted to x > -0.5: chains leave it so often that half of what they do ahead is taken back."""
+    _, target = zoo("standard_normal_1")
+    made = sample_batch(target, task_of(1, draws=2000), lambda x: x[:, 0] > -0.5)
+    x = made.x[..., 0]
+    assert (x.shape, made.x.min() > -0.5) == ((64, 63), True)
+    assert (made.left < -0.5).all()
+    truth = truncnorm(-0.5, np.inf)
+    for values, moment in ((x.mean(axis=1), truth.mean()), ((x**2).mean(axis=1), truth.moment(2))):
+        se = values.std(ddof=1) / np.sqrt(len(values))
+        assert abs(values.mean() - moment) < 4 * se
+        assert se < 0.03
 
 
 def test_the_size_of_many_short_chains_as_one_series(rng):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pymc_kl.numerics.estimate import Estimate
+from pymc_kl.numerics.whitening import WIDE
 from pymc_kl.reference import policy
 from pymc_kl.reference.evidence import LogMass, unknown_log_mass
 from pymc_kl.reference.local_draws import LocalDraws, no_draws
@@ -127,7 +128,10 @@ def test_given_draws_suffice_by_their_worth(rng):
 
 
 def test_each_round_draws_twice_as_many():
-    assert [policy.draws_wanted(turn, 1000) for turn in range(policy.MAX_ROUNDS)] == [1000, 2000, 4000]
+    assert [policy.draws_wanted(turn, 1000, 2, 8) for turn in range(policy.MAX_ROUNDS)] == [1000, 2000, 4000]
+    assert [policy.draws_wanted(turn, 1000, 2, 102) for turn in range(policy.MAX_ROUNDS)] == [4000, 4000, 4000]
+    assert policy.draws_wanted(0, 1000, 2, WIDE) == 4000
+    assert policy.draws_wanted(0, 1000, 2, WIDE + 1) == 1000
 
 
 class TestGivenStand:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.stats import norm
+from scipy.stats import norm, wasserstein_distance
 
 from pymc_kl.modes.masses import masses_from_log
 from pymc_kl.numerics.estimate import Estimate
@@ -44,6 +44,16 @@ def test_the_distance_is_that_of_a_shift(rng):
     assert table["statistic"].values.tolist() == list(STATISTICS)
     np.testing.assert_allclose(table["mu"].sel(source="q", statistic="wasserstein"), 0.5, rtol=1e-9)
     assert float(table["tau"].sel(source="reference", statistic="wasserstein")) == 0.0
+
+
+def test_the_distance_of_weighted_draws_is_that_of_as_many_equal_ones(rng):
+    x, y = rng.standard_normal((400, 3)), rng.standard_normal((400, 3)) ** 3
+    even = describe(Shown(), source(x), {"q": source(y)})["mu"].sel(source="q", statistic="wasserstein")
+    np.testing.assert_allclose(even[0], wasserstein_distance(x[:, 0], y[:, 0]), rtol=1e-12)
+    twice = Source(np.concatenate([y, y]), np.repeat([0.75, 0.25], 400) / 400)
+    np.testing.assert_allclose(
+        describe(Shown(), source(x), {"q": twice})["mu"].sel(source="q", statistic="wasserstein"), even, rtol=1e-9
+    )
 
 
 def test_doubling_a_draw_is_doubling_its_weight(rng):

@@ -154,7 +154,10 @@ def _search(
 def _better(
     train: WeightedDraws, held_out: HeldOut, larger: Components, best: Trial[Components], rng: np.random.Generator
 ) -> Trial[Components]:
-    """Run EM from the split of a component and, unless that is hopeless, from new clusters; keep what fits better."""
+    """Run EM from the split of a component and from new clusters, unless that is hopeless; keep what fits better."""
+    trial = Trial(larger, larger.log_prob(held_out.draws.x))
+    if _hopeless(*held_out.score(trial.log_q - best.log_q)):
+        return trial
     fit = _fit(train, larger)
     trial = _scored(fit, held_out)
     if _hopeless(*held_out.score(trial.log_q - best.log_q)):
