@@ -272,27 +272,26 @@ class Climbs:
         self.length[rows] = 1.0
 
     def _times_inverse_hessian(self, rows: IntArray) -> Array:
-        """H∇log p̃ (m, d) from the pairs kept, in compact form (Byrd et al. 1994, doi:10.1007/BF01582063, eq. 2.6)."""
+        """H∇log p̃ (m, d) from the pairs kept, by two loops over them (Nocedal and Wright 2006, algorithm 7.4)."""
         steps, changes, used = self._pairs(rows)
-        gradient = self.grad[rows][:, :, None]
-        products = np.triu(steps @ changes.swapaxes(1, 2))  # s·c of each step with later changes
-        curvatures = np.diagonal(products, axis1=1, axis2=2)
-        last, norm = curvatures[:, -1], (changes[:, -1] ** 2).sum(axis=1)
-        gamma = np.where(norm > 0, last / np.where(norm > 0, norm, 1.0), 1.0)[:, None, None]
-        upper = products + np.where(used, 0.0, 1.0)[:, :, None] * np.eye(used.shape[1])
-        along = np.linalg.solve(upper, steps @ gradient)
-        against = curvatures[:, :, None] * along + gamma * (changes @ (changes.swapaxes(1, 2) @ along - gradient))
-        back = np.linalg.solve(upper.swapaxes(1, 2), against)
-        moved = gamma * (gradient - changes.swapaxes(1, 2) @ along) + steps.swapaxes(1, 2) @ back
-        return np.asarray(moved[:, :, 0])
+        curvatures = np.einsum("imd,imd->im", steps, changes)
+        inverse = np.divide(1.0, curvatures, out=np.zeros_like(curvatures), where=used)
+        along, q = np.empty_like(curvatures), self.grad[rows]
+        for i in reversed(range(len(steps))):
+            along[i] = inverse[i] * np.einsum("md,md->m", steps[i], q)
+            q -= along[i, :, None] * changes[i]
+        norm = (changes[-1] ** 2).sum(axis=1)
+        q *= np.where(norm > 0, curvatures[-1] / np.where(norm > 0, norm, 1.0), 1.0)[:, None]
+        for i in range(len(steps)):
+            q += (along[i] - inverse[i] * np.einsum("md,md->m", changes[i], q))[:, None] * steps[i]
+        return q
 
     def _pairs(self, rows: IntArray) -> tuple[Array, Array, BoolArray]:
-        """Steps and gradient changes (m, memory, d) in the order they were made, zero where none is kept."""
+        """Steps and gradient changes (memory, m, d) in the order they were made, and which (memory, m) are any."""
         memory = len(self.steps)
-        slot = (self.filled[rows, None] + np.arange(memory)) % memory
-        used = np.arange(memory) >= memory - self.filled[rows, None]
-        steps, changes = self.steps[slot, rows[:, None]], self.changes[slot, rows[:, None]]
-        return steps, changes, used
+        order = np.arange(memory)[:, None]
+        slot = (self.filled[rows] + order) % memory
+        return self.steps[slot, rows], self.changes[slot, rows], order >= memory - self.filled[rows]
 
 
 def _first_reach(d: int) -> float:
