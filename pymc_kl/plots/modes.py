@@ -44,7 +44,7 @@ def plot_modes(
     coloured by mode. A marginal plot has a facet for each scalar: the approximations' densities over the
     reference's, which is split into one area for each mode, as large as its mass. Densities more than twice as
     high as the reference's are cut. A disc or a tick marks the maximum of a mode; the eight heaviest modes have
-    colours and numbers.
+    colours and numbers, in a marginal plot above the highest point of their density.
 
     Parameters
     ----------

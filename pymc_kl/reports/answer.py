@@ -9,7 +9,7 @@ from pymc_kl.numerics.judgement import at_most
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct, written_khat
 from pymc_kl.reports.of_draws import are_fine, free, up_to_labels
-from pymc_kl.reports.phrases import every, listed, nats, numbered
+from pymc_kl.reports.phrases import every, listed, nats, numbered, opened
 from pymc_kl.reports.reach import perhaps_missed, reach, with_draws
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.shape import MISFITS, covers_all, how_far
@@ -24,8 +24,8 @@ def answer(facts: Facts) -> Iterator[Sentence]:
         return
     scored = [fit for fit in facts.fits if fit.scored]
     if scored:
-        faults = [text for fit in scored if (text := _fault(facts, fit))]
-        last = f" {'; '.join(faults)}." if faults else ""
+        faults = {fit.name: text for fit in scored if (text := _fault(facts, fit))}
+        last = f" {opened('; '.join(faults.values()), next(iter(faults)))}." if faults else ""
         yield Sentence("", "answer", 0, f"{_of_fits(facts, scored)}{last}")
         if with_draws(scored[0]):
             if len(scored) > 1 and not perhaps_missed(scored[0]):
@@ -71,13 +71,13 @@ def _fault(facts: Facts, fit: FitFacts) -> str:
 def _why_first(facts: Facts, best: FitFacts, *others: FitFacts) -> str:
     """Write by which figure a fit is the first: by what it reaches, then by forward KL, or k-hat without log Z.
 
-    The others that reach as much and are not above it by two errors are named.
+    The others that reach as much and are within two errors of it are named: it is the lowest only where there are none.
     """
     missed = round(best.scores["missed_mass"].value, 2)
     rivals = [fit for fit in others if not round(fit.scores["missed_mass"].value, 2) > missed]
     n = (len(facts.that_matter), len(facts.modes))
     reached = f"reaches {every(*n)}" if len(with_draws(best)) == n[0] else reach(facts, best)
-    text = f"{best.name} comes first: it {reached}"
+    text = f"{'Of the fits, ' * draws_are_better(facts, best)}{best.name} comes first: it {reached}"
     if not rivals:
         return f"{text}, and every other fit misses more."
     forward = not np.isnan(best.whole("forward").value)
@@ -87,9 +87,9 @@ def _why_first(facts: Facts, best: FitFacts, *others: FitFacts) -> str:
     up_to = " up to relabelling" * bool(np.isfinite(best.scores["forward_kl_relabelled"].value))
     shown = f"forward KL, {nats(figures[0])}{up_to}," if forward else f"{written_khat(best)}"
     close = [fit.name for fit, figure in zip(rivals, figures[1:], strict=True) if not _is_less(figures[0], figure)]
-    than = f" below that of {listed(close)}" if 0 < len(close) < len(rivals) or len(close) == 1 else ""
-    unsure = f", though not surely{than}" if close else ""
-    return f"{text}, and its {shown} is the lowest{' of those that do' * (len(rivals) < len(others))}{unsure}."
+    if close:
+        return f"{text}, and its {shown} is within two errors of that of {listed(close)}."
+    return f"{text}, and its {shown} is the lowest{' of those that do' * (len(rivals) < len(others))}."
 
 
 def _is_less(one: Estimate, other: Estimate) -> bool:
@@ -102,7 +102,19 @@ def _is_less(one: Estimate, other: Estimate) -> bool:
 def _uses(facts: Facts, fit: FitFacts) -> str:
     """Write what a fit can be used for as a list, a line a use, always in the same order."""
     rows = [f"  {judged.answer:<11}  {use}: {judged.why}" for use, judged in judged_uses(facts, fit).items()]
-    return "\n".join([f"What {fit.name} can be used for{of_asked(facts)}:", *rows])
+    return "\n".join([f"{lead_of_uses(facts, fit.name)}{of_asked(facts)}:", *rows])
+
+
+def lead_of_uses(facts: Facts, name: str) -> str:
+    """Write whose uses follow: those of a fit, which stands in for draws where these are what the answer names."""
+    best = recommended(facts)
+    instead = best is not None and draws_are_better(facts, best)
+    return f"What {name} can be used for{' in place of these draws' * instead}"
+
+
+def draws_are_better(facts: Facts, best: FitFacts) -> bool:
+    """Tell if the answer is to use draws: they are fine, or no fit covers every mode."""
+    return are_fine(facts) or not covers_all(best)
 
 
 def _draws_to_use(facts: Facts) -> str:

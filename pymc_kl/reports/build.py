@@ -15,7 +15,7 @@ from pymc_kl.comparison.ranking import ranked
 from pymc_kl.comparison.whole_files import check_new, check_writable, write_text
 from pymc_kl.model.damaged import STRANGE, told_in_a_line
 from pymc_kl.plots.parts.contract import select_variables
-from pymc_kl.reports.answer import recommended
+from pymc_kl.reports.answer import lead_of_uses, recommended
 from pymc_kl.reports.evidence import coverage_section, modes_section, reference_section
 from pymc_kl.reports.facts import Facts, read_facts
 from pymc_kl.reports.figures import Painter, plotly_library
@@ -188,6 +188,7 @@ def _page(dt: xr.DataTree, painter: Painter, options: Options) -> Report:
         first_of_fits=next((said.text for said in sentences if said.rule == "first"), ""),
         uses=judged_uses(facts, best) if best else {},
         of_asked=of_asked(facts),
+        lead_of_uses=lead_of_uses(facts, best.name) if best else "",
         best=best,
         rest=[said for said in sentences[n_lead:] if said.rule not in ("first", "uses")],
         sections=sections,

@@ -40,6 +40,8 @@ def first_picture(dt: xr.DataTree, facts: Facts, painter: Painter, options: Opti
         caption += f" Only modes 1 to {shown[-1]} of {len(facts.modes)} are pictured; the table of coverage has all."
     elif not {mode.number for mode in facts.modes} <= set(shown):
         caption += " Modes below 1 % everywhere are left out."
+    if 0 in shown:
+        caption += " Elsewhere is in no mode found; draws that spill may lie in the region of a mode."
     n_marks = len(facts.fits) + (facts.audit is not None)
     form = _narrow(painter, len(shown) * max(FIRST_ROW_INCHES[0], FIRST_ROW_INCHES[1] * n_marks), n_marks)
     dt = dt if facts.audit is None else _with_given(dt, facts, facts.audit)

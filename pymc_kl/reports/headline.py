@@ -1,6 +1,6 @@
 """Sum up a comparison in three figures: the user's draws, the reference, and the fit to use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.judgement import CANNOT_TELL
@@ -11,7 +11,7 @@ from pymc_kl.reports.of_draws import free, up_to_labels, whether_agree, written_
 from pymc_kl.reports.phrases import counted, percent
 from pymc_kl.reports.reach import with_draws
 from pymc_kl.reports.shape import covers_all, how_far
-from pymc_kl.reports.trust import Trust
+from pymc_kl.reports.trust import Trust, capital
 
 WHAT_IT_IS = {  # families of normals, on the unconstrained parameters, in a modeller's words
     "meanfield": "a normal without correlations",
@@ -33,7 +33,8 @@ class Headline:
 
 def headlines(facts: Facts, trust: Trust) -> list[Headline]:
     """Return the three figures."""
-    return [_draws(facts), _reference(facts, trust), _fit(facts)]
+    figures = (_draws(facts), _reference(facts, trust), _fit(facts))
+    return [replace(headline, label=capital(headline.label)) for headline in figures]
 
 
 def _draws(facts: Facts) -> Headline:
@@ -43,9 +44,10 @@ def _draws(facts: Facts) -> Headline:
     held = sum(mode.number not in audit.missed for mode in facts.that_matter)
     mass = Estimate(1 - audit.missed_mass.value, audit.missed_mass.se)
     share = f"{percent(mass)} of the mass found; " if audit.missed and facts.masses_known else ""
-    above = "modes over 1 % count; " if n < len(facts.modes) else ""
-    figure = f"{held} of {counted(n, 'mode', 'modes')}"
-    return Headline("Your draws hold", figure, f"{share}{above}{_agreement(facts, audit)}")
+    figure, about, found = f"{held} of {counted(n, 'mode', 'modes')}", "Your draws hold", ""
+    if n < len(facts.modes):
+        about, found = f"{about}, of modes over 1 %", f"{len(facts.modes)} modes were found; "
+    return Headline(about, figure, f"{found}{share}{_agreement(facts, audit)}")
 
 
 def _agreement(facts: Facts, audit: Audit) -> str:
@@ -87,7 +89,7 @@ def _shape(fit: FitFacts) -> str:
     said = [told for told in dict.fromkeys(how_far(c) for c in with_draws(fit)) if told != CANNOT_TELL]
     if said:
         return f"it is {', '.join(said)} within modes"
-    return "whether mass and shape fit cannot be told" if with_draws(fit) else "it reaches no mode"
+    return "errors are too large to tell whether mass and shape fit" if with_draws(fit) else "it reaches no mode"
 
 
 def reached_mass(facts: Facts, fit: FitFacts) -> Estimate:

@@ -80,7 +80,7 @@ def _doubts(facts: Facts, audit: Audit) -> list[str]:
     if audit.worst is not None and audit.worst.least_ess < ENOUGH_ESS and not up_to_labels(audit):
         doubts.append(f"an ESS below {ENOUGH_ESS:.0f} is little")
     if cause := _not_identified(facts):
-        doubts.append(cause)
+        doubts.append(f"{cause}{': report only what turning it does not change' * ('rotation' in cause)}")
     elif trust != "yes":
         doubts.append(f"the reference {'cannot be trusted' if trust == 'no' else 'is to be taken with care'}")
     return doubts
@@ -218,9 +218,16 @@ def of_signs(symmetries: Sequence[str]) -> bool:
     return all(text.startswith("sign") for text in symmetries)
 
 
+def in_code(symmetry: str) -> str:
+    """Write the name in a symmetry as code: sign of `a`, the 3 labels of `component`."""
+    kind, of, name = symmetry.partition(" of ")
+    label, _, count = name.rpartition(" (")
+    return f"the {count[:-1]} {kind}{of}`{label}`" if label and kind == "labels" else f"{kind}{of}`{name}`"
+
+
 def _in_copies(facts: Facts, audit: Audit) -> str:
     """Write which chains sit in which copy of a mode, and of what symmetry."""
-    of = f" ({listed(facts.symmetries)})" if facts.symmetries else ""
+    of = f" ({listed(list(map(in_code, facts.symmetries)))})" if facts.symmetries else ""
     first, *others = audit.in_copy.values() or [()]
     if not others:
         return f"chains move between copies of a mode{of}"

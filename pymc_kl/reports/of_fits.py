@@ -88,7 +88,7 @@ def _spills(facts: Facts, fit: FitFacts) -> str | None:
     if not spill.value - 2 * spill.se > SPILLS or fit.kind == "draws":
         return None
     reached = f"{fit.name} reaches {_every(facts)}"
-    where = f"{percent(spill)} of its mass lies where the posterior has almost none (0.1 %)"
+    where = f"{percent(spill)} of its mass spills where the posterior has almost none (0.1 %)"
     if fit.kind == "forward" and fit.family in GAUSSIAN:
         return (
             f"{reached} and matches the {GAUSSIAN[fit.family]} of the unconstrained parameters, but {where}: use "

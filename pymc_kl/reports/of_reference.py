@@ -7,7 +7,7 @@ from math import factorial
 import numpy as np
 
 from pymc_kl.reports.facts import Facts
-from pymc_kl.reports.of_draws import of_signs
+from pymc_kl.reports.of_draws import in_code, of_signs
 from pymc_kl.reports.phrases import listed
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.trust import judge_reference, why_one_region
@@ -66,11 +66,11 @@ def _symmetry(facts: Facts) -> str | None:
     modes = "The one mode found has" if n == 1 else f"The {n} modes found have"
     label = re.fullmatch(r"labels of (.+) \((\d+)\)", facts.symmetries[0], re.DOTALL)
     if label and len(facts.symmetries) == 1 and all(m.copies == factorial(int(label[2])) for m in facts.modes):
-        copies = f"{label[2]}! copies{' each' if n > 1 else ''}, the orders of {label[1]}"
+        copies = f"{label[2]}! copies{' each' if n > 1 else ''}, the orders of `{label[1]}`"
     else:
         counted = (
             f"{facts.n_copies:.0f} copies{' in all' if n > 1 else ''}" if np.isfinite(facts.n_copies) else "copies"
         )
-        copies = f"{counted}, under {listed(facts.symmetries)}"
+        copies = f"{counted}, by {listed(list(map(in_code, facts.symmetries)))}"
     what = "sign" if of_signs(facts.symmetries) else "labels"
     return f"{modes} {copies}. Covering one copy is enough unless you need the {what}."

@@ -79,6 +79,13 @@ def counted(n: float, one: str, many: str) -> str:
     return f"{n:,.0f} {one if n == 1 else many}"
 
 
+def opened(text: str, name: str) -> str:
+    """Put an article before a sentence that opens with a name in small letters, which stays as it is."""
+    if not (name[:1].islower() and text.startswith(name)):
+        return text
+    return f"The {'' if name.startswith('forward ') else 'fit '}{text}"
+
+
 def numbered(numbers: Sequence[int]) -> str:
     """Name modes: `mode 2`, `modes 1 and 3`."""
     return f"{'mode' if len(numbers) == 1 else 'modes'} {listed(numbers)}"

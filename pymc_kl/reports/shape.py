@@ -7,7 +7,7 @@ import numpy as np
 from pymc_kl.numerics.judgement import CANNOT_TELL
 from pymc_kl.reports.facts import FitFacts, ModeCoverage
 from pymc_kl.reports.phrases import listed, measured, nats, numbered
-from pymc_kl.scores.shape import WELL_FITTED
+from pymc_kl.scores.shape import ACCURATE, WELL_FITTED
 
 MOST_TOLD = 3  # modes whose misfit is told one by one, the heaviest first; the rest are counted
 WRONG_WIDTHS = ("too narrow", "too wide")
@@ -54,8 +54,15 @@ def misses_correlation(fit: FitFacts) -> str:
 
 def not_told(reached: Sequence[ModeCoverage]) -> str:
     """Write in which modes it cannot be told whether a fit has the right shape."""
-    unclear = [c.mode.number for c in reached if c.shape not in (*MISFITS, WELL_FITTED)]
-    return f" Whether its shape fits in {numbered(unclear)} cannot be told." if unclear else ""
+    unclear = [c for c in reached if c.shape not in (*MISFITS, WELL_FITTED)]
+    if not unclear:
+        return ""
+    kl = unclear[0].forward_within
+    within = f"in mode {unclear[0].mode.number} " * (len(unclear) > 1)
+    why = f"{within}its forward KL is not known to an error"
+    if np.isfinite(kl).all():
+        why = f"{within}its forward KL is {nats(kl)}, and the limit of {ACCURATE:g} is within two errors"
+    return f" Whether its shape fits in {numbered([c.mode.number for c in unclear])} cannot be told: {why}."
 
 
 def how_far(cover: ModeCoverage) -> str:

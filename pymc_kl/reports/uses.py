@@ -10,7 +10,7 @@ import numpy as np
 
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.judgement import CANNOT_TELL, at_most
-from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE
+from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE
 from pymc_kl.reports.facts import Facts, FitFacts
 from pymc_kl.reports.importance import can_correct, written_khat
 from pymc_kl.reports.parameters import LargestError
@@ -48,12 +48,17 @@ def _named(names: Sequence[str]) -> str:
     return listed([f"`{name}`" for name in names])
 
 
-def _within_limit(error: LargestError | None, limit: float, write: Callable[[Estimate], str]) -> Use:
+def _told(answer: str, why: str, limit: str) -> Use:
+    """Give a use its reason: where it cannot be told, that the limit is within two errors."""
+    return Use(answer, f"{why}; within two errors of the limit, {limit}" if answer == CANNOT_TELL else why)
+
+
+def _within_limit(error: LargestError | None, limit: float, write: Callable[[Estimate], str], written: str) -> Use:
     if error is None or not np.isfinite(error.by).all():
         return Use(CANNOT_TELL, "no draws to compare")
     size, margin = abs(error.by.value), 2 * error.by.se
     answer = "yes" if size + margin <= limit else "no" if size - margin > limit else CANNOT_TELL
-    return Use(answer, f"{write(error.by)} (`{error.label}`)")
+    return _told(answer, f"{write(error.by)} (`{error.label}`)", written)
 
 
 def _in_sd(by: Estimate) -> str:
@@ -67,17 +72,17 @@ def _ratio(by: Estimate) -> str:
 
 def means(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for posterior means of single parameters."""
-    return _within_limit(fit.mean_error, MEAN_LIMIT, _in_sd)
+    return _within_limit(fit.mean_error, MEAN_LIMIT, _in_sd, f"{MEAN_LIMIT:g} sd")
 
 
 def spreads(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for posterior standard deviations."""
-    return _within_limit(fit.sd_error, SD_LIMIT, _ratio)
+    return _within_limit(fit.sd_error, SD_LIMIT, _ratio, f"{100 * np.expm1(SD_LIMIT):.0f} %")
 
 
 def tails(_facts: Facts, fit: FitFacts) -> Use:
     """Judge its use for central 90 % intervals."""
-    return _within_limit(fit.tail_error, TAIL_LIMIT, _in_sd)
+    return _within_limit(fit.tail_error, TAIL_LIMIT, _in_sd, f"{TAIL_LIMIT:g} sd")
 
 
 def plausible(_facts: Facts, fit: FitFacts) -> Use:
@@ -85,7 +90,8 @@ def plausible(_facts: Facts, fit: FitFacts) -> Use:
     spill = fit.scores["spill"]
     if not np.isfinite(spill).all():
         return Use(CANNOT_TELL, "spill not known")
-    return Use(at_most(spill, SPILLS), f"{percent(spill)} where the posterior has almost none")
+    where = f"{percent(spill)} of its draws spill where the posterior has almost none"
+    return _told(at_most(spill, SPILLS), where, f"{100 * SPILLS:.0f} %")
 
 
 def multimodal(facts: Facts, fit: FitFacts) -> Use:
@@ -120,6 +126,8 @@ def importance(_facts: Facts, fit: FitFacts) -> Use:
     shown, can = written_khat(fit), can_correct(fit)
     if missed := fit.that_matter("missed"):
         return Use("no", f"{shown}, but blind to {numbered([c.mode.number for c in missed])}")
+    if can == CANNOT_TELL:
+        return _told(can, shown, f"{KHAT_RELIABLE:g}")
     many = ", with many draws" if can == "yes" and fit.khat >= KHAT_FINITE_VARIANCE else ""
     return Use(can, f"{shown}{many}")
 

@@ -5,11 +5,14 @@ errors is not said to differ, and a mode is counted only if it may hold a hundre
 function of the facts that returns its sentence, or None where its condition does not hold.
 """
 
+from dataclasses import replace
+
 from pymc_kl.reports.answer import answer
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.of_draws import of_draws
 from pymc_kl.reports.of_fits import of_fit
 from pymc_kl.reports.of_reference import of_reference
+from pymc_kl.reports.phrases import opened
 from pymc_kl.reports.sentence import Sentence
 
 
@@ -23,4 +26,5 @@ def judge(facts: Facts) -> list[Sentence]:
     sentences = [*answer(facts), *draws[1:], *of_reference(facts), *(of_fit(facts, fit) for fit in facts.fits)]
     told = facts.proper or any(sentence.rule == "draws" for sentence in draws)
     first = ("starts are lost", *(() if told else ("no log Z",)))
-    return [*draws[:1], *sorted(sentences, key=lambda sentence: sentence.rule not in first)]
+    ordered = [*draws[:1], *sorted(sentences, key=lambda sentence: sentence.rule not in first)]
+    return [replace(sentence, text=opened(sentence.text, sentence.about)) for sentence in ordered]

@@ -373,6 +373,15 @@ def test_a_mode_without_draws_is_marked_and_named() -> None:
         assert 3 not in by_mode["mode"] or not by_mode.sel(mode=3).to_array().any()
 
 
+def test_a_number_stands_above_the_density_of_its_mode_where_the_maximum_does_not_lie() -> None:
+    dt = make_comparison(1)
+    dt["modes"] = xr.DataTree(dt["modes"].to_dataset().assign(tau=dt["modes"]["tau"] + 30))
+    pc = plot_modes(dt, backend="none", kind="marginal", var_names="tau")
+    draws = dt["posterior"]["tau"].values
+    assert abs(pc.viz["mode_label"]["density"].item()["x"] - np.median(draws)) < draws.std()
+    assert pc.viz["location"]["density"].item()["x"] == dt["modes"]["tau"].item()
+
+
 def test_facets_say_which_modes_are_missed() -> None:
     pc = plot_modes(COMPARISON, backend="none", kind="pair")
     words = pc.viz["missed_text"]["draws"]

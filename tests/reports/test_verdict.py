@@ -17,6 +17,7 @@ from pymc_kl.reports.correlation import MissedCorrelation
 from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.given import Agreement
 from pymc_kl.reports.headline import headlines
+from pymc_kl.reports.of_draws import in_code
 from pymc_kl.reports.of_fits import FIT_RULES
 from pymc_kl.reports.parameters import LargestError
 from pymc_kl.reports.phrases import listed, nats, numbered, percent, plain
@@ -51,12 +52,12 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     "one mode, covered by several": (
         facts(ONE, fit("forward fullrank", covering(ONE), khat=0.9), fit("ADVI", covering(ONE))),
         [
-            "Use forward fullrank or ADVI: each covers the one mode found. forward fullrank comes first: it reaches the one "
-            "mode found, and its forward KL, 0.0020 ± 0.0010 nats, is the lowest, though not surely below that of ADVI. "
+            "Use forward fullrank or ADVI: each covers the one mode found. The forward fullrank comes first: it reaches the one "
+            "mode found, and its forward KL, 0.0020 ± 0.0010 nats, is within two errors of that of ADVI. "
             "What forward fullrank can be used for:\n  cannot tell  means: no draws to compare\n",
             "\n  yes          starting MCMC: reaches the one mode found\n  no           importance sampling: k-hat",
         ],
-        ["any of", "corrects"],
+        ["any of", "corrects", "is the lowest", "in place of"],
     ),
     "one mode, equal spread": (
         facts(ONE, fit("ADVI", covering(ONE), sd_ratios={"mu": Estimate(0.98, 0.02), "tau": Estimate(1.01, 0.01)})),
@@ -214,7 +215,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             symmetries=("labels of component (3)",),
         ),
         [
-            "The 2 modes found have 3! copies each, the orders of component.",
+            "The 2 modes found have 3! copies each, the orders of `component`.",
             "Covering one copy is enough unless you need the labels",
             "covers both modes found in 1 of its 6 copies",
             "forward KL 0.0100 ± 0.0020 nats up to relabelling",
@@ -242,7 +243,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     ),
     "sign symmetry": (
         facts(modes(1.0, copies=2), symmetries=("sign of loading",)),
-        ["The one mode found has 2 copies, under sign of loading."],
+        ["The one mode found has 2 copies, by sign of `loading`."],
         ["!"],
     ),
     "not converged, and polishing reaches what it missed": (
@@ -380,7 +381,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             fit("forward fullrank", covering(TWO), kind="forward", family="fullrank", forward_kl=Estimate(0.60, 0.01)),
         ),
         [
-            "full-rank ADVI reaches both modes found, but 12 % ± 1 % of its mass lies where the posterior has almost none",
+            "The fit full-rank ADVI reaches both modes found, but 12 % ± 1 % of its mass spills where the posterior has almost none",
             "It stands at an optimum of its family: more steps will not mend that; another start or a larger family may.",
             "The best forward fit of that family has forward KL 0.600 ± 0.010 nats",
         ],
@@ -388,13 +389,13 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     ),
     "spills, optimum unknown": (
         facts(TWO, fit("q", covering(TWO), spill=Estimate(0.12, 0.01))),
-        ["12 % ± 1 % of its mass lies where"],
+        ["12 % ± 1 % of its mass spills where"],
         ["optimum of its family"],
     ),
     "spill within its error": (
         facts(TWO, fit("q", covering(TWO), spill=Estimate(0.12, 0.05))),
         ["q covers both modes found"],
-        ["lies where the posterior"],
+        ["spills where the posterior"],
     ),
     "forward Gaussian": (
         facts(
@@ -409,7 +410,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     "forward mixture": (
         facts(TWO, fit("forward mixture", covering(TWO), kind="forward", family="mixture", n_components=2)),
         [
-            "forward mixture (2 components) covers both modes found, masses within 3 %, forward KL 0.0020 ± 0.0010 nats",
+            "The forward mixture (2 components) covers both modes found, masses within 3 %, forward KL 0.0020 ± 0.0010 nats",
             "corrected by importance sampling (k-hat 0.2)",
         ],
         ["perfect", "all modes"],
@@ -450,7 +451,7 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ),
         [
             'Use the reference\'s draws (`comparison["posterior"]`). No fit surely matches the one '
-            "mode found. ADVI is 25 times too narrow. What ADVI can be used for:\n  yes          means: off by 0.030 ± 0.010 sd at worst (`mu`)\n",
+            "mode found. ADVI is 25 times too narrow. What ADVI can be used for in place of these draws:\n  yes          means: off by 0.030 ± 0.010 sd at worst (`mu`)\n",
             "  cannot tell  standard deviations: no draws to compare\n  no           90 % intervals: off by 1.50 ± 0.10 sd at worst (`mu`)\n",
             "ADVI reaches the one mode found but is 25 times too narrow there.",
             "Its standard deviations are 0.0400 ± 0.0010 (`tau`) to 0.0700 ± 0.0010 (`mu`) times the reference's.",
@@ -527,7 +528,10 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
     ),
     "a shape that cannot be told": (
         facts(TWO, fit("q", (cover(TWO[0], 0.7, "covered"), cover(TWO[1], 0.3, "covered", shape="cannot tell")))),
-        ["q reaches both modes found", "Whether its shape fits in mode 2 cannot be told."],
+        [
+            "q reaches both modes found",
+            "Whether its shape fits in mode 2 cannot be told: its forward KL is 0.0020 ± 0.0010 nats, and the limit of 0.1 ",
+        ],
         ["covers"],
     ),
     "failed": (
@@ -563,6 +567,9 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
 }
 
 
+TRUSTED = judge_reference(facts(TWO))
+
+
 def text_of(case: Facts) -> str:
     return " ".join(sentence.text for sentence in judge(case))
 
@@ -581,7 +588,7 @@ def test_each_case_says_what_it_must_and_nothing_wrong(name: str) -> None:
 def test_nobody_reads_a_raw_number(name: str) -> None:
     case = CASES[name][0]
     for sentence in judge(case):
-        assert sentence.text[0].isupper() or sentence.text.startswith(sentence.about)
+        assert all(part[0].isupper() or part[0] == "(" for part in re.split(r"(?<=[a-z)`]\.) ", sentence.text))
         assert not re.search(r"\bnan\b", sentence.text)
         if sentence.rule != "uses":  # a list
             assert sentence.text.endswith((".", "loss"))
@@ -612,10 +619,10 @@ def test_the_draws_come_first_then_the_answer_and_the_fits_as_they_are_ranked() 
 
 
 FIRST = {
-    "surely the lowest": ({"q": 0.5, "r": 0.9}, "q comes first: it reaches both modes found, and its forward KL, 0.50 ± 0.10 nats, is the lowest."),
-    "not surely": ({"q": 0.5, "r": 0.7, "s": 0.9}, "is the lowest, though not surely below that of r."),
-    "of none surely": ({"q": 0.5, "r": 0.6, "s": 0.7}, "is the lowest, though not surely."),
-    "not known": ({"q": NAN, "r": NAN}, "q comes first: it reaches both modes found, and its k-hat 0.2 is the lowest, though not surely below that of r."),
+    "surely the lowest": ({"q": 0.5, "r": 0.9}, "The fit q comes first: it reaches both modes found, and its forward KL, 0.50 ± 0.10 nats, is the lowest."),
+    "not surely": ({"q": 0.5, "r": 0.7, "s": 0.9}, "and its forward KL, 0.50 ± 0.10 nats, is within two errors of that of r."),
+    "of none surely": ({"q": 0.5, "r": 0.6, "s": 0.7}, "is within two errors of that of r and s."),
+    "not known": ({"q": NAN, "r": NAN}, "it reaches both modes found, and its k-hat 0.2 is within two errors of that of r."),
 }  # fmt: skip
 
 
@@ -632,6 +639,7 @@ FAULTS = {
         fit("ADVI", (cover(TWO[0], 0.7, "covered"), cover(TWO[1], 0.3, "covered", **NARROW))),
         "ADVI is 25 times too narrow in mode 2.",
     ),
+    "in small letters": (fit("full-rank ADVI", missing(TWO, 2)), "The fit full-rank ADVI misses mode 2."),
     "a wrong mass": (
         fit("ADVI", (cover(TWO[0], 0.9, "over"), cover(TWO[1], 0.1, "under"))),
         "ADVI has the wrong mass in modes 1 and 2.",
@@ -685,7 +693,7 @@ def test_no_claim_is_stronger_than_its_errors(
     found = modes(mass, 1 - mass, se=se)
     q = fit("q", covering(found), spill=Estimate(spill, spill_se), reverse_kl_within=Estimate(within, 0.1), khat=khat)
     text = text_of(facts(found, q))
-    assert ("lies where the posterior has almost none" in text) == (spill - 2 * spill_se > 0.05)
+    assert ("spills where the posterior has almost none" in text) == (spill - 2 * spill_se > 0.05)
     if "can be corrected" in text:
         assert khat <= 0.7
 
@@ -707,6 +715,18 @@ def test_headlines_and_uses_hold_for_every_case(name: str) -> None:
                 use = rule(case, q)
                 assert use.answer in ("yes", "no", "cannot tell")
                 assert "nan" not in use.why
+
+
+def test_the_first_figure_counts_the_modes_that_count_and_says_how_many_were_found() -> None:
+    said = headlines(facts(TINY, audit=audit(worst=Agreement("a", 1.0, 900.0, 1.0), masses_known=True)), TRUSTED)[0]
+    assert (said.about, said.figure) == ("Your draws hold, of modes over 1 %", "2 of 2 modes")
+    assert said.label.startswith("3 modes were found; chains agree")
+    assert headlines(facts(TWO, audit=audit(2)), TRUSTED)[0].about == "Your draws hold"
+
+
+def test_a_label_is_put_in_code_and_counted() -> None:
+    assert in_code("labels of component (3)") == "the 3 labels of `component`"
+    assert in_code("sign of a") == "sign of `a`"
 
 
 def ranking(**scores: list[float]) -> list[str]:
@@ -731,12 +751,12 @@ CHAINS = {
         {"in_mode": {1: ("0", "1", "2", "3")}, "in_copy": {1: ("0", "2"), 2: ("1", "3")}},
         (1.55, 1.002),
         "R-hat of `a` is 1.55 (ESS 7): chains 0 and 2 sit in one copy of a mode and 1 and 3 in its mirror image (sign "
-        "of a); relabelled it is 1.00: nothing is lost unless you need the sign.",
+        "of `a`); relabelled it is 1.00: nothing is lost unless you need the sign.",
     ),
     "copies in any order": (
         {"in_mode": {1: ("0", "1", "2", "3")}, "in_copy": {1: ("0",), 2: ("1", "3"), 3: ("2",)}},
         (2.35, 1.006),
-        "chain 0 sits in one copy of a mode and 1, 2 and 3 in its mirror image (sign of a); relabelled it is 1.006:",
+        "chain 0 sits in one copy of a mode and 1, 2 and 3 in its mirror image (sign of `a`); relabelled it is 1.006:",
     ),
     "each in its mode": (
         {"in_mode": {1: ("0", "1", "2"), 2: ("3",)}},
@@ -794,7 +814,7 @@ STATES = {
     ),
     "copies": (
         facts(ONE, audit=SIGNS, symmetries=("sign of a",)),
-        "Your draws are fine apart from signs. R-hat of `a` is 1.54 (ESS 7): chains move between copies of a mode (sign of a); relabelled it is 1.008",
+        "Your draws are fine apart from signs. R-hat of `a` is 1.54 (ESS 7): chains move between copies of a mode (sign of `a`); relabelled it is 1.008",
         "Use your draws for what signs do not change, else the reference's "
         '(`comparison["posterior"]`: copies in equal shares).',
     ),
@@ -824,6 +844,18 @@ STATES = {
     "not identified": (
         facts(ONE, audit=FINE, proper=False, log_evidence=UNKNOWN, evidence_reason="no; it is flat along `w`"),
         "Your chains agree (R-hat at worst 1.00, ESS at least 800), but it is flat along `w`.",
+        "Use the reference's draws",
+    ),
+    "turned at will": (
+        facts(
+            ONE,
+            audit=FINE,
+            proper=False,
+            log_evidence=UNKNOWN,
+            evidence_reason="not identified along a rotation of `W`",
+        ),
+        "Your chains agree (R-hat at worst 1.00, ESS at least 800), but not identified along a rotation of `W`: report "
+        "only what turning it does not change.",
         "Use the reference's draws",
     ),
     "one chain": (
@@ -925,6 +957,18 @@ def test_a_use_is_granted_or_refused_only_where_two_errors_allow_it() -> None:
     assert answer("importance sampling", khat=0.6) == "yes"
     assert answer("importance sampling", khat=0.6, khat_se=0.1) == "cannot tell"
     assert answer("importance sampling", khat=1.2) == "no"
+
+
+def test_a_use_that_cannot_be_told_says_why() -> None:
+    def why(use: str, **changes: object) -> str:
+        return USES[use](facts(TWO), fit("q", covering(TWO), **changes)).why
+
+    close = "; within two errors of the limit, "
+    assert why("means", mean_error=LargestError("mu", Estimate(0.12, 0.02))).endswith(f"(`mu`){close}0.1 sd")
+    assert why("standard deviations", sd_error=LargestError("mu", Estimate(0.1, 0.02))).endswith(f"(`mu`){close}10 %")
+    assert why("plausible draws", spill=Estimate(0.06, 0.01)).endswith(f"almost none{close}5 %")
+    assert why("importance sampling", khat=0.6, khat_se=0.1).endswith(f"{close}0.7")
+    assert close not in why("plausible draws", spill=Estimate(0.09, 0.01))
 
 
 @pytest.mark.parametrize(

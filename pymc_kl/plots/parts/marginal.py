@@ -80,7 +80,7 @@ def draw_marginal(canvas: Canvas, view: View, backend: str, labeller: Any) -> No
     tops = _tops(lines, curves)
     cut = curves.where((curves["plot_axis"] == "x") | (curves <= tops))
     canvas.draw("approximations", line_xy, cut, defaults={"color": style.REFERENCE, "width": 1.8})
-    _mark_locations(canvas, view, tops, backend)
+    _mark_locations(canvas, view, by_mode, tops, backend)
     _decorate(canvas, view, tops, labeller)
 
 
@@ -134,13 +134,17 @@ def _tops(lines: xr.DataArray, curves: xr.DataArray) -> xr.DataArray:
     return 1.04 * shown.where(reference > 0, others)
 
 
-def _mark_locations(canvas: Canvas, view: View, tops: xr.DataArray, backend: str) -> None:
-    """Mark each mode's location on the axis, and write the numbers of the heaviest modes above it."""
+def _mark_locations(canvas: Canvas, view: View, areas: xr.DataArray, tops: xr.DataArray, backend: str) -> None:
+    """Mark each mode's location on the axis, and write the numbers of the heaviest modes above their densities.
+
+    A maximum over all coordinates may lie where the density of one is low; a mode without a density has its number
+    above its location.
+    """
     coords = {"scalar": view.labels, "mode": mode_numbers(len(view.locations))}
     x = xr.DataArray(view.locations.T, coords, ["scalar", "mode"])
     tick = {"color": "B1", "marker": "|", "size": style.marker_size(backend, 10), "width": 1.5}
     canvas.draw("location", scatter_x, x, defaults=tick)
-    x = x.isel(mode=slice(NAMED))
+    x = _peaks(areas).reindex_like(x.isel(mode=slice(NAMED))).fillna(x)
     text = xr.full_like(x, "", dtype=object)
     middle = xr.full_like(x, np.nan)
     for i, positions in enumerate(x.values):
@@ -148,6 +152,12 @@ def _mark_locations(canvas: Canvas, view: View, tops: xr.DataArray, backend: str
             middle[i, group[0]], text[i, group[0]] = positions[group].mean(), join_numbers(group)
     label = {"color": "B1", "size": canvas.letters(9)}
     canvas.draw("mode_label", annotate_text, middle, defaults=label, text=text, y=(1 + MARGINAL_HEADROOM / 2) * tops)
+
+
+def _peaks(areas: xr.DataArray) -> xr.DataArray:
+    """Return where the density of each mode is highest (scalar, mode); NaN for a mode without one."""
+    highest = areas.sel(kwarg="y_top", drop=True).fillna(-1.0).argmax("point")
+    return areas.sel(kwarg="x", drop=True).isel(point=highest).transpose("scalar", "mode")
 
 
 def _decorate(canvas: Canvas, view: View, tops: xr.DataArray, labeller: Any) -> None:
