@@ -168,7 +168,7 @@ def _interval(mass: Any, se: Any, ends: tuple[Any, Any], prob: float) -> tuple[A
     scale = norm.isf((1 - prob) / 2) / NORMAL_95 if prob < 1 else np.inf
     with np.errstate(invalid="ignore"):
         lower, upper = (
-            np.where(np.isnan(end), mass + side * half, mass + scale * (end - mass))
+            np.where(np.isnan(end), mass + side * half, np.where(end == mass, mass, mass + scale * (end - mass)))
             for end, side in zip(ends, (-1, 1), strict=True)
         )
     bound = np.where(ends[1] < 1, ends[1] * np.log1p(-min(prob, 1 - 1e-12)) / np.log(0.05), ends[1])

@@ -265,6 +265,7 @@ def test_a_missed_mode_has_a_hollow_mark_and_the_word() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.floats(0, 1), st.floats(0, 0.5), st.floats(0.05, 1))
 @example(0.0, 0.0, np.nextafter(1.0, 0.0))
+@example(0.0, 0.0, 1.0)
 def test_intervals_hold_the_mass_and_stay_in_0_1(mass: float, se: float, prob: float) -> None:
     masses, errors = np.array([mass]), np.array([se])
     ends = np.array([max(0.0, mass - se)]), np.array([min(1.0, mass + 2 * se)])
