@@ -1,6 +1,7 @@
 """Rules that arguments of public functions must keep, told by the argument's name before any work begins."""
 
 import difflib
+import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import wraps
@@ -17,6 +18,7 @@ MOST_COUNTED = 10**8  # largest number of draws, starts and the like: 800 MB of 
 MOST_JOBS = 1024  # processes: more than one machine has cores; our choice
 LONGEST_NAME = 255  # bytes of a file's name, which file systems bound
 OURS = (str(Path(__file__).parent),)  # files that a warning leaves out, to point at the user's line
+URL = re.compile("[a-z][a-z0-9+.-]+://")  # as an address begins; RFC 3986
 SHOWN = 60  # letters of a value that an error shows
 
 
@@ -58,7 +60,7 @@ def whole(least: int = 1, most: int = MOST_COUNTED) -> Rule:
             raise TypeError(f"{name} must be a whole number, such as {max(least, 1)}; got {shown(value)}.")
         if not least <= int(value) <= most:
             bound = f"at least {least}" if int(value) < least else f"at most {most:,}"
-            raise ValueError(f"{name} must be {bound}; got {value}.")
+            raise ValueError(f"{name} must be {bound}; got {shown(value)}.")
 
     return rule
 
@@ -76,11 +78,15 @@ def number(least: float, below: float = np.inf, *, open_below: bool = False) -> 
     def rule(name: str, value: Any) -> None:
         if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
             raise TypeError(f"{name} must be a number; got {shown(value)}.")
-        if not (least < float(value) < below if open_below else least <= float(value) < below):
+        try:
+            x = float(value)
+        except OverflowError:  # of a whole number
+            x = np.inf if value > 0 else -np.inf  # type: ignore[operator]
+        if not (least < x < below if open_below else least <= x < below):
             bounds = [f"above {least:g}" if open_below else f"at least {least:g}"] if np.isfinite(least) else []
             bounds += [f"below {below:g}"] if np.isfinite(below) else []
-            bounds += [] if np.isfinite(float(value)) else ["finite"]
-            raise ValueError(f"{name} must be {' and '.join(bounds)}; got {value}.")
+            bounds += [] if np.isfinite(x) else ["finite"]
+            raise ValueError(f"{name} must be {' and '.join(bounds)}; got {shown(value)}.")
 
     return rule
 
@@ -153,7 +159,11 @@ def flag_or_texts(name: str, value: Any) -> None:
 
 
 def _are_texts(value: Any) -> bool:
-    return isinstance(value, Collection) and all(isinstance(each, str) for each in value)
+    return (
+        isinstance(value, Collection)
+        and not isinstance(value, Mapping)
+        and all(isinstance(each, str) for each in value)
+    )
 
 
 def instance(*types: type, cure: str = "") -> Rule:
@@ -165,6 +175,12 @@ def instance(*types: type, cure: str = "") -> Rule:
             raise TypeError(f"{name} must be {names}{cure and f', {cure}'}; got {shown(value)}.")
 
     return rule
+
+
+def by_dim(name: str, value: Any) -> None:
+    """Allow labels by dim."""
+    if not isinstance(value, Mapping) or not _are_texts(value.keys()):
+        raise TypeError(f"{name} must be a mapping of labels by dim, such as {{'group': ['a']}}; got {shown(value)}.")
 
 
 def seed(name: str, value: Any) -> None:
@@ -187,8 +203,15 @@ def file_path(name: str, value: Any) -> None:
     """Allow what names a file or a folder."""
     if not isinstance(value, str | PathLike) or "\0" in str(value) or not str(value):
         raise TypeError(f"{name} must be the path of a file; got {shown(value)}.")
+    on_this_machine(name, value)
     if any(len(fsencode(part)) > LONGEST_NAME for part in Path(value).parts):
         raise ValueError(f"{name} must have names of at most {LONGEST_NAME} bytes; got {str(value)[:SHOWN]}….")
+
+
+def on_this_machine(name: str, value: Any) -> None:
+    """Allow no address of the web or of a store: its file would be looked for, or made, in a folder of that name."""
+    if URL.match(str(value)):
+        raise ValueError(f"{name} must be a path on this machine; got {shown(value)}. Fetch that file first.")
 
 
 def real_array(name: str, value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -239,7 +262,7 @@ EVERYWHERE: dict[str, Rule] = {
     "var_names": optional(texts),
     "filter_vars": optional(choice("like", "regex")),
     "labeller": optional(labels),
-    "coords": optional(instance(Mapping, cure="labels by dim")),
+    "coords": optional(by_dim),
     "visuals": optional(instance(Mapping, cure="settings by visual")),
     "aes_by_visuals": optional(instance(Mapping, cure="aesthetics by visual")),
     "target_accept": number(0, 1, open_below=True),

@@ -92,10 +92,10 @@ def not_swallowed() -> Iterator[Interrupts]:
 
 @contextmanager
 def keeping(**done: Any) -> Iterator[None]:
-    """Let a KeyboardInterrupt of the block keep what is done by then: a dict by name, its attribute `kept`."""
+    """Let what ends the block early keep what is done by then: a dict by name, its attribute `kept`."""
     try:
         yield
-    except KeyboardInterrupt as error:
+    except (KeyboardInterrupt, RuntimeError) as error:
         keep(error, **done)
         raise
 
@@ -109,8 +109,8 @@ def tell(dt: xr.DataTree, said: str, *, partial: bool = False) -> xr.DataTree:
     return dt
 
 
-def keep(error: KeyboardInterrupt, **done: Any) -> None:
-    """Add to what an interrupt keeps; it has no class of its own, since Python ends by a signal for this one alone."""
+def keep(error: BaseException, **done: Any) -> None:
+    """Add to what an error keeps; an interrupt has no class of its own: Python ends by a signal for this one alone."""
     if "kept" not in vars(error):
         error.add_note("What was done by then is in this error's attribute `kept`.")
     vars(error)["kept"] = done | vars(error).get("kept", {})

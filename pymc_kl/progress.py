@@ -79,9 +79,13 @@ class Stages:
 
         try:
             yield report
+        except Exception:
+            self.progress.remove_task(task)  # whose line would end with a tick
+            raise
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-            self.progress.update(task, completed=1)
+            if task in self.progress.task_ids:
+                self.progress.update(task, completed=1)
 
     def hint(self, text: str) -> None:
         """Show a line below the stages, if they are shown."""

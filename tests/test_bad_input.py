@@ -39,6 +39,7 @@ from pymc_kl.comparison import compare_models
 from pymc_kl.fitting import polish
 from pymc_kl.model import Target, as_posterior_draws, as_target
 from pymc_kl.modes import planted_modes
+from pymc_kl.plots.parts.contract import select_variables, subset, validated
 from pymc_kl.prediction import elpd_table, predict, predictive_checks, stack, tell_modes_apart
 from pymc_kl.renyi import divergence_path
 from pymc_kl.reports import changes_since, verdict_data
@@ -60,19 +61,20 @@ FUNCTIONS: dict[Callable[..., Any], tuple[Any, ...]] = {  # what comes first, wh
     predictive_checks: (TREE,), predict: (TREE,), stack: (DRAWS,), tell_modes_apart: (TREE,), sweep_report: (TREE,),
     Q.sample: (3,),
 }  # fmt: skip
-WHOLE = (None, "5", 1.5, True, np.nan, np.inf, -3, 10**15)
+WHOLE = (None, "5", 1.5, True, np.nan, np.inf, -3, 10**15, 10**400)
 WRONG: dict[str, tuple[Any, ...]] = {
     "n_starts": WHOLE, "draws": WHOLE, "chains": WHOLE, "jumps": WHOLE, "tune": WHOLE,
     "n_proposals": WHOLE, "max_draws": WHOLE, "repeats": WHOLE, "max_variables": WHOLE, "n": WHOLE,
     "cores": (0, "a", 1.5, 10**6, -(10**6)),
-    "visuals": (5, ["x"]), "aes_by_visuals": (5, "x"),
+    "visuals": (5, ["x"]), "coords": (5, [("a", 1)], {5: 1}), "aes_by_visuals": (5, "x"),
     "n_components": (2.5, "a", 0, 1000), "rank": (2.5, "a", 0),
-    "min_barrier": (None, "a", -1, np.nan, np.inf), "planted": ("yes", -1, np.nan),
-    "budget": ("a", 0, -1, np.nan, True), "masses": (5, "a", [], [0.0], [1.0], [np.nan], [True]),
+    "min_barrier": (None, "a", -1, np.nan, np.inf, 10**400), "planted": ("yes", -1, np.nan),
+    "budget": ("a", 0, -1, np.nan, True, -(10**400)), "masses": (5, "a", [], [0.0], [1.0], [np.nan], [True]),
     "widths": (5, [], ["a"], [0.0], [np.inf]), "seconds": ("a", 0, np.nan, None), "log_evidence": ("a", np.nan, np.inf),
     "var_name": (5, ["y"]), "by": ("x", None),
     "target_accept": ("a", 0, 1, 2, np.nan), "ci_prob": (0, 1, 2, np.nan, "a"), "round_to": (-3, "a", 2.5, True),
-    "symmetry": (5, "x", None, [1], iter(["x"])), "forward": (5, "nope", "mean-field", iter(["mixture"])),
+    "symmetry": (5, "x", None, [1], iter(["x"])), "forward": (5, "nope", "mean-field", iter(["mixture"]), {"flow": 1}),
+    "starts": ("x", 5j, [], [["a"]], [[np.nan]], np.zeros((2, 1, 1)), MODEL, Q, {"x": [1.0]}),
     "reverse": (5, "nope", iter(["advi"])),
     "reference": ("nope", 1), "family": (5, None, "nope", "full-rank", np.array(["mixture"])),
     "backend": ("zzz", 5), "modes": ("a", 5), "random_seed": (-1, "a", 1.5),
@@ -210,6 +212,20 @@ ROWS: list[tuple[Callable[[], Any], str]] = [
         (lambda: pkl.save(TREE, "a\0.nc"), "path must be"),
         (lambda: pkl.load(None), "path must be"),
         (lambda: pkl.load(TREE), "path must be"),
+        (lambda: pkl.load("http://a.org/c.nc"), "path must be a path on this machine; got 'http://a.org/c.nc'. Fetch"),
+        (lambda: pkl.save(COMPARISON, "s3://bucket/c.zarr"), "path must be a path on this machine"),
+        (lambda: pkl.plot_loss("\0"), r"comparison must be the path of a file; got '\\x00'"),
+        (lambda: pkl.summary("https://a.org/c.nc"), "comparison must be a path on this machine"),
+        (lambda: pkl.compare("https://a.org/trace.nc", model=MODEL), "idata must be a path on this machine"),
+        (lambda: pkl.as_approximation("s3://b/q.nc", model=MODEL), "a file of draws must be a path on this machine"),
+        (lambda: pkl.correct("trace.nc", model=MODEL), "a fit with a density; got 'trace.nc', and draws have none"),
+        (lambda: pkl.sample_jump(DRAWS, model=MODEL), "and draws have none. Fit a family to them first"),
+        (lambda: subset(["q", "q"], ["q"], "approximations"), r"each of approximations may .* once; got \['q', 'q'\]"),
+        (lambda: subset(1.5, [1, 2], "modes"), r"modes must be one or more of \[1, 2\]; got 1.5"),
+        (lambda: subset(True, [1, 2], "modes"), "modes must be one or more of .* got True"),
+        (lambda: subset(b"q", ["q"], "approximations"), "approximations must be one or more of .* got b'q'"),
+        (lambda: validated(pkl.plot_loss, {"loss": 5}, {}), r"visuals\['loss'\] must be a dict of settings.* got 5"),
+        (lambda: select_variables(DRAWS, None, None, {"nope": 1}), "'nope' in coords is no dim"),
         (lambda: pkl.load("a" * 300 + ".nc"), "path must have names of at most 255 bytes"),
         (lambda: pkl.correct(Q, n_proposals=1), "n_proposals must be at least 100"),
         (lambda: pkl.load("nowhere.nc"), "nowhere.nc"),

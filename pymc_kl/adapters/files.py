@@ -5,12 +5,14 @@ from pathlib import Path
 
 import xarray as xr
 
+from pymc_kl.arguments import on_this_machine
 from pymc_kl.model.damaged import told_in_a_line
 from pymc_kl.model.files import read_tree
 
 
 def read(path: str | Path) -> xr.DataTree | xr.Dataset:
     """Read a DataTree, or the Dataset in a file without groups, into memory."""
+    on_this_machine("a file of draws", path)
     given, path = path, Path(path).expanduser()
     if path.suffix not in (".nc", ".zarr"):
         raise ValueError(f"a file of draws must be NetCDF (.nc) or Zarr (.zarr); got {str(given)!r}.")

@@ -11,6 +11,7 @@ from pymc_kl.arguments import Rule, choice, choices, flag_or, number, optional, 
 from pymc_kl.comparison.make_fits import ALL_OPTIMA, PYMC_METHODS, REVERSE, polished_name
 from pymc_kl.comparison.stored_names import fits_as_text
 from pymc_kl.model.draws import draws_of
+from pymc_kl.modes.starts import start_points
 from pymc_kl.quantities.asked import check_asked
 
 
@@ -74,4 +75,5 @@ RULES: dict[str, Rule] = {  # of the arguments of `compare`; of those that it la
     "reference": choice("complete", "as given"), "forward": optional(choices(AUTO, *FAMILIES, what="family")),
     "reverse": optional(choices(*REVERSE, what="method")), "draws": whole(100),
     "backend": choice("auto", "jax", "numba"), "quantities": optional(check_asked),
+    "starts": optional(start_points),
 }  # fmt: skip

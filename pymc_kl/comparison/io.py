@@ -188,7 +188,8 @@ def check_comparison(dt: Any, name: str = "comparison") -> xr.DataTree:
     The path of one that was saved stands for it.
     """
     if isinstance(dt, str | os.PathLike):
-        return load(Path(dt))
+        file_path(name, dt)
+        return load(dt if isinstance(dt, str) else Path(dt))
     if not isinstance(dt, xr.DataTree):
         raise TypeError(f"{name} must be the DataTree that compare() returns; got {shown(dt)}.")
     if missing := [name for name in NEEDED if name not in dt.children]:

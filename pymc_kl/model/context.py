@@ -1,6 +1,12 @@
 """Which PyMC model is meant, and whether it is one that can be compared with."""
 
+import numpy as np
 import pymc as pm
+
+from pymc_kl._typing import Array
+from pymc_kl.model.damaged import told_in_a_line
+
+DRAWABLE = "Draw each of model.free_RVs by pm.draw(): parameters out of bounds are the usual cause."
 
 
 def model_in_context(model: pm.Model | None) -> pm.Model:
@@ -29,3 +35,11 @@ def check_continuous(model: pm.Model) -> None:
         )
     if not model.value_vars:
         raise ValueError("the model has no free variables; there is no posterior to compare with.")
+
+
+def draw_prior(model: pm.Model, n: int, rng: np.random.Generator) -> dict[str, Array]:
+    """Draw values (n, *shape) of each free variable; NotImplementedError or OverflowError where PyMC can't."""
+    seed = int(rng.integers(2**31))
+    with told_in_a_line("the prior can't be drawn from", DRAWABLE, NotImplementedError, OverflowError):
+        draws = pm.draw(model.free_RVs, draws=n, random_seed=seed, mode="FAST_COMPILE")
+    return {rv.name: np.asarray(x, float) for rv, x in zip(model.free_RVs, draws, strict=True)}

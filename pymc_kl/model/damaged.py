@@ -11,14 +11,12 @@ PACKAGE = __name__.partition(".")[0]
 
 
 @contextmanager
-def told_in_a_line(what: str, cure: str) -> Iterator[None]:
+def told_in_a_line(what: str, cure: str, *passing: type[Exception]) -> Iterator[None]:
     """Raise a ValueError of one line for any error that is not this package's own; `what` fails, and its cure."""
     try:
         yield
-    except Warning:
-        raise
     except Exception as error:
-        if _is_own(error):
+        if _is_own(error) or isinstance(error, (Warning, *passing)):
             raise
         text = " ".join(f"{type(error).__name__}: {error}".split())
         text = text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…"

@@ -12,7 +12,7 @@ import xarray as xr
 from pymc.backends.base import MultiTrace
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.arguments import Rule, check_arguments, instance, real_array, shown
+from pymc_kl.arguments import Rule, check_arguments, instance, on_this_machine, real_array, shown
 from pymc_kl.model.named_draws import are_arrays, read_draws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import MIN_CHAIN_DRAWS
@@ -124,6 +124,7 @@ def draws_of(call: str) -> Rule:
         if isinstance(value, xr.DataTree | xr.Dataset | PosteriorDraws) or are_arrays(value):
             return
         if isinstance(value, str | PathLike):
+            on_this_machine(name, value)
             if not str(value) or "\0" in str(value) or not Path(value).expanduser().exists():
                 raise FileNotFoundError(f"{name}, the first argument of {call}: there is no such file, {str(value)!r}.")
             return

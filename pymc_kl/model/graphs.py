@@ -1,7 +1,7 @@
 """A model's graphs as functions of one vector: its log density, and the maps to and from its own variables."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -135,6 +135,8 @@ def lay_out(model: pm.Model, values: Sequence[Variable]) -> tuple[Variables, ...
             )
         )
         start += size
+    if not start:
+        raise ValueError("the model's free variables have no elements; there is no posterior to compare with.")
     return tuple(variables)
 
 
@@ -181,16 +183,19 @@ def flat_log_density(
     return x, log_density
 
 
+def evaluate(graphs: Sequence[Variable], inputs: Sequence[Variable] = (), point: Mapping[str, Any] = {}) -> list[Array]:
+    """Evaluate graphs at one point, without compiling."""
+    lowered = _lower(_freeze_data(graphs), "canonicalize", "local_check_parameter_to_ninf_switch")
+    function = pytensor.function(list(inputs), lowered, mode=MAP_MODE, on_unused_input="ignore")
+    with np.errstate(all="ignore"):
+        return [np.asarray(value) for value in function(**point)]
+
+
 def term_at_initial_point(model: pm.Model, term: Variable) -> Array:
     """Evaluate the log density of one variable or potential, element by element, at the model's initial point."""
     with model:
-        graphs = _freeze_data(model.logp(vars=[term], sum=False))
-    function = pytensor.function(
-        model.value_vars, _lower(graphs, "canonicalize"), mode=MAP_MODE, on_unused_input="ignore"
-    )
-    with np.errstate(all="ignore"):
-        (value,) = function(**model.initial_point(0))
-    return np.asarray(value)
+        graphs = model.logp(vars=[term], sum=False)
+    return evaluate(graphs, model.value_vars, model.initial_point(0))[0]
 
 
 def affine_model(model: pm.Model, variables: Sequence[Variables], rewrites: Sequence[str] = STABLE) -> pm.Model:

@@ -18,7 +18,9 @@ from pymc.backends.arviz import coords_and_dims_for_inferencedata
 from pymc_kl._typing import Array
 from pymc_kl.arguments import real_array, shown
 from pymc_kl.model.backends import Evaluator, compile_density
-from pymc_kl.model.context import check_continuous, model_in_context, names_of_posterior
+from pymc_kl.model.bounds import check_bounds
+from pymc_kl.model.context import DRAWABLE, check_continuous, draw_prior, model_in_context, names_of_posterior
+from pymc_kl.model.damaged import told_in_a_line
 from pymc_kl.model.data import check_data
 from pymc_kl.model.graphs import (
     Variables,
@@ -92,7 +94,8 @@ class Target:
         Raises
         ------
         ValueError
-            If the model has discrete free variables, none that are free, or data that are NaN or infinite.
+            If the model has discrete free variables, none that are free, parameters out of bounds, or data that are
+            NaN or infinite.
 
         Examples
         --------
@@ -108,11 +111,11 @@ class Target:
         model = model_in_context(model)
         check_continuous(model)
         full = without_minibatches(model)
-        variables = lay_out(full, values_by_name(full, [v.name for v in model.value_vars]))
-        if not variables[-1].coordinates.stop:
-            raise ValueError("the model's free variables have no elements; there is no posterior to compare with.")
+        check_bounds(full)
+        with told_in_a_line("the model has no initial point", DRAWABLE):
+            variables = lay_out(full, values_by_name(full, [v.name for v in model.value_vars]))
+            start = initial_point(model, variables)
         check_data(full)
-        start = initial_point(model, variables)
         evaluator, backend, rewrites = compile_density(full, variables, start, backend=backend, gradient=gradient)
         coords, dims = coords_and_dims_for_inferencedata(model)
         return cls(
@@ -271,11 +274,9 @@ class Target:
         """Draw starts (n, d) from the prior; jittered support points where the prior can't be sampled."""
         jittered = self.initial_point() + rng.uniform(-1, 1, (n, self.d))
         try:
-            seed = int(rng.integers(2**31))
-            draws = pm.draw(self.model.free_RVs, draws=n, random_seed=seed, mode="FAST_COMPILE")
+            by_name = draw_prior(self.model, n, rng)
         except (NotImplementedError, OverflowError):
             return jittered
-        by_name = {rv.name: np.asarray(x, float) for rv, x in zip(self.model.free_RVs, draws, strict=True)}
         shapes = {v.name: (n, *v.shape) for v in self.variables}
         with np.errstate(all="ignore"):
             flat = self._unconstrain(*[by_name[name].reshape(shape) for name, shape in shapes.items()])

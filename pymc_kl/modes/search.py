@@ -10,16 +10,17 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import Array, IntArray, RandomSeed
-from pymc_kl.arguments import OURS, check_arguments, optional, renamed
+from pymc_kl.arguments import OURS, check_arguments, optional, quoted, renamed
 from pymc_kl.interrupts import Interrupts, interrupted
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
+from pymc_kl.model.graphs import term_at_initial_point
 from pymc_kl.model.periodic import angles_of
 from pymc_kl.model.smoothness import check_smooth, likeliest
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.merge import merge_maxima, one_region
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.multistart import ROUND, Found, MultiStart
-from pymc_kl.modes.starts import PriorStarts, check_density, check_initial_point, user_starts
+from pymc_kl.modes.starts import PriorStarts, check_density, check_initial_point, start_points, user_starts
 from pymc_kl.modes.symmetry.detect import find_symmetry
 from pymc_kl.modes.symmetry.names import check_symmetry
 from pymc_kl.modes.symmetry.symmetry import Symmetry, trivial
@@ -107,7 +108,7 @@ def find_modes(
     >>> modes.x.ravel().round(3)
     array([ 3., -3.])
     """
-    check_arguments(locals(), idata=optional(draws_of("find_modes")))
+    check_arguments(locals(), idata=optional(draws_of("find_modes")), starts=optional(start_points))
     rng = np.random.default_rng(random_seed)
     given = idata.target if isinstance(idata, PosteriorDraws) else model
     check_symmetry(symmetry, given)
@@ -186,11 +187,18 @@ def _symmetry(target: Target, x: Array, wanted: bool | Sequence[str]) -> Symmetr
     x = x[np.isfinite(target.log_density(x))]
     if not len(x):
         raise ValueError(
-            "none of the starts has a finite log density: the model gives its own prior draws no probability. "
-            "Check that the data can come from the model, or give starts=... inside the support."
+            "none of the starts has a finite log density: the model gives its own prior draws no probability"
+            f"{_impossible(target.model)}. Check that the data can come from the model, or give starts=... inside the "
+            "support."
         )
     found = find_symmetry(target, x, None if wanted is True else wanted) if wanted else trivial(target.d)
     return replace(found, angles=angles_of(target))
+
+
+def _impossible(model: pm.Model) -> str:
+    """Name the observed variables whose data have no probability at the model's initial point."""
+    terms = [rv for rv in model.observed_RVs if not np.isfinite(term_at_initial_point(model, rv)).all()]
+    return f", and none at its initial point to the data of {quoted(rv.name for rv in terms)}" if terms else ""
 
 
 def _merged(found: Found, value_and_grad: ValueAndGrad, min_barrier: float, rng: np.random.Generator) -> Modes:

@@ -1,6 +1,7 @@
 """Where the search for modes starts: the prior at several scales, the neighbourhood of modes, the user's points."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -89,16 +90,25 @@ def _lengths(ends: tuple[float, float], n: int, rng: np.random.Generator) -> Arr
     return np.exp(rng.uniform(*np.log(ends), size=(n, 1)))
 
 
+def start_points(name: str, value: Any) -> None:
+    """Allow draws, and points that are finite numbers."""
+    if isinstance(value, xr.DataTree | xr.Dataset):
+        return
+    x = real_array(name, value)
+    if x.ndim > 2 or not x.size:
+        raise ValueError(f"{name} must have shape (n, d), points of the unconstrained space; got {x.shape}.")
+    if n_bad := int((~np.isfinite(x)).sum()):
+        raise ValueError(f"{name} must be finite; {n_bad} of {x.size} numbers are not.")
+
+
 def user_starts(starts: xr.DataTree | xr.Dataset | Array, target: Target) -> Array:
     """Take the user's starts to the unconstrained space (n, d) and check that the model allows them."""
     if isinstance(starts, xr.DataTree | xr.Dataset):
         x = target.unconstrain(starts).reshape(-1, target.d)
     else:
         x = np.atleast_2d(real_array("starts", starts))
-    if x.ndim != 2 or x.shape[1] != target.d:
+    if x.shape[1] != target.d:
         raise ValueError(f"starts must have shape (n, {target.d}); got {x.shape}.")
-    if n_bad := int((~np.isfinite(x)).sum()):
-        raise ValueError(f"starts must be finite; {n_bad} of {x.size} numbers are not.")
     value = target.log_density(x)
     check_density(value, x, target)
     if (outside := ~np.isfinite(value)).any():

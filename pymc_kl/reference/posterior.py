@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from pymc_kl._typing import Array, BoolArray, IntArray
-from pymc_kl.interrupts import interrupted
+from pymc_kl.interrupts import interrupted, keeping
 from pymc_kl.model.draws import PosteriorDraws
 from pymc_kl.model.target import Target
 from pymc_kl.modes.assign import CanonicalPoints
@@ -106,11 +106,12 @@ class ModewisePosterior:
             return
         if self.interrupted:
             raise interrupted("interrupted before any mode was sampled.", modes=self.modes)
-        raise RuntimeError(
-            "no mode was sampled before the work was stopped: " + self.evidence.reason
-            if self.partial
-            else f"no mode could be sampled: chains failed from every mode found. {self.evidence.reason}"
-        )
+        with keeping(modes=self.modes):
+            raise RuntimeError(
+                f"no mode was sampled before the work was stopped: {self.evidence.reason}. Give it a longer budget."
+                if self.partial
+                else f"no mode could be sampled: chains failed from every mode found. {self.evidence.reason}"
+            )
 
     @cached_property
     def thinned(self) -> ModeDraws:

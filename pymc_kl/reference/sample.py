@@ -17,7 +17,7 @@ from pymc_kl.model.draws import as_posterior_draws, draws_of
 from pymc_kl.model.smoothness import StepsError
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.search import MIN_BARRIER, N_STARTS
-from pymc_kl.modes.starts import user_starts
+from pymc_kl.modes.starts import start_points, user_starts
 from pymc_kl.modes.symmetry.names import check_symmetry
 from pymc_kl.progress import stages
 from pymc_kl.reference.build import SAMPLING, build_posterior
@@ -100,7 +100,7 @@ def sample_reference(
     >>> bool(abs(reference["evidence"]["log_evidence"]) < 0.05)
     True
     """
-    check_arguments(locals(), idata=optional(draws_of("sample_reference")))
+    check_arguments(locals(), idata=optional(draws_of("sample_reference")), starts=optional(start_points))
     check_symmetry(symmetry, model)
     rng = np.random.default_rng(random_seed)
     sampling = Sampling(n_starts=n_starts, symmetry=symmetry, min_barrier=min_barrier, n_jobs=cores, budget=budget)

@@ -1,10 +1,12 @@
 """What the public functions of this package are given: a fit, the model that it is of, and that model's modes."""
 
 from numbers import Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
 import pymc as pm
+import xarray as xr
 
 from pymc_kl.adapters import as_approximation
 from pymc_kl.approximations import Approximation
@@ -21,6 +23,16 @@ def given_fit(name: str, value: Any) -> None:
     """Allow what may be a fit; refuse, before the model is compiled, what stands there when arguments are swapped."""
     if value is None or isinstance(value, Real | pm.Model | Target | Modes):
         raise TypeError(f"{name}, the first argument, must be a fit, such as fit_forward() makes; got {shown(value)}.")
+
+
+def with_density(name: str, value: Any) -> None:
+    """Allow what may be a fit, but no draws, in a file or not."""
+    given_fit(name, value)
+    if isinstance(value, str | PathLike | xr.Dataset | xr.DataTree):
+        raise TypeError(
+            f"{name}, the first argument, must be a fit with a density; got {shown(value)}, and draws have none. Fit a "
+            "family to them first: fit_forward(draws)."
+        )
 
 
 def open_approximation(

@@ -18,7 +18,7 @@ from pymc_kl.modes.numbering import to_mode_number
 from pymc_kl.progress import stages
 from pymc_kl.sampling.chain_starts import choose_starts, to_initvals
 from pymc_kl.sampling.importance import weighted_draws
-from pymc_kl.sampling.inputs import given_fit, known_modes, open_approximation
+from pymc_kl.sampling.inputs import known_modes, open_approximation, with_density
 from pymc_kl.sampling.local_normals import local_normals
 from pymc_kl.sampling.missed import warn_of_missed_copies, warn_of_missed_modes
 from pymc_kl.sampling.steps import TARGET_ACCEPT, JumpStep, make_steps
@@ -105,7 +105,7 @@ def sample_jump(
     >>> bool(abs(share - 0.3) < 0.05), bool(dt["sample_stats"]["jump_acceptance_rate"].mean() > 0.5)
     (True, True)
     """
-    check_arguments(locals(), approximation=given_fit, modes=FOUND_MODES, jumps=whole(), tune=whole(least=0))
+    check_arguments(locals(), approximation=with_density, modes=FOUND_MODES, jumps=whole(), tune=whole(least=0))
     approximation, target = open_approximation(approximation, model, density_to="accept its draws by")
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:

@@ -20,7 +20,7 @@ from pymc_kl.numerics.judgement import CANNOT_TELL, Answer, at_most
 from pymc_kl.numerics.khat import KHAT_FINITE_VARIANCE, KHAT_RELIABLE, khat_se
 from pymc_kl.progress import stages
 from pymc_kl.reference.datatree import reference_tree
-from pymc_kl.sampling.inputs import given_fit, known_modes, open_approximation
+from pymc_kl.sampling.inputs import known_modes, open_approximation, with_density
 from pymc_kl.sampling.missed import missed_modes
 
 N_PROPOSALS = 20_000  # draws of q that are weighted; our choice
@@ -98,7 +98,7 @@ def correct(
     >>> bool(abs(dt["posterior"]["x"].std() - 1) < 0.05), dt.attrs["khat"] < 0.7
     (True, True)
     """
-    check_arguments(locals(), approximation=given_fit, modes=FOUND_MODES, n_proposals=whole(LEAST_PROPOSALS))
+    check_arguments(locals(), approximation=with_density, modes=FOUND_MODES, n_proposals=whole(LEAST_PROPOSALS))
     approximation, target = open_approximation(approximation, model, density_to="weight its draws by")
     rng = np.random.default_rng(random_seed)
     with stages(progressbar) as stage:

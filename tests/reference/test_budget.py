@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pymc_kl as pkl
+from pymc_kl.comparison import make_fits
 from pymc_kl.progress import Alarm, TimeIsUp
 from pymc_kl.reports.facts import read_facts
 from pymc_kl.reports.verdict import judge
@@ -46,7 +47,14 @@ class TestBudget:
         assert made.attrs["partial"] == 1
         assert any("stopped early" in sentence.text for sentence in judge(read_facts(made)))
 
-    def test_without_time_or_draws_is_an_error_that_says_so(self, zoo):
+    def test_without_time_or_draws_is_an_error_that_says_so(self, zoo, monkeypatch):
+        monkeypatch.setattr(make_fits, "ADVI_STEPS", 500)
         _, target = zoo("dial_a_mass")
-        with pytest.raises(RuntimeError, match=r"before the work was stopped.*its turn did not come in 0\.001 s"):
+        said = r"before the work was stopped.*its turn did not come in 0\.001 s.*Give it a longer budget"
+        with pytest.raises(RuntimeError, match=said) as caught:
             pkl.sample_reference(model=target, budget=1e-3, random_seed=1, progressbar=False)
+        assert list(caught.value.kept) == ["modes"]
+        with pytest.raises(RuntimeError, match=said) as caught:
+            pkl.compare(model=target, forward=(), reverse="advi", budget=1e-3, random_seed=1, progressbar=False)
+        assert list(caught.value.kept) == ["fits", "modes"]
+        assert list(caught.value.kept["fits"]) == ["ADVI"]

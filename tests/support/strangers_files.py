@@ -1,7 +1,7 @@
 """Files of a comparison changed at random, as a stranger's may be, and what the package says of each.
 
 As a program it tries many and prints those that are not answered as they should be:
-`python -m support.strangers_files FILE.nc FILE.zarr FOLDER FIRST LAST`.
+`python -m support.strangers_files FILE.nc FILE.zarr FOLDER FIRST LAST STEP`.
 """
 
 import json
@@ -12,17 +12,23 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import xarray as xr
 
 import pymc_kl as pkl
 from pymc_kl.model.files import reader_options
+from pymc_kl.reports import Figure, Painter, build
 
 LONGEST = 10.0  # seconds of computing that one file may take, on a machine that may have other work
 MEMORY = 2**30  # bytes that all may add to the process
+HANGS = 60  # seconds of computing of one file after which the process is ended
+BURSTS = 4 * MEMORY  # bytes beyond which the process gets none
+DRAWN = 5  # one page of so many has its pictures: they take four fifths of its time, and one that fails costs no page
 LINE = 1000  # letters that an error may have
 RUNS_CODE = ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen")  # audit events
 JUNK: tuple[Any, ...] = (
@@ -115,6 +121,13 @@ def change_values(dt: xr.DataTree, rng: np.random.Generator) -> xr.DataTree:
 KINDS = {"bytes": None, "groups": change_groups, "attrs": change_attrs, "values": change_values}
 
 
+@cache
+def original_tree(path: Path) -> xr.DataTree:
+    """Read a file as it is written."""
+    with warnings.catch_warnings(), xr.open_datatree(path, decode_cf=False, **reader_options(path)) as dt:
+        return xr.DataTree.from_dict({n.path: n.to_dataset(inherit=False).load().drop_encoding() for n in dt.subtree})
+
+
 def changed_file(originals: dict[str, Path], folder: Path, seed: int) -> tuple[Path, str]:
     """Write a changed copy of one of the files (by suffix); return it with how it was changed."""
     rng = np.random.default_rng(seed)
@@ -124,9 +137,7 @@ def changed_file(originals: dict[str, Path], folder: Path, seed: int) -> tuple[P
         (shutil.copytree if suffix == ".zarr" else shutil.copy)(originals[suffix], path)
         flip_bytes(path, rng)
         return path, kind
-    options = reader_options(originals[suffix])
-    with warnings.catch_warnings(), xr.open_datatree(originals[suffix], decode_cf=False, **options) as dt:
-        tree = xr.DataTree.from_dict({n.path: n.to_dataset(inherit=False).load().drop_encoding() for n in dt.subtree})
+    tree = original_tree(originals[suffix])
     while True:  # what can't be written is no file
         try:
             with warnings.catch_warnings(action="ignore"):
@@ -144,7 +155,19 @@ def write(dt: xr.DataTree, path: Path) -> None:
         dt.to_netcdf(path, mode="w", engine="netcdf4")
 
 
-def answers(path: Path, *, report: bool = True) -> Iterator[tuple[str, Exception | None, float]]:
+class Undrawn(Painter):
+    """Leave pictures out of a page."""
+
+    def draw(self, name: str, caption: str, *_: Any, **__: Any) -> Figure:
+        return Figure(name, "", caption, "not drawn")
+
+
+def page_without_pictures(comparison: xr.DataTree | None) -> str:
+    with patch.object(build, "Painter", Undrawn):
+        return pkl.report(comparison).html
+
+
+def answers(path: Path, *, report: bool = True, pictures: bool = True) -> Iterator[tuple[str, Exception | None, float]]:
     """Load a file, and make of it what can be made: what was tried, what it raised, and how long that computed."""
     comparison = None
     works: dict[str, Callable[[], Any]] = {
@@ -153,7 +176,7 @@ def answers(path: Path, *, report: bool = True) -> Iterator[tuple[str, Exception
         "coverage": lambda: repr(pkl.coverage(comparison)),
     }
     if report:
-        works["report"] = lambda: pkl.report(comparison).html
+        works["report"] = lambda: pkl.report(comparison).html if pictures else page_without_pictures(comparison)
     for name, work in works.items():
         start, raised = time.process_time(), None
         try:
@@ -188,17 +211,26 @@ def say(what: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def main(nc: str, zarr: str, folder: str, first: str, last: str) -> None:
-    """Try many files; print a line of JSON for each bad answer, and one at the end."""
+def limit() -> None:
+    """End the process where a file hangs it, and bound its memory."""
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + HANGS, resource.RLIM_INFINITY))
+    if resource.getrlimit(resource.RLIMIT_DATA)[0] == resource.RLIM_INFINITY and Path("/proc/self/statm").exists():
+        in_use = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_DATA, (in_use + BURSTS, resource.RLIM_INFINITY))
+
+
+def main(nc: str, zarr: str, folder: str, first: str, last: str, step: str = "1") -> None:
+    """Try every `step`-th of many files; print a line of JSON for each bad answer, and one at the end."""
     ran: list[str] = []
     sys.addaudithook(lambda event, _: ran.append(event) if event in RUNS_CODE else None)
     originals = {".nc": Path(nc), ".zarr": Path(zarr)}
     list(answers(Path(nc)))
     ran.clear()
     before, counts = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, {"refused": 0, "read": 0}
-    for seed in range(int(first), int(last)):
+    for seed in range(int(first), int(last), int(step)):
+        limit()
         path, kind = changed_file(originals, Path(folder), seed)
-        for name, raised, seconds in answers(path):
+        for name, raised, seconds in answers(path, pictures=seed // 8 % DRAWN == 0):
             if name == "load":
                 counts["read" if raised is None else "refused"] += 1
             if bad := why_bad(raised, seconds):

@@ -20,7 +20,7 @@ from arviz_base.validate import validate_dict_argument
 from arviz_plots import PlotCollection
 from arviz_plots.plots.utils import filter_aes, get_visual_kwargs, process_group_variables_coords
 
-from pymc_kl.arguments import check_arguments, choice, did_you_mean, instance, optional
+from pymc_kl.arguments import check_arguments, choice, did_you_mean, instance, optional, shown
 from pymc_kl.model.table_names import free_coords, free_var_names
 from pymc_kl.plots.parts.legend import InLines
 
@@ -211,6 +211,11 @@ def _figure_size(backend: str, size: tuple[float, float]) -> dict[str, Any]:
 def validated(plot: Callable[..., Any], visuals: Any, aes_by_visuals: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Check the keys of both mappings against those in the annotations of a plot."""
     given = {"visuals": visuals, "aes_by_visuals": aes_by_visuals}
+    for name, settings in visuals.items():
+        if not isinstance(settings, Mapping | bool):
+            raise TypeError(
+                f"visuals[{name!r}] must be a dict of settings, or False to leave it out; got {shown(settings)}."
+            )
     checked = [validate_dict_argument(mapping, (plot, argument)) for argument, mapping in given.items()]
     return checked[0], checked[1]
 
@@ -252,11 +257,15 @@ def subset(asked: Any, known: Sequence[Any], what: str) -> list[Any]:
     """Return what is asked for, or all that is known if `asked` is None; raise if any of it is unknown."""
     if asked is None:
         return list(known)
+    if isinstance(asked, bool | bytes) or not isinstance(asked, int | np.integer | Collection):
+        raise TypeError(f"{what} must be one or more of {list(known)}; got {shown(asked)}.")
     wanted = [asked] if isinstance(asked, str | int | np.integer) else list(asked)
     if unknown := [name for name in wanted if name not in known]:
         raise ValueError(f"unknown {what} {unknown}; known are {list(known)}.")
     if not wanted:
         raise ValueError(f"no {what} asked for; known are {list(known)}. Leave it out for all of them.")
+    if len({*wanted}) < len(wanted):
+        raise ValueError(f"each of {what} may be asked for once; got {wanted}.")
     return wanted
 
 
@@ -279,7 +288,8 @@ def select_variables(
     var_names = var_names if filter_vars else free_var_names(var_names, taken)
     coords = coords if coords is None else free_coords(coords, taken)
     try:
-        if unknown := [dim for dim in coords or () if dim not in {*ds.dims, *ds.coords}]:
+        dims = {*ds.dims, *(name for name, coord in ds.coords.items() if coord.ndim <= 1)}
+        if unknown := [dim for dim in coords or () if dim not in dims]:
             raise ValueError(f"{unknown[0]!r} in coords is no dim")
         chosen: xr.Dataset = process_group_variables_coords(ds, "posterior", var_names, filter_vars, coords)
     except (KeyError, ValueError, re.error) as error:
