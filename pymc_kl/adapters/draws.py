@@ -9,6 +9,7 @@ from pymc_kl._typing import Array
 from pymc_kl.adapters.origins import holds
 from pymc_kl.approximations import Approximation, Draws
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws
+from pymc_kl.model.large_draws import LargeDraws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import systematic
 
@@ -27,8 +28,10 @@ def convert(fit: Any, target: Target) -> Approximation:
             "this is a comparison, whose posterior is its reference and no fit. Pass one of its approximations, such "
             "as comparison['approximations/ADVI'], or read it with load()."
         )
-    if holds(fit, "sample_stats", "weight"):
-        return Draws(x=_resampled(as_posterior_draws(fit, target)), target=target)
+    if holds(fit, "sample_stats", "weight") or LargeDraws.of(fit, target):
+        given = as_posterior_draws(fit, target)
+        n_chains = len(given.x) if given.weights is None else 1
+        return Draws(x=_resampled(given), n_chains=n_chains, target=target)
     x = target.unconstrain(fit)
     return Draws(x=x.reshape(-1, target.d), n_chains=len(x), target=target)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pymc_kl._typing import Array
 from pymc_kl.approximations.base import FitInfo
-from pymc_kl.approximations.components import Components
+from pymc_kl.approximations.components import Components, Passes
 from pymc_kl.approximations.estimation.em import EMFit, fit_em
 from pymc_kl.approximations.estimation.fit_data import FitData
 from pymc_kl.approximations.estimation.held_out import MAX_EM_ITERATIONS, Choice, choose_components
@@ -84,6 +84,16 @@ class ComponentFamily(Family):
         sizes = Sizes.check(n_components, max_components, data.modes.size)
         components, info = fit_mixture(data, cls._frame(data), sizes, heavy=cls.heavy, rng=draws.rng)
         return cls(**_fields(components), info=info)
+
+    def fit_on(self, draws: Passes, loc: Array, tril: Array) -> Self:
+        """Go on with EM on other draws z, where x = loc + tril @ z, with as many components."""
+        inverse = np.linalg.inv(tril)
+        start = self._components.affine(-inverse @ loc, inverse)
+        fit = fit_em(draws, start, tolerance=FINAL_TOLERANCE, max_iterations=MAX_EM_ITERATIONS)
+        info = replace(
+            self.info, n_components=len(fit.components), n_iterations=len(fit.objective), converged=fit.converged
+        )
+        return replace(self, **_fields(fit.components.affine(loc, tril)), info=info)
 
     def images(self, maps: Array) -> Self:
         """Average the images of the mixture under linear maps (g, d, d)."""

@@ -8,7 +8,7 @@ many passes go over are stored coordinate by coordinate (Fortran order), as whit
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from scipy.linalg.lapack import dtrtri
@@ -22,6 +22,21 @@ CACHE_DOUBLES = 2**17  # numbers that a chunk may hold, 1 MiB: about the second-
 MIN_CHUNK = 16  # draws: least size of a chunk
 MAX_CHUNK = 8192  # draws: largest size of a chunk
 EFFECTIVE_ROUNDING = 1e-9  # effective draws: error of their number by rounding
+
+
+class Passes(Protocol):
+    """Weighted draws that are gone over part by part, any number of times."""
+
+    @property
+    def d(self) -> int:
+        """Number of dimensions."""
+
+    @property
+    def n_effective(self) -> float:
+        """Kish's effective number of draws."""
+
+    def parts(self, n_components: int) -> Iterator[tuple[Array, Array]]:
+        """Yield draws (n, d) and their weights (n,), as few together as fit the cache; all weights sum to 1."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,10 @@ class WeightedDraws:
     def n_effective(self) -> float:
         """Kish's effective number of draws."""
         return effective_number(self.weights)
+
+    def parts(self, n_components: int) -> Iterator[tuple[Array, Array]]:
+        """Yield the draws and their weights, part by part."""
+        return ((self.x[part], self.weights[part]) for part in chunks(len(self.x), n_components, self.d))
 
     def take(self, index: IntArray | BoolArray) -> Self:
         """Keep some of the draws and normalise their weights."""

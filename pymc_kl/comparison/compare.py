@@ -210,6 +210,8 @@ def compare(
         "approximations": list(approximations or ()), "reference": reference, "forward": list(fits.forward),
         "reverse": list(fits.reverse), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
         "draws": draws, "budget": budget, "planted": planted, "backend": target.backend,
+        **({"density": target.about} if target.about else {}),
+        **({"draws_read": given.read} if given and given.read else {}),
         **({"quantities": [each.name or FUNCTION for each in wanted]} if wanted else {}),
     }  # fmt: skip
     comparison.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)

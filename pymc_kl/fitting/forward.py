@@ -12,8 +12,11 @@ from pymc_kl.approximations import FAMILIES, Approximation, ComponentFamily, Ful
 from pymc_kl.approximations.choice import AUTO, choose_family
 from pymc_kl.approximations.training import Training
 from pymc_kl.arguments import OURS, check_arguments, choice, renamed
+from pymc_kl.fitting.in_parts import refined
 from pymc_kl.interrupts import keeping
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
+from pymc_kl.model.large_draws import LargeDraws
+from pymc_kl.model.named_draws import read_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import FOUND_MODES, Modes
 from pymc_kl.modes.search import search_draws
@@ -35,7 +38,8 @@ def fit_forward(
     Parameters
     ----------
     idata : DataTree, Dataset or PosteriorDraws
-        Draws of p, weighted if `sample_stats` has `weight`.
+        Draws of p, weighted if `sample_stats` has `weight`. More than 2**27 numbers (1 GB) are read in parts, as from
+        a Zarr store: Gaussians and mixtures are fitted to all of them, from a fit to a sample; others to the sample.
     family : {"auto", "meanfield", "lowrank", "fullrank", "studentt", "mixture", "studentt_mixture", "flow"}
         "meanfield" and "fullrank" are Gaussians that match moments exactly, "lowrank" one between them for many
         dimensions; "studentt" has tails of its own. The mixtures, of Gaussians or Student-t's, are fitted by
@@ -67,6 +71,7 @@ def fit_forward(
     Warns
     -----
     UserWarning
+        If a sample of the draws is loaded, which tells modes, tails and numbers of components.
         If tails are so heavy that the posterior may have no second moments: no Gaussian minimises the
         forward divergence then, and a Student-t does.
 
@@ -92,13 +97,18 @@ def fit_forward(
         locals(), idata=draws_of("fit_forward"), family=choice(AUTO, *FAMILIES, what="family"),
         modes=FOUND_MODES,
     )  # fmt: skip
-    reference = idata if isinstance(idata, PosteriorDraws) else as_posterior_draws(idata, as_target(model))
+    draws = read_draws(idata)
+    is_read = isinstance(draws, PosteriorDraws)
+    target = draws.target if is_read else as_target(model)
+    reference = as_posterior_draws(draws, target)
     rng = np.random.default_rng(random_seed)
     if takes_modes(family) and modes is None:
         modes = search_draws(reference.target, reference.flat, rng)
     with keeping(**({} if modes is None else {"modes": modes})):
         mode = None if modes is None else modes.assign(reference.flat)
-        return fit_family(family, reference, mode, rng=rng)
+        fit = fit_family(family, reference, mode, rng=rng)
+        large = None if is_read else LargeDraws.of(draws, target)
+        return refined(fit, large) if large else fit
 
 
 def takes_modes(family: str) -> bool:

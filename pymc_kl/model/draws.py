@@ -1,5 +1,6 @@
 """Any sampler's draws → draws on the unconstrained space with their log density, checked."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -12,7 +13,8 @@ import xarray as xr
 from pymc.backends.base import MultiTrace
 
 from pymc_kl._typing import Array, IntArray
-from pymc_kl.arguments import Rule, check_arguments, instance, on_this_machine, real_array, shown
+from pymc_kl.arguments import OURS, Rule, check_arguments, instance, on_this_machine, real_array, shown
+from pymc_kl.model.large_draws import LargeDraws
 from pymc_kl.model.named_draws import are_arrays, read_draws
 from pymc_kl.model.target import Target
 from pymc_kl.numerics.estimate import MIN_CHAIN_DRAWS
@@ -31,6 +33,8 @@ class PosteriorDraws:
         log p̃ at the draws, nats.
     weights : array (chain, draw), optional
         Importance weights that sum to 1; without them the draws are those of Markov chains, equal in weight.
+    read : str
+        Which draws these are of a larger number; empty if they are all.
 
     Examples
     --------
@@ -45,6 +49,7 @@ class PosteriorDraws:
     x: Array
     log_density: Array
     weights: Array | None = None
+    read: str = ""
 
     @property
     def flat(self) -> Array:
@@ -77,11 +82,17 @@ def as_posterior_draws(draws: Any, target: Target) -> PosteriorDraws:
     Returns
     -------
     PosteriorDraws
+        Of draws that hold more than 2**27 numbers (1 GB), an even sample of about 20,000; `read` says so.
 
     Raises
     ------
     ValueError
         If draws are too few, not finite, or have zero density under the model.
+
+    Warns
+    -----
+    UserWarning
+        If a sample of the draws is loaded.
 
     Examples
     --------
@@ -97,6 +108,12 @@ def as_posterior_draws(draws: Any, target: Target) -> PosteriorDraws:
     check_arguments(
         locals(), draws=draws_of("as_posterior_draws"), target=instance(Target, cure="such as as_target(model)")
     )
+    large = LargeDraws.of(draws, target)
+    if large:
+        warnings.warn(
+            f"{large.told}. The others are read by `fit_forward` alone.", UserWarning, skip_file_prefixes=OURS
+        )
+        draws = large.sample()
     x = target.unconstrain(draws)
     n_chains, n_draws, d = x.shape
     if n_draws < MIN_CHAIN_DRAWS:
@@ -114,7 +131,8 @@ def as_posterior_draws(draws: Any, target: Target) -> PosteriorDraws:
             f"{n_bad} of {log_density.size} draws have zero or undefined density under this model. Were they "
             "drawn from another model, or with other data? Give draws of this very model."
         )
-    return PosteriorDraws(target, x, log_density, _weights(draws, (n_chains, n_draws)))
+    weights = _weights(draws, (n_chains, n_draws))
+    return PosteriorDraws(target, x, log_density, weights, large.told if large else "")
 
 
 def draws_of(call: str) -> Rule:

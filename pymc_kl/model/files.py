@@ -7,6 +7,8 @@ from typing import Any
 
 import xarray as xr
 
+LARGE = 2**27  # numbers, 1 GB of them, beyond which draws are not loaded as a whole; our choice
+
 
 def reader_options(path: Path) -> dict[str, Any]:
     """Return the options by which xarray opens a NetCDF or Zarr file; raise if reading it would run code of its own."""
@@ -25,6 +27,15 @@ def _refuse_pickles(path: Path) -> None:
 
 def read_tree(path: Path) -> xr.DataTree:
     """Read a NetCDF or Zarr file into memory."""
-    options = reader_options(path)
-    with warnings.catch_warnings(), xr.open_datatree(path, **options) as dt:  # xarray sets filters when it decodes
+    with warnings.catch_warnings(), xr.open_datatree(path, **reader_options(path)) as dt:  # xarray sets filters
         return dt.load()
+
+
+def open_draws(path: Path) -> xr.DataTree:
+    """Read a file of draws into memory; where its posterior holds more than `LARGE` numbers, open it alone."""
+    with warnings.catch_warnings():
+        dt = xr.open_datatree(path, **reader_options(path))
+        if "posterior" in dt.children and sum(v.size for v in dt["posterior"].data_vars.values()) > LARGE:
+            return dt
+        with dt:
+            return dt.load()

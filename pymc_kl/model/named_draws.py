@@ -10,7 +10,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array
 from pymc_kl.model.damaged import told_in_a_line
-from pymc_kl.model.files import read_tree
+from pymc_kl.model.files import open_draws
 from pymc_kl.model.table_names import OF_DRAWS, free_name
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def read_draws(draws: Any) -> Any:
         with told_in_a_line(
             f"{str(draws)!r} can't be read as draws", "The file is broken or of another kind; write it again."
         ):
-            return read_tree(Path(draws).expanduser())
+            return open_draws(Path(draws).expanduser())
     if are_arrays(draws):
         arrays = {name: np.asarray(array) for name, array in draws.items()}
         dims = {name: ("chain", "draw", *(f"{name}_dim_{i}" for i in range(a.ndim - 2))) for name, a in arrays.items()}

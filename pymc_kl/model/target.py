@@ -60,6 +60,8 @@ class Target:
         Variables of the model's own space: free ones, then Deterministics.
     coords, dims : mapping
         Of the model's own space, as PyMC gives them to ArviZ.
+    about : str
+        What is to be known of its density; empty of that of all data.
     """
 
     model: pm.Model
@@ -71,6 +73,7 @@ class Target:
     dims: Mapping[str, Sequence[str]]
     _evaluator: Evaluator = field(repr=False)
     _full: pm.Model = field(repr=False)
+    about: str = ""
 
     @classmethod
     @one_at_a_time
@@ -185,18 +188,7 @@ class Target:
         return other
 
     def log_density(self, x: Array) -> Array:
-        """Evaluate log p̃, Jacobian terms included.
-
-        Parameters
-        ----------
-        x : array (n, d)
-            Points of the unconstrained space.
-
-        Returns
-        -------
-        array (n,)
-            Unnormalised log density in nats; -inf outside the support.
-        """
+        """Evaluate log p̃ (n,) in nats, Jacobian terms included, at points x (n, d); -inf outside the support."""
         return self._evaluator.value(self._check(x))
 
     def log_density_and_grad(self, x: Array) -> tuple[Array, Array]:

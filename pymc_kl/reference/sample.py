@@ -126,5 +126,6 @@ def sample_reference(
         if isinstance(idata, xr.DataTree) and name in idata.children:
             dt[name] = idata[name].copy()
     settings = asdict(sampling) | {"relabel": relabel, "backend": target.backend}
+    settings |= {"draws_read": given.read} if given and given.read else {}
     dt.attrs = root_attrs(target.model.name or "model", random_seed, settings, stage.seconds)
     return tell(dt, interrupts.said("The sampling of the posterior"), partial=posterior.partial)

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from scipy.special import digamma
 
 from pymc_kl._typing import Array, BoolArray
-from pymc_kl.approximations.components import Components, WeightedDraws, chunks, min_draws, squared_lengths
+from pymc_kl.approximations.components import Components, Passes, min_draws, squared_lengths
 from pymc_kl.approximations.estimation.student_ml import MAX_DF, MIN_DF
 
 JITTER = 1e-12  # part of a component's variance that is added where its draws are flat to rounding; our choice
@@ -78,15 +78,14 @@ def regularise(covariances: Array, counts: Array) -> Array:
     return own * covariances + (1 - own) * sizes**own * pooled + JITTER * sizes * np.eye(d)
 
 
-def expect(draws: WeightedDraws, components: Components) -> Expectation:
+def expect(draws: Passes, components: Components) -> Expectation:
     """Run the E-step and collect the sums that the M-step needs, in one pass over the draws."""
     size, d = components.locs.shape
     log_prob, counts, squares, totals = 0.0, np.zeros(size), np.zeros(size), np.zeros(size)
     first, second = np.zeros((size, d)), np.zeros((size, d, d))
     precisions, log_precisions = np.zeros(size), np.zeros(size)
-    for part in chunks(draws.weights.size, size, d):
-        weights = draws.weights[part]
-        whitened = components.whiten(draws.x[part])
+    for x, weights in draws.parts(size):
+        whitened = components.whiten(x)
         lengths = squared_lengths(whitened)
         responsibility = components.log_joint(lengths)
         top = responsibility.max(axis=0)
@@ -157,7 +156,7 @@ def set_prior(components: Components, expectation: Expectation, n_effective: flo
     return Prior(regularise(components.covariances, expectation.n_effective), draws)
 
 
-def fit_em(draws: WeightedDraws, start: Components, *, tolerance: float, max_iterations: int) -> EMFit:
+def fit_em(draws: Passes, start: Components, *, tolerance: float, max_iterations: int) -> EMFit:
     """Fit a mixture by EM (Dempster, Laird and Rubin 1977), of Student-t's by ECM (Peel and McLachlan 2000 [2]_).
 
     Each covariance has an inverse-Wishart prior [1]_ whose mode is that component's covariance at the start,
@@ -166,7 +165,7 @@ def fit_em(draws: WeightedDraws, start: Components, *, tolerance: float, max_ite
 
     Parameters
     ----------
-    draws : WeightedDraws
+    draws : WeightedDraws, or others that are gone over in parts
     start : Components
     tolerance : float
         Stop when an iteration gains less than this, in nats a draw.
