@@ -48,13 +48,13 @@ def _moments(draws: LargeDraws, *, full: bool) -> _Moments:
         offset = x[0].copy() if np.isnan(offset[0]) else offset
         x -= offset
         weighted = x * weights[:, None]
-        total += weights.sum()
-        squares += weights @ weights
+        total += float(weights.sum())
+        squares += float(weights @ weights)
         first += weighted.sum(axis=0)
         second += weighted.T @ x if full else np.einsum("nd,nd->d", weighted, x)
     mean = first / total
     second = second / total - (np.outer(mean, mean) if full else mean**2)
-    return _Moments(offset + mean, second, float(total), float(total**2 / squares))
+    return _Moments(offset + mean, second, total, total**2 / squares)
 
 
 def _meanfield(fit: MeanField, draws: LargeDraws) -> Approximation:

@@ -1,0 +1,101 @@
+"""A density that is estimated from some of the rows agrees with that of all, by the error that is told."""
+
+import numpy as np
+import pymc as pm
+import pytest
+from scipy.special import expit
+
+from pymc_kl.model.subsampled import subsampled
+from pymc_kl.model.target import as_target
+
+N, D = 20_000, 3
+
+
+@pytest.fixture(scope="module")
+def logistic():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(N, D))
+    y = rng.binomial(1, expit(x @ [0.5, -0.3, 0.2])).astype("int32")
+    with pm.Model() as model:
+        rows, seen = pm.Minibatch(x, y, batch_size=100)
+        intercept = pm.Normal("intercept", 0, 1)
+        beta = pm.Normal("beta", 0, 1, shape=D)
+        pm.Bernoulli("y", logit_p=intercept + rows @ beta, observed=seen, total_size=N)
+    return model
+
+
+@pytest.fixture(scope="module")
+def estimated(logistic):
+    return subsampled(logistic, n_rows=1000, random_seed=1)
+
+
+def near(estimated, seed, width):
+    rng = np.random.default_rng(seed)
+    at = estimated.target._evaluator.at
+    return at + width / np.sqrt(N) * rng.standard_normal((50, len(at)))
+
+
+def test_it_is_off_by_what_it_says(logistic, estimated):
+    """At points it was not checked at, about as wide as the posterior: sd of a slope is about 2 / sqrt(N)."""
+    x = near(estimated, 5, 2.2)
+    off = estimated.target.log_density(x) - as_target(logistic).log_density(x)
+    assert 0 < estimated.error < 0.05
+    assert np.sqrt((off**2).mean()) < 3 * estimated.error
+
+
+def test_rows_alone_are_far_off(logistic, estimated):
+    """The expansion is what makes it good: a twentieth of the rows, scaled, is off by nats."""
+    x = near(estimated, 5, 2.2)
+    off = estimated.target._evaluator.density.value(x) - as_target(logistic).log_density(x)
+    assert (off - off.mean()).std() > 20 * estimated.error
+
+
+def test_its_gradient_is_that_of_its_value(estimated):
+    x, step = near(estimated, 7, 3.0), 1e-5
+    grad = estimated.target.log_density_and_grad(x)[1]
+    for i in range(x.shape[1]):
+        move = step * np.eye(x.shape[1])[i]
+        slope = (estimated.target.log_density(x + move) - estimated.target.log_density(x - move)) / (2 * step)
+        np.testing.assert_allclose(grad[:, i], slope, rtol=1e-4, atol=1e-3)
+
+
+def test_it_says_what_it_rests_on(estimated):
+    assert "1,000 of 20,000 rows" in estimated.told
+    assert estimated.target.about == estimated.told
+
+
+def test_all_rows_are_used_where_there_is_time(logistic):
+    whole = subsampled(logistic, n_rows=1000, budget=1e6)
+    assert whole.error == 0
+    assert "all 20,000 rows" in whole.told
+    x = np.zeros((1, D + 1))
+    np.testing.assert_allclose(whole.target.log_density(x), as_target(logistic).log_density(x))
+
+
+def test_a_normal_likelihood_is_exact(rng):
+    """Its log density is quadratic, so that the expansion leaves nothing to estimate."""
+    y = rng.normal(1.0, 1.0, 5000)
+    with pm.Model() as model:
+        mu = pm.Normal("mu", 0, 1)
+        pm.Normal("y", mu, 1.0, observed=pm.Minibatch(y, batch_size=10), total_size=5000)
+    normal = subsampled(model, n_rows=50, random_seed=1)
+    x = np.linspace(-1, 3, 9)[:, None]
+    truth = -0.5 * x[:, 0] ** 2 - 0.5 * ((y - x) ** 2).sum(axis=1) - 0.5 * 5001 * np.log(2 * np.pi)
+    np.testing.assert_allclose(normal.target.log_density(x), truth, rtol=1e-7)
+
+
+def test_an_estimate_that_is_too_rough_is_told(rng):
+    """Few rows do not make a posterior normal, and fewer of them do not tell its shape."""
+    x = 3 * rng.normal(size=40)
+    with pm.Model() as model:
+        rows, seen = pm.Minibatch(x, (x > 1).astype("int32"), batch_size=10)
+        pm.Bernoulli("y", logit_p=pm.Normal("a", 0, 2) + pm.Normal("b", 0, 2) * rows, observed=seen, total_size=40)
+    with pytest.warns(UserWarning, match="Take more n_rows"):
+        assert subsampled(model, n_rows=4, random_seed=1).error > 0.1
+
+
+def test_a_model_that_does_not_say_what_its_rows_are_is_refused():
+    with pm.Model() as model:
+        pm.Normal("y", pm.Normal("mu"), 1.0, observed=np.zeros(10))
+    with pytest.raises(ValueError, match=r"by pm\.Minibatch what its rows are"):
+        subsampled(model)
