@@ -43,6 +43,7 @@ PICTURES = {
     "baseline": {"masses"},
     "which_mode": {"observations"},
     "stacking": {"predictions"},
+    "large_draws": {"marginal"},
 }
 
 
@@ -698,6 +699,21 @@ class TestEvidence:
         assert example.result.index[0] == "Student t"
         assert abs(wide["behind"] - (np.log(100) - curvature)) < N_SE * wide["behind_se"] + 0.01
         assert "the data favour Student t;" in example.printed
+
+
+@pytest.mark.slow
+class TestLargeDraws:
+    """A mixture fitted to seven million exact draws has the weights and means of the posterior, to their error."""
+
+    def test_the_fit_is_that_of_all_draws(self, tmp_path):
+        example = run("large_draws", tmp_path)
+        check_pictures("large_draws", example.folder)
+        q, n = example.result["fit"], 7_000_000
+        order = np.argsort(q.locs[:, 0])
+        assert abs(q.weights[order] - [0.3, 0.7]).max() < N_SE * np.sqrt(0.21 / n)
+        assert abs(q.locs[order] - [[-2.0], [2.0]]).max() < 5 / np.sqrt(0.3 * n)  # 40 means
+        assert "7,000,000 draws of 20 numbers take 1.1 GB" in example.printed
+        assert not (example.folder / "draws.zarr").exists()
 
 
 @pytest.mark.slow

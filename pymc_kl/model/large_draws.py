@@ -66,8 +66,8 @@ class LargeDraws:
         n, d = self.n_chains * self.n_draws, self.target.d
         loaded = self.n_chains * len(range(0, self.n_draws, self.step))
         return (
-            f"{n:,} draws of {d} numbers take {8e-9 * n * d:.1f} GB, and are not loaded as a whole: every "
-            f"{self.step:,}th of each chain is, {loaded:,} in all"
+            f"{n:,} draws of {d} numbers take {8e-9 * n * d:.1f} GB, and are not loaded as a whole: one "
+            f"draw in {self.step:,} of each chain is, {loaded:,} in all"
         )
 
     def sample(self) -> xr.DataTree:

@@ -74,7 +74,7 @@ def stored(draws, folder):
 def test_gaussians_match_the_moments_of_all_draws(store, family, target, draws, tmp_path):
     u = np.stack([draws["posterior"]["x"].values.ravel(), np.log(draws["posterior"]["s"].values.ravel())], axis=1)
     weights = draws["sample_stats"]["weight"].values.ravel()
-    with pytest.warns(UserWarning, match=r"15,000 draws of 2 numbers take 0\.0 GB, .* every 8th of each"):
+    with pytest.warns(UserWarning, match=r"15,000 draws of 2 numbers take 0\.0 GB, .* one draw in 8 of each"):
         q = fit_forward(STORES[store](draws, tmp_path), family, model=target, random_seed=1)
     covariance = np.cov(u.T, aweights=weights, bias=True)
     np.testing.assert_allclose(q.loc, weights @ u / weights.sum(), rtol=1e-10)
@@ -87,7 +87,7 @@ def test_gaussians_match_the_moments_of_all_draws(store, family, target, draws, 
 @pytest.mark.usefixtures("few_are_large")
 def test_mixtures_are_those_of_all_draws_in_memory(family, target, draws):
     """EM takes the same steps from the fit to the sample, whether all draws are in memory or not."""
-    with pytest.warns(UserWarning, match="every 8th"):
+    with pytest.warns(UserWarning, match="one draw in 8"):
         sample = as_posterior_draws(draws, target)
     start = fit_family(family, sample, None, rng=np.random.default_rng(1), quiet=True)
     parts = refined(start, LargeDraws.of(draws, target))
@@ -100,19 +100,19 @@ def test_mixtures_are_those_of_all_draws_in_memory(family, target, draws):
 
 @pytest.mark.usefixtures("few_are_large")
 def test_a_family_that_needs_all_draws_at_once_says_that_it_saw_a_sample(target, draws):
-    with pytest.warns(UserWarning, match="every 8th"):
+    with pytest.warns(UserWarning, match="one draw in 8"):
         q = fit_forward(unweighted(draws), "studentt", model=target, random_seed=1)
     assert any("fitted to a sample: 15,000 draws" in sentence for sentence in q.info.warnings)
 
 
 @pytest.mark.usefixtures("few_are_large")
 def test_the_sample_is_every_seventh_draw_of_each_chain(target, draws):
-    with pytest.warns(UserWarning, match="every 8th"):
+    with pytest.warns(UserWarning, match="one draw in 8"):
         sample = as_posterior_draws(draws, target)
     np.testing.assert_array_equal(sample.x[..., 0], draws["posterior"]["x"].values[:, ::8][:, : sample.x.shape[1]])
     weight = draws["sample_stats"]["weight"].values[:, ::8]
     np.testing.assert_allclose(sample.weights, weight / weight.sum())
-    assert "every 8th of each chain is" in sample.read
+    assert "one draw in 8 of each chain is" in sample.read
 
 
 def test_few_draws_are_read_whole_and_silently(target, draws):
@@ -122,11 +122,11 @@ def test_few_draws_are_read_whole_and_silently(target, draws):
 
 @pytest.mark.usefixtures("few_are_large")
 def test_a_comparison_says_which_draws_it_read(target, draws):
-    with pytest.warns(UserWarning, match="every 8th"):
+    with pytest.warns(UserWarning, match="one draw in 8"):
         comparison = pkl.compare(
             unweighted(draws), {}, model=target, forward="meanfield", random_seed=1, progressbar=False
         )
-    assert "every 8th" in json.loads(comparison.attrs["settings"])["draws_read"]
+    assert "one draw in 8" in json.loads(comparison.attrs["settings"])["draws_read"]
     mass, mass_se = (comparison["modes"][name].values for name in ("mass", "mass_se"))
     assert (abs(mass - [0.7, 0.3]) < 5 * mass_se + 1e-3).all()
 
@@ -141,5 +141,5 @@ def test_the_file_is_not_loaded(draws, tmp_path):
 def test_draws_that_are_not_finite_are_found_in_every_part(target, draws):
     spoilt = unweighted(draws).copy(deep=True)
     spoilt["posterior"]["x"].values[2, 4_999] = np.nan
-    with pytest.warns(UserWarning, match="every 8th"), pytest.raises(ValueError, match="1 NaN or infinite"):
+    with pytest.warns(UserWarning, match="one draw in 8"), pytest.raises(ValueError, match="1 NaN or infinite"):
         fit_forward(spoilt, "meanfield", model=target)
