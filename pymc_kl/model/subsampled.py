@@ -35,7 +35,7 @@ class Subsampled(NamedTuple):
     Attributes
     ----------
     target : Target
-        To be given as `model=`.
+        With the estimated density.
     error : float
         Root mean square of how far log p̃ is off, in nats, at draws of Laplace's approximation; 0 on all rows.
     told : str
@@ -58,7 +58,8 @@ def subsampled(
 
     A difference estimator [1]_: log p̃ on `n_rows` rows, scaled, plus the difference of two second-order expansions
     about the maximum, on all rows and on these. It is smooth, and the same rows serve every point. It is good near
-    that maximum, where data are many; where the posterior has other modes, use all rows.
+    that maximum, where data are many; where the posterior has other modes, use all rows. Far out it can rise without
+    end, so that :func:`pymc_kl.compare` may refuse it as improper.
 
     Parameters
     ----------
