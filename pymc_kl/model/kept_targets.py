@@ -16,14 +16,16 @@ class KeptTargets(dict[str, tuple[Any, Any]]):
     """By backend: the fingerprint of the model as it was compiled, and the target. A copy of the model has none."""
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Pickle and copy without what was compiled."""
-        return type(self), ()
+        """Pickle as an empty dict, so that what reads the model needs neither what was compiled nor this package."""
+        return dict, ()
 
 
 @one_at_a_time
 def kept_target[T](model: pm.Model, backend: str, compiled: Callable[..., T]) -> T:
     """Return the target that was compiled of the model as it is now; compile it first if there is none."""
-    kept = vars(model).setdefault(ATTRIBUTE, KeptTargets())
+    kept = vars(model).get(ATTRIBUTE)
+    if not isinstance(kept, KeptTargets):
+        kept = vars(model)[ATTRIBUTE] = KeptTargets()
     as_it_is = _fingerprint(model)
     if backend not in kept or kept[backend][0] != as_it_is:
         kept[backend] = as_it_is, compiled(model, backend=backend)

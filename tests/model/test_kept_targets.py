@@ -51,7 +51,10 @@ def test_what_is_added_to_a_model_is_seen(model: pm.Model) -> None:
 
 def test_copies_of_a_model_are_compiled_anew(model: pm.Model) -> None:
     target = as_target(model)
-    assert as_target(cloudpickle.loads(cloudpickle.dumps(model))) is not target
+    assert b"pymc_kl.model" not in cloudpickle.dumps(model)
+    copied = cloudpickle.loads(cloudpickle.dumps(model))
+    assert as_target(copied) is not target
+    assert as_target(cloudpickle.loads(cloudpickle.dumps(copied))) is not as_target(copied)
     assert as_target(model.copy()) is not target
 
 
