@@ -47,7 +47,8 @@ def compared(zoo):
 def said(compared):
     """The sentence about each fit, after why it is the first and its uses."""
     verdict = pkl.report(compared).verdict
-    return {name: [text for text in verdict if text.startswith(f"{name} ")][-1] for name in FITS}
+    starts = {name: (f"{name} ", f"The {name} ", f"The fit {name} ") for name in FITS}
+    return {name: [text for text in verdict if text.startswith(starts[name])][-1] for name in FITS}
 
 
 def row(compared, name):
