@@ -447,7 +447,7 @@ def test_enter_opens_what_is_folded(show):
 def test_links_lead_to_sections(show):
     page = show("one of each").page
     anchors = page.evaluate("[...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.hash.slice(1))")
-    assert len(anchors) == 11
+    assert len(anchors) == 12
     assert all(page.locator(f"section[id='{anchor}']").count() == 1 for anchor in anchors)
 
 
