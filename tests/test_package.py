@@ -161,7 +161,7 @@ def test_pins_are_the_same_for_uv_and_pip():
 
 
 def test_ci_runs_the_readme_s_test_command():
-    command = "python -m uv run pytest"
+    command = "python -m uv run pytest -n auto"
     assert command in (ROOT / "README.md").read_text()
     assert command in (ROOT / ".ci" / "run").read_text()
 
