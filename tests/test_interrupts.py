@@ -244,7 +244,7 @@ def test_work_with_a_fit_is_raised_with_the_modes(interrupted, work, share):
 def test_a_forward_fit_is_raised(interrupted, share):
     interrupted.run(fitted_to_draws)
     made, _ = interrupted.run(fitted_to_draws, moment(interrupted.n, share))
-    assert set(kept_by(made)) == (set() if share < 0.9 else {"modes"})
+    assert set(kept_by(made)) == (set() if share < 0.95 else {"modes"})
 
 
 def test_a_forward_fit_keeps_the_modes_that_its_components_start_from(interrupted, monkeypatch):

@@ -16,7 +16,7 @@ from pymc_kl.modes.numbering import ELSEWHERE
 from pymc_kl.modes.symmetry.symmetry import trivial
 from pymc_kl.numerics.estimate import UNKNOWN
 from pymc_kl.numerics.lbfgs import ValueAndGrad
-from pymc_kl.numerics.whitening import whiten
+from pymc_kl.numerics.whitening import covariances_of_precisions, whiten
 
 IMAGES = 24  # copies of a maximum among which the nearest to other maxima is looked for; our choice
 HURRIED_STEPS = 30  # of a climb that assigns a point, where the search was stopped early; our choice
@@ -80,7 +80,7 @@ def merge_maxima(found: Found, value_and_grad: ValueAndGrad, min_barrier: float)
     return Modes(
         x=maxima.x[top],
         log_density=maxima.log_density[top],
-        covariances=np.linalg.inv(maxima.precisions[top]),
+        covariances=covariances_of_precisions(maxima.precisions[top]),
         log_volumes=maxima.log_volumes[top],
         copies=copies[top],
         barrier=_barriers(between, maxima.log_density[top]),

@@ -17,6 +17,7 @@ from pymc_kl.modes.unseen import estimate_unseen, is_settled
 from pymc_kl.numerics.constants import LOG_2PI
 from pymc_kl.numerics.estimate import Estimate
 from pymc_kl.numerics.lbfgs import ValueAndGrad, climb
+from pymc_kl.numerics.whitening import covariances_of_precisions
 from pymc_kl.progress import SILENT, Alarm, Report, silent
 
 ROUND = 512  # draws of the prior climbed from between two decisions whether to go on; our choice
@@ -248,7 +249,7 @@ class MultiStart:
         """Climb from points about the maxima that matter, and from points about what that finds."""
         for _ in range(JUMP_ROUNDS if len(self.maxima) else 0):
             n_known, kept = len(self.maxima), self.matters()
-            x, covariances = self.maxima.x[kept], np.linalg.inv(self.maxima.precisions[kept])
+            x, covariances = self.maxima.x[kept], covariances_of_precisions(self.maxima.precisions[kept])
             near = jumps(x, covariances, N_JUMPS // 2, self.rng)
             shifted = shifts(x, covariances, self._variables(), N_JUMPS // 2, self.rng)
             self.climb_from("jumps", np.concatenate([near, shifted]))

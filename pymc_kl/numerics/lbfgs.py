@@ -275,7 +275,9 @@ class Climbs:
         """H∇log p̃ (m, d) from the pairs kept, by two loops over them (Nocedal and Wright 2006, algorithm 7.4)."""
         steps, changes, used = self._pairs(rows)
         curvatures = np.einsum("imd,imd->im", steps, changes)
-        inverse = np.divide(1.0, curvatures, out=np.zeros_like(curvatures), where=used)
+        inverse = np.divide(
+            1.0, curvatures, out=np.zeros_like(curvatures), where=used & (curvatures > np.finfo(float).tiny)
+        )
         along, q = np.empty_like(curvatures), self.grad[rows]
         for i in reversed(range(len(steps))):
             along[i] = inverse[i] * np.einsum("md,md->m", steps[i], q)

@@ -44,3 +44,9 @@ def scale_of_precision(precision: Array) -> Array:
     """
     upper = np.linalg.inv(np.linalg.cholesky(precision[::-1, ::-1]))
     return np.asarray(upper.T[::-1, ::-1])
+
+
+def covariances_of_precisions(precisions: Array) -> Array:
+    """Invert precisions (K, d, d) so that those of narrow ridges stay positive definite."""
+    scales = np.array([scale_of_precision(precision) for precision in precisions]).reshape(precisions.shape)
+    return np.asarray(scales @ scales.swapaxes(1, 2))

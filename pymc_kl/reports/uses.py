@@ -49,8 +49,8 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _told(answer: str, why: str, limit: str) -> Use:
-    """Give a use its reason: where it cannot be told, that the limit is within two errors."""
-    return Use(answer, f"{why}; within two errors of the limit, {limit}" if answer == CANNOT_TELL else why)
+    """Give a use its reason: where it cannot be told, the limit too."""
+    return Use(answer, f"{why}; limit {limit}" if answer == CANNOT_TELL else why)
 
 
 def _within_limit(error: LargestError | None, limit: float, write: Callable[[Estimate], str], written: str) -> Use:

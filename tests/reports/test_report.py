@@ -340,7 +340,7 @@ def test_without_log_z_no_picture_is_empty_or_fails(typical):
 def test_without_approximations():
     dt = report_comparisons.complete(make_comparison(2, ()))
     made = pkl.report(dt)
-    assert "none was compared" in made.html
+    assert "None was compared" in made.html
     assert rows(made.html, "modes-table") == ["mode 1", "mode 2"]
     assert not re.search(r'id="(coverage|divergences|uses)"', made.html) and "could not be drawn" not in made.html
     assert {"tree", "marginals", "pair"} <= figures(made.html)

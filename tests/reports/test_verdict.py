@@ -963,7 +963,7 @@ def test_a_use_that_cannot_be_told_says_why() -> None:
     def why(use: str, **changes: object) -> str:
         return USES[use](facts(TWO), fit("q", covering(TWO), **changes)).why
 
-    close = "; within two errors of the limit, "
+    close = "; limit "
     assert why("means", mean_error=LargestError("mu", Estimate(0.12, 0.02))).endswith(f"(`mu`){close}0.1 sd")
     assert why("standard deviations", sd_error=LargestError("mu", Estimate(0.1, 0.02))).endswith(f"(`mu`){close}10 %")
     assert why("plausible draws", spill=Estimate(0.06, 0.01)).endswith(f"almost none{close}5 %")
