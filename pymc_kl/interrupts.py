@@ -18,6 +18,33 @@ import xarray as xr
 from pymc_kl.arguments import OURS
 
 
+class _Filters:
+    """Filters of warnings, put back when the last of the threads that work at once is done.
+
+    Libraries' `catch_warnings` put back what they found, which may be what another thread had set for a moment.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.n = threading.Lock(), 0
+        self.before = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.n += 1
+            if self.n == 1:
+                self.before = warnings.catch_warnings()
+                self.before.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.n -= 1
+            if self.n == 0:
+                self.before.__exit__(None, None, None)
+
+
+_FILTERS = _Filters()
+
+
 @dataclass(eq=False)
 class Interrupts:
     """How often Ctrl-C came, and what the first one ended."""
@@ -62,7 +89,8 @@ def counted() -> Iterator[Interrupts]:
     """Count the SIGINTs of a block, each of which does what it did before; only the main thread receives any."""
     interrupts, before = Interrupts(), signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield interrupts
+        with _FILTERS:
+            yield interrupts
         return
 
     def count(number: int, frame: FrameType | None) -> None:
@@ -71,7 +99,8 @@ def counted() -> Iterator[Interrupts]:
 
     try:
         signal.signal(signal.SIGINT, count)
-        yield interrupts
+        with _FILTERS:
+            yield interrupts
     finally:
         signal.signal(signal.SIGINT, before)
 

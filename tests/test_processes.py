@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ import xarray as xr
 
 import pymc_kl as pkl
 from pymc_kl.comparison import make_fits
+from pymc_kl.interrupts import counted
 from pymc_kl.model.target import Target
 from pymc_kl.reports.figures import Painter
 
@@ -57,6 +60,31 @@ def test_two_threads_compare_as_one_does(alone, monkeypatch, share_model):
     model = two_modes()
     for made in together(compared, [model, model if share_model else two_modes()]):
         check_equal(made, alone)
+
+
+def test_filters_of_warnings_are_left_as_they_were_when_threads_overlap():
+    """Thread by thread, `catch_warnings` would put back what the other had set for a moment."""
+    before, first_in, second_in = list(warnings.filters), threading.Event(), threading.Event()
+
+    def first():
+        with counted(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            first_in.set()
+            second_in.wait()
+
+    def second():
+        first_in.wait()
+        with counted():
+            saved = warnings.catch_warnings()
+            saved.__enter__()
+            second_in.set()
+            one.result()
+            saved.__exit__(None, None, None)  # what the first had set
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(first)
+        pool.submit(second).result()
+    assert list(warnings.filters) == before
 
 
 def test_threads_share_a_target_of_numba(rng):
