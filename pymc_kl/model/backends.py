@@ -34,6 +34,8 @@ LEAST_SLOPED = 0.9  # share of typical points at which there has to be a gradien
 JAX_ROWS = 1024  # rows that one call takes at the most; bounds memory; our choice
 JAX_NUMBERS = 2**18  # numbers that they may hold: a call passes all of them even for one row; our choice
 JAX_MAX_BLOCK = 16  # rows that one step of the compiled loop evaluates together, few enough for the cache; our choice
+LARGE_GRAPH = 500  # operations, above which XLA would take minutes to optimise what it compiles; our choice
+UNOPTIMISED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 JAX_BLOCK_SIZE = 2**21  # numbers of the model's largest constant times rows that one step may hold; our choice
 
 
@@ -176,7 +178,9 @@ class JaxEvaluator:
             return jax.lax.fori_loop(0, n_blocks, visit, blank)
 
         rows = min(JAX_ROWS, max(JAX_NUMBERS // max(d, 1), 1))
-        return cls(jax.jit(run), gradient, block * (-(-rows // block)), block)
+        n_operations = sum(v.owner is not None for v in ancestors([log_density]))
+        options = UNOPTIMISED if n_operations > LARGE_GRAPH else None  # such as of the steps of an ODE, written out
+        return cls(jax.jit(run, compiler_options=options), gradient, block * (-(-rows // block)), block)
 
     def value(self, x: Array) -> Array:
         """Evaluate (n, d) -> (n,)."""
@@ -193,9 +197,9 @@ class JaxEvaluator:
         points = np.empty((self.rows, x.shape[1]))
         for start in range(0, len(x), self.rows):
             part = x[start : start + self.rows]
-            n = len(part)
-            points[:n], points[n:] = part, part[-1]  # rows that fill the last block must be valid points
-            out = self.function(points, -(-n // self.block))
+            n, n_blocks = len(part), -(-len(part) // self.block)
+            points[:n], points[n : n_blocks * self.block] = part, part[-1]  # rows of the last block must be valid
+            out = self.function(points, n_blocks)
             values[start : start + n], grads[start : start + n] = (np.asarray(o)[:n] for o in out)
         return values, grads
 

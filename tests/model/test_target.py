@@ -363,3 +363,24 @@ def test_log_one_plus_exp_has_a_gradient_however_large(backend):
     value, grad = Target.from_model(model, backend=backend).log_density_and_grad(np.array([[1000.0], [0.0], [-1000.0]]))
     np.testing.assert_allclose(grad[:, 0], [-1 - 1e-3, 0.5, 2 + 1e-3])
     assert np.isfinite(value).all()
+
+
+@pytest.mark.slow
+def test_an_equation_of_many_steps_is_compiled_as_it_stands():
+    """XLA would optimise the steps of an ODE, written out, for minutes."""
+    steps = 150
+    with pm.Model() as model:
+        rate, x = pm.Normal("rate"), pt.as_tensor(np.ones(()))
+        for _ in range(steps):
+            x = x + rate * pt.sin(x) / steps
+        pm.Normal("y", x, 0.1, observed=1.5)
+    points = np.array([[-0.5], [0.0], [0.7]])
+    value, grad = Target.from_model(model, backend="jax").log_density_and_grad(points)
+    expected = []
+    for (k,) in points:
+        x, slope = 1.0, 0.0
+        for _ in range(steps):
+            x, slope = x + k * np.sin(x) / steps, slope + (np.sin(x) + k * np.cos(x) * slope) / steps
+        log_p = stats.norm.logpdf(k) + stats.norm.logpdf(1.5, x, 0.1)
+        expected.append((log_p, -k + (1.5 - x) / 0.1**2 * slope))
+    np.testing.assert_allclose(np.column_stack([value, grad]), expected, rtol=1e-10)
