@@ -23,6 +23,17 @@ mpl.use("agg")
 logging.getLogger("pymc").setLevel(logging.ERROR)
 
 
+SLOW = frozenset((Path(__file__).parent / "slow_tests.txt").read_text().splitlines()[1:])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the list as slow."""
+    for item in items:
+        if item.nodeid in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> np.random.Generator:
     """Seed from the names of the test and its file, in whatever folder that lies."""

@@ -166,6 +166,15 @@ def test_ci_runs_the_readme_s_test_command():
     assert command in (ROOT / ".ci" / "run").read_text()
 
 
+def test_every_slow_test_is_one():
+    """A test that is renamed would be slow no more, and run unseen with the fast ones."""
+    paths = {}
+    for line in (ROOT / "tests" / "slow_tests.txt").read_text().splitlines()[1:]:
+        path, *_, name = line.split("[")[0].split("::")
+        text = paths.setdefault(path, (ROOT / path).read_text())
+        assert re.search(rf"^ *def {name}\(", text, re.MULTILINE), line
+
+
 def test_pytensor_is_imported_in_few_places():
     """PyTensor is known to a model's graphs, bounds, rows and backends, and the divergence of distributions alone."""
     allowed = {
