@@ -18,7 +18,7 @@ MOST_COUNTED = 10**8  # largest number of draws, starts and the like: 800 MB of 
 MOST_JOBS = 1024  # processes: more than one machine has cores; our choice
 LONGEST_NAME = 255  # bytes of a file's name, which file systems bound
 OURS = (str(Path(__file__).parent),)  # files that a warning leaves out, to point at the user's line
-URL = re.compile("[a-z][a-z0-9+.-]+://")  # as an address begins; RFC 3986
+URL = re.compile("[a-z][a-z0-9+.-]+:/")  # as an address begins, of which a Path keeps one slash; RFC 3986
 SHOWN = 60  # letters of a value that an error shows
 
 

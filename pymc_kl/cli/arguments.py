@@ -59,7 +59,7 @@ def _add_compare(commands: Commands) -> argparse.ArgumentParser:
     """Add `compare`."""
     run = commands.add_parser("compare", help="compare approximations of your model's posterior")
     run.add_argument("model", metavar="FILE.py:NAME", help="a pm.Model, or a function that returns one")
-    run.add_argument("--draws", type=Path, help="posterior draws (NetCDF); sampled with NUTS if not given")
+    run.add_argument("--draws", type=_local_path, help="posterior draws (NetCDF); sampled with NUTS if not given")
     run.add_argument("--n-starts", type=int, help="draws of the prior to search for modes from, at the most")
     run.add_argument("--backend", choices=("auto", "jax", "numba"), default="auto", help="what evaluates log densities")
     run.add_argument(
@@ -90,7 +90,7 @@ def _add_compare(commands: Commands) -> argparse.ArgumentParser:
 def _add_summary(commands: Commands) -> argparse.ArgumentParser:
     """Add `summary`."""
     show = commands.add_parser("summary", help="print the verdict and the tables of a saved comparison")
-    show.add_argument("comparison", type=Path, help="comparison.nc, as `compare` wrote it")
+    show.add_argument("comparison", type=_local_path, help="comparison.nc, as `compare` wrote it")
     show.set_defaults(command="summary")
     return show
 
@@ -98,8 +98,8 @@ def _add_summary(commands: Commands) -> argparse.ArgumentParser:
 def _add_report(commands: Commands) -> argparse.ArgumentParser:
     """Add `report`."""
     page = commands.add_parser("report", help="write the report of a saved comparison as one HTML page")
-    page.add_argument("comparison", type=Path, help="comparison.nc, as `compare` wrote it")
-    page.add_argument("-o", "--output", type=Path, help="where to write it (default: beside the comparison)")
+    page.add_argument("comparison", type=_local_path, help="comparison.nc, as `compare` wrote it")
+    page.add_argument("-o", "--output", type=_local_path, help="where to write it (default: beside the comparison)")
     page.add_argument("--var-names", nargs="+", metavar="NAME", help="variables to show; ~NAME excludes")
     page.add_argument("--filter-vars", choices=("like", "regex"), help="how the names are read")
     page.add_argument("--ci-prob", type=float, help="probability of the intervals in pictures")
@@ -113,7 +113,7 @@ def _add_report(commands: Commands) -> argparse.ArgumentParser:
 def _add_results(*commands: argparse.ArgumentParser) -> None:
     """Add what says where results are written, and how they are made."""
     for command in commands:
-        command.add_argument("--out", type=Path, default=Path("pymc_kl_results"), help="folder for the results")
+        command.add_argument("--out", type=_local_path, default=Path("pymc_kl_results"), help="folder for the results")
         command.add_argument("--overwrite", action="store_true", help="replace results that are there")
         command.add_argument("--seed", type=int, default=1, help="random seed (default: 1)")
         command.add_argument("--report", action=argparse.BooleanOptionalAction, default=True, help="write report.html")
@@ -125,7 +125,7 @@ def _add_baseline(*commands: argparse.ArgumentParser) -> None:
     for command in commands:
         command.add_argument(
             "--baseline",
-            type=Path,
+            type=_local_path,
             metavar="COMPARISON",
             help="an earlier comparison.nc: say what changed, or exit with 4",
         )
@@ -146,9 +146,16 @@ def _add_verdict(*commands: argparse.ArgumentParser) -> None:
         )
 
 
+def _local_path(text: str) -> Path:
+    """Read a path; an address of the web would become one of a folder."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"must be a path on this machine; got {text!r}. Fetch that file first.")
+    return Path(text)
+
+
 def _named_file(text: str) -> tuple[str, str]:
     """Read NAME=FILE."""
     name, equals, file = text.partition("=")
     if not (name and equals and file):
         raise argparse.ArgumentTypeError(f"expected NAME=FILE, such as laplace=laplace.nc; got {text!r}.")
-    return name, file
+    return name, str(_local_path(file))

@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(parsed: argparse.Namespace, console: "Console") -> int:
+    from pymc_kl.arguments import check_arguments
+
+    check_arguments({"random_seed": parsed.seed})
     _check_out(parsed)
     import pymc as pm
 
@@ -101,9 +104,12 @@ def _compare(parsed: argparse.Namespace, console: "Console") -> int:
     baseline = _baseline(parsed)
     from pymc_kl.adapters import files
     from pymc_kl.model.from_file import load_model
+    from pymc_kl.model.named_draws import check_free
 
     draws = None if parsed.draws is None else files.read(parsed.draws)
     model = load_model(file, name)
+    if baseline is not None:
+        check_free(baseline["posterior"].to_dataset(), model, "--baseline")
     comparison = pkl.compare(
         draws,
         dict(parsed.fit),
@@ -218,9 +224,9 @@ def _print(comparison: "xr.DataTree", console: "Console") -> int:
 def _report(parsed: argparse.Namespace, console: "Console") -> int:
     _check_comparison(parsed.comparison)
     path = parsed.output or parsed.comparison.with_suffix(".html")
-    if path.suffix not in (".html", ".htm"):
-        raise ValueError(f"the path of a report must end in .html; got {path.name!r}.")
     if not path.is_dir():  # `report` says what to do of a folder
+        if path.suffix not in (".html", ".htm"):
+            raise ValueError(f"the path of a report must end in .html; got {path.name!r}.")
         check_new(path, overwrite=parsed.overwrite)
     check_writable(path)
     comparison = pkl.load(parsed.comparison)

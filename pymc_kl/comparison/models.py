@@ -76,13 +76,13 @@ def compare_models(
     """
     check_arguments(locals(), comparisons=_by_name, round_to=choice("auto", "none"))
     names = list(comparisons)
-    weights = _weights(names, prior)
+    log_prior = _log_weights(names, prior)
     trees = {name: check_comparison(dt, f"comparisons[{name!r}]") for name, dt in comparisons.items()}
     log_z, se = _log_evidence(trees)
     _check_data(trees)
-    ds = _probabilities(log_z, se, np.log(weights))
-    order = np.argsort(-(log_z + np.log(weights)), kind="stable")
-    numbers = pd.DataFrame({"log_evidence": log_z, "log_evidence_se": se, "prior": weights} | ds, index=names)
+    ds = _probabilities(log_z, se, log_prior)
+    order = np.argsort(-(log_z + log_prior), kind="stable")
+    numbers = pd.DataFrame({"log_evidence": log_z, "log_evidence_se": se, "prior": np.exp(log_prior)} | ds, index=names)
     best = order[0]
     numbers.insert(2, "behind", log_z[best] - log_z)
     numbers.insert(3, "behind_se", np.where(np.arange(len(se)) == best, 0.0, np.hypot(se, se[best])))
@@ -98,15 +98,15 @@ def _by_name(name: str, value: Any) -> None:
         raise ValueError(f"{name} must hold at least {LEAST_MODELS} comparisons; got {len(value)}.")
 
 
-def _weights(names: list[str], prior: Mapping[str, float] | None) -> Array:
-    """Return prior probabilities (models,)."""
+def _log_weights(names: list[str], prior: Mapping[str, float] | None) -> Array:
+    """Return log prior probabilities (models,)."""
     if prior is None:
-        return np.full(len(names), 1 / len(names))
+        return np.full(len(names), -np.log(len(names)))
     if not isinstance(prior, Mapping) or set(prior) != set(names):
         raise ValueError(f"prior must be a dict with a weight for each of {quoted(names)}; got {shown(prior)}.")
     numbers(number(0, open_below=True), "{'a': 1, 'b': 2}")("weights of prior", list(prior.values()))
-    weights = np.array([float(prior[name]) for name in names])
-    return np.asarray(weights / weights.sum())
+    log_weights = np.log([float(prior[name]) for name in names])
+    return np.asarray(log_weights - logsumexp(log_weights))
 
 
 @told_in_a_line("log Z can't be read from these comparisons", STRANGE)

@@ -14,6 +14,8 @@ from pymc_kl.model.files import open_draws
 from pymc_kl.model.table_names import OF_DRAWS, free_name
 
 if TYPE_CHECKING:
+    import pymc as pm
+
     from pymc_kl.model.graphs import Variables
 
 OFF_BOUNDARY = (
@@ -64,6 +66,17 @@ def groups_of(draws: xr.DataTree | xr.Dataset) -> list[xr.Dataset]:
         if all(stored.sizes.get(dim) == groups[0].sizes.get(dim) for dim in ("chain", "draw")):
             groups.append(stored)  # Laplace's of pymc-extras holds one point, not the draws
     return groups
+
+
+def check_free(draws: xr.Dataset, model: "pm.Model", what: str) -> None:
+    """Raise if draws, of `what`, lack a free variable of a model, before anything is compiled."""
+    if absent := [rv.name for rv in model.free_RVs if _find([draws], rv.name) is None]:
+        raise ValueError(
+            f"{what} has no variable {absent[0]!r}, which is free in this model; it has "
+            f"{sorted(map(str, draws.data_vars))}. Give the model that it is of."
+        )
+    if not {"chain", "draw"} <= set(draws.dims):
+        raise ValueError(f"{what} must have dims (chain, draw, ...); it has {[*map(str, draws.dims)]}.")
 
 
 def read_values(groups: Sequence[xr.Dataset], variable: "Variables", coords: Mapping[str, Any]) -> Array:

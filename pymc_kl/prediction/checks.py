@@ -5,7 +5,7 @@ import pymc as pm
 import xarray as xr
 
 from pymc_kl._typing import IntArray, RandomSeed
-from pymc_kl.arguments import check_arguments, instance, optional, quoted
+from pymc_kl.arguments import check_arguments, instance, optional, quoted, whole
 from pymc_kl.comparison.datatree import group_of_fit
 from pymc_kl.comparison.io import check_comparison
 from pymc_kl.comparison.ranking import ranked
@@ -72,21 +72,26 @@ def predictive_checks(
     if others:
         raise ValueError(f"the model has several observed variables: give var_name, one of {quoted([name, *others])}.")
     seed = int(np.random.default_rng(random_seed).integers(2**31))
+    sources = {each: _n(each.draws) for each in predictors(dt, None) if each.kind != "corrected"}
+    whole(most=max(sources.values()))("draws", draws)  # more, and every source would be left out
     drawn: dict[str, xr.DataArray] = {}
-    for each in predictors(dt, None):
-        n = each.draws.sizes["chain"] * each.draws.sizes["draw"]
-        if each.kind != "corrected" and n >= draws:
+    for each, n in sources.items():
+        if n >= draws:
             some = draws_among(each.draws, _spread(n, draws)).assign_coords(chain=[0], draw=np.arange(draws))
             with PYTENSOR:
                 new = pm.sample_posterior_predictive(
                     some, model=model, var_names=[name], random_seed=seed, progressbar=False
                 )
             drawn[group_of_fit(each.name)] = new["posterior_predictive"][name]
-    first = next(iter(drawn.values()), xr.DataArray(np.empty((1, 0)), dims=("chain", "draw")))
+    first = next(iter(drawn.values()))
     seen = xr.DataArray(model.rvs_to_values[model[name]].eval(), dims=first.dims[2:])
     seen = seen.assign_coords({dim: first[dim] for dim in seen.dims if dim in first.coords})
     groups = {"posterior_predictive": drawn, "observed_data": dict.fromkeys(drawn, seen)}
     return xr.DataTree.from_dict({group: xr.Dataset(variables) for group, variables in groups.items()})
+
+
+def _n(draws: xr.Dataset) -> int:
+    return int(draws.sizes["chain"] * draws.sizes["draw"])
 
 
 def _spread(n: int, size: int) -> IntArray:

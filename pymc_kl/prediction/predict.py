@@ -14,7 +14,7 @@ from pymc_kl.comparison.ranking import ranked
 from pymc_kl.model.context import model_in_context
 from pymc_kl.model.draws import draws_of
 from pymc_kl.model.likelihood import LogLikelihood
-from pymc_kl.model.named_draws import groups_of
+from pymc_kl.model.named_draws import check_free, groups_of
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.numerics.judgement import CANNOT_TELL, Answer, at_most
 from pymc_kl.prediction.loo import LEAST_DRAWS, Loo, psis_loo
@@ -104,8 +104,10 @@ def predict(
     dt = ranked(check_comparison(comparison))
     model = model_in_context(model)
     check_data(dt, model)
-    log_likelihood = LogLikelihood.of_model(model, var_name)
     given = None if idata is None else groups_of(idata)[0]
+    if given is not None:
+        check_free(given, model, "idata")
+    log_likelihood = LogLikelihood.of_model(model, var_name)
     labels: list[str] = []
     scored = [_score(each, log_likelihood, labels) for each in predictors(dt, given)]
     return _lay_out(scored, labels)

@@ -13,6 +13,7 @@ from pymc_kl._typing import Array, BoolArray, IntArray
 from pymc_kl.comparison.datatree import fit_groups
 from pymc_kl.comparison.tables import LEAST_TOLD
 from pymc_kl.model.graphs import without_minibatches
+from pymc_kl.model.named_draws import check_free
 from pymc_kl.modes.masses import Masses
 from pymc_kl.numerics.estimate import Estimate, mean_estimate
 from pymc_kl.numerics.judgement import at_most
@@ -127,7 +128,8 @@ def _masses(modes: xr.Dataset) -> Masses:
 
 
 def check_data(dt: xr.DataTree, model: pm.Model) -> None:
-    """Raise if the comparison holds other data of an observed variable than the model has."""
+    """Raise if the comparison lacks a free variable of the model, or holds other data of an observed one."""
+    check_free(dt["posterior"].to_dataset(), model, "comparison")
     if "observed_data" not in dt.children:
         return
     data = dt["observed_data"].to_dataset()

@@ -14,8 +14,8 @@ from pymc_kl.arguments import check_arguments, choice, instance, optional
 from pymc_kl.comparison.formats import format_percent
 from pymc_kl.model.context import model_in_context
 from pymc_kl.model.draws import draws_of
-from pymc_kl.model.likelihood import LogLikelihood
-from pymc_kl.model.named_draws import groups_of
+from pymc_kl.model.likelihood import LogLikelihood, observed_names
+from pymc_kl.model.named_draws import check_free, groups_of
 from pymc_kl.modes.masses import NORMAL_95
 from pymc_kl.numerics.estimate import UNKNOWN, Estimate
 from pymc_kl.numerics.intervals import TAIL
@@ -98,8 +98,13 @@ def stack(
     [1.0, 0.0]
     """
     check_arguments(locals(), idata=draws_of("stack"), by=choice("chain", "mode"), var_name=optional(instance(str)))
-    log_likelihood = LogLikelihood.of_model(model_in_context(model), var_name)
+    model = model_in_context(model)
+    observed_names(model, var_name)
+    check_free(groups_of(idata)[0], model, "idata")
     components = list(_chains(idata) if by == "chain" else _modes(idata))
+    if len(components) < 2:
+        raise ValueError(f"stacking needs two {by}s with draws; idata has {len(components)}.")
+    log_likelihood = LogLikelihood.of_model(model, var_name)
     scored = [_score(each, log_likelihood) for each in components]
     known = [i for i, loo in enumerate(scored) if isinstance(loo, Loo)]
     if len(known) < 2:

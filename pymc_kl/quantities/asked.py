@@ -56,7 +56,7 @@ class Quantity:
 
     def labelled(self, posterior: xr.Dataset) -> tuple[list[str], Array]:
         """Compute the quantity; returns the names of its elements and their values (n, Q)."""
-        ds = self._as_dataset(self.compute(posterior))
+        ds = self._as_dataset(self.compute(posterior.copy()))  # a function may add to what it is given
         labels, columns = [], []
         for name, values in ds.data_vars.items():
             if any(values.sizes.get(dim) != posterior.sizes[dim] for dim in ("chain", "draw")):
@@ -123,16 +123,20 @@ def asked_quantities(asked: Asked | None, target: Target, given: PosteriorDraws 
         points = given.flat[np.unique(np.linspace(0, len(given.flat) - 1, CHECKED_DRAWS).astype(int))]
     posterior = target.to_dataset(points[None])
     tried = [_tried(quantity, posterior, finite=given is not None) for quantity in _read(asked)]
-    labels = [label for quantity in tried for label in quantity.labels]
-    if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
-        raise ValueError(f"each quantity may be asked for once; {quoted(twice)} came more than once.")
+    _check_once([label for quantity in tried for label in quantity.labels])
     return tuple(tried)
+
+
+def _check_once(labels: Sequence[str]) -> None:
+    if twice := [label for label in dict.fromkeys(labels) if labels.count(label) > 1]:
+        raise ValueError(f"each of quantities may be asked for once; {quoted(twice)} came more than once.")
 
 
 def check_known(asked: Asked | None, known: Sequence[str]) -> None:
     """Raise if a variable that was asked for by its name is none of those known."""
     names = [each for _, each in _pairs(() if asked is None else asked) if isinstance(each, str)]
     choices(*known, what="variable")("quantities", names)
+    _check_once([name for name, _ in _pairs(() if asked is None else asked)])
 
 
 def _read(asked: Asked) -> list[Quantity]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -18,6 +19,7 @@ from pymc_kl.model.target import Target
 type Scalar = str | int | float | bool | None
 type Source = pm.Model | Target | Mapping[str, Any] | Callable[..., Any]
 
+MOST_CELLS = 10**5  # cells of a grid: at a second each they take a day; our choice
 SEED = "random_seed"  # parameter of a cell's function that gets the cell's seed
 PLAIN = (str, int, float, bool, type(None))  # types of parameters that a name and a file hold as they are
 
@@ -89,11 +91,17 @@ def _of_grid(source: Callable[..., Any], grid: Mapping[str, Sequence[Any]] | Non
         raise ValueError("grid has a parameter 'cell', which is what the cells are called. Give it another name.")
     values = {name: _plain(name, given) for name, given in grid.items()}
     try:
+        inspect.signature(source)
+    except ValueError as error:  # of what is written in C, such as dict
+        raise TypeError(f"cells must be a function of Python; got {shown(source)}.") from error
+    try:
         inspect.signature(source).bind(**dict.fromkeys(values))
     except TypeError as error:
         if SEED not in inspect.signature(source).parameters or SEED in values:
             raise TypeError(f"grid does not fit the function of the cells: {error}.") from None
         inspect.signature(source).bind(**dict.fromkeys([*values, SEED]))
+    if (n := math.prod(map(len, values.values()))) > MOST_CELLS:
+        raise ValueError(f"grid must have at most {MOST_CELLS:,} cells, one a combination; it has {n:,}.")
     points = [dict(zip(values, point, strict=True)) for point in product(*values.values())]
     names = [", ".join(f"{name}={value}" for name, value in point.items()) for point in points]
     if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -24,8 +24,12 @@ from pymc_kl.comparison.inputs import EARLIER, RULES, as_names, check_names, of_
 from pymc_kl.comparison.io import save
 from pymc_kl.comparison.whole_files import check_writable
 from pymc_kl.interrupts import interrupted
+from pymc_kl.model.context import names_of_posterior
 from pymc_kl.model.datatree import plain
+from pymc_kl.model.target import Target
+from pymc_kl.modes.symmetry.names import check_symmetry
 from pymc_kl.progress import Report, stages
+from pymc_kl.quantities.asked import check_known
 from pymc_kl.sweeps.cells import SEED, Cell, Source, cells_of
 from pymc_kl.sweeps.load import read_cells
 from pymc_kl.sweeps.rows import cell_facts
@@ -120,7 +124,7 @@ def sweep(
         raise ValueError(f"{where.folder} was made with another seed. Leave out random_seed, or name a new folder.")
     todo = cells_of(cells, grid, entropy)
     for cell in todo:
-        _check_cell(cell)
+        _check_cell(cell, settings)
     check_writable(where.folder / MANIFEST)
     where.open(todo, entropy, stored)
     for cell in todo:
@@ -154,13 +158,17 @@ def _check_known(name: str, known: Sequence[str], what: str) -> None:
         raise TypeError(f"unknown {what} {name!r}; known are {quoted(known)}.{did_you_mean(name, known)}")
 
 
-def _check_cell(cell: Cell) -> None:
+def _check_cell(cell: Cell, settings: Mapping[str, Any]) -> None:
     """Refuse what `compare` would refuse of arguments that are there already."""
     if cell.is_built:
         arguments = cell.arguments()
         for name in arguments:
             _check_known(name, (*OF_EACH_CELL, *OPTIONS, *EARLIER), f"argument in the cell {cell.name!r},")
         check_arguments(of_today(arguments), **RULES)
+        wanted = of_today({**settings, **arguments})
+        model = arguments["model"]
+        check_symmetry(wanted.get("symmetry", True), model)
+        check_known(wanted.get("quantities"), names_of_posterior(model.model if isinstance(model, Target) else model))
 
 
 def told_alike(value: Any) -> Any:

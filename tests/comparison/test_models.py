@@ -65,6 +65,8 @@ def test_prior_weights_are_odds(comparisons):
     row = table.loc["wide"]
     assert abs(row["probability"] - odds / (1 + odds)) < 5 * row["probability_se"] + 1e-8
     assert row["prior"] == pytest.approx(8 / 9)
+    vast = compare_models(two, prior={"narrow": 1e307, "wide": 8e307}, round_to="none")
+    np.testing.assert_allclose(vast["probability"], table["probability"])
 
 
 def test_it_reads(comparisons):
