@@ -28,10 +28,6 @@ class Passes(Protocol):
     """Weighted draws that are gone over part by part, any number of times."""
 
     @property
-    def d(self) -> int:
-        """Number of dimensions."""
-
-    @property
     def n_effective(self) -> float:
         """Kish's effective number of draws."""
 

@@ -15,7 +15,6 @@ from pymc_kl.arguments import OURS, check_arguments, choice, renamed
 from pymc_kl.fitting.in_parts import refined
 from pymc_kl.interrupts import keeping
 from pymc_kl.model.draws import PosteriorDraws, as_posterior_draws, draws_of
-from pymc_kl.model.large_draws import LargeDraws
 from pymc_kl.model.named_draws import read_draws
 from pymc_kl.model.target import Target, as_target
 from pymc_kl.modes.modes import FOUND_MODES, Modes
@@ -98,8 +97,7 @@ def fit_forward(
         modes=FOUND_MODES,
     )  # fmt: skip
     draws = read_draws(idata)
-    is_read = isinstance(draws, PosteriorDraws)
-    target = draws.target if is_read else as_target(model)
+    target = draws.target if isinstance(draws, PosteriorDraws) else as_target(model)
     reference = as_posterior_draws(draws, target)
     rng = np.random.default_rng(random_seed)
     if takes_modes(family) and modes is None:
@@ -107,8 +105,7 @@ def fit_forward(
     with keeping(**({} if modes is None else {"modes": modes})):
         mode = None if modes is None else modes.assign(reference.flat)
         fit = fit_family(family, reference, mode, rng=rng)
-        large = None if is_read else LargeDraws.of(draws, target)
-        return refined(fit, large) if large else fit
+        return refined(fit, reference.large) if reference.large else fit
 
 
 def takes_modes(family: str) -> bool:

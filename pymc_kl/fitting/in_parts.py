@@ -69,29 +69,24 @@ def _fullrank(fit: FullRank, draws: LargeDraws) -> Approximation:
 
 @dataclass(frozen=True)
 class _Scaled:
-    """All draws, in the coordinates in which they have mean 0 and standard deviation 1."""
+    """All draws, in the coordinates in which they have mean 0 and standard deviation 1, as EM takes them."""
 
     draws: LargeDraws
-    moments: _Moments
-
-    @property
-    def d(self) -> int:
-        """Number of dimensions."""
-        return len(self.moments.loc)
-
-    @property
-    def n_effective(self) -> float:
-        """Kish's effective number of draws."""
-        return self.moments.n_effective
+    loc: Array
+    scale: Array
+    total: float
+    n_effective: float
 
     def parts(self, n_components: int) -> Iterator[tuple[Array, Array]]:
         """Yield draws and weights that sum to 1 over all draws."""
         for x, weights in self.draws.parts():
-            z = np.asfortranarray((x - self.moments.loc) / np.sqrt(self.moments.second))
-            for part in chunks(len(z), n_components, self.d):
-                yield z[part], weights[part] / self.moments.total
+            z = np.asfortranarray((x - self.loc) / self.scale)
+            for part in chunks(len(z), n_components, len(self.loc)):
+                yield z[part], weights[part] / self.total
 
 
 def _mixture(fit: ComponentFamily, draws: LargeDraws) -> Approximation:
     moments = _moments(draws, full=False)
-    return fit.fit_on(_Scaled(draws, moments), moments.loc, np.diag(np.sqrt(moments.second)))
+    scale = np.sqrt(moments.second)
+    scaled = _Scaled(draws, moments.loc, scale, moments.total, moments.n_effective)
+    return fit.fit_on(scaled, moments.loc, np.diag(scale))

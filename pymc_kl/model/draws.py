@@ -33,8 +33,8 @@ class PosteriorDraws:
         log p̃ at the draws, nats.
     weights : array (chain, draw), optional
         Importance weights that sum to 1; without them the draws are those of Markov chains, equal in weight.
-    read : str
-        Which draws these are of a larger number; empty if they are all.
+    large : LargeDraws, optional
+        Those that these are a sample of; None if these are all.
 
     Examples
     --------
@@ -49,7 +49,12 @@ class PosteriorDraws:
     x: Array
     log_density: Array
     weights: Array | None = None
-    read: str = ""
+    large: LargeDraws | None = None
+
+    @property
+    def read(self) -> str:
+        """Which draws these are of a larger number; empty if they are all."""
+        return self.large.told if self.large else ""
 
     @property
     def flat(self) -> Array:
@@ -132,7 +137,7 @@ def as_posterior_draws(draws: Any, target: Target) -> PosteriorDraws:
             "drawn from another model, or with other data? Give draws of this very model."
         )
     weights = _weights(draws, (n_chains, n_draws))
-    return PosteriorDraws(target, x, log_density, weights, large.told if large else "")
+    return PosteriorDraws(target, x, log_density, weights, large)
 
 
 def draws_of(call: str) -> Rule:

@@ -187,7 +187,7 @@ def fit_em(draws: Passes, start: Components, *, tolerance: float, max_iterations
     objective: list[float] = []
     for _ in range(max_iterations):
         expectation = expect(draws, components)
-        alive = expectation.n_effective >= min(min_draws(draws.d), expectation.n_effective.max())
+        alive = expectation.n_effective >= min(min_draws(components.d), expectation.n_effective.max())
         if not alive.all():
             components, prior, objective = components.keep(alive), prior and prior.keep(alive), []
             continue
