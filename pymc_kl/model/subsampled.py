@@ -1,6 +1,5 @@
 """The density of a model of many rows of data, estimated from some of them; a difference estimator, with its error."""
 
-import time
 import warnings
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -19,11 +18,13 @@ from pymc_kl._typing import Array, IntArray, RandomSeed
 from pymc_kl.arguments import OURS
 from pymc_kl.model.backends import Evaluator
 from pymc_kl.model.context import model_in_context
+from pymc_kl.model.cost import seconds_a_point
 from pymc_kl.model.graphs import one_at_a_time
 from pymc_kl.model.target import Target
 
 SEARCH_EVALUATIONS = 50_000  # evaluations that a comparison of a few parameters needs, by which time is foretold
 CHECKED = 64  # draws of Laplace's approximation at which the estimate is checked on all rows; our choice
+WHOLE_WITHIN = 4.0  # standard deviations beyond √d, as far as the expansion is taken for what all rows say; our choice
 ESTIMATE_OFF = 0.1  # nats: an estimate that is off by more changes what a divergence says; our choice
 FULL_STEPS = 30  # steps of a climb on all rows, from the maximum on some; our choice
 CURVATURE_STEP = 0.1  # standard deviations between gradients whose difference is the curvature; our choice
@@ -39,7 +40,7 @@ class Subsampled(NamedTuple):
     error : float
         Root mean square of how far log p̃ is off, in nats, at draws of Laplace's approximation; 0 on all rows.
     told : str
-        On how many rows the density rests, its error and its cost.
+        On how many rows the density rests, its error, how far from the maximum it holds, and its cost.
     """
 
     target: Target
@@ -58,8 +59,9 @@ def subsampled(
 
     A difference estimator [1]_: log p̃ on `n_rows` rows, scaled, plus the difference of two second-order expansions
     about the maximum, on all rows and on these. It is smooth, and the same rows serve every point. It is good near
-    that maximum, where data are many; where the posterior has other modes, use all rows. Far out it can rise without
-    end, so that :func:`pymc_kl.compare` may refuse it as improper.
+    that maximum, where data are many; where the posterior has other modes, use all rows. Some standard deviations from
+    it, as many as `told` says, the difference grows no more: far out the density is that of the prior and these rows,
+    scaled, and as proper as it.
 
     Parameters
     ----------
@@ -94,9 +96,9 @@ def subsampled(
     model = model_in_context(model)
     total = _n_rows(model)
     full = Target.from_model(model)
-    cost = _seconds(full)
+    cost = seconds_a_point(full)
     if n_rows >= total or (budget is not None and cost * SEARCH_EVALUATIONS <= budget):
-        told = f"log p̃ is that of all {total:,} rows, {1e3 * cost:.2g} ms a point"
+        told = f"log p̃ is that of all {total:,} rows, and takes {1e3 * cost:.2g} ms a point with its gradient"
         return Subsampled(replace(full, about=told), 0.0, told)
     rng = np.random.default_rng(random_seed)
     rows = np.sort(rng.choice(total, n_rows, replace=False))
@@ -108,8 +110,9 @@ def subsampled(
     error = float(np.sqrt(np.mean((target.log_density(x) - full.log_density(x)) ** 2)))
     told = (
         f"log p̃ is estimated from {n_rows:,} of {total:,} rows, and off by {error:.2g} nats (root mean square at "
-        f"{CHECKED} draws of Laplace's approximation); {1e3 * _seconds(target):.2g} ms a point, on all rows "
-        f"{1e3 * cost:.2g} ms"
+        f"{CHECKED} draws of Laplace's approximation); it corrects what these rows say as far as "
+        f"{estimate.reach:.0f} standard deviations from the maximum, and no more beyond. A point with its gradient "
+        f"took {1e3 * seconds_a_point(target):.2g} ms, on all rows {1e3 * cost:.2g} ms"
     )
     if not error <= ESTIMATE_OFF:
         warnings.warn(f"{told}. Take more n_rows, or all of them.", UserWarning, skip_file_prefixes=OURS)
@@ -133,24 +136,41 @@ class _Ordered:
 
 @dataclass(frozen=True, eq=False)
 class _Corrected:
-    """A density plus a quadratic function about a point."""
+    """A density plus a quadratic function about a point, which is bounded: it is evaluated at points pulled back.
+
+    At r standard deviations from the point, by the `precision` (d, d) of Laplace's approximation, points within the
+    `reach` stay, and those beyond are pulled to where they never reach twice of it: ρ = R (2 - exp(1 - r/R)).
+    """
 
     density: Evaluator
     at: Array
     constant: float
     slope: Array
     curvature: Array
+    precision: Array
+    reach: float
 
     def value(self, x: Array, /) -> Array:
-        away = x - self.at
-        return self.density.value(x) + self.constant + away @ self.slope + 0.5 * ((away @ self.curvature) * away).sum(1)
+        near = (x - self.at) * self._pull(x - self.at)[0][:, None]
+        return self.density.value(x) + self.constant + near @ self.slope + 0.5 * ((near @ self.curvature) * near).sum(1)
 
     def value_and_grad(self, x: Array, /) -> tuple[Array, Array]:
         away = x - self.at
+        pull, stretch, inward = self._pull(away)
+        near = away * pull[:, None]
         value, grad = self.density.value_and_grad(x)
-        bent = away @ self.curvature
-        value = value + self.constant + away @ self.slope + 0.5 * (bent * away).sum(1)
-        return value, grad + self.slope + bent
+        bent = near @ self.curvature
+        value = value + self.constant + near @ self.slope + 0.5 * (bent * near).sum(1)
+        steep = self.slope + bent
+        return value, grad + pull[:, None] * steep + ((away * steep).sum(1) * stretch)[:, None] * inward
+
+    def _pull(self, away: Array) -> tuple[Array, Array, Array]:
+        """Return ρ/r (n,), its derivative by r over r (n,), and the gradient of r²/2 (n, d)."""
+        inward = away @ self.precision
+        r = np.maximum(np.sqrt((inward * away).sum(1)), self.reach)
+        fall = np.exp(1 - r / self.reach)
+        pull = self.reach * (2 - fall) / r
+        return pull, (fall - pull) / r**2, inward
 
 
 def _corrected(full: Target, some: _Ordered) -> tuple[_Corrected, Array]:
@@ -164,9 +184,12 @@ def _corrected(full: Target, some: _Ordered) -> tuple[_Corrected, Array]:
         factor = np.linalg.inv(np.linalg.cholesky(-curvature)).T
     except np.linalg.LinAlgError as error:
         raise ValueError("the model has no proper maximum to expand its density about; use all rows.") from error
+    # The maximum of some rows lies standard deviations away, and must not become one of the density.
+    reach = max(np.sqrt(full.d) + WHOLE_WITHIN, 2 * np.linalg.norm(np.linalg.solve(factor, start - at)))
     (value,), (grad,) = density.value_and_grad(at[None])
     (own,), (own_grad,) = some.value_and_grad(at[None])
-    return _Corrected(some, at, float(value - own), grad - own_grad, curvature - of_some), factor
+    parts = float(value - own), grad - own_grad, curvature - of_some, -curvature
+    return _Corrected(some, at, *parts, float(reach)), factor
 
 
 def _climbed(density: Evaluator, start: Array, width: Array | float = 1.0, steps: int = 1000) -> Array:
@@ -187,15 +210,6 @@ def _curvature(density: Evaluator, at: Array, step: Array) -> Array:
     ahead, behind = np.split(grad, 2)
     curvature = (ahead - behind) / (2 * step[:, None])
     return np.asarray((curvature + curvature.T) / 2)
-
-
-def _seconds(target: Target) -> float:
-    """Time an evaluation with its gradient, once it is compiled."""
-    x = target.initial_point()[None]
-    target.log_density_and_grad(x)
-    start = time.perf_counter()
-    target.log_density_and_grad(x)
-    return time.perf_counter() - start
 
 
 @one_at_a_time

@@ -50,13 +50,33 @@ def test_rows_alone_are_far_off(logistic, estimated):
     assert (off - off.mean()).std() > 20 * estimated.error
 
 
-def test_its_gradient_is_that_of_its_value(estimated):
-    x, step = near(estimated, 7, 3.0), 1e-5
+@pytest.mark.parametrize("width", [3.0, 30.0, 100.0, 3000.0])
+def test_its_gradient_is_that_of_its_value(estimated, width):
+    """Within its reach, about its edge and far beyond, where the correction is pulled back."""
+    x, step = near(estimated, 7, width), 1e-5 * max(width / 30, 1)
     grad = estimated.target.log_density_and_grad(x)[1]
     for i in range(x.shape[1]):
         move = step * np.eye(x.shape[1])[i]
         slope = (estimated.target.log_density(x + move) - estimated.target.log_density(x - move)) / (2 * step)
         np.testing.assert_allclose(grad[:, i], slope, rtol=1e-4, atol=1e-3)
+
+
+def test_its_correction_is_whole_within_its_reach_and_bounded_beyond(estimated):
+    density = estimated.target._evaluator
+    to_some = np.linalg.inv(np.linalg.cholesky(density.precision)).T @ np.eye(D + 1)[0]
+
+    def correction(r):
+        x = density.at + r * to_some[None]
+        return (density.value(x) - density.density.value(x)).item()
+
+    def quadratic(r):
+        away = r * to_some
+        return density.constant + away @ density.slope + 0.5 * away @ density.curvature @ away
+
+    for r in (0.0, 0.5, 0.999):
+        assert correction(r * density.reach) == pytest.approx(quadratic(r * density.reach), rel=1e-6)
+    assert correction(1e6 * density.reach) == pytest.approx(quadratic(2 * density.reach), rel=1e-6)
+    assert f"{density.reach:.0f} standard deviations" in estimated.told
 
 
 def test_it_says_what_it_rests_on(estimated):
@@ -79,7 +99,7 @@ def test_a_normal_likelihood_is_exact(rng):
         mu = pm.Normal("mu", 0, 1)
         pm.Normal("y", mu, 1.0, observed=pm.Minibatch(y, batch_size=10), total_size=5000)
     normal = subsampled(model, n_rows=50, random_seed=1)
-    x = np.linspace(-1, 3, 9)[:, None]
+    x = y.mean() + np.linspace(-4, 4, 9)[:, None] / np.sqrt(5000)
     truth = -0.5 * x[:, 0] ** 2 - 0.5 * ((y - x) ** 2).sum(axis=1) - 0.5 * 5001 * np.log(2 * np.pi)
     np.testing.assert_allclose(normal.target.log_density(x), truth, rtol=1e-7)
 
