@@ -13,7 +13,7 @@ from pymc_kl.reports.phrases import every, listed, nats, numbered, opened
 from pymc_kl.reports.reach import perhaps_missed, reach, with_draws
 from pymc_kl.reports.sentence import Sentence
 from pymc_kl.reports.shape import MISFITS, covers_all, how_far
-from pymc_kl.reports.uses import judged_uses, of_asked
+from pymc_kl.reports.uses import MOMENT_USES, judged_uses, of_asked
 
 MOST_FAULTS = 2  # faults of a fit that the answer names
 
@@ -46,7 +46,7 @@ def _of_fits(facts: Facts, scored: Sequence[FitFacts]) -> str:
     if not covers_all(best):
         lack = "reaches" if len(with_draws(best)) < n[0] else "surely matches"
         return f"Use {_draws_to_use(facts)}. No fit {lack} {every(*n)}."
-    as_well = [fit.name for fit in others if covers_all(fit)]
+    as_well = [fit.name for fit in others if covers_all(fit) and not _wrong_for(facts, fit)]
     use = f"{listed([best.name, *as_well], last='or')}: {'each' if as_well else 'it'} covers {every(*n)}"
     it = best.name if as_well else "it"
     after = f", and importance sampling corrects {it} to draws of the posterior" * (can_correct(best) == "yes")
@@ -65,7 +65,14 @@ def _fault(facts: Facts, fit: FitFacts) -> str:
     faults += [f"is {how_far(off)}{f' in mode {off.mode.number}' if n[0] > 1 else ''}"] if off else []
     faults += [f"misses the correlation of `{'` and `'.join(fit.misses.of)}`"] if off and fit.misses else []
     faults += [f"has the wrong mass in {numbered(wrong)}"] if wrong and not missed else []
+    faults = faults or _wrong_for(facts, fit)
     return f"{fit.name} {listed(faults[:MOST_FAULTS])}" if faults else ""
+
+
+def _wrong_for(facts: Facts, fit: FitFacts) -> list[str]:
+    """Write what a fit is surely wrong for, the first alone: it may cover a mode and be off in a mean."""
+    judged = {use: rule(facts, fit) for use, rule in MOMENT_USES.items()}
+    return [f"is wrong for {use}: {told.why}" for use, told in judged.items() if told.answer == "no"][:1]
 
 
 def _why_first(facts: Facts, best: FitFacts, *others: FitFacts) -> str:

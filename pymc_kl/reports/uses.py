@@ -132,10 +132,9 @@ def importance(_facts: Facts, fit: FitFacts) -> Use:
     return Use(can, f"{shown}{many}")
 
 
+MOMENT_USES: dict[str, UseRule] = {"means": means, "standard deviations": spreads, "90 % intervals": tails}
 USES: dict[str, UseRule] = {
-    "means": means,
-    "standard deviations": spreads,
-    "90 % intervals": tails,
+    **MOMENT_USES,
     "plausible draws": plausible,
     "masses of modes": multimodal,
     "starting MCMC": starts,

@@ -59,6 +59,28 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
         ],
         ["any of", "corrects", "is the lowest", "in place of"],
     ),
+    "one mode, covered by a fit that is off in a mean": (
+        facts(
+            ONE,
+            fit("forward fullrank", covering(ONE), khat=0.9, kind="forward"),
+            fit("ADVI", covering(ONE), mean_error=LargestError("mu", Estimate(0.227, 0.035))),
+        ),
+        [
+            "Use forward fullrank: it covers the one mode found. "
+            "ADVI is wrong for means: off by 0.227 ± 0.035 sd at worst (`mu`). ",
+            "ADVI covers the one mode found",
+        ],
+        ["or ADVI", "standard deviations: off", "converged"],
+    ),
+    "one mode, covered by a fit that may be off in a mean": (
+        facts(
+            ONE,
+            fit("forward fullrank", covering(ONE), khat=0.9, kind="forward"),
+            fit("ADVI", covering(ONE), mean_error=LargestError("mu", Estimate(0.13, 0.02))),
+        ),
+        ["Use forward fullrank or ADVI: each covers the one mode found. The"],
+        ["is wrong for"],
+    ),
     "one mode, equal spread": (
         facts(ONE, fit("ADVI", covering(ONE), sd_ratios={"mu": Estimate(0.98, 0.02), "tau": Estimate(1.01, 0.01)})),
         ["standard deviations are the reference's, as far as their errors tell"],
