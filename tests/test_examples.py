@@ -44,6 +44,7 @@ PICTURES = {
     "which_mode": {"observations"},
     "stacking": {"predictions"},
     "large_draws": {"marginal"},
+    "large_data": {"coefficient"},
 }
 
 
@@ -714,6 +715,28 @@ class TestLargeDraws:
         assert abs(q.locs[order] - [[-2.0], [2.0]]).max() < 5 / np.sqrt(0.3 * n)  # 40 means
         assert "7,000,000 draws of 20 numbers take 1.1 GB" in example.printed
         assert not (example.folder / "draws.zarr").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Cannot cache compiled function")  # of PyTensor, for a model that holds large data
+class TestLargeData:
+    """With so many rows the prior says nothing: coefficients are least squares', with the errors that those have."""
+
+    def test_by_a_tenth_of_the_rows(self, tmp_path):
+        example = run("large_data", tmp_path)
+        check_pictures("large_data", example.folder)
+        x, y, density, comparison = (example.result[name] for name in ("x", "y", "density", "comparison"))
+        precision = x.T @ x
+        mean = np.linalg.solve(precision, x.T @ y)
+        sd = np.sqrt(np.diag(np.linalg.inv(precision)) * np.mean((y - x @ mean) ** 2))
+        beta = comparison["parameters"]["beta"].sel(source="reference")
+        error = N_SE * beta.sel(statistic="mean_se").values + density.error * sd
+        assert (abs(beta.sel(statistic="mean").values - mean) < error).all()
+        error = N_SE * beta.sel(statistic="sd_se").values + density.error * sd
+        assert (abs(beta.sel(statistic="sd").values - sd) < error).all()
+        fit = comparison["parameters"]["beta"].sel(source="forward meanfield", statistic="sd").values
+        np.testing.assert_allclose(fit, sd, rtol=0.1)
+        assert "20,000 of 200,000 rows" in example.printed
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import xarray as xr
 
 from pymc_kl._typing import Array, RandomSeed
 from pymc_kl.arguments import check_arguments, renamed
+from pymc_kl.comparison.allowance import Allowance
 from pymc_kl.comparison.default_fits import WantedFits
 from pymc_kl.comparison.fit import DrawnFit, FailedFit, Fit, ScoredFit
 from pymc_kl.comparison.inputs import EARLIER, RULES, check_names
@@ -117,7 +118,8 @@ def compare(
         Draws of each approximation that are scored.
     budget : float, optional
         Seconds that the search for modes and their sampling may take, compiling and fits apart; a mode whose turn does
-        not come is told, and so are the masses that are unknown for it. As long as they need by default.
+        not come is told, and so are the masses that are unknown for it. As much again go to checks of convergence, and
+        to draws of the fits and their scores. As long as they need by default.
     planted : bool or float
         Whether to plant modes into the density, which tells how often the search finds them, or for how many seconds
         (60): see :func:`pymc_kl.modes.planted_modes`.
@@ -186,14 +188,19 @@ def compare(
             given = None if idata is None else as_posterior_draws(idata, target)
             wanted = asked_quantities(quantities, target, given)
             fits = fits.within(target.d, forward_by_default=forward is None, reverse_by_default=reverse is None)
-        making: _Making = {"target": target, "n": draws, "streams": streams, "interrupts": interrupts}
+            allowance = Allowance.of(budget, target)
+            n = allowance.draws(draws, len(given_approximations) + len(fits.reverse) + len(fits.forward))
+        making: _Making = {"target": target, "n": n, "streams": streams, "interrupts": interrupts}
         with stage("reverse-KL fits"):
             theirs = [pymc_fit(m, target, streams, interrupts) for m in fits.reverse if m in PYMC_METHODS]
             drawn = draw_from([*given_approximations, *theirs], **making)
         with keeping(fits={fit.name: fit.approximation for fit in theirs if isinstance(fit, Fit)}):
             against = _reference(given, points, sampling, drawn, making, stage)
         drawn += _fits_to(against, fits, making, stage)
-        comparison, scored = _scored([*drawn, *fits.left_out], against, idata, making, stage)
+        drawn += fits.left_out
+        with stage("convergence"):
+            drawn = check_all(drawn, allowance, **making)
+        comparison, scored = _scored(drawn, against, idata, making, stage)
         if wanted:
             with stage("quantities"):
                 comparison["quantities"] = xr.DataTree(
@@ -210,6 +217,7 @@ def compare(
         "approximations": list(approximations or ()), "reference": reference, "forward": list(fits.forward),
         "reverse": list(fits.reverse), "n_starts": n_starts, "symmetry": symmetry, "min_barrier": min_barrier,
         "draws": draws, "budget": budget, "planted": planted, "backend": target.backend,
+        **({"draws_scored": n} if n < draws else {}),
         **({"density": target.about} if target.about else {}),
         **({"draws_read": given.read} if given and given.read else {}),
         **({"quantities": [each.name or FUNCTION for each in wanted]} if wanted else {}),
@@ -272,10 +280,8 @@ def _fits_to(against: Reference, fits: WantedFits, making: _Making, stage: Stage
 def _scored(
     drawn: Sequence[DrawnFit | FailedFit], against: Reference, idata: Any, making: _Making, stage: Stages
 ) -> tuple[xr.DataTree, list[ScoredFit | FailedFit]]:
-    """Check that fits have converged, find the modes of their draws, score them, and lay all out."""
+    """Find the modes of the draws of fits, score them, and lay all out."""
     interrupts = making["interrupts"]
-    with stage("convergence"):
-        drawn = check_all(drawn, **making)
     with stage("assign draws to modes"):
         assigned = interrupts.once_more("the modes of draws", lambda: assign_draws(drawn, against.modes))
     with stage("scores"):

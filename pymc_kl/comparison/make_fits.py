@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -18,6 +19,7 @@ from pymc_kl.approximations.draws import Draws
 from pymc_kl.approximations.functions import SampleAndDensityFunction
 from pymc_kl.approximations.symmetrise import MAX_COPIES
 from pymc_kl.approximations.wrapped import log_prob_on_circle
+from pymc_kl.comparison.allowance import Allowance
 from pymc_kl.comparison.failures import Attempts, Failure
 from pymc_kl.comparison.fit import AssignedFit, DrawnFit, FailedFit, Fit
 from pymc_kl.comparison.reference import Reference
@@ -33,6 +35,7 @@ from pymc_kl.modes.assign import CanonicalPoints
 from pymc_kl.modes.modes import Modes
 from pymc_kl.modes.symmetry.enumerate import group_order
 from pymc_kl.numerics.random_streams import RandomStreams
+from pymc_kl.progress import Alarm, TimeIsUp
 from pymc_kl.scores.own_density import why_not_its_density
 
 PYMC_METHODS = {"advi": "ADVI", "fullrank_advi": "full-rank ADVI"}
@@ -40,6 +43,8 @@ REVERSE = PYMC_METHODS | {name: f"reverse {name}" for name in (AUTO, *REVERSE_FA
 ADVI_STEPS = 30_000  # of `pm.fit`
 POLISHED = " (polished)"  # at the end of a polished fit's name
 NOT_MADE = Failure("", "not made: the run was interrupted before")
+UNCHECKED = "convergence not checked"
+INTERRUPTED = "the run was interrupted"
 ALL_OPTIMA = "all optima"  # in the name of the mixture of all optima that a reverse fit's starts settled in
 
 
@@ -205,13 +210,20 @@ def _with_its_own_density(drawn: DrawnFit, rng: np.random.Generator) -> DrawnFit
 
 
 def check_all(
-    fits: Sequence[DrawnFit | FailedFit], *, target: Target, n: int, streams: RandomStreams, interrupts: Interrupts
+    fits: Sequence[DrawnFit | FailedFit],
+    allowance: Allowance,
+    *,
+    target: Target,
+    n: int,
+    streams: RandomStreams,
+    interrupts: Interrupts,
 ) -> list[DrawnFit | FailedFit]:
     """Polish every Gaussian reverse-KL fit; beside one that had not converged stands its polished fit."""
     checked: list[DrawnFit | FailedFit] = []
+    check = partial(_checked, target=target, streams=streams, interrupts=interrupts, clock=allowance.alarm())
     for fit in fits:
         start = time.perf_counter()
-        checked.append(fit if isinstance(fit, FailedFit) else _checked(fit, target, streams, interrupts))
+        checked.append(fit if isinstance(fit, FailedFit) else check(fit, late=allowance.late))
         polished = _polished(checked[-1], time.perf_counter() - start)
         if polished is not None:
             (drawn,) = draw_from([polished], target=target, n=n, streams=streams, interrupts=interrupts)
@@ -226,20 +238,29 @@ def _not_optimal(polished: DrawnFit | FailedFit, fit: DrawnFit | FailedFit) -> D
     return polished if fit.convergence.is_optimum else replace(polished, convergence=fit.convergence.of_polished())
 
 
-def _checked(drawn: DrawnFit, target: Target, streams: RandomStreams, interrupts: Interrupts) -> DrawnFit:
-    q, unchecked = drawn.fit.approximation, Failure("convergence not checked", "the run was interrupted")
+def _checked(
+    drawn: DrawnFit, target: Target, streams: RandomStreams, interrupts: Interrupts, clock: Alarm, late: str
+) -> DrawnFit:
+    """Check convergence, unless an interrupt comes or the time is over, which is told."""
+    q = drawn.fit.approximation
     if not isinstance(q, MeanField | FullRank) or not _can_be_polished(q):
         return drawn
-    if interrupts.came:
-        return replace(drawn, failures=(*drawn.failures, unchecked))
-    rng = streams(f"convergence of {drawn.name}")
+
+    def unchecked(reason: str) -> DrawnFit:
+        return replace(drawn, failures=(*drawn.failures, Failure(UNCHECKED, reason)))
+
+    if interrupts.came or clock.over:
+        return unchecked(INTERRUPTED if interrupts.came else late)
+    rng, density = streams(f"convergence of {drawn.name}"), clock.watch(target.log_density_and_grad)
     try:
-        return replace(drawn, convergence=check_convergence(target.log_density_and_grad, q, random_seed=rng))
+        return replace(drawn, convergence=check_convergence(density, q, random_seed=rng))
+    except TimeIsUp:
+        return unchecked(late)
     except KeyboardInterrupt:
         interrupts.note("the check of convergence")
-        return replace(drawn, failures=(*drawn.failures, unchecked))
+        return unchecked(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 the fit can be scored all the same
-        return replace(drawn, failures=(*drawn.failures, Failure.of("convergence not checked", error)))
+        return replace(drawn, failures=(*drawn.failures, Failure.of(UNCHECKED, error)))
 
 
 def _polished(fit: DrawnFit | FailedFit, seconds: float) -> Fit | None:

@@ -212,7 +212,7 @@ class MultiStart:
         x = rng.permutation(self.lost_starts)[:N_AGAIN]
         if not len(x) or not len(self.maxima):
             return
-        ends = climb(self.value_and_grad, x, self.scale)
+        ends = climb(self.value_and_grad, x, self.scale, alarm=self.alarm)
         nudged = ends.x + NUDGE * rng.standard_normal(x.shape) @ self.scale.T
         finite = np.isfinite(self.value_and_grad(nudged)[0])
         self.climb_from("again", np.where(finite[:, None], nudged, ends.x))
@@ -232,7 +232,7 @@ class MultiStart:
             return found
 
         self.rng, search = self.rng.spawn(1)[0], self.rng
-        search_heated(self.value_and_grad, x, self.scale, lambda: self.maxima, climb_on, self.rng)
+        search_heated(self.alarm.watch(self.value_and_grad), x, self.scale, lambda: self.maxima, climb_on, self.rng)
         self.rng = search
 
     def _climb_late(self, starts: Mapping[str, Array]) -> None:

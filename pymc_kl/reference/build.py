@@ -63,6 +63,7 @@ def build_posterior(
     stage : Stages
     """
     streams, alarm, end = RandomStreams.of(rng), Alarm.after(sampling.chains_until), Alarm.after(sampling.budget)
+    asked, sampling = sampling.n_starts, sampling.within_budget(target)
     with counted() as interrupts:
         with stage("search for modes") as report:
             draws = None if given is None else given.flat
@@ -76,6 +77,7 @@ def build_posterior(
                 modes = region_of_draws(draws, target.log_density_and_grad, str(steps))
                 sampling = replace(sampling, as_given=True)
             modes = _that_matter(modes, sampling, (fit_draws or {}).values())
+            modes = replace(modes, partial=modes.partial or sampling.n_starts < asked)
             if not sampling.as_given:
                 refuse_improper(target, modes, streams("propriety"))
             canonical = None if draws is None else modes.canonical(draws)

@@ -1,14 +1,18 @@
 """A density that is estimated from some of the rows agrees with that of all, by the error that is told."""
 
+import json
+
 import numpy as np
 import pymc as pm
 import pytest
-from scipy.special import expit
+from scipy.special import expit, gammaln
 
+from pymc_kl import compare
 from pymc_kl.model.subsampled import subsampled
 from pymc_kl.model.target import as_target
 
 N, D = 20_000, 3
+QUIET = {"random_seed": 1, "progressbar": False}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +106,32 @@ def test_a_normal_likelihood_is_exact(rng):
     x = y.mean() + np.linspace(-4, 4, 9)[:, None] / np.sqrt(5000)
     truth = -0.5 * x[:, 0] ** 2 - 0.5 * ((y - x) ** 2).sum(axis=1) - 0.5 * 5001 * np.log(2 * np.pi)
     np.testing.assert_allclose(normal.target.log_density(x), truth, rtol=1e-7)
+
+
+def test_a_comparison_with_it_has_the_truth_of_all_rows(rng):
+    """A normal's mean and precision under their conjugate prior: log Z and the means are known."""
+    n, (shape, rate, centre, strength) = 100_000, (2.0, 3.0, 0.5, 0.1)
+    y = rng.normal(1.0, 2.0, n)
+    with pm.Model() as model:
+        tau = pm.Gamma("tau", shape, rate)
+        mu = pm.Normal("mu", centre, tau=strength * tau)
+        pm.Normal("y", mu, tau=tau, observed=pm.Minibatch(y, batch_size=100), total_size=n)
+    estimated = subsampled(model, n_rows=2000, random_seed=1)
+    comparison = compare(model=estimated.target, reverse="meanfield", forward="fullrank", **QUIET)
+    strengths, shapes = strength + n, shape + n / 2
+    mean = (strength * centre + n * y.mean()) / strengths
+    rates = rate + 0.5 * ((y - y.mean()) ** 2).sum() + 0.5 * strength * n * (y.mean() - centre) ** 2 / strengths
+    log_z = gammaln(shapes) - gammaln(shape) + shape * np.log(rate) - shapes * np.log(rates)
+    log_z += 0.5 * np.log(strength / strengths) - 0.5 * n * np.log(2 * np.pi)
+    evidence = comparison["evidence"].to_dataset()
+    assert estimated.error < 0.1
+    assert abs(float(evidence["log_evidence"]) - log_z) < 5 * float(evidence["log_evidence_se"]) + estimated.error
+    assert comparison["modes"].sizes["mode"] == 1
+    parameters = comparison["parameters"].to_dataset().sel(source="reference")
+    for name, truth in (("mu", mean), ("tau", shapes / rates)):
+        found, error = (float(parameters[name].sel(statistic=s)) for s in ("mean", "mean_se"))
+        assert abs(found - truth) < 5 * error + 0.01 * float(parameters[name].sel(statistic="sd"))
+    assert json.loads(comparison.attrs["settings"])["density"] == estimated.told
 
 
 def test_an_estimate_that_is_too_rough_is_told(rng):
