@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 import pymc_kl as pkl
-from pymc_kl.model.subsampled import subsampled
+from pymc_kl.model import subsampled
 
 N, CORRELATION, NOISE = 200_000, 0.8, 2.0
 

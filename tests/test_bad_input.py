@@ -37,7 +37,7 @@ from pymc_kl.approximations import (
 from pymc_kl.cli import main
 from pymc_kl.comparison import compare_models
 from pymc_kl.fitting import polish
-from pymc_kl.model import Target, as_posterior_draws, as_target
+from pymc_kl.model import Target, as_posterior_draws, as_target, subsampled
 from pymc_kl.modes import planted_modes
 from pymc_kl.plots.parts.contract import select_variables, subset, validated
 from pymc_kl.prediction import elpd_table, predict, predictive_checks, stack, tell_modes_apart
@@ -250,6 +250,11 @@ ROWS: list[tuple[Callable[[], Any], str]] = [
         (lambda: pkl.kl_divergence([1j], [0.4]), "p must be an array of real numbers"),
         (lambda: as_target(5), "model must be a pm.Model; got 5"),
         (lambda: as_target(MODEL), "k is discrete"),
+        (lambda: subsampled(5), "model must be a pm.Model; got int"),
+        (lambda: subsampled(MODEL), "rows"),
+        (lambda: subsampled(MODEL, n_rows=0), "n_rows must be at least 1; got 0"),
+        (lambda: subsampled(MODEL, budget="long"), "budget must be"),
+        (lambda: subsampled(MODEL, random_seed=-1), "random_seed must be"),
         (lambda: Target.from_model("x"), "model must be a pm.Model"),
         (lambda: as_posterior_draws(DRAWS, MODEL), r"target must be a Target, such as as_target\(model\)"),
         (lambda: as_posterior_draws(5, Q), "draws, the first argument of as_posterior_draws, must be draws"),
@@ -324,8 +329,8 @@ def test_swapped_and_near_miss_calls_are_answered(call, message):
 
 ELSEWHERE = {  # names that take no arguments, are made by other names, or are parts of a page of one's own
     "Approximation", "Code", "ComponentFamily", "FAMILIES", "Family", "Figure", "FitInfo", "Flow", "Masses", "Modes",
-    "Painter", "PosteriorDraws", "Report", "Section", "css_variables", "galaxies", "measurements", "model", "observed",
-    "page_environment", "show_versions", "velocities",
+    "Painter", "PosteriorDraws", "Report", "Section", "Subsampled", "css_variables", "galaxies", "measurements",
+    "model", "observed", "page_environment", "show_versions", "velocities",
 }  # fmt: skip
 
 

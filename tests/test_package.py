@@ -40,6 +40,7 @@ EXAMPLE_ELSEWHERE = {  # names whose example is that of another
     "FAMILIES": "Family", "Flow": "Family", "Masses": "Modes", "Target": "Target.from_model",
     "as_target": "as_posterior_draws", "elpd_table": "predict",
     "galaxies": "galaxies.velocities", "load": "save", "measurements": "measurements.observed",
+    "Subsampled": "subsampled",
 }  # fmt: skip
 
 
@@ -181,7 +182,7 @@ def test_pytensor_is_imported_in_few_places():
         "model/graphs.py",
         "model/backends.py",
         "model/bounds.py",
-        "model/subsampled.py",
+        "model/rows.py",
         "divergence/densities.py",
         "divergence/closed_forms.py",
     }

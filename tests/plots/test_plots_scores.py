@@ -279,7 +279,7 @@ def test_draws_outside_are_counted() -> None:
     x = dt["posterior"].to_dataset()["mu"].sel(component="c0")
     n = int(((x < ends[0]) | (x > ends[1])).sum())
     assert n >= 2
-    assert f"{n} draws of the reference lie outside" in note(pc)
+    assert f"Draws of the reference that lie outside: {n};" in note(pc)
 
 
 def _misalign(dt: xr.DataTree) -> None:

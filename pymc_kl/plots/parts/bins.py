@@ -135,7 +135,7 @@ def _note(view: View, x: Array, draws: list[Array], edges: Array, ratios: list[l
             f"{name} {rough(np.sum(ratio[outside[0]]) / len(x))} nats"
             for name, ratio in zip(view.approximations, ratios[0], strict=True)
         ]
-        lines.append(f"{n} draws of the reference lie outside; they add to the forward KL: {listed(worth)}.")
+        lines.append(f"Draws of the reference that lie outside: {n}; they add to the forward KL: {listed(worth)}.")
     beyond = [
         f"{name} ({int(out.sum())}: {rough(np.sum(ratio[out]) / len(out))} nats)"
         for name, out, ratio in zip(view.approximations, outside[1:], ratios[1], strict=True)

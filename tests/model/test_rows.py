@@ -8,7 +8,7 @@ import pytest
 from scipy.special import expit, gammaln
 
 from pymc_kl import compare
-from pymc_kl.model.subsampled import subsampled
+from pymc_kl.model import subsampled
 from pymc_kl.model.target import as_target
 
 N, D = 20_000, 3
