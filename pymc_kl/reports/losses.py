@@ -13,6 +13,7 @@ from pymc_kl.reports.facts import Facts
 from pymc_kl.reports.figures import Painter
 from pymc_kl.reports.of_reference import NO_LOG_Z
 from pymc_kl.reports.page import Block, Details, Items, Options, Section, Text
+from pymc_kl.reports.phrases import counted
 
 DIVERGENCES = {
     "forward_kl": "KL(p‖q) forward", "forward_kl_between": "between", "forward_kl_within": "within",
@@ -189,7 +190,11 @@ def _made_table(scores: xr.Dataset, facts: Facts, options: Options) -> Table:
         [
             words(fit.name),
             words(MINIMISES.get(fit.kind, NONE)),
-            words(f"{fit.family}, {fit.n_components} components" if fit.n_components else fit.family),
+            words(
+                f"{fit.family}, {counted(fit.n_components, 'component', 'components')}"
+                if fit.n_components
+                else fit.family
+            ),
             words(fit.converged or ("polished" if fit.is_polished else NONE)),
             estimate(scores, "scores", "elbo_gap", {"approximation": fit.name}, options.round_to),
             number(scores, "scores", "seconds", {"approximation": fit.name}, 1),

@@ -90,10 +90,11 @@ def _spills(facts: Facts, fit: FitFacts) -> str | None:
     reached = f"{fit.name} reaches {_every(facts)}"
     where = f"{percent(spill)} of its mass spills where the posterior has almost none (0.1 %)"
     if fit.kind == "forward" and fit.family in GAUSSIAN:
-        return (
-            f"{reached} and matches the {GAUSSIAN[fit.family]} of the unconstrained parameters, but {where}: use "
-            f"these moments, not its draws.{misses_correlation(fit)}"
-        )
+        moments = f"{GAUSSIAN[fit.family]} of the unconstrained parameters"
+        use = "use these moments, not its draws"
+        if any(mode.copies > 1 for mode in facts.modes):
+            moments, use = f"{moments} over all copies", "neither they nor its draws are those of a copy"
+        return f"{reached} and matches the {moments}, but {where}: {use}.{misses_correlation(fit)}"
     if _at_optimum(fit):
         best = _best_forward(facts, fit)
         return f"{reached}, but {where}. It stands at {AT_OPTIMUM}.{best}"

@@ -427,7 +427,18 @@ CASES: dict[str, tuple[Facts, Sequence[str], Sequence[str]]] = {
             "reaches both modes found and matches the mean and covariance of the unconstrained parameters, but 25 % ± 1 %",
             "almost none (0.1 %): use these moments, not its draws.",
         ],
-        ["optimum of its family"],
+        ["optimum of its family", "copies"],
+    ),
+    "forward Gaussian over copies": (
+        facts(
+            LABELLED,
+            fit("forward fullrank", covering(LABELLED), kind="forward", family="fullrank", spill=Estimate(0.25, 0.01)),
+        ),
+        [
+            "matches the mean and covariance of the unconstrained parameters over all copies, but 25 % ± 1 %",
+            "almost none (0.1 %): neither they nor its draws are those of a copy.",
+        ],
+        ["use these moments"],
     ),
     "forward mixture": (
         facts(TWO, fit("forward mixture", covering(TWO), kind="forward", family="mixture", n_components=2)),
